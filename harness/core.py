@@ -1,0 +1,267 @@
+"""The words: Question, Sample, Answer, Score, Estimate, Task, Model, RunSpec, Run.
+
+Coordinates are pixels of the original image, x to the right, y down, floats; a box is (left, top, right,
+bottom) with right and bottom exclusive edges, as in `x + width`.  Nothing here touches a file, a device or
+the network, and nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+# ---------------------------------------------------------------------------- what is asked and answered
+
+Kind = Literal["caption", "detect", "ground", "refer", "segment", "vqa", "ocr"]
+Ticket = int
+ImageRef = str  # a key relative to the data root, resolved by images.py
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+Point = tuple[float, float]
+Ring = tuple[Point, ...]  # a closed outline; the last point joins the first
+Quad = tuple[Point, Point, Point, Point]
+
+
+class Size(NamedTuple):
+    """Of an image, in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One or more strings: an answer, or the references it is held against."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Labelled boxes in the order the model wrote them.
+
+    `region_scores` are exp of the mean log-probability of a box's four location tokens, `label_scores` the
+    same over its label's tokens; both are None where the model gives no probabilities (or this is a target).
+    """
+
+    boxes: tuple[Box, ...]
+    labels: tuple[str, ...] = ()
+    region_scores: tuple[float, ...] | None = None
+    label_scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quads:
+    """Labelled quadrilaterals, as OCR with regions writes them."""
+
+    quads: tuple[Quad, ...]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Polygons:
+    """The outlines of one object, a ring for each of its parts."""
+
+    rings: tuple[Ring, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One object as COCO's compressed run-length code: column-major counts over `size`."""
+
+    size: Size
+    counts: bytes
+
+
+Value = Text | Boxes | Quads | Polygons | Mask
+V = TypeVar("V", bound=Value)
+V_co = TypeVar("V_co", bound=Value, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A span of `Question.text` to ground (characters, end exclusive), or a category name to find."""
+
+    text: str
+    start: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that a model may see of a sample.  The target is not here, so it cannot leak."""
+
+    image: ImageRef
+    size: Size | None
+    kind: Kind
+    text: str = ""
+    phrases: tuple[Phrase, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Generic[V_co]):
+    """A question with its target; `cluster` names what is sampled (the image), for intervals."""
+
+    id: str
+    question: Question
+    target: V_co | None
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model wrote, and what could be read in it (`value` None: unreadable)."""
+
+    raw: tuple[str, ...]
+    value: Value | None
+    tokens: int = 0
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a question could not be asked: one bad image is this, not the end of the stream."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Numbers for one sample, under the same keys for every sample of a task."""
+
+    values: Mapping[str, float]
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[V_co]):
+    """What metrics reduce and reports show."""
+
+    sample: Sample[V_co]
+    answer: Answer
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number, its 95 % interval (None: too few clusters to say), and how many samples it rests on."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+# ---------------------------------------------------------------------------- metrics and tasks
+
+Weights = NDArray[np.float64]  # one weight per cluster, in order of first appearance; all ones: the number itself
+Statistic = Callable[[Weights], float]
+
+
+class Metric(Protocol):
+    """Prepared once over the rows, then evaluated under any weighting of their clusters."""
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a task reads: a data root, a split, and an annotation file given instead of the official one."""
+
+    root: Path
+    split: str
+    annotations: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionFormat:
+    """Reads and writes a benchmark's official result file.
+
+    `read(path, samples)` gives sample id to Answer and raises DataError on what does not fit;
+    `write(path, rows)` writes a file that `read` and the official evaluator take.
+    """
+
+    description: str
+    read: Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]
+    write: Callable[[Path, Sequence[Row[Any]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FileNeed:
+    """One file or folder a task needs under the data root, and where it comes from."""
+
+    path: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Generic[V]):
+    """A data set and the one right way to mark it: a value, not a subclass.
+
+    Raise `version` whenever any number could change.
+    """
+
+    name: str
+    version: int
+    about: str
+    splits: tuple[str, ...]
+    train_splits: tuple[str, ...] = ()
+    load: Callable[[Source], Iterator[Sample[V]]]
+    score: Callable[[Sample[V], Answer], Score]
+    metrics: Mapping[str, Metric]
+    headline: str
+    predictions: PredictionFormat
+    files: tuple[FileNeed, ...] = ()
+    seen_in_training: str = ""  # which of its images a published model has seen, for reports
+
+
+# ---------------------------------------------------------------------------- models
+
+
+class Model(Protocol):
+    """Anything that answers questions, as a stream: in any order, by ticket."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Weights, precision, decoding settings, prompts, preprocessing, and a digest of the code that answers."""
+        ...
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]: ...
+
+
+# ---------------------------------------------------------------------------- runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What was asked.  Its digest is the run's id; batch size and device are provenance, not identity."""
+
+    data: str
+    data_hash: str
+    task: str
+    version: int
+    split: str
+    model: str
+    fingerprint: str
+    protocol: str = "zero_shot"
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What came out: metrics, counts, timings, and the provenance needed to dispute it."""
+
+    schema: int
+    id: str
+    spec: RunSpec
+    status: Literal["running", "complete", "partial", "incomplete"]
+    headline: str
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    timings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)

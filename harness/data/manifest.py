@@ -1,0 +1,60 @@
+"""What a task needs on disk: which of it is there, where the rest comes from, and a digest of the annotations.
+
+A need that is a file is an annotation file; one that is a folder holds images, and counts as there once something
+lies in it.  Single images are missed when they are opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from harness.core import FileNeed, Task
+from harness.errors import DataError
+
+
+def missing(task: Task[Any], root: Path) -> tuple[FileNeed, ...]:
+    """The files and folders of a task that are not under the data root."""
+    return tuple(need for need in task.files if not _is_there(root / need.path))
+
+
+def require(task: Task[Any], root: Path) -> None:
+    """DataError, naming the first missing path and its origin, unless everything is there."""
+    lacking = missing(task, root)
+    if lacking:
+        more = f" ({len(lacking) - 1} more missing)" if lacking[1:] else ""
+        raise DataError(
+            f"{task.name} needs {root / lacking[0].path}, which is not there; it comes from {lacking[0].origin}{more}; "
+            f"see `python -m harness data check --task {task.name}`"
+        )
+
+
+def annotation_files(task: Task[Any], root: Path) -> tuple[Path, ...]:
+    """Those of a task's needs that are files, to be digested: folders hold images."""
+    return tuple(path for need in task.files if (path := root / need.path).is_file())
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """sha256 over names and contents, in the order given; of a folder, the files directly in it.
+
+    Where they lie does not enter, so the same files have one digest on every machine.  DataError where one is missing.
+    """
+    total = hashlib.sha256()
+    for path in paths:
+        for file in sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]:
+            total.update(f"{file.name}\0{_sha256(file)}\0".encode())
+    return total.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; see `python -m harness data check`") from error
+
+
+def _is_there(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.is_file()

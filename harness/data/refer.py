@@ -1,0 +1,271 @@
+"""RefCOCO, RefCOCO+ and RefCOCOg as the refer toolkit publishes them: a pickle of refs and COCO-like instances.
+
+    <root>/refer/refcoco/refs(unc).p     refer/refcoco+/refs(unc).p     refer/refcocog/refs(umd).p
+    <root>/refer/<name>/instances.json   beside each
+    <root>/coco/train2014/               the images of all splits
+
+The pickles are read as plain data, see `pickles.py`: one that names any class or function is refused.
+A ref names its object by `ann_id` and its image by `image_id`, both looked up in instances.json; its `file_name` is the
+object's and is not read.  A sentence is its `sent` (cleaned, lower case), not its `raw`.  Boxes are not rounded.
+
+The toolkit defines no result file; `BOXES` and `MASKS` are lists with one entry for every sentence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source, Value
+from harness.data import pickles
+from harness.errors import DataError
+from harness.geometry.boxes import from_xywh, is_finite, to_xywh
+from harness.geometry.masks import from_coco, to_coco
+
+ORIGIN = "https://github.com/lichengunc/refer"
+IMAGES = "coco/train2014"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One expression for an object."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """An object and the sentences that refer to it; box and outline in pixels of its image."""
+
+    id: str
+    sentences: tuple[Sentence, ...]
+    image_name: str
+    size: Size
+    box: Box
+    outline: Polygons | Mask
+
+
+# ---------------------------------------------------------------------------- annotations
+
+
+class _Sentence(msgspec.Struct):
+    sent_id: int
+    sent: str
+
+
+class _Entry(msgspec.Struct):
+    ref_id: int
+    ann_id: int
+    image_id: int
+    split: str
+    sentences: list[_Sentence]
+
+
+class _Image(msgspec.Struct):
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+class _Annotation(msgspec.Struct):
+    id: int
+    image_id: int
+    bbox: tuple[float, float, float, float]
+    segmentation: msgspec.Raw
+
+
+class _Instances(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
+def read(source: Source, name: str, by: str) -> Iterator[Ref]:
+    """The refs of a split in the order of the pickle; `by` is who split it (unc, umd).
+
+    `source.annotations` is a refs pickle with instances.json beside it, or a folder that holds both.  DataError where
+    a file is missing or not what it should be, where the split is not in it, or where the two files do not fit.
+    """
+    refs, instances = _paths(source, name, by)
+    entries = _entries(refs)
+    chosen = [entry for entry in entries if entry.split == source.split]
+    if not chosen:
+        there = ", ".join(sorted({entry.split for entry in entries})) or "no refs at all"
+        raise DataError(f"{refs} has no split {source.split!r}; it has {there}")
+    twice = [i for i, count in Counter(s.sent_id for entry in chosen for s in entry.sentences).items() if count > 1]
+    if twice:
+        raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); take it again from {ORIGIN}")
+    found = _decode(_bytes(instances), _Instances, instances)
+    images = {image.id: image for image in found.images}
+    annotations = {annotation.id: annotation for annotation in found.annotations}
+    for entry in chosen:
+        annotation, image = annotations.get(entry.ann_id), images.get(entry.image_id)
+        if annotation is None or image is None or annotation.image_id != image.id:
+            raise DataError(
+                f"{instances} does not fit {refs.name}: ref {entry.ref_id} is annotation {entry.ann_id} of image "
+                f"{entry.image_id}, and {_lacks(annotation, image)}; take both files from one folder of {ORIGIN}"
+            )
+        yield _joined(entry, annotation, image, refs, instances)
+
+
+def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
+    given = source.annotations
+    if given is not None and not given.is_dir():
+        return given, given.parent / "instances.json"
+    folder = source.root / "refer" / name if given is None else given
+    return folder / f"refs({by}).p", folder / "instances.json"
+
+
+def _entries(path: Path) -> list[_Entry]:
+    """Every ref in the pickle; DataError where it is no list of refs."""
+    try:
+        return msgspec.convert(pickles.load(_bytes(path)), list[_Entry])
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read as a list of refs: {error}; take it again from {ORIGIN}") from error
+
+
+def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, instances: Path) -> Ref:
+    size = Size(image.width, image.height)
+    try:
+        sentences = tuple(Sentence(str(sentence.sent_id), pickles.text(sentence.sent)) for sentence in entry.sentences)
+    except ValueError as error:
+        raise DataError(f"{refs}: ref {entry.ref_id}: {error}; take the file again from {ORIGIN}") from error
+    try:
+        if min(size) < 1:
+            raise ValueError(f"its image is {size.width} x {size.height} pixels")
+        if min(annotation.bbox[2:]) < 0:
+            raise ValueError(f"its bbox is {list(annotation.bbox)}")
+        outline = from_coco(msgspec.json.decode(annotation.segmentation), size)
+    except ValueError as error:
+        raise DataError(f"{instances}: annotation {annotation.id}: {error}; take it again from {ORIGIN}") from error
+    return Ref(str(entry.ref_id), sentences, image.file_name, size, from_xywh(annotation.bbox), outline)
+
+
+def _lacks(annotation: _Annotation | None, image: _Image | None) -> str:
+    if annotation is None:
+        return "there is no such annotation"
+    return "there is no such image" if image is None else f"that annotation is of image {annotation.image_id}"
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is not there; it comes from {ORIGIN}, and lies under the data root as "
+            f"refer/refcoco/refs(unc).p, refer/refcoco/instances.json and so on; see `python -m harness data check`"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
+    try:
+        return msgspec.json.decode(data, type=form)
+    except ValueError as error:  # JSON has no NaN, so one is malformed here
+        raise DataError(f"{path} is not as expected: {error}") from error
+
+
+# ---------------------------------------------------------------------------- predictions
+
+
+class _BoxPrediction(msgspec.Struct):
+    sent_id: int
+    value: msgspec.Raw = msgspec.field(name="bbox")
+
+
+class _MaskPrediction(msgspec.Struct):
+    sent_id: int
+    value: msgspec.Raw = msgspec.field(name="segmentation")
+
+
+_Prediction = _BoxPrediction | _MaskPrediction
+
+
+def _read_boxes(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
+    return _answers(path, _decode(_bytes(path), list[_BoxPrediction], path), samples, _box)
+
+
+def _read_masks(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
+    return _answers(path, _decode(_bytes(path), list[_MaskPrediction], path), samples, _outline)
+
+
+def _answers(
+    path: Path,
+    predictions: Sequence[_Prediction],
+    samples: Sequence[Sample[Any]],
+    read_value: Callable[[msgspec.Raw, Sample[Any]], Value | None],
+) -> dict[str, Answer]:
+    """One answer to every sample, no more and no fewer; DataError otherwise."""
+    wanted = {sample.id: sample for sample in samples}
+    counts = Counter(str(prediction.sent_id) for prediction in predictions)
+    _refuse(path, "are answered more than once", [i for i, count in counts.items() if count > 1], len(wanted))
+    _refuse(path, "are none of this split", [i for i in counts if i not in wanted], len(wanted))
+    _refuse(path, "have no answer", [i for i in wanted if i not in counts], len(wanted))
+    answers = {}
+    for prediction in predictions:
+        sample = wanted[str(prediction.sent_id)]
+        try:
+            answers[sample.id] = Answer((bytes(prediction.value).decode(),), read_value(prediction.value, sample))
+        except ValueError as error:
+            raise DataError(f"{path}: sentence {sample.id}: {error}") from error
+    return answers
+
+
+def _refuse(path: Path, what: str, ids: Sequence[str], count: int) -> None:
+    if ids:
+        first = ", ".join(ids[:3])
+        raise DataError(f"{path}: {len(ids)} sent_ids {what} (first: {first}); it takes one entry for each of {count}")
+
+
+def _box(value: msgspec.Raw, _: Sample[Any]) -> Boxes | None:
+    numbers = msgspec.json.decode(value, type=list[float])
+    if len(numbers) not in (0, 4):
+        raise ValueError(f"a bbox is [x, y, width, height], or [] where none could be read, not {len(numbers)} numbers")
+    return Boxes((from_xywh(numbers),)) if numbers else None
+
+
+def _outline(value: msgspec.Raw, sample: Sample[Any]) -> Polygons | Mask | None:
+    segmentation, size = msgspec.json.decode(value), sample.question.size
+    if size is None:
+        raise ValueError("the annotations do not give its image's size")
+    return None if segmentation == [] else from_coco(segmentation, size)
+
+
+def _write_boxes(path: Path, rows: Sequence[Row[Any]]) -> None:
+    entries = []
+    for row in rows:
+        value = row.answer.value
+        first = value.boxes[:1] if isinstance(value, Boxes) else ()
+        bbox = to_xywh(first[0]) if first and is_finite(first[0]) else ()
+        entries.append({"sent_id": int(row.sample.id), "bbox": bbox})
+    path.write_bytes(msgspec.json.encode(entries))
+
+
+def _write_masks(path: Path, rows: Sequence[Row[Any]]) -> None:
+    entries = []
+    for row in rows:
+        value = row.answer.value
+        outline = to_coco(value) if isinstance(value, Polygons | Mask) else []
+        entries.append({"sent_id": int(row.sample.id), "segmentation": outline})
+    path.write_bytes(msgspec.json.encode(entries))
+
+
+BOXES = PredictionFormat(
+    'JSON: [{"sent_id": 1, "bbox": [x, y, width, height]}, ...] in pixels of the image; [] where no box could be read',
+    _read_boxes,
+    _write_boxes,
+)
+MASKS = PredictionFormat(
+    'JSON: [{"sent_id": 1, "segmentation": [[x, y, ...], ...] or {"size": [height, width], "counts": ...}}, ...] '
+    "in pixels of the image; [] where no outline could be read",
+    _read_masks,
+    _write_masks,
+)

@@ -1,0 +1,220 @@
+"""The text encoder and decoder, after BART: post-norm, learned positions, GELU, biases everywhere.
+
+Shapes, here and in every comment below:
+    B  sequences encoded     S  tokens of memory (image and prompt)      E  width
+    R  sequences decoded, B times the beams of each, beams of one sequence side by side
+    T  tokens fed            N  heads        D  channels in a head       Y  layers
+
+The beams of a sequence read the same memory, so cross-attention keys and values are stored once for it, and
+its beams are laid along the query axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.florence2.config import TextConfig
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the decoder reads: keys and values (Y, B, N, S, D), and which places are real, (B, 1, 1, S) or None for all."""
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
+
+
+class Cache:
+    """Self-attention keys and values of what has been decoded, in a buffer that grows by doubling.
+
+    `keys` and `values` are (Y, R, N, room, D), of which the first `length` places are filled.
+    """
+
+    def __init__(self, config: TextConfig, rows: int, like: Tensor, room: int = 64) -> None:
+        self.length = 0
+        shape = (config.decoder_layers, rows, config.heads, room, config.width // config.heads)
+        self.keys = like.new_empty(shape)
+        self.values = like.new_empty(shape)
+
+    def make_room(self, tokens: int) -> None:
+        """So that `tokens` more fit."""
+        room = self.keys.shape[3]
+        if self.length + tokens > room:
+            more = (0, 0, 0, max(room, tokens))
+            self.keys, self.values = F.pad(self.keys, more), F.pad(self.values, more)
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores (R, N, T, D) behind what is there; gives all so far, (R, N, length + T, D)."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def select(self, rows: Tensor) -> None:
+        """Row r becomes a copy of row `rows[r]`."""
+        for buffer in (self.keys, self.values):
+            filled = buffer[:, :, :, : self.length]
+            filled.copy_(filled.index_select(1, rows))
+
+
+class Encoder(nn.Module):
+    """Bidirectional self-attention over image and prompt."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.positions = Positions(config)
+        self.norm = nn.LayerNorm(config.width)
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Embedded tokens (B, S, E) to (B, S, E); `mask` (B, 1, 1, S) is True where a token is real."""
+        x = self.norm(x + self.positions(0, x.shape[1]))
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then a feed-forward network, each added and normalised."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.mlp = feed_forward(config)
+        self.mlp_norm = nn.LayerNorm(config.width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, S, E) to (B, S, E)."""
+        x = self.attention_norm(x + self.attention(x, mask))
+        x = self.mlp_norm(x + self.mlp(x))
+        if x.dtype == torch.float16:
+            x = x.clamp(-64504.0, 64504.0)  # transformers' bound: float16's largest less 1,000
+        return x
+
+
+class Decoder(nn.Module):
+    """Causal self-attention over what has been written, cross-attention to memory."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.positions = Positions(config)
+        self.norm = nn.LayerNorm(config.width)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.memory = nn.Linear(config.width, 2 * config.width * config.decoder_layers)
+        self.heads = config.heads
+
+    def remember(self, encoded: Tensor, mask: Tensor | None) -> Memory:
+        """Keys and values of every layer in one product: (B, S, E) to 2 x (Y, B, N, S, D)."""
+        both: Tensor = self.memory(encoded)
+        both = both.unflatten(-1, (2 * len(self.layers), self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return Memory(both[0::2].contiguous(), both[1::2].contiguous(), mask)
+
+    def forward(self, x: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
+        """Embedded tokens (R, T, E) to (R, T, E).  With a cache, they follow what it holds and join it."""
+        start = cache.length if cache else 0
+        tokens = x.shape[1]
+        if cache:
+            cache.make_room(tokens)
+        x = self.norm(x + self.positions(start, tokens))
+        for index, layer in enumerate(self.layers):
+            x = layer(x, memory, index, cache)
+        if cache:
+            cache.length += tokens
+        return x
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention, feed-forward, each added and normalised."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.cross = CrossAttention(config)
+        self.cross_norm = nn.LayerNorm(config.width)
+        self.mlp = feed_forward(config)
+        self.mlp_norm = nn.LayerNorm(config.width)
+
+    def forward(self, x: Tensor, memory: Memory, index: int, cache: Cache | None) -> Tensor:
+        """(R, T, E) to (R, T, E)."""
+        x = self.attention_norm(x + self.attention.causal(x, index, cache))
+        x = self.cross_norm(x + self.cross(x, memory.keys[index], memory.values[index], memory.mask))
+        out: Tensor = self.mlp_norm(x + self.mlp(x))
+        return out
+
+
+class SelfAttention(nn.Module):
+    """Queries, keys and values in one product."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, S, E) to (B, S, E): every token sees every real token."""
+        q, k, v = self.split(x)
+        return self.join(F.scaled_dot_product_attention(q, k, v, mask))
+
+    def causal(self, x: Tensor, layer: int, cache: Cache | None) -> Tensor:
+        """(R, T, E) to (R, T, E): every token sees itself and what came before it."""
+        q, k, v = self.split(x)
+        if cache:
+            k, v = cache.append(layer, k, v)
+        fresh = q.shape[2] == k.shape[2]
+        if not fresh and q.shape[2] != 1:
+            raise ValueError("after the first feed, one token at a time")
+        return self.join(F.scaled_dot_product_attention(q, k, v, is_causal=fresh and q.shape[2] > 1))
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(R, T, E) to 3 x (R, N, T, D)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def join(self, x: Tensor) -> Tensor:
+        """(R, N, T, D) to (R, T, E)."""
+        out: Tensor = self.out(x.transpose(1, 2).flatten(2))
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Queries only: the memory's keys and values are made once, by `Decoder.remember`."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.query = nn.Linear(config.width, config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """(R, T, E) to (R, T, E), against (B, N, S, D); the R / B beams of a sequence share its memory."""
+        rows, tokens, _ = x.shape
+        q = self.query(x).view(keys.shape[0], -1, self.heads, keys.shape[-1]).transpose(1, 2)  # (B, N, R/B*T, D)
+        x = F.scaled_dot_product_attention(q, keys, values, mask)
+        out: Tensor = self.out(x.transpose(1, 2).reshape(rows, tokens, -1))
+        return out
+
+
+class Positions(nn.Embedding):
+    """Learned positions; BART's table starts at its third row."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__(config.positions + 2, config.width)
+
+    def forward(self, start: int, count: int) -> Tensor:  # type: ignore[override]
+        """(count, E) for the places from `start`; ValueError past the table's end."""
+        if start + count + 2 > self.num_embeddings:
+            raise ValueError(f"{start + count} tokens; this checkpoint has positions for {self.num_embeddings - 2}")
+        return self.weight[start + 2 : start + count + 2]
+
+
+def feed_forward(config: TextConfig) -> nn.Sequential:
+    """Two linear maps with a GELU between them."""
+    return nn.Sequential(nn.Linear(config.width, config.ffn), nn.GELU(), nn.Linear(config.ffn, config.width))

@@ -1,0 +1,97 @@
+"""Prompt text to ids, and ids to items, from a checkpoint's own files.
+
+Byte-level BPE with BART's first four ids and 1,024 added tokens: 1,000 `<loc_*>` and 24 marks.  The original
+checkpoints' `tokenizer.json` lacks the added tokens (the processor added them); here they are added where
+missing, in the published order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+
+from harness.errors import CheckpointError
+from harness.florence2.locations import ADDED_TOKENS, MARKS, UNSPOKEN, Item
+
+BOS, PAD, EOS, UNK = 0, 1, 2, 3
+BART_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+
+
+class Tokenizer:
+    """`encode` prompts, `items` answers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        backend.add_special_tokens([AddedToken(token, normalized=False) for token in ADDED_TOKENS])
+        for place, token in enumerate(BART_SPECIALS):
+            if backend.token_to_id(token) != place:
+                raise CheckpointError(f"the tokenizer gives {token} the id {backend.token_to_id(token)}; BART's has {place}")
+        self.first_bin = self._id("<loc_0>")
+        if self._id("<loc_999>") != self.first_bin + 999:
+            raise CheckpointError("the tokenizer's location tokens do not have consecutive ids")
+        self.marks = {self._id(token): token for token in MARKS}
+        self.unspoken = {self._id(token) for token in UNSPOKEN}
+        self.size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """From `tokenizer.json`, else `vocab.json` and `merges.txt`; CheckpointError where neither is readable."""
+        whole, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
+        try:
+            if whole.is_file():
+                return cls(Backend.from_file(str(whole)))
+            if vocab.is_file() and merges.is_file():
+                return cls(_from_bart_files(vocab, merges))
+        except CheckpointError:
+            raise
+        except Exception as error:  # the backend raises bare Exception for a malformed file
+            raise CheckpointError(f"the tokenizer files in {folder} cannot be read: {error}") from error
+        raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
+
+    def encode(self, text: str) -> list[int]:
+        """`<s>` text `</s>` as ids."""
+        return [BOS, *self.backend.encode(text, add_special_tokens=False).ids, EOS]
+
+    def items(self, ids: Sequence[int], log_probs: Sequence[float] = ()) -> list[Item]:
+        """Generated ids as items, each with the log-probabilities of its own tokens; `<s>`, `</s>`, `<pad>` vanish."""
+        found: list[Item] = []
+        words: list[int] = []
+        start = 0
+        for place, token in enumerate([*ids, EOS]):
+            number = token - self.first_bin
+            special = 0 <= number < 1000 or token in self.marks or token in self.unspoken
+            if not special:
+                if not words:
+                    start = place
+                words.append(token)
+                continue
+            if words:
+                found.append(Item(self.backend.decode(words), log_probs=tuple(log_probs[start:place])))
+                words = []
+            if 0 <= number < 1000:
+                found.append(Item(f"<loc_{number}>", bin=number, log_probs=tuple(log_probs[place : place + 1])))
+            elif token in self.marks:
+                found.append(Item(self.marks[token], mark=True))
+        return found
+
+    def _id(self, token: str) -> int:
+        number = self.backend.token_to_id(token)
+        if number is None:
+            raise CheckpointError(f"the tokenizer has no token {token}")
+        return int(number)
+
+
+def _from_bart_files(vocab: Path, merges: Path) -> Backend:
+    """The tokenizer of BART's two files, with its five special tokens."""
+    backend = Backend(BPE.from_file(str(vocab), str(merges)))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    backend.decoder = ByteLevelDecoder()
+    specials = [AddedToken(token, normalized=False) for token in BART_SPECIALS]
+    backend.add_special_tokens([*specials, AddedToken("<mask>", lstrip=True, normalized=False)])
+    return backend

@@ -1,0 +1,1 @@
+"""Marking: from rows to the numbers that papers quote."""

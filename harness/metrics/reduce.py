@@ -1,0 +1,67 @@
+"""Scores to the numbers papers quote: means, ratios of sums, and shares, in percent (multiplied by 100 here, once).
+
+Every row counts, whatever its answer was: an unreadable one with the score it was given, which is 0.  Sums are taken
+over each cluster once, in order of first appearance, so that a metric under any weighting of the clusters costs two
+dot products.
+
+    mean("iou")                 mIoU: the mean over sentences
+    ratio("both", "either")     oIoU (cumulative IoU): all pixels shared over all pixels covered
+    share_above("iou", 0.5)     Acc@0.5, P@0.5: the share of sentences with an IoU of 0.5 or more
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.core import Metric, Row, Statistic, Weights
+
+PERCENT = 100.0
+
+
+def clusters_of(rows: Sequence[Row[Any]]) -> list[int]:
+    """Each row's cluster as a number, counted in order of first appearance."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(row.sample.cluster, len(numbers)) for row in rows]
+
+
+def mean(key: str) -> Metric:
+    """The mean of a score over rows."""
+    return _Ratio(lambda row: row.score.values[key], lambda row: 1.0)
+
+
+def ratio(numerator: str, denominator: str) -> Metric:
+    """The sum of one score over the sum of another; 0 where the latter is 0."""
+    return _Ratio(lambda row: row.score.values[numerator], lambda row: row.score.values[denominator])
+
+
+def share_above(key: str, threshold: float) -> Metric:
+    """The share of rows whose score is the threshold or more."""
+    return _Ratio(lambda row: float(row.score.values[key] >= threshold), lambda row: 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ratio:
+    """Sum of `above` over sum of `below`: all of the above."""
+
+    above: Callable[[Row[Any]], float]
+    below: Callable[[Row[Any]], float]
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        """ValueError where there are no rows, or a score is not finite."""
+        if not rows:
+            raise ValueError("there are no rows to reduce")
+        clusters = clusters_of(rows)
+        above = np.bincount(clusters, [self.above(row) for row in rows])  # (clusters,)
+        below = np.bincount(clusters, [self.below(row) for row in rows])
+        if not np.isfinite([above, below]).all():
+            raise ValueError("a score is not finite")
+
+        def statistic(weights: Weights) -> float:
+            total = float(weights @ below)
+            return PERCENT * float(weights @ above) / total if total else 0.0
+
+        return statistic

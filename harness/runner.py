@@ -1,0 +1,275 @@
+"""Ask, keep, mark, reduce.
+
+Questions already answered (under the same digest of what was asked) are not asked again; answers are kept as they
+come; marking reads only what was kept.  A failed question (a corrupt image, say) leaves the run incomplete, with no
+headline, and is asked again next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from harness import __version__, store
+from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task, Ticket
+from harness.errors import DataError, UsageError
+from harness.statistics import estimate
+from harness.store import Kept, RunFolder
+
+PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors", "pycocotools")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking: how many were asked anew, why some failed, and how long answers took."""
+
+    asked: int
+    failures: Mapping[str, str]
+    timings: Mapping[str, Any]
+
+
+def choose(samples: Sequence[Sample[Any]], limit: int | None, seed: int) -> list[Sample[Any]]:
+    """All samples, or those of `limit` images drawn with the seed, in their own order."""
+    if limit is None:
+        return list(samples)
+    if limit < 1:
+        raise UsageError(f"--limit {limit}: a run asks about at least one image")
+    clusters = sorted({sample.cluster for sample in samples})
+    chosen = set(random.Random(seed).sample(clusters, min(limit, len(clusters))))
+    return [sample for sample in samples if sample.cluster in chosen]
+
+
+def question_digest(question: Question, fingerprint: str, image: str) -> str:
+    """What was asked, of whom and of which pixels, in twelve letters."""
+    asked = (question.kind, question.text, question.phrases, question.image, image, fingerprint)
+    return hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
+
+
+def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
+    """sha256 of the bytes of every image asked about ('missing' where it is not there: asking will say so)."""
+    digests: dict[str, str] = {}
+    for sample in tqdm(samples, "hashing images", disable=None, leave=False):
+        image = sample.question.image
+        if image not in digests:
+            try:
+                digests[image] = hashlib.sha256((root / image).read_bytes()).hexdigest()
+            except OSError:
+                digests[image] = "missing"
+    return digests
+
+
+def ask(samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, root: Path) -> Asked:
+    """Asks whatever has no kept answer, keeping each answer as it comes; may be killed at any moment.
+
+    Raises UsageError where another process is asking the same run, ResourceError where the disk is full.
+    """
+    fingerprint = model.fingerprint
+    images = image_digests(root, samples)
+    digests = {s.id: question_digest(s.question, fingerprint, images[s.question.image]) for s in samples}
+    with folder.appending() as appender:
+        kept = folder.answers()
+        todo = [s for s in samples if s.id not in kept or kept[s.id].asked != digests[s.id]]
+        failures: dict[str, str] = {}
+        clock = _Clock()
+        progress = tqdm(total=len(samples), initial=len(samples) - len(todo), desc="asking", unit="answer", disable=None)
+        with progress:
+            for ticket, answer in model.answer((place, sample.question) for place, sample in enumerate(todo)):
+                sample = todo[ticket]
+                if isinstance(answer, Failure):
+                    failures[sample.id] = answer.reason
+                    progress.write(f"{sample.id}: {answer.reason}", file=sys.stderr)
+                else:
+                    appender.write(Kept(sample.id, digests[sample.id], answer))
+                    clock.answered(answer)
+                progress.update()
+    return Asked(len(todo), failures, clock.timings(len({s.question.image for s in todo})))
+
+
+def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder) -> dict[str, Answer]:
+    """The kept answers to these samples."""
+    kept = folder.answers()
+    return {sample.id: kept[sample.id].answer for sample in samples if sample.id in kept}
+
+
+def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
+    """Every sample with its answer and score; DataError where an answer is missing."""
+    missing = [sample.id for sample in samples if sample.id not in answers]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(samples)} samples of {task.name} have no answer (first: {', '.join(missing[:3])}); "
+            "a smaller denominator is not an option"
+        )
+    rows = []
+    for sample in tqdm(samples, "marking", disable=None, leave=False):
+        answer = answers[sample.id]
+        score = task.score(sample, answer)
+        if not all(math.isfinite(value) for value in score.values.values()):
+            raise ValueError(f"{task.name} gave sample {sample.id} the score {dict(score.values)}")
+        rows.append(Row(sample, answer, score))
+    return rows
+
+
+def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Estimate]:
+    """Every metric of the task with its interval, and the shares of unreadable and truncated answers, in percent."""
+    metrics = {name: estimate(metric, rows, seed=seed) for name, metric in task.metrics.items()}
+    for name, share in (
+        ("unreadable", [not row.score.readable for row in rows]),
+        ("truncated", [row.answer.truncated for row in rows]),
+    ):
+        metrics[name] = Estimate(100 * float(np.mean(share)), None, None, len(rows))
+    return metrics
+
+
+def counts(rows: Sequence[Row[Any]], failed: int, asked: int) -> dict[str, int]:
+    """How many of each, for the record."""
+    return {
+        "samples": len(rows) + failed,
+        "images": len({row.sample.cluster for row in rows}),
+        "answered": len(rows),
+        "asked now": asked,
+        "unreadable": sum(not row.score.readable for row in rows),
+        "truncated": sum(row.answer.truncated for row in rows),
+        "failed": failed,
+    }
+
+
+def run(
+    task: Task[Any],
+    samples: Sequence[Sample[Any]],
+    model: Model,
+    spec: RunSpec,
+    folder: RunFolder,
+    root: Path,
+    provenance: Mapping[str, Any],
+) -> Run:
+    """Asks what has not been asked, marks and reduces; the record is written before and after.
+
+    A complete run is a no-op that gives its record.
+    """
+    before = folder.read_run()
+    if before is not None and before.status in ("complete", "partial") and len(kept_answers(samples, folder)) == len(samples):
+        return before
+    base = Run(
+        schema=store.SCHEMA, id=store.run_id(spec), spec=spec, status="running", headline=task.headline, provenance=provenance
+    )
+    asked = ask(samples, model, _started(folder, base), root)
+    finished = conclude(task, samples, base, folder, asked)
+    folder.write_run(finished)
+    return finished
+
+
+def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder: RunFolder, asked: Asked) -> Run:
+    """Marks what is kept; with failures, the counts alone."""
+    answers = kept_answers(samples, folder)
+    if asked.failures:
+        left = [sample for sample in samples if sample.id in answers]
+        rows = mark(task, left, answers)
+        failures = {"failures": dict(list(asked.failures.items())[:100])}
+        return store.with_status(
+            base,
+            status="incomplete",
+            counts=counts(rows, len(asked.failures), asked.asked),
+            timings=asked.timings,
+            provenance={**base.provenance, **failures},
+        )
+    rows = mark(task, samples, answers)
+    folder.write_scores((row.sample.id, row.score) for row in rows)
+    return store.with_status(
+        base,
+        status="complete" if base.spec.limit is None else "partial",
+        metrics=reduce(task, rows, base.spec.seed),
+        counts=counts(rows, 0, asked.asked),
+        timings=asked.timings,
+    )
+
+
+def provenance(command: Sequence[str], **more: Any) -> dict[str, Any]:
+    """What is needed to dispute a number: code, packages, machine, command line."""
+    return {
+        "harness": __version__,
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": " ".join(command),
+        **more,
+    }
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Times between answers: those of a batch come together, so a latency is of a batch unless its size is 1."""
+
+    start: float = field(default_factory=time.perf_counter)
+    first: float | None = None
+    answers: int = 0
+    tokens: int = 0
+
+    def answered(self, answer: Answer) -> None:
+        now = time.perf_counter()
+        self.first = self.first if self.first is not None else now - self.start
+        self.answers += 1
+        self.tokens += answer.tokens
+
+    def timings(self, images: int) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        timings: dict[str, Any] = {"seconds": seconds, "peak memory MiB": peak / (1 << 20 if sys.platform == "darwin" else 1024)}
+        if self.answers:
+            timings |= {
+                "first answer s": self.first,
+                "answers/s": self.answers / seconds,
+                "images/s": images / seconds,
+                "tokens/s": self.tokens / seconds,
+            }
+        return timings
+
+
+def _started(folder: RunFolder, base: Run) -> RunFolder:
+    folder.write_run(base)
+    return folder
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the checkout this code runs from; '' where it is not one."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()

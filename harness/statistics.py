@@ -1,0 +1,121 @@
+"""Intervals and paired tests, by image: the clusters of samples are resampled, never single samples.
+
+Method: the percentile bootstrap.  A resample draws as many clusters as there are, with replacement, and is held as a
+weight per cluster (how often it was drawn: multinomial); a metric is evaluated anew under each, so ratios of sums,
+AP and CIDEr are treated as they are and not as means.  The interval is from the 2.5th to the 97.5th percentile.
+
+The draws depend on the number of clusters and the seed alone.  So all metrics of a run, and two runs on the same
+samples, see the same resamples: a difference is taken within each, and what two models find equally hard cancels.
+
+Coverage of the nominal 95 %: 93 to 95 % from about 50 clusters on, a little less below; it says nothing about other data
+sets, other seeds of training, or samples the model has seen.  Fewer than two clusters have no interval (None).  The
+p-value is twice the smaller share of resamples at or beyond zero, with one added to both counts, so it is never 0.
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16; clusters as in Cameron, Gelbach
+and Miller, Review of Economics and Statistics 90 (3), 2008.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core import Estimate, Metric, Row, Statistic
+
+RESAMPLES = 1000
+TAILS = (2.5, 97.5)
+ROUNDING = 1e-9  # percent; sums in another order differ by less, and that is no difference between two runs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Run B less run A, its 95 % interval, and the two-sided p-value of no difference (None: too few clusters)."""
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+
+
+@lru_cache(maxsize=2)
+def resample_weights(clusters: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+    """(resamples, clusters): how often each cluster is drawn.  Read-only: callers share it."""
+    generator = np.random.default_rng(seed)
+    weights = np.empty((resamples, clusters), dtype=np.uint16)
+    for row in weights:
+        row[:] = np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
+    weights.setflags(write=False)
+    return weights
+
+
+def interval(statistic: Statistic, clusters: int, *, n: int, seed: int, resamples: int = RESAMPLES) -> Estimate:
+    """The number with its 95 % interval; None for what is not finite or cannot be said."""
+    value = statistic(np.ones(clusters))
+    if not np.isfinite(value):
+        return Estimate(None, None, None, n)
+    low, high = _tails(_resampled(statistic, clusters, seed, resamples))
+    return Estimate(value, low, high, n)
+
+
+def estimate(metric: Metric, rows: Sequence[Row[Any]], seed: int) -> Estimate:
+    """A metric of a run, with its interval by cluster."""
+    return interval(metric.prepare(rows), _clusters(rows), n=len(rows), seed=seed)
+
+
+def paired(metric: Metric, rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int) -> Difference:
+    """How much better B is than A on the same samples, whatever order they came in.
+
+    ValueError where the samples are not the same (targets and clusters included), or a number is not finite.
+    """
+    a = metric.prepare(rows_a)
+    b = metric.prepare(_in_order_of(rows_a, rows_b))
+    clusters = _clusters(rows_a)
+    value = b(np.ones(clusters)) - a(np.ones(clusters))
+    if not np.isfinite(value):
+        raise ValueError(f"the difference of the two runs is {value}")
+    differences = _resampled(b, clusters, seed, RESAMPLES) - _resampled(a, clusters, seed, RESAMPLES)
+    differences[np.abs(differences) < ROUNDING] = 0.0
+    low, high = _tails(differences)
+    return Difference(value, low, high, _p_value(differences) if low is not None else None, len(rows_a))
+
+
+def _resampled(statistic: Statistic, clusters: int, seed: int, resamples: int) -> NDArray[np.float64]:
+    """The statistic under every resample; none where there are too few clusters to resample."""
+    if clusters < 2:
+        return np.empty(0)
+    weights = resample_weights(clusters, resamples, seed)
+    return np.array([statistic(row.astype(np.float64)) for row in weights])
+
+
+def _tails(values: NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
+    if not values.size or not np.isfinite(values).all():
+        return None, None
+    low, high = np.percentile(values, TAILS)
+    return float(low), float(high)
+
+
+def _p_value(differences: NDArray[np.float64]) -> float:
+    beyond = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
+
+
+def _clusters(rows: Sequence[Row[Any]]) -> int:
+    return len({row.sample.cluster for row in rows})
+
+
+def _in_order_of(rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """B's rows in A's order; ValueError where they are not about the same samples."""
+    by_id = {row.sample.id: row for row in rows_b}
+    ids = {row.sample.id for row in rows_a}
+    if not len(ids) == len(rows_a) == len(rows_b) or ids != by_id.keys():
+        odd = ", ".join(sorted(ids ^ by_id.keys())[:3]) or "none"
+        raise ValueError(f"the runs do not pair: {len(rows_a)} and {len(rows_b)} rows; ids in one only: {odd}")
+    for row in rows_a:
+        if row.sample != by_id[row.sample.id].sample:
+            raise ValueError(f"the runs do not pair: sample {row.sample.id} is not the same in both")
+    return [by_id[row.sample.id] for row in rows_a]

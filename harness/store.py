@@ -1,0 +1,270 @@
+"""The only hand that writes results/.
+
+    results/<data>/<task>/<split>/<model>/<protocol>/<id>/
+        run.json        the record: written whole, to a new file that replaces the old one
+        answers.jsonl   one line an answer, appended and flushed as it comes; a torn last line is dropped and asked again
+        scores.jsonl    one line a sample, written by marking
+        lock            held while a run is asking; a second process of the same run is refused
+
+`answers.jsonl.gz` and `scores.jsonl.gz` are read where the plain files are not there: committed runs keep those.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from harness.core import Answer, Boxes, Estimate, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Value
+from harness.errors import DataError, ResourceError, UsageError
+
+SCHEMA = 1
+_VALUES: dict[str, type] = {"text": Text, "boxes": Boxes, "quads": Quads, "polygons": Polygons, "mask": Mask}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer on disk: the sample it is to, a digest of what was asked, and what it took."""
+
+    id: str
+    asked: str
+    answer: Answer
+
+
+def run_id(spec: RunSpec) -> str:
+    """A digest of the RunSpec: the same command finds the same folder."""
+    canonical = json.dumps(asdict(spec), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def run_folder(results: Path, spec: RunSpec) -> Path:
+    """Where a run of this spec lives."""
+    parts = (spec.data, spec.task, spec.split, spec.model, spec.protocol)
+    return results.joinpath(*map(_safe, parts), run_id(spec))
+
+
+class RunFolder:
+    """One run's files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read_run(self) -> Run | None:
+        """The record, or None where there is none; DataError where it is torn or of another schema."""
+        return _read_run(self.path / "run.json")
+
+    def write_run(self, run: Run) -> None:
+        """Replaces the record in one step."""
+        data = msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
+        _replace(self.path / "run.json", data)
+
+    def answers(self) -> dict[str, Kept]:
+        """Every whole line of answers.jsonl, by sample id; a later line for the same id replaces an earlier one."""
+        kept: dict[str, Kept] = {}
+        for line in self._lines("answers"):
+            try:
+                record = json.loads(line)
+                kept[record["id"]] = Kept(record["id"], record["asked"], _answer(record))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # torn: it is asked again
+        return kept
+
+    @contextmanager
+    def appending(self) -> Iterator[Appender]:
+        """The lock and an open answers.jsonl, its torn last line cut off; UsageError where another process holds it."""
+        with _resources("results"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise UsageError(f"another process is running this very run ({self.path}); wait for it, or stop it") from error
+        try:
+            path = self.path / "answers.jsonl"
+            _cut_torn_line(path)
+            with _resources(path), path.open("a", encoding="utf-8") as stream:
+                yield Appender(stream)
+        finally:
+            lock.close()
+
+    def write_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
+        """Replaces scores.jsonl."""
+        lines = (
+            json.dumps({"id": sample, "readable": score.readable, **score.values}, allow_nan=False) for sample, score in scores
+        )
+        _replace(self.path / "scores.jsonl", ("\n".join(lines) + "\n").encode())
+
+    def scores(self) -> dict[str, Score]:
+        """Every sample's score, by id."""
+        found = {}
+        for line in self._lines("scores"):
+            record = json.loads(line)
+            found[record.pop("id")] = Score(readable=record.pop("readable"), values=record)
+        return found
+
+    def forget(self) -> None:
+        """Removes the answers, so that everything is asked again."""
+        for name in ("answers.jsonl", "answers.jsonl.gz", "scores.jsonl", "scores.jsonl.gz", "run.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _lines(self, name: str) -> Iterator[str]:
+        plain, packed = self.path / f"{name}.jsonl", self.path / f"{name}.jsonl.gz"
+        if plain.is_file():
+            yield from plain.read_text(encoding="utf-8", errors="replace").split("\n")
+        elif packed.is_file():
+            yield from gzip.decompress(packed.read_bytes()).decode().split("\n")
+
+
+class Appender:
+    """Writes answers, each whole and flushed before the next."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, kept: Kept, **more: Any) -> None:
+        """One line; ResourceError where the disk is full."""
+        answer = kept.answer
+        record = {
+            "id": kept.id,
+            "raw": answer.raw,
+            "value": _encode(answer.value),
+            "tokens": answer.tokens,
+            "truncated": answer.truncated,
+            "asked": kept.asked,
+            **more,
+        }
+        self.stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        self.stream.flush()
+
+
+def runs(results: Path) -> Iterator[tuple[RunFolder, Run]]:
+    """Every record under a results folder, in order of path."""
+    for path in sorted(results.rglob("run.json")):
+        run = _read_run(path)
+        if run is not None:
+            yield RunFolder(path.parent), run
+
+
+def find(results: Path, name: str) -> tuple[RunFolder, Run]:
+    """A run by its id (or its beginning), its folder or its run.json; UsageError where none or several fit."""
+    given = Path(name)
+    path = given if given.name == "run.json" else given / "run.json"
+    if path.is_file():
+        run = _read_run(path)
+        if run is not None:
+            return RunFolder(path.parent), run
+    fitting = [(folder, run) for folder, run in runs(results) if run.id.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    many = f"{len(fitting)} runs begin with" if fitting else "no run has the id or folder"
+    raise UsageError(f"{many} {name!r} in {results}; `python -m harness ls` lists them")
+
+
+def pack(folder: RunFolder) -> None:
+    """Answers and scores gzipped, without a time stamp, for committing; the plain files are removed."""
+    for name in ("answers.jsonl", "scores.jsonl"):
+        plain = folder.path / name
+        if plain.is_file():
+            _replace(folder.path / f"{name}.gz", gzip.compress(plain.read_bytes(), 9, mtime=0))
+            plain.unlink()
+    (folder.path / "lock").unlink(missing_ok=True)
+
+
+def with_status(run: Run, **changes: Any) -> Run:
+    """The record with some fields changed."""
+    return replace(run, **changes)
+
+
+def as_json(run: Run) -> str:
+    """The record as it is written."""
+    return msgspec.json.format(msgspec.json.encode(run), indent=2).decode()
+
+
+def _read_run(path: Path) -> Run | None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        run = msgspec.json.decode(data, type=Run)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path} is not a run record: {error}; remove it, or run again with --fresh") from error
+    if run.schema != SCHEMA:
+        raise DataError(f"{path} has schema {run.schema}; this version reads {SCHEMA}")
+    return run
+
+
+def _encode(value: Value | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    for kind, type_ in _VALUES.items():
+        if isinstance(value, type_):
+            fields = msgspec.to_builtins(value)
+            if isinstance(value, Mask):
+                fields["counts"] = value.counts.decode("ascii")
+            return {"kind": kind, **{name: field for name, field in fields.items() if field is not None}}
+    raise TypeError(f"{type(value).__name__} is not a Value")
+
+
+def _answer(record: dict[str, Any]) -> Answer:
+    value = record["value"]
+    if value is not None:
+        value = dict(value)
+        type_ = _VALUES[value.pop("kind")]
+        if type_ is Mask:
+            value = Mask(Size(*value["size"]), value["counts"].encode("ascii"))
+        else:
+            value = msgspec.convert(value, type_)
+    return Answer(tuple(record["raw"]), value, record["tokens"], record["truncated"])
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Leaves only whole lines: what a kill or a full disk left after the last newline goes."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as stream:
+        data = stream.read()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            stream.truncate(whole)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    with _resources(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _resources(what: object) -> Iterator[None]:
+    """A full or forbidden disk, said in one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOTDIR):
+            raise ResourceError(
+                f"cannot write {what}: {error.strerror}; what was answered is kept, the same command goes on from there"
+            ) from error
+        raise
+
+
+def _safe(part: str) -> str:
+    """A name as one folder: nothing that could leave it."""
+    return re.sub(r"[^\w.+-]", "_", part).strip(".") or "_"

@@ -1,0 +1,1 @@
+"""Teaching: the data it reads, the loss, the loop and the recipes."""

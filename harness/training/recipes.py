@@ -1,0 +1,50 @@
+"""Recipes: everything a training run is, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.core import Kind
+from harness.florence2.config import NANO, Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A vision phase (region classification), then the whole network on every task at once."""
+
+    name: str
+    config: Config
+    scenes: int  # training images drawn
+    batch: int  # images a step
+    slots: tuple[tuple[Kind, ...], ...]  # prompts an image gets a step; of several kinds in a slot, one is drawn
+    vision_steps: int
+    vision_batch: int
+    vision_rate: float
+    steps: int
+    rate: float
+    warmup: int
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 1.0
+    sigma: tuple[float, float] = (10.0, 3.0)  # of the softened bins, at the start and at the end
+    average: float = 0.999  # decay of the weights' moving average, which is what is saved
+    answer_limit: int = 80  # tokens
+    save_every: int = 100
+    seed: int = 0
+
+
+NANO_RECIPE = Recipe(
+    name="nano",
+    config=NANO,
+    scenes=16_000,
+    batch=32,
+    slots=(("refer",), ("segment",), ("caption", "detect", "ground", "refer", "segment")),
+    vision_steps=1_500,
+    vision_batch=32,
+    vision_rate=2e-3,
+    steps=6_000,
+    rate=1.5e-3,
+    warmup=300,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (NANO_RECIPE,)}

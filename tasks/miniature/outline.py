@@ -1,0 +1,134 @@
+"""Masks to rings and back: traced along pixel edges, so that COCO's rasteriser gives the mask again, exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+from scipy.ndimage import label
+
+from harness.core import Ring, Size
+
+Bools = NDArray[np.bool_]
+
+
+def outline(mask: Bools) -> tuple[Ring, ...]:
+    """A ring for each piece, at pixel corners, clockwise on the screen from the top-most, then left-most, corner.
+
+    Pieces touch along edges (4-connected).  Rings are ordered by area, largest first; holes are not traced.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return ()
+    top, left_most = int(rows[0]), int(columns[0])
+    padded = np.pad(mask[top : rows[-1] + 1, left_most : columns[-1] + 1], 1)
+    after: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    up = padded[1:, 1:] & ~padded[:-1, 1:]  # an edge above pixel (y, x): runs right
+    for y, x in np.argwhere(up).tolist():
+        after.setdefault((x, y), []).append((x + 1, y))
+    down = padded[:-1, 1:] & ~padded[1:, 1:]  # an edge below: runs left
+    for y, x in np.argwhere(down).tolist():
+        after.setdefault((x + 1, y), []).append((x, y))
+    left = padded[1:, 1:] & ~padded[1:, :-1]  # an edge on the left: runs up
+    for y, x in np.argwhere(left).tolist():
+        after.setdefault((x, y + 1), []).append((x, y))
+    right = padded[1:, :-1] & ~padded[1:, 1:]  # an edge on the right: runs down
+    for y, x in np.argwhere(right).tolist():
+        after.setdefault((x, y), []).append((x, y + 1))
+    rings = []
+    while after:
+        start = min(after, key=lambda corner: (corner[1], corner[0]))
+        ring = _follow(after, start)
+        if _area(ring) > 0:
+            rings.append(ring)
+    rings.sort(key=_area, reverse=True)
+    return tuple(tuple((float(x + left_most), float(y + top)) for x, y in ring) for ring in rings)
+
+
+def _follow(after: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> list[tuple[int, int]]:
+    """Walks edges from a corner back to it, turning right where two pieces touch; keeps the corners it turns at."""
+    path = [start]
+    here, heading = start, (1, 0)
+    while True:
+        options = after[here]
+        if len(options) > 1:
+            right = (here[0] - heading[1], here[1] + heading[0])
+            following = right if right in options else options[0]
+        else:
+            following = options[0]
+        options.remove(following)
+        if not options:
+            del after[here]
+        heading = (following[0] - here[0], following[1] - here[1])
+        here = following
+        if here == start:
+            break
+        path.append(here)
+    count = len(path)
+    return [
+        point
+        for place, point in enumerate(path)
+        if (path[place - 1][0] - point[0], path[place - 1][1] - point[1])
+        != (point[0] - path[(place + 1) % count][0], point[1] - path[(place + 1) % count][1])
+    ]
+
+
+def _area(ring: list[tuple[int, int]]) -> float:
+    """Twice the area; positive when clockwise on the screen."""
+    total = 0
+    for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
+        total += ax * by - bx * ay
+    return total
+
+
+def refill(rings: tuple[Ring, ...], size: Size) -> Bools:
+    """The mask COCO's rasteriser makes of the rings."""
+    if not rings:
+        return np.zeros((size.height, size.width), np.bool_)
+    flat = [[coordinate for point in ring for coordinate in point] for ring in rings]
+    codes = coco.frPyObjects(flat, size.height, size.width)
+    filled: Bools = coco.decode(coco.merge(codes)).astype(np.bool_)
+    return filled
+
+
+def has_hole(mask: Bools) -> bool:
+    """Whether some background is cut off from the border (4-connected objects, 8-connected background)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    _, pieces = label(~np.pad(crop, 1), structure=np.ones((3, 3)))
+    return bool(pieces > 1)
+
+
+def simplify(ring: Ring, most: int) -> Ring:
+    """Douglas-Peucker, its tolerance growing from 0.7 pixels until at most `most` points are left; the start is kept."""
+    tolerance = 0.7
+    while True:
+        kept = _peucker(ring, tolerance)
+        if len(kept) <= most:
+            return kept
+        tolerance *= 1.2
+
+
+def _peucker(ring: Ring, tolerance: float) -> Ring:
+    points = np.array(ring)
+    far = int(((points - points[0]) ** 2).sum(1).argmax())
+    keep = {0, far}
+    todo = [(0, far), (far, len(points))]
+    while todo:
+        first, last = todo.pop()
+        if last - first < 2:
+            continue
+        a, b = points[first], points[last % len(points)]
+        between = points[first + 1 : last]
+        direction = b - a
+        length = float(np.sqrt((direction * direction).sum()))
+        offsets = between - a
+        if length == 0:
+            distances = np.sqrt((offsets * offsets).sum(1))
+        else:
+            distances = np.abs(offsets[:, 0] * direction[1] - offsets[:, 1] * direction[0]) / length
+        worst = int(distances.argmax())
+        if distances[worst] > tolerance:
+            keep.add(first + 1 + worst)
+            todo += [(first, first + 1 + worst), (first + 1 + worst, last)]
+    return tuple((float(x), float(y)) for x, y in points[sorted(keep)])
