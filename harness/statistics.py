@@ -7,9 +7,10 @@ AP and CIDEr are treated as they are and not as means.  The interval is from the
 The draws depend on the number of clusters and the seed alone.  So all metrics of a run, and two runs on the same
 samples, see the same resamples: a difference is taken within each, and what two models find equally hard cancels.
 
-Coverage of the nominal 95 %: 93 to 95 % from about 50 clusters on, a little less below; it says nothing about other data
-sets, other seeds of training, or samples the model has seen.  Fewer than two clusters have no interval (None).  The
-p-value is twice the smaller share of resamples at or beyond zero, with one added to both counts, so it is never 0.
+Coverage of the nominal 95 %, simulated with images of 1 to 10 sentences each: 89 % with 10 images, 92 % with 20, 93 %
+with 50, 94 % with 100, 95 % with 200.  It says nothing about other data sets, other seeds of training, or samples the
+model has seen.  Fewer than two clusters have no interval (None).  The p-value is twice the smaller share of resamples
+at or beyond zero, with one added to both counts, so it is never 0.
 (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16; clusters as in Cameron, Gelbach
 and Miller, Review of Economics and Statistics 90 (3), 2008.)
 """

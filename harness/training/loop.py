@@ -73,7 +73,7 @@ def _teach_vision(
             rate = learning_rate(step, recipe.vision_steps, recipe.vision_rate, min(100, recipe.vision_steps))
             _update(heads, optimiser, loss, rate, recipe.clip, step)
             if step % LOG_EVERY == 0:
-                write(step, float(loss), right, rate)
+                write(step, float(loss.detach()), right, rate)
             _keep(state, step + 1, recipe.vision_steps, recipe.save_every, {"heads": heads, "optimiser": optimiser})
 
 
@@ -95,7 +95,7 @@ def _teach_all(recipe: Recipe, model: Florence2, pack: Pack, first_bin: int, sta
                 now = time.monotonic()
                 speed = (step + 1 - since) * recipe.batch / (now - clock)
                 since, clock = step + 1, now
-                by_kind = {kind: float(loss) for kind, loss in losses}
+                by_kind = {kind: float(loss.detach()) for kind, loss in losses}
                 write(step, *(by_kind.get(kind, "") for kind in kinds), rate, speed)
             _keep(state, step + 1, recipe.steps, recipe.save_every, parts)
     return average
@@ -110,6 +110,8 @@ def _losses(
     sigma = recipe.sigma[0] * (recipe.sigma[1] / recipe.sigma[0]) ** progress
     kinds = [slot[int(draw.integers(len(slot)))] for slot in recipe.slots]
     able = np.logical_and.reduce([np.diff(pack.examples[kind].first) > 0 for kind in kinds])
+    if progress < recipe.few_until:
+        able &= (pack.regions[..., 4] >= 0).sum(1) <= recipe.few
     scenes = draw.choice(np.flatnonzero(able), recipe.batch)
     image = model.look(preprocess.normalise(pack.images[torch.from_numpy(scenes)]))
     losses = []
@@ -135,8 +137,9 @@ def _optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Op
 def _update(
     module: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float, step: int
 ) -> None:
-    if not math.isfinite(float(loss)):
-        raise ResourceError(f"the loss is {float(loss)} at step {step}; the last good state is kept: lower the learning rate")
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise ResourceError(f"the loss is {value} at step {step}; the last good state is kept: lower the learning rate")
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)

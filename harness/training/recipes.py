@@ -26,6 +26,8 @@ class Recipe:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
+    few: int = 3  # only scenes of at most so many things ...
+    few_until: float = 0.15  # ... up to this share of the steps
     sigma: tuple[float, float] = (10.0, 3.0)  # of the softened bins, at the start and at the end
     average: float = 0.999  # decay of the weights' moving average, which is what is saved
     answer_limit: int = 80  # tokens
@@ -39,12 +41,12 @@ NANO_RECIPE = Recipe(
     scenes=16_000,
     batch=32,
     slots=(("refer",), ("segment",), ("caption", "detect", "ground", "refer", "segment")),
-    vision_steps=1_500,
+    vision_steps=1_000,
     vision_batch=32,
     vision_rate=2e-3,
-    steps=6_000,
+    steps=3_200,
     rate=1.5e-3,
-    warmup=300,
+    warmup=200,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (NANO_RECIPE,)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
@@ -99,36 +101,47 @@ def has_hole(mask: Bools) -> bool:
     return bool(pieces > 1)
 
 
-def simplify(ring: Ring, most: int) -> Ring:
-    """Douglas-Peucker, its tolerance growing from 0.7 pixels until at most `most` points are left; the start is kept."""
-    tolerance = 0.7
-    while True:
-        kept = _peucker(ring, tolerance)
-        if len(kept) <= most:
-            return kept
-        tolerance *= 1.2
-
-
-def _peucker(ring: Ring, tolerance: float) -> Ring:
+def simplify(ring: Ring, most: int, tolerance: float = 0.7) -> Ring:
+    """Douglas-Peucker, splitting where the outline is farthest off, until it is within `tolerance` pixels everywhere or
+    `most` points are kept; the first point is kept."""
     points = np.array(ring)
     far = int(((points - points[0]) ** 2).sum(1).argmax())
     keep = {0, far}
-    todo = [(0, far), (far, len(points))]
-    while todo:
-        first, last = todo.pop()
-        if last - first < 2:
-            continue
-        a, b = points[first], points[last % len(points)]
-        between = points[first + 1 : last]
-        direction = b - a
-        length = float(np.sqrt((direction * direction).sum()))
-        offsets = between - a
-        if length == 0:
-            distances = np.sqrt((offsets * offsets).sum(1))
-        else:
-            distances = np.abs(offsets[:, 0] * direction[1] - offsets[:, 1] * direction[0]) / length
-        worst = int(distances.argmax())
-        if distances[worst] > tolerance:
-            keep.add(first + 1 + worst)
-            todo += [(first, first + 1 + worst), (first + 1 + worst, last)]
+    heap = [*_split(points, 0, far), *_split(points, far, len(points))]
+    heapq.heapify(heap)
+    while heap and len(keep) < most:
+        off, middle, first, last = heapq.heappop(heap)
+        if -off <= tolerance:
+            break
+        keep.add(middle)
+        for part in (*_split(points, first, middle), *_split(points, middle, last)):
+            heapq.heappush(heap, part)
     return tuple((float(x), float(y)) for x, y in points[sorted(keep)])
+
+
+def _split(points: NDArray[np.float64], first: int, last: int) -> list[tuple[float, int, int, int]]:
+    """(minus how far off, where, first, last) of the point farthest from the chord; none where none lies between."""
+    if last - first < 2:
+        return []
+    start, end = points[first], points[last % len(points)]
+    along, offsets = end - start, points[first + 1 : last] - start
+    length = float(np.sqrt(along[0] * along[0] + along[1] * along[1]))
+    if length == 0:
+        off = np.sqrt(offsets[:, 0] * offsets[:, 0] + offsets[:, 1] * offsets[:, 1])
+    else:
+        off = np.abs(offsets[:, 0] * along[1] - offsets[:, 1] * along[0]) / length
+    worst = int(off.argmax())
+    return [(-float(off[worst]), first + 1 + worst, first, last)]
+
+
+def area(ring: Ring) -> float:
+    """In square pixels, by the shoelace formula."""
+    total = 0.0
+    for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
+        total += ax * by - bx * ay
+    return abs(total) / 2
+
+
+def flat(ring: Ring) -> list[float]:
+    """x, y, x, y, ... as COCO writes a polygon."""
+    return [coordinate for point in ring for coordinate in point]

@@ -1,0 +1,86 @@
+"""The ceiling: answers with the target, and so tests a task from end to end (100, or the reason why not).
+
+`Oracle` gives the target as it is.  `OracleQuantised` gives what is left of it once it is written in Florence-2's
+1,000 location bins a side and read back, which is the most that a model with that alphabet can score.
+
+Both know a target by its question.  Where two samples ask the same of one image and want different things, the answer
+is the first one's: no model that sees only questions could tell them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.core import Answer, Boxes, Failure, Polygons, Quads, Question, Sample, Size, Text, Ticket, Value
+from harness.florence2 import locations
+
+
+class Oracle:
+    """Answers with the target; of several texts, with the most frequent (the first of those)."""
+
+    def __init__(self, samples: Iterable[Sample[Any]]) -> None:
+        self._targets: dict[Question, Value | None] = {}
+        for sample in samples:
+            self._targets.setdefault(sample.question, sample.target)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of this file and of the targets: they are its weights."""
+        return f"oracle:{_digest(__file__)}:{hashlib.sha256(repr(self._targets).encode()).hexdigest()[:12]}"
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        """One answer a question, in order; a Failure where there is no target."""
+        return ((ticket, self.answer_to(question)) for ticket, question in questions)
+
+    def answer_to(self, question: Question) -> Answer | Failure:
+        """The target of one question."""
+        target = self._targets.get(question)
+        if target is None:
+            return Failure("the oracle has no target for this question")
+        if isinstance(target, Text):
+            text = Counter(target.texts).most_common(1)[0][0]
+            return Answer((text,), Text((text,)))
+        return Answer(("oracle",), target)
+
+
+class OracleQuantised:
+    """The oracle's boxes, quads and outlines through Florence-2's bins, as its own codec writes and reads them."""
+
+    def __init__(self, samples: Iterable[Sample[Any]]) -> None:
+        self._oracle = Oracle(samples)
+
+    @property
+    def fingerprint(self) -> str:
+        """The oracle's, and a digest of the codec."""
+        return f"quantised:{_digest(locations.__file__)}:{self._oracle.fingerprint}"
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        """One answer a question, in order; a Failure too for a mask, which has no outline to write."""
+        return ((ticket, _quantised(self._oracle.answer_to(question), question.size)) for ticket, question in questions)
+
+
+def _quantised(answer: Answer | Failure, size: Size | None) -> Answer | Failure:
+    """An answer as it comes back from location bins; texts have none and stay."""
+    if isinstance(answer, Failure) or isinstance(answer.value, Text):
+        return answer
+    if size is None:
+        return Failure("the annotations do not give the image's size, and bins are shares of it")
+    value = answer.value
+    if isinstance(value, Boxes):
+        text = locations.write_boxes(value, size)
+        return Answer((text,), locations.read_boxes(locations.items(text), size))
+    if isinstance(value, Quads):
+        text = locations.write_quads(value, size)
+        return Answer((text,), locations.read_quads(locations.items(text), size))
+    if isinstance(value, Polygons):
+        text = locations.write_polygons(value, size)
+        return Answer((text,), locations.read_polygons(locations.items(text), size))
+    return Failure("this target is a mask, which location bins cannot write")
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]

@@ -1,0 +1,13 @@
+"""`python -m tasks.miniature`: draws the world anew and writes its manifest, for whoever changed the drawing."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from tasks.miniature import MANIFEST, manifest, refcoco
+
+with tempfile.TemporaryDirectory() as folder:
+    refcoco.write(Path(folder))
+    files = manifest(Path(folder))
+MANIFEST.write_text(json.dumps(files, indent=0, sort_keys=True) + "\n")
+print(f"{len(files)} files in {MANIFEST}")

@@ -1,0 +1,144 @@
+"""The miniature world as RefCOCO, RefCOCO+ and RefCOCOg, in exactly the published files.
+
+    refer/refcoco/refs(unc).p    refer/refcoco+/refs(unc).p    refer/refcocog/refs(umd).p
+    refer/<data set>/instances.json                            coco/train2014/COCO_train2014_<12 digits>.jpg
+
+As published, every image is under train2014 and a ref's `file_name` is its object's, not its image's.  testA holds
+the scenes with something living in it (the real testA has people), testB the others.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from tasks.miniature.language import Style, expressions
+from tasks.miniature.outline import area, flat
+from tasks.miniature.render import Rendered, rendered_scene
+from tasks.miniature.scene import Draw
+from tasks.miniature.shapes import LIVING, SEEN
+
+SPLITS = (("train", 200), ("val", 250), ("testA", 120), ("testB", 120))  # and how many images
+STYLES: tuple[tuple[Style, str], ...] = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"))
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A scene with its place in the benchmark; `image_id` is unlike the seed, as COCO's ids are."""
+
+    image_id: int
+    split: str
+    rendered: Rendered
+
+    @property
+    def file_name(self) -> str:
+        """As COCO names it."""
+        return f"COCO_train2014_{self.image_id:012d}.jpg"
+
+
+def pictures() -> Iterator[Picture]:
+    """Every scene of the benchmark, from the first seeds; testA and testB part by what lives in them."""
+    seed = 0
+    for split, count in SPLITS:
+        taken = 0
+        while taken < count:
+            rendered = rendered_scene(seed)
+            living = any(thing.category in LIVING for thing in rendered.scene.things)
+            if split not in ("testA", "testB") or living == (split == "testA"):
+                yield Picture(1000 + seed * 7, split, rendered)
+                taken += 1
+            seed += 1
+
+
+def write(root: Path) -> None:
+    """Images, refs and instances under `root`."""
+    images = root / "coco" / "train2014"
+    images.mkdir(parents=True)
+    shown = []
+    total = sum(count for _, count in SPLITS)
+    for picture in tqdm(pictures(), "drawing the miniature", total, disable=None):
+        (images / picture.file_name).write_bytes(_jpeg(picture))
+        shown.append(picture)
+    for style, by in STYLES:
+        folder = root / "refer" / style
+        folder.mkdir(parents=True)
+        instances, numbers = _instances(shown)
+        (folder / "instances.json").write_text(json.dumps(instances))
+        (folder / f"refs({by}).p").write_bytes(pickle.dumps(_refs(shown, style, numbers), protocol=2))
+
+
+def _jpeg(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture.rendered.image).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def _instances(shown: Sequence[Picture]) -> tuple[dict[str, Any], dict[tuple[int, int], int]]:
+    """COCO's instances, and the annotation id of each (image id, place of the thing)."""
+    images, annotations = [], []
+    numbers: dict[tuple[int, int], int] = {}
+    for picture in shown:
+        rendered = picture.rendered
+        width, height = rendered.scene.size
+        images.append(
+            {"id": picture.image_id, "file_name": picture.file_name, "width": width, "height": height, "license": 1}
+        )
+        for place, (thing, box, rings) in enumerate(
+            zip(rendered.scene.things, rendered.boxes, rendered.rings, strict=True)
+        ):
+            number = len(annotations) + 1
+            numbers[picture.image_id, place] = number
+            annotations.append(
+                {
+                    "id": number,
+                    "image_id": picture.image_id,
+                    "category_id": SEEN.index(thing.category) + 1,
+                    "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+                    "segmentation": [flat(ring) for ring in rings],
+                    "area": sum(area(ring) for ring in rings),
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": place + 1, "name": name, "supercategory": "miniature"} for place, name in enumerate(SEEN)]
+    info = {"description": "miniature: an embedded world in RefCOCO's format", "version": "1", "year": 2026}
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories, "licenses": []}, numbers
+
+
+def _refs(shown: Sequence[Picture], style: Style, numbers: dict[tuple[int, int], int]) -> list[dict[str, Any]]:
+    refs: list[dict[str, Any]] = []
+    sentences = 0
+    for picture in shown:
+        split = picture.split
+        if style == "refcocog":
+            split = {"testA": "test", "testB": "test"}.get(split, split)
+        draw = Draw(picture.image_id)
+        for place, said in enumerate(expressions(picture.rendered, style, draw)):
+            if not said:
+                continue
+            number = numbers[picture.image_id, place]
+            told = []
+            for sentence in said:
+                raw = sentence[0].upper() + sentence[1:] + "." if draw.random() < 0.3 else sentence
+                told.append({"tokens": sentence.split(), "raw": raw, "sent_id": sentences, "sent": sentence})
+                sentences += 1
+            refs.append(
+                {
+                    "sent_ids": [sentence["sent_id"] for sentence in told],
+                    "file_name": picture.file_name.replace(".jpg", f"_{number}.jpg"),
+                    "ann_id": number,
+                    "ref_id": len(refs) + 1,
+                    "image_id": picture.image_id,
+                    "category_id": SEEN.index(picture.rendered.scene.things[place].category) + 1,
+                    "split": split,
+                    "sentences": told,
+                }
+            )
+    return refs
