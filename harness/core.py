@@ -114,12 +114,17 @@ class Sample(Generic[V_co]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model wrote, and what could be read in it (`value` None: unreadable)."""
+    """What a model wrote, and what could be read in it (`value` None: unreadable).
+
+    `seconds` is how long the batch it was written in took, of `batch` answers; 0 where the model does not time itself.
+    """
 
     raw: tuple[str, ...]
     value: Value | None
     tokens: int = 0
     truncated: bool = False
+    seconds: float = 0.0
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,9 @@ def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image
             image.load()
             return to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except FileNotFoundError as error:
-        raise DataError(f"the image {path} is not there; `python -m harness data check` lists what is missing") from error
+        raise DataError(
+            f"the image {path} is not there; `python -m harness data check` lists what is missing"
+        ) from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:

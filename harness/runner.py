@@ -16,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from harness import __version__, store
-from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task, Ticket
+from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Task
 from harness.errors import DataError, UsageError
 from harness.statistics import estimate
 from harness.store import Kept, RunFolder
@@ -86,7 +86,9 @@ def ask(samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, root: P
         todo = [s for s in samples if s.id not in kept or kept[s.id].asked != digests[s.id]]
         failures: dict[str, str] = {}
         clock = _Clock()
-        progress = tqdm(total=len(samples), initial=len(samples) - len(todo), desc="asking", unit="answer", disable=None)
+        progress = tqdm(
+            total=len(samples), initial=len(samples) - len(todo), desc="asking", unit="answer", disable=None
+        )
         with progress:
             for ticket, answer in model.answer((place, sample.question) for place, sample in enumerate(todo)):
                 sample = todo[ticket]
@@ -111,7 +113,7 @@ def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, 
     missing = [sample.id for sample in samples if sample.id not in answers]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(samples)} samples of {task.name} have no answer (first: {', '.join(missing[:3])}); "
+            f"{len(missing)} of {len(samples)} samples of {task.name} have no answer ({', '.join(missing[:3])}, ...); "
             "a smaller denominator is not an option"
         )
     rows = []
@@ -162,10 +164,19 @@ def run(
     A complete run is a no-op that gives its record.
     """
     before = folder.read_run()
-    if before is not None and before.status in ("complete", "partial") and len(kept_answers(samples, folder)) == len(samples):
+    if (
+        before is not None
+        and before.status in ("complete", "partial")
+        and len(kept_answers(samples, folder)) == len(samples)
+    ):
         return before
     base = Run(
-        schema=store.SCHEMA, id=store.run_id(spec), spec=spec, status="running", headline=task.headline, provenance=provenance
+        schema=store.SCHEMA,
+        id=store.run_id(spec),
+        spec=spec,
+        status="running",
+        headline=task.headline,
+        provenance=provenance,
     )
     asked = ask(samples, model, _started(folder, base), root)
     finished = conclude(task, samples, base, folder, asked)
@@ -231,7 +242,10 @@ class _Clock:
     def timings(self, images: int) -> dict[str, Any]:
         seconds = time.perf_counter() - self.start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        timings: dict[str, Any] = {"seconds": seconds, "peak memory MiB": peak / (1 << 20 if sys.platform == "darwin" else 1024)}
+        timings: dict[str, Any] = {
+            "seconds": seconds,
+            "peak memory MiB": peak / (1 << 20 if sys.platform == "darwin" else 1024),
+        }
         if self.answers:
             timings |= {
                 "first answer s": self.first,

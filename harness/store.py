@@ -2,7 +2,7 @@
 
     results/<data>/<task>/<split>/<model>/<protocol>/<id>/
         run.json        the record: written whole, to a new file that replaces the old one
-        answers.jsonl   one line an answer, appended and flushed as it comes; a torn last line is dropped and asked again
+        answers.jsonl   one line an answer, appended and flushed as it comes; a torn last line is asked again
         scores.jsonl    one line a sample, written by marking
         lock            held while a run is asking; a second process of the same run is refused
 
@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from harness.core import Answer, Boxes, Estimate, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Value
+from harness.core import Answer, Boxes, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Value
 from harness.errors import DataError, ResourceError, UsageError
 
 SCHEMA = 1
@@ -90,7 +90,9 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.close()
-            raise UsageError(f"another process is running this very run ({self.path}); wait for it, or stop it") from error
+            raise UsageError(
+                f"another process is running this very run ({self.path}); wait for it, or stop it"
+            ) from error
         try:
             path = self.path / "answers.jsonl"
             _cut_torn_line(path)
@@ -102,7 +104,8 @@ class RunFolder:
     def write_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
         """Replaces scores.jsonl."""
         lines = (
-            json.dumps({"id": sample, "readable": score.readable, **score.values}, allow_nan=False) for sample, score in scores
+            json.dumps({"id": sample, "readable": score.readable, **score.values}, allow_nan=False)
+            for sample, score in scores
         )
         _replace(self.path / "scores.jsonl", ("\n".join(lines) + "\n").encode())
 
@@ -142,6 +145,8 @@ class Appender:
             "value": _encode(answer.value),
             "tokens": answer.tokens,
             "truncated": answer.truncated,
+            "seconds": round(answer.seconds, 6),
+            "batch": answer.batch,
             "asked": kept.asked,
             **more,
         }
@@ -227,7 +232,9 @@ def _answer(record: dict[str, Any]) -> Answer:
             value = Mask(Size(*value["size"]), value["counts"].encode("ascii"))
         else:
             value = msgspec.convert(value, type_)
-    return Answer(tuple(record["raw"]), value, record["tokens"], record["truncated"])
+    return Answer(
+        tuple(record["raw"]), value, record["tokens"], record["truncated"], record["seconds"], record["batch"]
+    )
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -55,7 +55,8 @@ def ref(number: int, annotation: int, image: int, split: str, sentences: dict[in
         "file_name": f"COCO_train2014_{image:012d}_{number}.jpg",  # the object's: there is no such image
         "sent_ids": list(sentences),
         "sentences": [
-            {"sent_id": i, "sent": text, "raw": text.upper() + "!", "tokens": text.split()} for i, text in sentences.items()
+            {"sent_id": i, "sent": text, "raw": text.upper() + "!", "tokens": text.split()}
+            for i, text in sentences.items()
         ],
     }
 

@@ -22,7 +22,7 @@ from harness.florence2.config import TextConfig
 
 @dataclass(slots=True)
 class Memory:
-    """What the decoder reads: keys and values (Y, B, N, S, D), and which places are real, (B, 1, 1, S) or None for all."""
+    """What the decoder reads: keys and values (Y, B, N, S, D), and which are real, (B, 1, 1, S); None: all."""
 
     keys: Tensor
     values: Tensor
@@ -111,8 +111,9 @@ class Decoder(nn.Module):
 
     def remember(self, encoded: Tensor, mask: Tensor | None) -> Memory:
         """Keys and values of every layer in one product: (B, S, E) to 2 x (Y, B, N, S, D)."""
+        batch, length, _ = encoded.shape
         both: Tensor = self.memory(encoded)
-        both = both.unflatten(-1, (2 * len(self.layers), self.heads, -1)).permute(2, 0, 3, 1, 4)
+        both = both.view(batch, length, 2 * len(self.layers), self.heads, -1).permute(2, 0, 3, 1, 4)
         return Memory(both[0::2].contiguous(), both[1::2].contiguous(), mask)
 
     def forward(self, x: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:

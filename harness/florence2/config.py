@@ -74,14 +74,21 @@ BASE = Config(
     ),
 )  # fmt: skip
 LARGE = Config(
-    vision=VisionConfig(dims=(256, 512, 1024, 2048), depths=(1, 1, 9, 1), heads=(8, 16, 32, 64), groups=(8, 16, 32, 64)),
+    vision=VisionConfig(
+        dims=(256, 512, 1024, 2048), depths=(1, 1, 9, 1), heads=(8, 16, 32, 64), groups=(8, 16, 32, 64)
+    ),
     text=TextConfig(
         width=1024, heads=16, encoder_layers=12, decoder_layers=12, ffn=4096, positions=1024, vocab=51289
     ),
 )  # fmt: skip
 NANO = Config(
     vision=VisionConfig(
-        dims=(32, 64, 128, 160), depths=(1, 1, 2, 1), heads=(1, 2, 4, 5), groups=(1, 2, 4, 5), stride=(4, 2, 2, 1), window=8
+        dims=(32, 64, 128, 160),
+        depths=(1, 1, 2, 1),
+        heads=(1, 2, 4, 5),
+        groups=(1, 2, 4, 5),
+        stride=(4, 2, 2, 1),
+        window=8,
     ),
     text=TextConfig(width=128, heads=4, encoder_layers=2, decoder_layers=3, ffn=512, positions=256, vocab=1536),
     image_size=128,
@@ -105,7 +112,9 @@ def parse_config(stated: Mapping[str, Any]) -> Config:
     vision, text = stated["vision_config"], stated["text_config"]
     native = "embed_dim" in vision
     positions = vision if native else vision["image_pos_embed"]
-    frames = vision["max_temporal_embeddings"] if native else vision["visual_temporal_embedding"]["max_temporal_embeddings"]
+    frames = (
+        vision["max_temporal_embeddings"] if native else vision["visual_temporal_embedding"]["max_temporal_embeddings"]
+    )
     config = Config(
         vision=VisionConfig(
             dims=_four(vision["embed_dim"] if native else vision["dim_embed"]),

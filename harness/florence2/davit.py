@@ -92,7 +92,8 @@ class Block(nn.Module):
         x = x + convolve(self.conv1, x)
         x = x + self.attention(self.norm1(x))
         x = x + convolve(self.conv2, x)
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class WindowAttention(nn.Module):
@@ -150,8 +151,8 @@ class ChannelAttention(nn.Module):
         scale = (height * width) ** -0.5
         attention = torch.baddbmm(q.new_zeros(()), q, k, beta=0, alpha=scale).softmax(-1)  # (B*N, D, D)
 
-        weight = self.proj.weight.t().unflatten(0, (self.groups, -1))  # (N, D, C)
-        folded = attention.unflatten(0, (batch, -1)).transpose(-1, -2) @ weight  # (B, N, D, C)
+        weight = self.proj.weight.view(dim, self.groups, -1).permute(1, 2, 0)  # (N, D, C)
+        folded = attention.view(batch, self.groups, *attention.shape[1:]).transpose(-1, -2) @ weight  # (B, N, D, C)
         x = torch.baddbmm(self.proj.bias, v, folded.flatten(1, 2))  # (B, T, C)
         return x.view(batch, height, width, dim)
 

@@ -192,7 +192,8 @@ def _may_improve(
     length = limit - 1 if forever else current - 1
     best_possible = running_scores[:, :1] / length**decoding.length_penalty
     worst = torch.where(is_done, done_scores.min(-1, keepdim=True).values, FAR)
-    return (best_possible > worst).any(-1, keepdim=True)
+    better: Tensor = best_possible > worst
+    return better.any(-1, keepdim=True)
 
 
 def _ban_repeats(scores: Tensor, tokens: Tensor, current: int, size: int) -> None:
@@ -202,7 +203,9 @@ def _ban_repeats(scores: Tensor, tokens: Tensor, current: int, size: int) -> Non
     grams = tokens[:, :current].unfold(1, size, 1)  # (R, current - size + 1, size)
     last = tokens[:, None, current - size + 1 : current]
     repeats = (grams[..., :-1] == last).all(-1)
-    penalty = torch.zeros_like(repeats, dtype=scores.dtype).masked_fill(repeats, -torch.inf).masked_fill(~repeats, torch.inf)
+    penalty = (
+        torch.zeros_like(repeats, dtype=scores.dtype).masked_fill(repeats, -torch.inf).masked_fill(~repeats, torch.inf)
+    )
     scores.scatter_reduce_(1, grams[..., -1], penalty, "amin")
 
 

@@ -7,13 +7,19 @@ about 3 times as quick, and up to 2 levels of 255 off in about 0.05 % of values.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+
+from harness.errors import CheckpointError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -49,3 +55,44 @@ class Preprocess:
         levels = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)[:, None]
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return torch.from_numpy(np.ascontiguousarray(((levels - mean) / std).T))
+
+
+def read_preprocess(folder: Path, *, side: int | None = None, fast: bool = False) -> Preprocess:
+    """What a checkpoint's `preprocessor_config.json` states (768 pixels where it has none); `side` overrides the size.
+
+    CheckpointError where the file is not readable, or asks for a step that no published checkpoint takes.
+    """
+    path = folder / "preprocessor_config.json"
+    try:
+        stated: Mapping[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        size = stated.get("size", {"height": 768, "width": 768})
+        height, width = int(size["height"]), int(size["width"])
+        mean, std = _three(stated.get("image_mean", IMAGENET_MEAN)), _three(stated.get("image_std", IMAGENET_STD))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a readable preprocessor_config.json: {error!r}") from error
+    for key, only in (("do_center_crop", False), ("resample", 3), ("do_resize", True), ("do_normalize", True)):
+        if stated.get(key, only) != only:
+            raise CheckpointError(f"{path}: {key} is {stated[key]}; only {only} is implemented")
+    return Preprocess(side or height, side or width, mean, std, fast)
+
+
+def native_preprocess(side: int) -> dict[str, Any]:
+    """The `preprocessor_config.json` of a checkpoint trained at this side."""
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_center_crop": False,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": list(IMAGENET_MEAN),
+        "image_std": list(IMAGENET_STD),
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"height": side, "width": side},
+    }
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue

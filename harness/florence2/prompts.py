@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.core import Kind, Question, Size, Text, Value
+from harness.core import Boxes, Kind, Polygons, Question, Size, Text, Value
 from harness.errors import UsageError
 from harness.florence2.locations import Item, items, plain, read_boxes, read_polygons, read_quads, write_boxes
 from harness.florence2.locations import write_polygons as write_outline
-from harness.core import Boxes, Polygons
 
 PROMPTS = {
     "<OCR>": "What is the text in the image?",

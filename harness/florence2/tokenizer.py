@@ -31,7 +31,9 @@ class Tokenizer:
         backend.add_special_tokens([AddedToken(token, normalized=False) for token in ADDED_TOKENS])
         for place, token in enumerate(BART_SPECIALS):
             if backend.token_to_id(token) != place:
-                raise CheckpointError(f"the tokenizer gives {token} the id {backend.token_to_id(token)}; BART's has {place}")
+                raise CheckpointError(
+                    f"the tokenizer gives {token} the id {backend.token_to_id(token)}; BART's has {place}"
+                )
         self.first_bin = self._id("<loc_0>")
         if self._id("<loc_999>") != self.first_bin + 999:
             raise CheckpointError("the tokenizer's location tokens do not have consecutive ids")

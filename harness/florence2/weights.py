@@ -26,6 +26,7 @@ from torch import Tensor
 from harness.errors import CheckpointError
 from harness.florence2.config import Config, native_config, read_config
 from harness.florence2.model import Florence2
+from harness.florence2.preprocess import native_preprocess
 
 # Our name (a pattern) to the native one; the packed and the alternating ones are in `native_names`.
 _NATIVE = (
@@ -47,7 +48,14 @@ _NATIVE = (
     (r"(encoder|decoder)\.layers\.(\d+)\.mlp_norm\.", r"model.language_model.\1.layers.\2.final_layer_norm."),
     (r"lm_head\.", r"lm_head."),
 )
-_BLOCK = {"conv1": "conv1", "conv2": "conv2", "norm1": "norm1", "norm2": "norm2", "mlp.0": "ffn.fc1", "mlp.2": "ffn.fc2"}
+_BLOCK = {
+    "conv1": "conv1",
+    "conv2": "conv2",
+    "norm1": "norm1",
+    "norm2": "norm2",
+    "mlp.0": "ffn.fc1",
+    "mlp.2": "ffn.fc2",
+}
 
 # Original name (a pattern) to the native one, in order; the first that matches is applied.
 _ORIGINAL = (
@@ -66,7 +74,9 @@ _ORIGINAL = (
     (r"^language_model\.final_logits_bias$", r"final_logits_bias"),
     (r"^language_model\.model\.", r"model.language_model."),
 )
-_TIED = tuple(f"model.language_model.{name}.weight" for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens"))
+_TIED = tuple(
+    f"model.language_model.{name}.weight" for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
+)
 _FRAMES = "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed"
 
 
@@ -141,18 +151,23 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
         ours[name] = found.float()
     unknown = sorted(set(native) - used)
     if missing or unknown:
-        raise CheckpointError(f"{origin} is not this network: {_named('missing', missing)}; {_named('unknown', unknown)}")
+        raise CheckpointError(
+            f"{origin} is not this network: {_named('missing', missing)}; {_named('unknown', unknown)}"
+        )
     tied = head is embedding or (head.shape == embedding.shape and torch.equal(head, embedding))
     if not tied:
         if head.shape != embedding.shape:
-            raise CheckpointError(f"{origin}: lm_head has shape {tuple(head.shape)}, the embedding {tuple(embedding.shape)}")
+            raise CheckpointError(
+                f"{origin}: lm_head has shape {tuple(head.shape)}, the embedding {tuple(embedding.shape)}"
+            )
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
     ours["lm_head.weight"] = ours["embedding.weight"] if tied else head.float()
     model.load_state_dict(ours, assign=True)
     if tied:
         model.lm_head.weight = model.embedding.weight
     model.fusion.frame = torch.tensor([0.0, 1.0]).repeat(len(model.fusion.frame) // 2 + 1)[: len(model.fusion.frame)]
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval().requires_grad_(False)
 
 
 def to_native(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
@@ -233,9 +248,11 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def save(model: Florence2, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """`config.json` and `model.safetensors` in transformers' own layout."""
+    """`config.json`, `preprocessor_config.json` and `model.safetensors` in transformers' own layout."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(native_config(model.config), indent=2) + "\n")
+    pixels = native_preprocess(model.config.image_size)
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
     save_file(dict(native_tensors(model, dtype)), folder / "model.safetensors", metadata={"format": "pt"})
 
 

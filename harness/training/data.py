@@ -11,6 +11,7 @@ import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from harness.core import Kind, Sample, Size, Value
+from harness.core import Box, Kind, Sample, Size, Value
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import prompt_of, write_answer
 from harness.florence2.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -27,21 +28,18 @@ from harness.florence2.tokenizer import BOS, EOS, PAD, Tokenizer
 KINDS: tuple[Kind, ...] = ("caption", "detect", "ground", "refer", "segment")
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
-    """Something in a training image: its box in pixels and its classes, one a vocabulary (category, colour)."""
+class TrainingScene(Protocol):
+    """An image (height, width, 3) uint8, what is asked of it, and the things in it.
 
-    box: tuple[float, float, float, float]
-    classes: tuple[int, ...]
+    A thing is its box in pixels and its classes, one a vocabulary (category, colour).
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class TrainingScene:
-    """An image (height, width, 3) uint8, what is asked of it, and its regions."""
-
-    image: NDArray[np.uint8]
-    samples: Sequence[Sample[Value]]
-    regions: Sequence[Region]
+    @property
+    def image(self) -> NDArray[np.uint8]: ...
+    @property
+    def samples(self) -> Sequence[Sample[Value]]: ...
+    @property
+    def things(self) -> Sequence[tuple[Box, tuple[int, ...]]]: ...
 
 
 SceneSource = Callable[[int], TrainingScene]  # seed to scene; importable, so that workers can have it
@@ -149,9 +147,10 @@ class _Encoder:
         scene = self.source(seed)
         size = Size(scene.image.shape[1], scene.image.shape[0])
         pixels = self.preprocess.resize(Image.fromarray(scene.image)).numpy()
+        across = (size.width, size.height, size.width, size.height)
         regions = [
-            [r.box[0] / size.width, r.box[1] / size.height, r.box[2] / size.width, r.box[3] / size.height, *r.classes]
-            for r in scene.regions
+            [*(x / side for x, side in zip(box, across, strict=True)), *map(float, classes)]
+            for box, classes in scene.things
         ]
         examples: dict[Kind, list[tuple[list[int], list[int]]]] = {}
         for sample in scene.samples:

@@ -41,7 +41,7 @@ def train(recipe: Recipe, pack: Pack, first_bin: int, out: Path, *, device: str 
     generator = torch.Generator().manual_seed(recipe.seed)
     model = Florence2(recipe.config)
     initialise(model, first_bin, generator)
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.vision_steps:
         _teach_vision(recipe, model, pack, out / "vision.pt", out / "vision.csv", generator)
     return _teach_all(recipe, model, pack, first_bin, out / "state.pt", out / "log.csv")

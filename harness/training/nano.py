@@ -30,7 +30,12 @@ def teach(recipe: Recipe, source: SceneSource, first_seed: int, out: Path, *, vo
     packed = cached_pack(
         out / f"scenes-{name}.npz",
         lambda: pack(
-            source, seeds, tokenizer, Preprocess(side, side), answer_limit=recipe.answer_limit, workers=os.cpu_count() or 1
+            source,
+            seeds,
+            tokenizer,
+            Preprocess(side, side),
+            answer_limit=recipe.answer_limit,
+            workers=os.cpu_count() or 1,
         ),
     )
     model = train(recipe, packed, tokenizer.first_bin, out)
@@ -50,6 +55,8 @@ def _tokenizer(recipe: Recipe, source: SceneSource, first_seed: int, out: Path, 
             for sample in source(seed).samples:
                 texts.append(prompt_of(sample.question))
                 if sample.question.size is not None and sample.target is not None and sample.question.kind != "segment":
-                    texts.append(write_answer(sample.question.kind, sample.target, sample.question.size).partition("<")[0])
+                    texts.append(
+                        write_answer(sample.question.kind, sample.target, sample.question.size).partition("<")[0]
+                    )
         learn(texts, recipe.config.text.vocab - 1).backend.save(str(kept))
     return Tokenizer.load(out)

@@ -43,5 +43,5 @@ def smooth_bins(width: int, generator: torch.Generator) -> Tensor:
     angle = 2 * math.pi * place[:, None] * periods
     waves = torch.cat([angle.sin(), angle.cos()], dim=1) * periods.repeat(2) ** -0.25  # (1000, 26)
     waves = waves - waves.mean(0)
-    turned = waves @ torch.randn(waves.shape[1], width, generator=generator)
-    return turned / turned.std() * width**-0.5
+    turned: Tensor = waves @ torch.randn(waves.shape[1], width, generator=generator)
+    return turned.mul(width**-0.5 / float(turned.std()))

@@ -60,7 +60,8 @@ def region_loss(outputs: tuple[Tensor, ...], regions: Tensor) -> tuple[Tensor, f
         loss = loss + F.cross_entropy(extra[covered], wanted)
         right &= extra[covered].argmax(-1) == wanted
     distances = torch.stack(
-        [x[None, :] - mine[..., 0], y[:, None] - mine[..., 1], mine[..., 2] - x[None, :], mine[..., 3] - y[:, None]], dim=-1
+        [x[None, :] - mine[..., 0], y[:, None] - mine[..., 1], mine[..., 2] - x[None, :], mine[..., 3] - y[:, None]],
+        dim=-1,
     )
     loss = loss + 5.0 * F.l1_loss(sides[covered], distances[covered])
     return loss, float(right.float().mean())

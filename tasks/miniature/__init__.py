@@ -42,7 +42,7 @@ def ensure(cache: Path | None = None) -> Path:
             wrong = differences(manifest(partial), expected)
             if wrong:
                 raise DataError(
-                    f"the miniature drawn here is not the one in the manifest ({len(wrong)} files differ, first {wrong[0]}); "
+                    f"the miniature drawn here is not the manifest's ({len(wrong)} files differ, first {wrong[0]}); "
                     "install the pinned packages (constraints.txt), Pillow and numpy above all"
                 )
             (partial / "complete").touch()
@@ -55,7 +55,9 @@ def ensure(cache: Path | None = None) -> Path:
     except OSError as error:
         if (root / "complete").is_file():
             return root  # another process was quicker
-        raise ResourceError(f"cannot make the miniature in {cache}: {error}; set XDG_CACHE_HOME to a writable folder") from error
+        raise ResourceError(
+            f"cannot make the miniature in {cache}: {error}; set XDG_CACHE_HOME to a writable folder"
+        ) from error
     return root
 
 

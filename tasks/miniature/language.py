@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from harness.core import Box
@@ -87,7 +88,7 @@ def _candidates(things: Sequence[Seen], me: int, style: Style) -> Iterator[Expre
     for noun in nouns:
         if len(noun.fits) > 1:
             for word, rank in (("bigger", 1.0), ("smaller", -1.0)):
-                best = _extreme(noun.fits, lambda i, rank=rank: rank * things[i].area, ratio=True)
+                best = _extreme(noun.fits, [rank * thing.area for thing in things], ratio=True)
                 if best is not None and len(noun.fits) == 2:
                     yield Expression(_sentence(f"{word} {noun.text}", "", style), "noun", (best,))
     if style == "refcoco+":
@@ -131,7 +132,7 @@ def _places(things: Sequence[Seen], noun: Phrase, style: Style) -> Iterator[Expr
     if len(noun.fits) < 2:
         return
     for word, phrase, measure in _SIDES:
-        best = _extreme(noun.fits, lambda i, measure=measure: measure(things[i]))
+        best = _extreme(noun.fits, [measure(thing) for thing in things])
         if best is None:
             continue
         if style == "refcoco":
@@ -144,7 +145,7 @@ def _places(things: Sequence[Seen], noun: Phrase, style: Style) -> Iterator[Expr
 def _orders(things: Sequence[Seen], noun: Phrase, style: Style) -> Iterator[Expression]:
     """The middle ones of three or four, counted from either side."""
     line = sorted(noun.fits, key=lambda i: things[i].x)
-    gaps = [things[b].x - things[a].x for a, b in zip(line, line[1:], strict=False)]
+    gaps = [things[b].x - things[a].x for a, b in pairwise(line)]
     if min(gaps) < MARGIN or len(line) > 4:
         return
     for place, thing in enumerate(line[1:-1], start=1):
@@ -181,14 +182,12 @@ def _relations(things: Sequence[Seen], me: int, noun: Phrase, style: Style) -> I
             yield Expression(_sentence(noun.text, text, style), "relation", fits)
 
 
-def _extreme(fits: Sequence[int], measure: Callable[[int], float], ratio: bool = False) -> int | None:
+def _extreme(fits: Sequence[int], measures: Sequence[float], ratio: bool = False) -> int | None:
     """The one with the greatest measure, where it is clearly the greatest."""
-    order = sorted(fits, key=measure, reverse=True)
-    best, second = measure(order[0]), measure(order[1])
-    if ratio:
-        clear = abs(best) > BIGGER * abs(second) or abs(second) > BIGGER * abs(best)
-    else:
-        clear = best - second > MARGIN
+    order = sorted(fits, key=lambda i: measures[i], reverse=True)
+    best, second = measures[order[0]], measures[order[1]]
+    much_bigger = abs(best) > BIGGER * abs(second) or abs(second) > BIGGER * abs(best)
+    clear = much_bigger if ratio else best - second > MARGIN
     return order[0] if clear else None
 
 

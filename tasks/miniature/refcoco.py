@@ -83,7 +83,8 @@ def _jpeg(picture: Picture) -> bytes:
 
 def _instances(shown: Sequence[Picture]) -> tuple[dict[str, Any], dict[tuple[int, int], int]]:
     """COCO's instances, and the annotation id of each (image id, place of the thing)."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     numbers: dict[tuple[int, int], int] = {}
     for picture in shown:
         rendered = picture.rendered
@@ -109,7 +110,13 @@ def _instances(shown: Sequence[Picture]) -> tuple[dict[str, Any], dict[tuple[int
             )
     categories = [{"id": place + 1, "name": name, "supercategory": "miniature"} for place, name in enumerate(SEEN)]
     info = {"description": "miniature: an embedded world in RefCOCO's format", "version": "1", "year": 2026}
-    return {"info": info, "images": images, "annotations": annotations, "categories": categories, "licenses": []}, numbers
+    return {
+        "info": info,
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+        "licenses": [],
+    }, numbers
 
 
 def _refs(shown: Sequence[Picture], style: Style, numbers: dict[tuple[int, int], int]) -> list[dict[str, Any]]:

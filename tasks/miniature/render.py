@@ -78,7 +78,11 @@ def render(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[int
     noise = np.random.PCG64(scene.texture).random_raw(width * height * 3 // 8 + 1).view(np.uint8)[: width * height * 3]
     canvas += (noise.reshape(height, width, 3) >> 5).astype(np.float64) - 3.5
     image = np.floor(np.minimum(np.maximum(canvas, 0.0), 255.0) + 0.5).astype(np.uint8)
-    masks = np.stack([owner == place for place in range(len(scene.things))]) if scene.things else np.zeros((0, height, width), bool)
+    masks = (
+        np.stack([owner == place for place in range(len(scene.things))])
+        if scene.things
+        else np.zeros((0, height, width), bool)
+    )
     return image, masks, whole
 
 
@@ -120,7 +124,9 @@ def _near(part: Part, along: Map, down: Map, half: float) -> tuple[slice, slice]
     else:
         xs, ys = [x for x, _ in part.points], [y for _, y in part.points]
         left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
-    inside = (along > left * half - 2) & (along < right * half + 2) & (down > top * half - 2) & (down < bottom * half + 2)
+    inside = (
+        (along > left * half - 2) & (along < right * half + 2) & (down > top * half - 2) & (down < bottom * half + 2)
+    )
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(rows):
         return slice(0, 0), slice(0, 0)

@@ -46,7 +46,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object: `x`, `y` its centre and `half` half its side in pixels; `tilt` is tan of half the angle it is turned."""
+    """One object: `x`, `y` its centre and `half` half its side in pixels; `tilt` is tan of half its turn."""
 
     category: str
     colour: str

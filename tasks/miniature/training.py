@@ -25,18 +25,18 @@ STYLES: tuple[Style, ...] = ("refcoco", "refcoco+", "refcocog")
 
 @dataclass(frozen=True, slots=True)
 class MiniatureScene:
-    """An image (H, W, 3), everything that can be asked of it, and each thing's box with its category and colour."""
+    """An image (H, W, 3), everything that can be asked of it, and each thing's box and (category, colour)."""
 
     image: NDArray[np.uint8]
     samples: tuple[Sample[Value], ...]
-    things: tuple[tuple[Box, int, int], ...]
+    things: tuple[tuple[Box, tuple[int, int]], ...]
 
 
 def training_scene(seed: int) -> MiniatureScene:
     """The scene of a seed, with captions, detection, grounding, expressions and outlines."""
     rendered = rendered_scene(seed)
     things = tuple(
-        (box, SEEN.index(thing.category), tuple(COLOURS).index(thing.colour))
+        (box, (SEEN.index(thing.category), tuple(COLOURS).index(thing.colour)))
         for thing, box in zip(rendered.scene.things, rendered.boxes, strict=True)
     )
     return MiniatureScene(rendered.image, tuple(_samples(rendered, seed)), things)
@@ -47,7 +47,7 @@ def _samples(rendered: Rendered, seed: int) -> list[Sample[Value]]:
     image, size = f"scene {seed}", scene.size
     text, spans = caption(rendered, draw)
     order = sorted(range(len(boxes)), key=lambda i: (boxes[i][0], boxes[i][1]))
-    found = [
+    found: list[Sample[Value]] = [
         Sample("caption", Question(image, size, "caption"), Text((text,)), image),
         Sample(
             "detect",

@@ -33,7 +33,7 @@ def test_iou(one: Box, other: Box, expected: float) -> None:
 
 
 def test_iou_is_not_giou() -> None:
-    # IoU 40 / 80 = 0.5; the hull is 9 x 10 = 90, so GIoU is 0.5 - 10 / 90 = 0.39 and a GIoU threshold would call it wrong
+    # IoU 40 / 80 = 0.5; the hull is 9 x 10 = 90, so GIoU is 0.5 - 10 / 90 = 0.39: wrong at 0.5
     one, other = (0, 0, 6, 10), (2, 0, 8, 10)
     assert iou(one, other) == 40 / 80
     one, other = (0, 0, 6, 10), (3, 1, 9, 11)  # 3 x 9 shared; 60 + 60 - 27

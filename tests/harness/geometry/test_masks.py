@@ -79,7 +79,7 @@ def test_what_lies_outside_is_cut_off() -> None:
 
 
 def test_overlapping_parts_count_once() -> None:
-    # Two 4 x 4 squares that share 2 x 2: 16 + 16 - 4.  Keeping the 1s of their sum, as LAVT and PolyFormer do, gives 24.
+    # Two 4 x 4 squares that share 2 x 2: 16 + 16 - 4.  Keeping the 1s of their sum, as LAVT does, gives 24.
     parts = Polygons((rectangle((2, 2, 6, 6)), rectangle((4, 4, 8, 8))))
     assert area(rasterise(parts, SIZE)) == 28
 
