@@ -1,0 +1,73 @@
+"""Checkpoint files from the Hugging Face hub: fetched once, resumed where interrupted, read offline when cached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import CheckpointError, ResourceError
+
+
+def cached(repo: str, revision: str, one_of: Sequence[str]) -> str:
+    """Where the first of these files lies in the hub's cache; '' where none does."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in one_of:
+        found = try_to_load_from_cache(repo, name, revision=revision)
+        if isinstance(found, str):
+            return str(Path(found).parent)
+    return ""
+
+
+def fetch(
+    repo: str, revision: str, *, needed: Sequence[str], wanted: Sequence[str], one_of: Sequence[str], why: str
+) -> Path:
+    """The folder of a revision with all `needed` files, those `wanted` that exist, and the first of `one_of`.
+
+    What is cached is used without asking the network (a branch that has moved on is not noticed; a revision pins it).
+    CheckpointError where a file is neither cached nor to be had,
+    ResourceError where the network or the disk fails in the middle of a file.
+    """
+    missing = f"{why} {repo} at revision {revision}"
+    folder = Path()
+    for name in needed:
+        found = _file(repo, name, revision, missing)
+        if found is None:
+            raise CheckpointError(f"{missing}, which has no {name}: it is not a Florence-2 checkpoint")
+        folder = found.parent
+    for name in wanted:
+        _file(repo, name, revision, missing)
+    for name in one_of:
+        if _file(repo, name, revision, missing) is not None:
+            return folder
+    raise CheckpointError(f"{missing}, which has none of {', '.join(one_of)}")
+
+
+def _file(repo: str, name: str, revision: str, missing: str) -> Path | None:
+    """One file, from the cache without asking, else from the hub; None where the repository has no such file."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        EntryNotFoundError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    known = try_to_load_from_cache(repo, name, revision=revision)
+    if known is not None:  # a path, or the hub's mark for a file that it does not have
+        return Path(known) if isinstance(known, str) else None
+    remedy = "give --weights FOLDER, or run once where there is a network"
+    try:
+        return Path(hf_hub_download(repo, name, revision=revision))
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(f"{missing}: not on this machine, and the hub cannot be reached; {remedy}") from error
+    except EntryNotFoundError:
+        return None
+    except RevisionNotFoundError as error:
+        raise CheckpointError(f"{missing}: the hub has no such revision; {remedy}") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"{missing}: the hub has no such repository, or it is private; {remedy}") from error
+    except (HTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ResourceError(f"{missing}: fetching {name} broke off ({reason}); the same command resumes it") from error
