@@ -15,12 +15,14 @@ MODELS: dict[str, Entry] = {
     "oracle": Entry(
         about="answers with the target: the ceiling, and the self-test of every task",
         build=lambda setting: Oracle(setting.samples),
+        sees_targets=True,
         at_hand=lambda: "needs none",
         embedded=True,
     ),
     "oracle-quantised": Entry(
         about="the target through Florence-2's 1,000 location bins: the most such a model can score",
         build=lambda setting: OracleQuantised(setting.samples),
+        sees_targets=True,
         at_hand=lambda: "needs none",
         embedded=True,
     ),

@@ -66,39 +66,6 @@ def embedded(name: str, about: str, parameters: str) -> Entry:
     )
 
 
-ENTRIES = {
-    "florence2-nano": embedded("florence2-nano", "the same code at a small size, trained on the miniature", "3.3 M"),
-    "florence2-b": entry(
-        Published("florence2-b", "microsoft/Florence-2-base"),
-        "Florence-2-B, pre-trained on FLD-5B (zero-shot)",
-        "0.23 B",
-        paper="Florence-2-B",
-        protocol="zero_shot",
-    ),
-    "florence2-l": entry(
-        Published("florence2-l", "microsoft/Florence-2-large", "f0acedb"),
-        "Florence-2-L, pre-trained on FLD-5B (zero-shot), the paper's weights",
-        "0.77 B",
-        paper="Florence-2-L",
-        protocol="zero_shot",
-    ),
-    "florence2-b-ft": entry(
-        Published("florence2-b-ft", "microsoft/Florence-2-base-ft"),
-        "Florence-2-B fine-tuned on public task data (generalist)",
-        "0.23 B",
-        paper="Florence-2-B",
-        protocol="fine_tuned",
-    ),
-    "florence2-l-ft": entry(
-        Published("florence2-l-ft", "microsoft/Florence-2-large-ft"),
-        "Florence-2-L fine-tuned on public task data (generalist)",
-        "0.77 B",
-        paper="Florence-2-L",
-        protocol="fine_tuned",
-    ),
-}
-
-
 def build(setting: Setting, published: Published | None, folder: Path | None = None) -> Model:
     """The checkpoint behind a Predictor: from `setting.weights`, a folder or `repo[@revision]`, else its own.
 
@@ -183,3 +150,36 @@ def _given(weights: str) -> Path:
 
 def _fetched(repo: str, revision: str, why: str) -> Path:
     return fetch(repo, revision, needed=NEEDED, wanted=WANTED, one_of=WEIGHT_FILES, why=why)
+
+
+ENTRIES = {
+    "florence2-nano": embedded("florence2-nano", "the same code at a small size, trained on the miniature", "3.3 M"),
+    "florence2-b": entry(
+        Published("florence2-b", "microsoft/Florence-2-base"),
+        "Florence-2-B, pre-trained on FLD-5B (zero-shot)",
+        "0.23 B",
+        paper="Florence-2-B",
+        protocol="zero_shot",
+    ),
+    "florence2-l": entry(
+        Published("florence2-l", "microsoft/Florence-2-large", "f0acedb"),
+        "Florence-2-L, pre-trained on FLD-5B (zero-shot), the paper's weights",
+        "0.77 B",
+        paper="Florence-2-L",
+        protocol="zero_shot",
+    ),
+    "florence2-b-ft": entry(
+        Published("florence2-b-ft", "microsoft/Florence-2-base-ft"),
+        "Florence-2-B fine-tuned on public task data (generalist)",
+        "0.23 B",
+        paper="Florence-2-B",
+        protocol="fine_tuned",
+    ),
+    "florence2-l-ft": entry(
+        Published("florence2-l-ft", "microsoft/Florence-2-large-ft"),
+        "Florence-2-L fine-tuned on public task data (generalist)",
+        "0.77 B",
+        paper="Florence-2-L",
+        protocol="fine_tuned",
+    ),
+}

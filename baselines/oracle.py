@@ -32,6 +32,11 @@ class Oracle:
         """A digest of this file and of the targets: they are its weights."""
         return f"oracle:{_digest(__file__)}:{hashlib.sha256(repr(self._targets).encode()).hexdigest()[:12]}"
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Nothing: it runs anywhere alike."""
+        return {}
+
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
         """One answer a question, in order; a Failure where there is no target."""
         return ((ticket, self.answer_to(question)) for ticket, question in questions)
@@ -57,6 +62,11 @@ class OracleQuantised:
     def fingerprint(self) -> str:
         """The oracle's, and a digest of the codec."""
         return f"quantised:{_digest(locations.__file__)}:{self._oracle.fingerprint}"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Nothing: it runs anywhere alike."""
+        return {}
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
         """One answer a question, in order; a Failure too for a mask, which has no outline to write."""

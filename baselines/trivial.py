@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from harness.core import Answer, Boxes, Failure, Polygons, Question, Text, Ticket
 from harness.geometry.polygons import rectangle
@@ -17,6 +18,11 @@ class WholeImage:
     def fingerprint(self) -> str:
         """The name and a digest of this file: there is nothing else to it."""
         return f"whole-image:{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Nothing: it runs anywhere alike."""
+        return {}
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
         """One answer a question, in order; a Failure for other kinds, and where the size is not known."""

@@ -235,6 +235,11 @@ class Model(Protocol):
         """Weights, precision, decoding settings, prompts, preprocessing, and a digest of the code that answers."""
         ...
 
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What else a number could be disputed by, and is not identity: device, driver, batch size."""
+        ...
+
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]: ...
 
 

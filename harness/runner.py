@@ -9,29 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import platform
 import random
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from harness import __version__, store
+from harness import store
 from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Task
 from harness.errors import DataError, UsageError
 from harness.statistics import estimate
-from harness.store import Kept, RunFolder
+from harness.store import Appender, Kept, RunFolder
+from harness.timings import Clock, latency
 
-PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors", "pycocotools")
+FINISHED = ("complete", "partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +68,11 @@ def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
     return digests
 
 
-def ask(samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, root: Path) -> Asked:
+def ask(samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, root: Path, *, fresh: bool = False) -> Asked:
     """Asks whatever has no kept answer, keeping each answer as it comes; may be killed at any moment.
 
-    Raises UsageError where another process is asking the same run, ResourceError where the disk is full.
+    An answer that another run of this folder's model keeps to the very same question (another limit, or another
+    version of the task) is taken over, unless `fresh`.  ResourceError where the disk is full.
     """
     fingerprint = model.fingerprint
     images = image_digests(root, samples)
@@ -84,8 +80,10 @@ def ask(samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, root: P
     with folder.appending() as appender:
         kept = folder.answers()
         todo = [s for s in samples if s.id not in kept or kept[s.id].asked != digests[s.id]]
+        if todo and not fresh:
+            todo = _take_over(todo, digests, folder, appender)
         failures: dict[str, str] = {}
-        clock = _Clock()
+        clock = Clock()
         progress = tqdm(
             total=len(samples), initial=len(samples) - len(todo), desc="asking", unit="answer", disable=None
         )
@@ -100,6 +98,20 @@ def ask(samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, root: P
                     clock.answered(answer)
                 progress.update()
     return Asked(len(todo), failures, clock.timings(len({s.question.image for s in todo})))
+
+
+def _take_over(
+    todo: Sequence[Sample[Any]], digests: Mapping[str, str], folder: RunFolder, appender: Appender
+) -> list[Sample[Any]]:
+    """Writes what other runs keep to the same questions; what is left to ask."""
+    left = list(todo)
+    for sibling in folder.siblings():
+        theirs = sibling.answers()
+        found = {s.id for s in left if s.id in theirs and theirs[s.id].asked == digests[s.id]}
+        for name in found:
+            appender.write(theirs[name])
+        left = [s for s in left if s.id not in found]
+    return left
 
 
 def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder) -> dict[str, Answer]:
@@ -158,30 +170,77 @@ def run(
     folder: RunFolder,
     root: Path,
     provenance: Mapping[str, Any],
+    *,
+    fresh: bool = False,
 ) -> Run:
     """Asks what has not been asked, marks and reduces; the record is written before and after.
 
-    A complete run is a no-op that gives its record.
+    A finished run whose answers are all there is a no-op that gives its record; `fresh` asks everything again.
+    UsageError where another process is running the same run.
     """
-    before = folder.read_run()
-    if (
-        before is not None
-        and before.status in ("complete", "partial")
-        and len(kept_answers(samples, folder)) == len(samples)
-    ):
-        return before
-    base = Run(
-        schema=store.SCHEMA,
-        id=store.run_id(spec),
-        spec=spec,
-        status="running",
-        headline=task.headline,
-        provenance=provenance,
-    )
-    asked = ask(samples, model, _started(folder, base), root)
-    finished = conclude(task, samples, base, folder, asked)
-    folder.write_run(finished)
+    with folder.locked():
+        if fresh:
+            folder.forget()
+        before = folder.read_run()
+        if before is not None and before.status in FINISHED and len(kept_answers(samples, folder)) == len(samples):
+            return before
+        base = Run(
+            schema=store.SCHEMA,
+            id=store.run_id(spec),
+            spec=spec,
+            status="running",
+            headline=task.headline,
+            provenance=provenance,
+        )
+        folder.write_run(base)
+        asked = ask(samples, model, folder, root, fresh=fresh)
+        base = store.with_status(base, provenance={**provenance, "model": model.provenance})
+        finished = conclude(task, samples, base, folder, asked)
+        folder.write_run(finished)
     return finished
+
+
+def adopt(
+    task: Task[Any],
+    samples: Sequence[Sample[Any]],
+    answers: Mapping[str, Answer],
+    spec: RunSpec,
+    folder: RunFolder,
+    provenance: Mapping[str, Any],
+) -> Run:
+    """Keeps and marks answers that were made elsewhere."""
+    base = Run(schema=store.SCHEMA, id=store.run_id(spec), spec=spec, status="running", headline=task.headline)
+    base = store.with_status(base, provenance=provenance)
+    with folder.locked():
+        folder.forget()
+        with folder.appending() as appender:
+            for sample in samples:
+                if sample.id in answers:
+                    appender.write(
+                        Kept(sample.id, question_digest(sample.question, spec.fingerprint, ""), answers[sample.id])
+                    )
+        finished = conclude(task, samples, base, folder, Asked(0, {}, {}))
+        folder.write_run(finished)
+    return finished
+
+
+def remark(task: Task[Any], samples: Sequence[Sample[Any]], record: Run, folder: RunFolder) -> tuple[Run, RunFolder]:
+    """Marks kept answers again, and where: beside the old record if the task's version has been raised since.
+
+    DataError where an answer is missing.
+    """
+    spec = replace(record.spec, version=task.version)
+    target = RunFolder(folder.path.parent / store.run_id(spec))
+    base = replace(record, spec=spec, id=store.run_id(spec), headline=task.headline)
+    with target.locked():
+        if target.path != folder.path:
+            target.forget()
+            with target.appending() as appender:
+                for kept in folder.answers().values():
+                    appender.write(kept)
+        finished = conclude(task, samples, base, target, Asked(record.counts.get("asked now", 0), {}, record.timings))
+        target.write_run(finished)
+    return finished, target
 
 
 def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder: RunFolder, asked: Asked) -> Run:
@@ -199,91 +258,12 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
             provenance={**base.provenance, **failures},
         )
     rows = mark(task, samples, answers)
+    timings = {**asked.timings, **latency(answers.values())}
     folder.write_scores((row.sample.id, row.score) for row in rows)
     return store.with_status(
         base,
         status="complete" if base.spec.limit is None else "partial",
         metrics=reduce(task, rows, base.spec.seed),
         counts=counts(rows, 0, asked.asked),
-        timings=asked.timings,
+        timings=timings,
     )
-
-
-def provenance(command: Sequence[str], **more: Any) -> dict[str, Any]:
-    """What is needed to dispute a number: code, packages, machine, command line."""
-    return {
-        "harness": __version__,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": " ".join(command),
-        **more,
-    }
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Times between answers: those of a batch come together, so a latency is of a batch unless its size is 1."""
-
-    start: float = field(default_factory=time.perf_counter)
-    first: float | None = None
-    answers: int = 0
-    tokens: int = 0
-
-    def answered(self, answer: Answer) -> None:
-        now = time.perf_counter()
-        self.first = self.first if self.first is not None else now - self.start
-        self.answers += 1
-        self.tokens += answer.tokens
-
-    def timings(self, images: int) -> dict[str, Any]:
-        seconds = time.perf_counter() - self.start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        timings: dict[str, Any] = {
-            "seconds": seconds,
-            "peak memory MiB": peak / (1 << 20 if sys.platform == "darwin" else 1024),
-        }
-        if self.answers:
-            timings |= {
-                "first answer s": self.first,
-                "answers/s": self.answers / seconds,
-                "images/s": images / seconds,
-                "tokens/s": self.tokens / seconds,
-            }
-        return timings
-
-
-def _started(folder: RunFolder, base: Run) -> RunFolder:
-    folder.write_run(base)
-    return folder
-
-
-def _git(*arguments: str) -> str:
-    """What git says of the checkout this code runs from; '' where it is not one."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor()

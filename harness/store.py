@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -81,8 +82,8 @@ class RunFolder:
         return kept
 
     @contextmanager
-    def appending(self) -> Iterator[Appender]:
-        """The lock and an open answers.jsonl, its torn last line cut off; UsageError where another process holds it."""
+    def locked(self) -> Iterator[None]:
+        """The folder for this process alone; UsageError where another one is running the same run."""
         with _resources("results"):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("w")
@@ -94,12 +95,23 @@ class RunFolder:
                 f"another process is running this very run ({self.path}); wait for it, or stop it"
             ) from error
         try:
-            path = self.path / "answers.jsonl"
-            _cut_torn_line(path)
-            with _resources(path), path.open("a", encoding="utf-8") as stream:
-                yield Appender(stream)
+            yield
         finally:
             lock.close()
+
+    @contextmanager
+    def appending(self) -> Iterator[Appender]:
+        """An open answers.jsonl, its torn last line cut off; ResourceError where the disk is full."""
+        path = self.path / "answers.jsonl"
+        _cut_torn_line(path)
+        with _resources(path), path.open("a", encoding="utf-8") as stream:
+            yield Appender(stream)
+
+    def siblings(self) -> list[RunFolder]:
+        """Other runs of the same model on the same split: another limit, seed, or version of the task."""
+        return [
+            RunFolder(path.parent) for path in sorted(self.path.parent.glob("*/run.json")) if path.parent != self.path
+        ]
 
     def write_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
         """Replaces scores.jsonl."""
@@ -122,6 +134,14 @@ class RunFolder:
         for name in ("answers.jsonl", "answers.jsonl.gz", "scores.jsonl", "scores.jsonl.gz", "run.json"):
             (self.path / name).unlink(missing_ok=True)
 
+    def remove(self) -> None:
+        """The whole folder, and those above it that are empty then."""
+        shutil.rmtree(self.path)
+        for parent in list(self.path.parents)[:5]:
+            if any(parent.iterdir()):
+                return
+            parent.rmdir()
+
     def _lines(self, name: str) -> Iterator[str]:
         plain, packed = self.path / f"{name}.jsonl", self.path / f"{name}.jsonl.gz"
         if plain.is_file():
@@ -136,7 +156,7 @@ class Appender:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def write(self, kept: Kept, **more: Any) -> None:
+    def write(self, kept: Kept) -> None:
         """One line; ResourceError where the disk is full."""
         answer = kept.answer
         record = {
@@ -148,7 +168,6 @@ class Appender:
             "seconds": round(answer.seconds, 6),
             "batch": answer.batch,
             "asked": kept.asked,
-            **more,
         }
         self.stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         self.stream.flush()
@@ -192,9 +211,9 @@ def with_status(run: Run, **changes: Any) -> Run:
     return replace(run, **changes)
 
 
-def as_json(run: Run) -> str:
-    """The record as it is written."""
-    return msgspec.json.format(msgspec.json.encode(run), indent=2).decode()
+def as_json(value: Any) -> str:
+    """A record (or a list of them) as it is written."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def _read_run(path: Path) -> Run | None:

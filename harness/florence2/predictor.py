@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -96,6 +96,19 @@ class Predictor:
         """Weights, precision, decoding, preprocessing, and a digest of the code (prompts are part of it)."""
         precision = str(self.dtype).removeprefix("torch.")
         return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{self.preprocess}:{code_digest()}"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Weights, precision, device and the batch size in use (smaller than asked for where memory was short)."""
+        return {
+            "weights sha256": self.sha256,
+            "precision": str(self.dtype).removeprefix("torch."),
+            "decoding": self.decoding.describe(),
+            "input": f"{self.preprocess.width}x{self.preprocess.height}",
+            "device": _device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "batch size": self.batch,
+        }
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
         """Answers as their batches are done; a Failure for every question about an image that cannot be used."""
@@ -219,6 +232,12 @@ def code_digest() -> str:
     for name in CODE:
         whole.update((here / f"{name}.py").read_bytes())
     return whole.hexdigest()[:12]
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type != "cuda":
+        return str(device)
+    return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
 
 
 def _opening(

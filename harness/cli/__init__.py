@@ -1,0 +1,48 @@
+"""The command line: the one room that knows every room.  Results go to stdout, progress and complaints to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+from cyclopts import App
+
+from harness import __version__
+from harness.cli import keeping, listing, running
+from harness.errors import HarnessError, UsageError
+
+app = App(
+    name="python -m harness",
+    help="Benchmarks Florence-2 and its rivals.  Begin with: run --task refcoco_res --model florence2-nano",
+    version=__version__,
+    result_action="return_value",
+    help_format="plaintext",
+)
+for room in (running, listing, keeping):
+    app.update(room.app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status (see `errors`)."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        return _complain(f"{_one_line(error)} (`--help` after a command says what it takes)", UsageError.exit_status)
+    except HarnessError as error:
+        return _complain(_one_line(error), error.exit_status)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was answered is kept, and the same command goes on from there", 130)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,198 @@
+"""Commands that make numbers: run, score, train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+import baselines
+import tasks
+from harness import runner, store
+from harness.cli.common import (
+    RESULTS,
+    Data,
+    Json,
+    Out,
+    Split,
+    TaskNames,
+    command_line,
+    load,
+    root_of,
+    samples_of,
+    show_run,
+    splits_of,
+)
+from harness.core import Model, RunSpec, Sample
+from harness.data import manifest
+from harness.errors import IncompleteError, UsageError
+from harness.provenance import provenance
+from harness.store import RunFolder
+
+app = App()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options common to all models."""
+
+    weights: str | None = None
+    "Checkpoint folder, or hub repository (owner/name[@revision]), instead of the model's own."
+    device: str | None = None
+    "cpu, cuda, cuda:1 ... [default: a GPU if there is one]"
+    dtype: str | None = None
+    "float32, bfloat16 or float16 [default: float32 on a CPU, float16 on a GPU]"
+    batch_size: int | None = None
+    "Answers written together; changes no answer [default: 8 on a CPU, 64 on a GPU]"
+    beams: int | None = None
+    "Beams of the search, 1 for greedy [default: 3]"
+    max_new_tokens: int | None = None
+    "Longest answer in tokens; longer ones are cut and counted as truncated [default: 1024]"
+    resolution: int | None = None
+    "Side of the input in pixels [default: the checkpoint's, 768 for the published ones]"
+    fast_resize: Annotated[bool, Parameter(negative=())] = False
+    "Resize with torch, about 3 times as quick; off by up to 2 levels of 255 in about 0.05 % of values."
+
+    def setting(self, root: Path, samples: Sequence[Sample[Any]]) -> baselines.Setting:
+        """For a model's `build`."""
+        return baselines.Setting(
+            root=root,
+            samples=samples,
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            batch_size=self.batch_size,
+            beams=self.beams,
+            max_new_tokens=self.max_new_tokens,
+            resolution=self.resolution,
+            fast_resize=self.fast_resize,
+        )
+
+
+@app.command
+def run(
+    *,
+    task: TaskNames,
+    model: Annotated[str, Parameter(help="A model's name: `models` lists them.")],
+    split: Split = None,
+    data: Data = None,
+    options: Options = Options(),
+    protocol: Annotated[str | None, Parameter(help="zero_shot or fine_tuned [default: the model's].")] = None,
+    limit: Annotated[
+        int | None, Parameter(help="Ask about this many images only, drawn with --seed; marked partial.")
+    ] = None,
+    seed: Annotated[int, Parameter(help="Of --limit and of the intervals.")] = 0,
+    out: Out = RESULTS,
+    fresh: Annotated[bool, Parameter(negative=(), help="Ask everything again.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask a model a task's questions, keep the answers, mark them, and print the result with its intervals.
+
+    The same command again resumes where it was stopped; a finished run prints its result and asks nothing.
+    """
+    entry = baselines.find(model)
+    if protocol not in (None, "zero_shot", "fine_tuned"):
+        raise UsageError(f"--protocol {protocol}: zero_shot or fine_tuned")
+    chosen = [(one, name) for one in tasks.select(task) for name in splits_of(one, split)]
+    data_name, root = root_of(data, model, entry.embedded)
+    built: Model | None = None
+    incomplete = []
+    for one, name in chosen:
+        samples = runner.choose(load(one, root, name), limit, seed)
+        if built is None or entry.sees_targets:
+            built = entry.build(options.setting(root, samples))
+        spec = RunSpec(
+            data=data_name,
+            data_hash=manifest.digest(manifest.annotation_files(one, root)),
+            task=one.name,
+            version=one.version,
+            split=name,
+            model=model,
+            fingerprint=built.fingerprint,
+            protocol=protocol or entry.protocol,
+            limit=limit,
+            seed=seed,
+        )
+        folder = RunFolder(store.run_folder(out, spec))
+        record = runner.run(one, samples, built, spec, folder, root, provenance(command_line()), fresh=fresh)
+        show_run(record, folder, json)
+        if record.status == "incomplete":
+            incomplete.append(f"{one.name} {name}")
+    if incomplete:
+        raise IncompleteError(
+            f"{', '.join(incomplete)}: some questions failed, so there is no headline; the same command asks them again"
+        )
+
+
+@app.command
+def score(
+    name: Annotated[str | None, Parameter(help="A run's id or folder: its kept answers are marked again.")] = None,
+    *,
+    task: Annotated[str | None, Parameter(help="Mark --predictions, made elsewhere, by this task.")] = None,
+    predictions: Annotated[
+        Path | None, Parameter(help="A file in the benchmark's result format: `tasks` says which.")
+    ] = None,
+    annotations: Annotated[Path | None, Parameter(help="Annotation file or folder instead of the data root's.")] = None,
+    model: Annotated[str | None, Parameter(help="What to call whoever made them [default: the file's name].")] = None,
+    split: Split = None,
+    data: Data = None,
+    seed: int = 0,
+    out: Out = RESULTS,
+    json: Json = False,
+) -> None:
+    """Mark kept answers again, or predictions made elsewhere.  Needs no model, no torch and no GPU."""
+    if name is not None:
+        if task or predictions or annotations:
+            raise UsageError("give either a RUN, or --task with --predictions")
+        folder, record = store.find(out, name)
+        one, samples, _ = samples_of(record, data)
+        show_run(*runner.remark(one, samples, record, folder), json)
+        return
+    if task is None or predictions is None:
+        raise UsageError("score needs a RUN, or --task T with --predictions FILE; `score --help` says more")
+    [one, *others] = tasks.select(task)
+    if others:
+        raise UsageError(f"--task {task} names {1 + len(others)} tasks; predictions are of one")
+    [split_name, *more] = splits_of(one, split)
+    if more:
+        raise UsageError(f"--split {split}: predictions are of one split")
+    data_name, root = (
+        (annotations.stem, Path(data or ".")) if annotations else root_of(data, "predictions", embedded=False)
+    )
+    samples = load(one, root, split_name, annotations)
+    answers = one.predictions.read(predictions, samples)
+    used = [annotations] if annotations else manifest.annotation_files(one, root)
+    spec = RunSpec(
+        data=data_name,
+        data_hash=manifest.digest(used),
+        task=one.name,
+        version=one.version,
+        split=split_name,
+        model=model or predictions.stem,
+        fingerprint=f"predictions:{manifest.digest([predictions])}",
+        protocol="predictions",
+        seed=seed,
+    )
+    folder = RunFolder(store.run_folder(out, spec))
+    marked = runner.adopt(one, samples, answers, spec, folder, provenance(command_line()))
+    show_run(marked, folder, json)
+
+
+@app.command
+def train(
+    *,
+    recipe: Annotated[str, Parameter(help="Which recipe: nano.")],
+    to: Annotated[Path, Parameter(help="Where drafts, log and checkpoint go; the same folder resumes.")],
+) -> None:
+    """Train a model by recipe on the miniature's training scenes; killed at any moment, it goes on from there."""
+    from harness.training.nano import teach
+    from harness.training.recipes import RECIPES
+    from tasks.miniature.training import FIRST_TRAINING_SEED, training_scene
+
+    if recipe not in RECIPES:
+        raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
+    print(f"checkpoint: {teach(RECIPES[recipe], training_scene, FIRST_TRAINING_SEED, to)}")

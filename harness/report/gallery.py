@@ -1,0 +1,97 @@
+"""Pictures of answers: the target in green, the answer in magenta, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from harness.core import Boxes, Mask, Polygons, Quads, Row, Size, Value
+from harness.geometry.masks import rasterise
+from harness.images import open_rgb
+
+TARGET = (46, 160, 67)
+ANSWER = (214, 0, 140)
+SHORT_SIDE = 240  # pixels, at least
+LONG_SIDE = 640  # at most
+VEIL = 0.35  # how much of a mask's colour lies on the image
+
+
+class Picture(NamedTuple):
+    """One picture of a gallery and what stands below it."""
+
+    file: str
+    asked: str
+    score: str
+    wrote: str
+    readable: bool
+
+
+def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
+    """Half of `count` the worst, the other half evenly through the rest, all in order of their score."""
+    ordered = sorted(rows, key=lambda row: (row.score.readable, _goodness(row), row.sample.id))
+    if len(ordered) <= count:
+        return ordered
+    worst = (count + 1) // 2
+    rest = ordered[worst:]
+    spread = np.linspace(0, len(rest) - 1, count - worst).round().astype(int)
+    return ordered[:worst] + [rest[place] for place in spread]
+
+
+def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> list[Picture]:
+    """Draws the chosen rows into a folder as JPEG; the pictures by file name within it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for place, row in enumerate(chosen(rows, count)):
+        name = f"{place:03d}.jpg"
+        draw(row, root).save(folder / name, "JPEG", quality=88)
+        score = f"{next(iter(row.score.values))} {100 * _goodness(row):.0f}"
+        asked = row.sample.question.text or row.sample.question.kind
+        pictures.append(Picture(name, asked, score, " ".join(row.answer.raw)[:300], row.score.readable))
+    return pictures
+
+
+def draw(row: Row[Any], root: Path) -> Image.Image:
+    """The image of a sample with its target and its answer on it."""
+    image = open_rgb(root, row.sample.question.image)
+    size = Size(*image.size)
+    scale = max(1.0, SHORT_SIDE / min(size))
+    scale = min(scale, LONG_SIDE / max(size)) if max(size) * scale > LONG_SIDE else scale
+    for value, colour in ((row.sample.target, TARGET), (row.answer.value, ANSWER)):
+        image = _veiled(image, value, size, colour)
+    shown = image.resize((round(size.width * scale), round(size.height * scale)), Image.Resampling.LANCZOS)
+    pen = ImageDraw.Draw(shown)
+    for value, colour, width in ((row.sample.target, TARGET, 4), (row.answer.value, ANSWER, 2)):
+        for line in _lines(value):
+            points = [(x * scale, y * scale) for x, y in (*line, line[0])]
+            pen.line(points, fill=colour, width=width, joint="curve")
+    return shown
+
+
+def _veiled(image: Image.Image, value: Value | None, size: Size, colour: tuple[int, int, int]) -> Image.Image:
+    """A mask's pixels tinted; what is no mask stays as it is."""
+    if not isinstance(value, Polygons | Mask):
+        return image
+    from pycocotools import mask as coco_mask
+
+    inside: NDArray[np.bool_] = coco_mask.decode(rasterise(value, size)).astype(bool)
+    pixels = np.array(image, dtype=np.float64)
+    pixels[inside] = (1 - VEIL) * pixels[inside] + VEIL * np.array(colour)
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _lines(value: Value | None) -> list[tuple[tuple[float, float], ...]]:
+    """What is drawn as closed lines."""
+    if isinstance(value, Boxes):
+        return [((x0, y0), (x1, y0), (x1, y1), (x0, y1)) for x0, y0, x1, y1 in value.boxes[:1]]
+    if isinstance(value, Quads):
+        return list(value.quads)
+    return list(value.rings) if isinstance(value, Polygons) else []
+
+
+def _goodness(row: Row[Any]) -> float:
+    return next(iter(row.score.values.values()))

@@ -1,0 +1,176 @@
+"""One page of runs: the table beside the published figures, a plot of the headlines, and a gallery for each run.
+
+Everything is generated from records, answers and annotations; the page needs no network and no script.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import jinja2
+
+from harness.core import Row, Run, Task
+from harness.report import gallery
+from harness.report.text import MINIATURE, number, title
+
+COLUMNS = (
+    "data",
+    "task",
+    "split",
+    "model",
+    "protocol",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n",
+    "unreadable",
+    "status",
+    "id",
+)
+
+
+class Figure(Protocol):
+    """A published number, as the page prints it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def locator(self) -> str: ...
+
+
+Published = Callable[[str, str, str], Sequence[Figure]]  # task, split, metric
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A run with what its gallery is made of: no rows where its data is not at hand."""
+
+    run: Run
+    task: Task[Any] | None
+    rows: Sequence[Row[Any]]
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A run on the page."""
+
+    run: Run
+    title: str
+    about: str
+    seen: str
+    metrics: Sequence[tuple[str, str]]
+    pictures: Sequence[gallery.Picture]
+
+
+def write(shown: Sequence[Shown], published: Published, folder: Path, pictures: int) -> Path:
+    """`index.html`, `runs.csv`, `runs.md`, `headlines.svg` and `gallery/<id>/`; the path of the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = [one.run for one in shown]
+    sections = [_section(one, folder, pictures) for one in shown]
+    (folder / "runs.csv").write_text(runs_csv(runs), encoding="utf-8")
+    (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
+    plot = _plot(runs, folder / "headlines.svg")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("page.html").render(
+        miniature=[run for run in runs if run.spec.data == "miniature"],
+        real=[(run, _beside(run, published)) for run in runs if run.spec.data != "miniature"],
+        published=_published_tables(runs, published),
+        sections=sections,
+        plot=plot,
+        number=number,
+        warning=MINIATURE,
+    )
+    path = folder / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def runs_csv(runs: Sequence[Run]) -> str:
+    """One line a metric of a run, unrounded."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for run in runs:
+        spec = run.spec
+        unreadable = run.metrics["unreadable"].value if "unreadable" in run.metrics else ""
+        for name, estimate in run.metrics.items():
+            cells = (estimate.value, estimate.low, estimate.high, estimate.n, unreadable, run.status, run.id)
+            writer.writerow([spec.data, spec.task, spec.split, spec.model, spec.protocol, name, *cells])
+    return out.getvalue()
+
+
+def runs_markdown(runs: Sequence[Run], published: Published) -> str:
+    """The table of headlines; a published figure stands beside a run only on the same data, split and protocol."""
+    lines = ["| data | task | split | model | protocol | metric | value [95 % interval] | published | n |"]
+    lines.append("|---|---|---|---|---|---|--:|---|--:|")
+    for run in runs:
+        spec, estimate = run.spec, run.metrics.get(run.headline)
+        beside = "not comparable" if spec.data == "miniature" else "; ".join(_beside(run, published)) or "–"
+        cells = (spec.data, spec.task, spec.split, spec.model, spec.protocol, run.headline, number(estimate), beside)
+        lines.append(f"| {' | '.join(cells)} | {estimate.n if estimate else 0} |")
+    return "\n".join(lines) + f"\n\n{MINIATURE[0].upper()}{MINIATURE[1:]}.\n"
+
+
+def _section(one: Shown, folder: Path, pictures: int) -> Section:
+    run = one.run
+    drawn = gallery.write(one.rows, one.root, folder / "gallery" / run.id, pictures) if one.rows and pictures else []
+    metrics = [(name, number(estimate)) for name, estimate in run.metrics.items()]
+    about, seen = (one.task.about, one.task.seen_in_training) if one.task else ("", "")
+    return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, metrics, drawn)
+
+
+def _beside(run: Run, published: Published) -> list[str]:
+    """Published figures of Florence-2 under the run's protocol."""
+    found = published(run.spec.task, run.spec.split, run.headline)
+    return [
+        f"{figure.model} {figure.value:g} ({figure.source}, {figure.locator})"
+        for figure in found
+        if figure.model.startswith("Florence-2-") and figure.protocol == run.spec.protocol
+    ]
+
+
+def _published_tables(runs: Sequence[Run], published: Published) -> list[tuple[str, Sequence[Figure]]]:
+    """What is published for every task, split and headline that has a run."""
+    wanted = dict.fromkeys((run.spec.task, run.spec.split, run.headline) for run in runs)
+    tables = ((f"{task} {split}, {metric}", published(task, split, metric)) for task, split, metric in wanted)
+    return [(name, figures) for name, figures in tables if figures]
+
+
+def _plot(runs: Sequence[Run], path: Path) -> str:
+    """Headlines with their intervals, as SVG; '' where there is nothing to draw."""
+    drawn = [run for run in runs if (found := run.metrics.get(run.headline)) is not None and found.value is not None]
+    if not drawn:
+        return ""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(8, 0.8 + 0.32 * len(drawn)), layout="constrained")
+    axes = canvas.subplots()
+    for place, run in enumerate(reversed(drawn)):
+        estimate = run.metrics[run.headline]
+        value = estimate.value or 0.0
+        if estimate.low is not None and estimate.high is not None:
+            axes.plot([estimate.low, estimate.high], [place, place], color="#6e7781", linewidth=2)
+        axes.plot([value], [place], "o", color="#d6008c")
+    names = [f"{run.spec.task} {run.spec.split} · {run.spec.model} · {run.headline}" for run in reversed(drawn)]
+    axes.set_yticks(range(len(drawn)), names)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("percent, with 95 % intervals")
+    axes.grid(axis="x", color="#d0d7de")
+    axes.set_axisbelow(True)
+    canvas.savefig(path, metadata={"Date": None})
+    return path.name

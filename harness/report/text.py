@@ -1,0 +1,74 @@
+"""A run, and lists of things, as plain text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.core import Estimate, Run
+
+MINIATURE = "miniature is the embedded benchmark: these numbers are not comparable with published ones"
+
+
+def title(run: Run) -> str:
+    """What was asked, on one line."""
+    spec = run.spec
+    limit = f", {spec.limit} images drawn with seed {spec.seed}" if spec.limit is not None else ""
+    return f"{spec.task} {spec.split} · {spec.model} · {spec.data} · {spec.protocol} ({run.status}{limit})"
+
+
+def number(estimate: Estimate | None) -> str:
+    """`81.2 [79.8, 82.5]`, or a dash where there is nothing to say."""
+    if estimate is None or estimate.value is None:
+        return "–"
+    value = f"{estimate.value:.1f}"
+    return value if estimate.low is None else f"{value} [{estimate.low:.1f}, {estimate.high:.1f}]"
+
+
+def describe(run: Run, folder: Path) -> str:
+    """A run's result: the headline first, then every other metric, the counts, the speed, and where it is kept."""
+    names = [run.headline, *(name for name in run.metrics if name != run.headline)]
+    lines = [title(run)]
+    lines += [f"  {name:<11} {number(run.metrics[name])}" for name in names if name in run.metrics]
+    if run.metrics:
+        lines.append("  percent; [95 % interval, images resampled]")
+    if run.status == "incomplete":
+        failures = run.provenance.get("failures", {})
+        first = next(iter(failures.values()), "")
+        lines.append(f"  {run.counts.get('failed', 0)} questions failed, so there is no result; the first: {first}")
+    lines.append(f"  {_counts(run)}")
+    if speed := _speed(run):
+        lines.append(f"  {speed}")
+    if run.spec.data == "miniature":
+        lines.append(f"  {MINIATURE}")
+    lines.append(f"  id {run.id}, kept in {folder}")
+    return "\n".join(lines)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, two spaces apart."""
+    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows])
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _counts(run: Run) -> str:
+    counts = run.counts
+    told = [
+        f"{counts.get('answered', 0):,} of {counts.get('samples', 0):,} answered, {counts.get('images', 0):,} images"
+    ]
+    told += [f"{counts[name]:,} {name}" for name in ("unreadable", "truncated", "failed") if counts.get(name)]
+    return ", ".join(told)
+
+
+def _speed(run: Run) -> str:
+    timings = run.timings
+    told = []
+    if "answers/s" in timings:
+        rates = ", ".join(f"{timings[f'{what}/s']:.1f} {what}/s" for what in ("answers", "images", "tokens"))
+        told.append(f"{run.counts.get('asked now', 0):,} asked in {timings['seconds']:.1f} s: {rates}")
+    if "latency of" in timings:
+        told.append(f"{1000 * timings['p50 s']:.0f} ms (median) to {timings['latency of']}")
+    if "peak memory MiB" in timings:
+        told.append(f"peak memory {timings['peak memory MiB']:.0f} MiB")
+    return "; ".join(told)
