@@ -1,0 +1,43 @@
+# make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
+# make test: every test.   make lint: ruff and mypy.   make bench: speed beside transformers.
+# Each makes what it needs in .venv, from constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/core
+	@rm -rf demo
+	$(BIN)/python -m harness run --task refcoco_res --model florence2-nano --data miniature --out demo/results
+	@$(BIN)/python -m harness report --results demo/results --to demo/report
+	@echo "pictures: demo/report/gallery, best seen in demo/report/index.html"
+
+test: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= --benchmark-only
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed; $(PYTHON) is older: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/core: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+.venv/dev: .venv/core
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv demo
