@@ -55,7 +55,7 @@ class Options:
     resolution: int | None = None
     "Side of the input in pixels [default: the checkpoint's, 768 for the published ones]"
     fast_resize: Annotated[bool, Parameter(negative=())] = False
-    "Resize with torch, about 3 times as quick; off by up to 2 levels of 255 in about 0.05 % of values."
+    "Resize with torch, about 3 times as quick; off by up to 2 levels of 255 in 0.05 to 0.2 % of values."
 
     def setting(self, root: Path, samples: Sequence[Sample[Any]]) -> baselines.Setting:
         """For a model's `build`."""

@@ -1,0 +1,159 @@
+"""Questions to answers as a stream: one look at an image, bad images apart, batches that shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from harness.core import Answer, Failure, Question, Size
+from harness.errors import ResourceError, UsageError
+from harness.florence2 import predictor
+from harness.florence2.config import with_text
+from harness.florence2.generate import Decoding, Written
+from harness.florence2.predictor import Parts, Predictor
+from harness.florence2.preprocess import Preprocess
+from harness.training.vocabulary import learn
+from tests.twins import TINY, twins
+
+WORDS = ["the", "red", "blue", "car", "house", "left", "of", "small"]
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    config = with_text(TINY, vocab=1400)
+    return Parts(twins(config, ending=10.0).ours, learn([" ".join(WORDS)] * 5, 1399), Preprocess(96, 96), "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for place in range(5):
+        Image.effect_noise((60 + place, 40), 90).convert("RGB").save(folder / f"{place}.png")
+    return folder
+
+
+def ask(parts: Parts, root: Path, batch: int = 4, **decoding: int) -> Predictor:
+    return Predictor(
+        parts, root, decoding=Decoding(**{"max_new_tokens": 12, **decoding}), dtype=torch.float32, batch=batch
+    )
+
+
+def questions() -> list[Question]:
+    """Fifteen about five images, those of one image far apart, of unequal lengths."""
+    return [
+        Question(f"{place % 5}.png", Size(60 + place % 5, 40), "refer", " ".join(WORDS[: 1 + place % 7]))
+        for place in range(15)
+    ]
+
+
+def answers(model: Predictor, asked: Sequence[Question]) -> dict[int, Answer | Failure]:
+    return dict(model.answer(enumerate(asked)))
+
+
+def raw(found: dict[int, Answer | Failure]) -> list[tuple[str, ...]]:
+    return [one.raw for _, one in sorted(found.items()) if isinstance(one, Answer)]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 64])
+def test_batch_size_changes_no_answer(parts: Parts, root: Path, batch: int) -> None:
+    found = answers(ask(parts, root, batch), questions())
+    assert sorted(found) == list(range(15))
+    assert raw(found) == raw(answers(ask(parts, root, 7), questions()))
+    assert len(set(raw(found))) > 5
+    assert all(isinstance(one, Answer) and one.batch <= batch and one.seconds > 0 for one in found.values())
+
+
+def test_an_image_is_looked_at_once(parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ask(parts, root, batch=4)
+    looked: list[int] = []
+    look = model.model.look
+
+    def counting(pixels: Tensor) -> Tensor:
+        looked.append(len(pixels))
+        return look(pixels)
+
+    monkeypatch.setattr(model.model, "look", counting)
+    answers(model, questions())
+    assert sum(looked) == 5
+
+
+def test_a_bad_image_fails_its_own_questions(parts: Parts, root: Path, tmp_path: Path) -> None:
+    for file in root.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "1.png").write_bytes(b"not an image")
+    (tmp_path / "2.png").unlink()
+    Image.new("RGB", (10, 10)).save(tmp_path / "3.png")
+    found = answers(ask(parts, tmp_path), questions())
+    failed = {ticket: one.reason for ticket, one in found.items() if isinstance(one, Failure)}
+    assert set(failed) == {place for place in range(15) if place % 5 in (1, 2, 3)}
+    assert "cannot be decoded" in failed[1]
+    assert "is not there" in failed[2]
+    assert "is 10x10; its annotation says 63x40" in failed[3]
+    assert len(found) == 15
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said(
+    parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = raw(answers(ask(parts, root), questions()))
+    generate = predictor.generate
+
+    def small_memory(model: object, memory: predictor.Any, decoding: Decoding) -> Written:
+        if memory.keys.shape[1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(model, memory, decoding)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predictor, "generate", small_memory)
+    model = ask(parts, root, batch=8)
+    assert raw(answers(model, questions())) == expected
+    assert [record.getMessage() for record in caplog.records] == [
+        "a batch of 8 does not fit in the memory of cpu: going on with 4",
+        "a batch of 4 does not fit in the memory of cpu: going on with 2",
+    ]
+    assert model.provenance["batch size"] == 2
+
+
+def test_one_answer_that_does_not_fit_is_a_resource_error(
+    parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> Written:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(predictor, "generate", no_memory)
+    with pytest.raises(ResourceError, match="one answer does not fit"):
+        answers(ask(parts, root, batch=2), questions())
+
+
+def test_another_error_is_not_taken_for_memory(parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Written:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(predictor, "generate", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        answers(ask(parts, root), questions())
+
+
+def test_truncated_answers_are_marked(parts: Parts, root: Path) -> None:
+    found = answers(ask(parts, root, max_new_tokens=3), questions())
+    assert any(isinstance(one, Answer) and one.truncated and one.tokens == 3 for one in found.values())
+
+
+def test_the_fingerprint_tells_settings_apart_but_not_batch_sizes(parts: Parts, root: Path) -> None:
+    same = ask(parts, root).fingerprint
+    assert ask(parts, root, batch=1).fingerprint == same
+    assert ask(parts, root, beams=1).fingerprint != same
+    assert ask(parts, root, max_new_tokens=5).fingerprint != same
+    assert ask(Parts(parts.model, parts.tokenizer, parts.preprocess, "1" * 64), root).fingerprint != same
+    assert ask(Parts(parts.model, parts.tokenizer, Preprocess(64, 64), "0" * 64), root).fingerprint != same
+
+
+def test_settings_that_cannot_be_meant(parts: Parts, root: Path) -> None:
+    with pytest.raises(UsageError, match="positions for 64"):
+        ask(parts, root, max_new_tokens=65)
+    with pytest.raises(UsageError, match="at least one"):
+        ask(parts, root, batch=0)

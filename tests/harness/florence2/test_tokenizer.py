@@ -1,0 +1,128 @@
+"""Prompts to ids, ids to items."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.core import Question
+from harness.errors import CheckpointError, UsageError
+from harness.florence2 import locations, prompts
+from harness.florence2.tokenizer import Tokenizer
+from harness.training.vocabulary import learn
+
+PUBLISHED = os.environ.get("FLORENCE2_TOKENIZER")  # a folder with the published vocab.json and merges.txt
+
+# From transformers' own tests of Florence2Processor, and from the published tokenizer.
+GOLDEN = {
+    "What is the text in the image?": "0 2264 16 5 2788 11 5 2274 116 2",
+    "What is the text in the image, with regions?": "0 2264 16 5 2788 11 5 2274 6 19 3806 116 2",
+    "What does the image describe?": "0 2264 473 5 2274 6190 116 2",
+    "Describe in detail what is shown in the image.": "0 47066 21700 11 4617 99 16 2343 11 5 2274 4 2",
+    "Describe with a paragraph what is shown in the image.": "0 47066 21700 19 10 17818 99 16 2343 11 5 2274 4 2",
+    "Locate the objects with category name in the image.": "0 574 22486 5 8720 19 4120 766 11 5 2274 4 2",
+    "Locate the objects in the image, with their descriptions.": "0 574 22486 5 8720 11 5 2274 6 19 49 24173 4 2",
+    "Locate the region proposals in the image.": "0 574 22486 5 976 5327 11 5 2274 4 2",
+    "Locate wheels in the image.": "0 574 22486 10562 11 5 2274 4 2",
+}
+
+
+@pytest.fixture(scope="module")
+def small() -> Tokenizer:
+    return learn([*prompts.PROMPTS.values(), "the red car left of the blue house"] * 5, 1400)
+
+
+@pytest.mark.skipif(
+    PUBLISHED is None, reason="FLORENCE2_TOKENIZER names no folder with the published vocab.json and merges.txt"
+)
+def test_published_ids() -> None:
+    tokenizer = Tokenizer.load(Path(PUBLISHED or ""))
+    for text, ids in GOLDEN.items():
+        assert tokenizer.encode(text) == [int(number) for number in ids.split()], text
+    # 50265 BART ids, then <od> </od> <ocr> </ocr>, then the bins, then the other marks.
+    assert tokenizer.first_bin == 50269
+    assert tokenizer.encode("<loc_0><loc_999>") == [0, 50269, 51268, 2]
+    assert tokenizer.backend.token_to_id("<and>") == 51288
+    assert tokenizer.size == 51289
+
+
+def test_published_prompts_are_the_golden_ones() -> None:
+    known = {*prompts.PROMPTS.values(), prompts.expand("<OPEN_VOCABULARY_DETECTION>wheels")}
+    assert known == GOLDEN.keys()
+
+
+def test_fifteen_tasks_and_free_text() -> None:
+    assert len({**prompts.PROMPTS, **prompts.PROMPTS_WITH_INPUT}) == 15
+    assert prompts.expand("<CAPTION_TO_PHRASE_GROUNDING> a dog ") == "Locate the phrases in the caption: a dog"
+    assert prompts.expand("<REGION_TO_OCR><loc_1><loc_2><loc_3><loc_4>").endswith(
+        "region <loc_1><loc_2><loc_3><loc_4>?"
+    )
+    assert prompts.expand("<DocVQA>what is the total?") == "<DocVQA>what is the total?"
+    assert prompts.expand("how many dogs?") == "how many dogs?"
+    with pytest.raises(UsageError, match="takes no further text"):
+        prompts.expand("<OD> dogs")
+
+
+@pytest.mark.parametrize("task", [*prompts.PROMPTS, *prompts.PROMPTS_WITH_INPUT])
+def test_prompts_equal_transformers(task: str, small: Tokenizer) -> None:
+    """Held against the real processor, made around a small tokenizer."""
+    from transformers import CLIPImageProcessorPil, Florence2Processor, PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast(tokenizer_object=small.backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    fast.image_token, fast.image_token_id = "<image>", 5
+    theirs = Florence2Processor(image_processor=CLIPImageProcessorPil(), tokenizer=fast)
+    text = task if task in prompts.PROMPTS else f"{task} a red bus "
+    assert [prompts.expand(text)] == theirs._construct_prompts(text)
+
+
+def test_ids_come_back_as_items(small: Tokenizer) -> None:
+    text = "the red car<loc_0><loc_12><loc_500><loc_999><and> the blue house<sep><loc_3>"
+    ids = small.encode(text)
+    found = small.items(ids)
+    assert locations.raw(found) == text
+    assert [(item.text, item.bin, item.mark) for item in found] == [
+        (item.text, item.bin, item.mark) for item in locations.items(text)
+    ]
+
+
+def test_each_item_has_the_log_probabilities_of_its_tokens(small: Tokenizer) -> None:
+    ids = small.encode("the red car<loc_7>")
+    log_probs = [-float(place) for place in range(len(ids))]
+    words, bin_ = small.items(ids, log_probs)
+    assert words.log_probs == tuple(log_probs[1:-2])  # between <s> and the bin
+    assert bin_.log_probs == (log_probs[-2],)
+
+
+def test_the_same_from_bart_files(small: Tokenizer, tmp_path: Path) -> None:
+    model = json.loads(small.backend.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps({k: v for k, v in model["vocab"].items() if "<loc" not in k}))
+    (tmp_path / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in model["merges"]) + "\n"
+    )
+    loaded = Tokenizer.load(tmp_path)
+    text = "What does the image describe? the red car"
+    assert loaded.encode(text) == small.encode(text)
+    assert loaded.backend.decode(loaded.encode(text)[1:-1]) == text
+
+
+def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Tokenizer.load(tmp_path)
+
+
+def test_questions_to_prompts() -> None:
+    told = [
+        prompts.prompt_of(Question("x.jpg", None, kind, "the cat ")) for kind in ("caption", "refer", "segment", "vqa")
+    ]
+    assert told == [
+        "What does the image describe?",
+        "Locate the phrases in the caption: the cat",
+        "Locate the cat in the image with mask",
+        "the cat ",
+    ]
