@@ -6,7 +6,7 @@
         scores.jsonl    one line a sample, written by marking
         lock            held while a run is asking; a second process of the same run is refused
 
-`answers.jsonl.gz` and `scores.jsonl.gz` are read where the plain files are not there: committed runs keep those.
+`answers.jsonl.gz` and `scores.jsonl.gz` are read before the plain files: committed runs keep those.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ class RunFolder:
             for sample, score in scores
         )
         _replace(self.path / "scores.jsonl", ("\n".join(lines) + "\n").encode())
+        (self.path / "scores.jsonl.gz").unlink(missing_ok=True)
 
     def scores(self) -> dict[str, Score]:
         """Every sample's score, by id."""
@@ -143,11 +144,10 @@ class RunFolder:
             parent.rmdir()
 
     def _lines(self, name: str) -> Iterator[str]:
+        """What was packed, then what came later."""
         plain, packed = self.path / f"{name}.jsonl", self.path / f"{name}.jsonl.gz"
-        if plain.is_file():
-            yield from plain.read_text(encoding="utf-8", errors="replace").split("\n")
-        elif packed.is_file():
-            yield from gzip.decompress(packed.read_bytes()).decode().split("\n")
+        for data in (gzip.decompress(packed.read_bytes()) if packed.is_file() else b"", _bytes(plain)):
+            yield from filter(None, data.decode("utf-8", errors="replace").split("\n"))
 
 
 class Appender:
@@ -254,6 +254,10 @@ def _answer(record: dict[str, Any]) -> Answer:
     return Answer(
         tuple(record["raw"]), value, record["tokens"], record["truncated"], record["seconds"], record["batch"]
     )
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -44,7 +44,7 @@ NANO_RECIPE = Recipe(
     vision_steps=1_000,
     vision_batch=32,
     vision_rate=2e-3,
-    steps=3_200,
+    steps=6_000,
     rate=1.5e-3,
     warmup=200,
 )

@@ -1,0 +1,210 @@
+"""Ask, keep, mark, reduce: nothing asked twice, nothing torn, nothing left out."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness import runner
+from harness.core import Answer, Question, Run, Source, Text
+from harness.errors import DataError, ResourceError, UsageError
+from harness.timings import latency
+from tests import toy
+
+ROOT = Path(__file__).parents[2]
+KILLS = 20
+
+
+def start(folder: Path, pause: float) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.toy", str(folder), str(pause)],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def lines_of(log: Path) -> int:
+    return log.read_text().count("\n") if log.exists() else 0
+
+
+def test_a_run_killed_at_twenty_moments(tmp_path: Path) -> None:
+    """Only what was in flight may be asked again: one question a kill, as this model answers one at a time."""
+    log = tmp_path / "asked.log"
+    draw = random.Random(0)
+    killed_asking = 0
+    for _ in range(KILLS):
+        before = lines_of(log)
+        with start(tmp_path, 0.02) as process:
+            deadline = time.monotonic() + 30
+            while process.poll() is None and time.monotonic() < deadline and lines_of(log) <= before:
+                time.sleep(0.005)
+            time.sleep(draw.uniform(0, 0.07))
+            killed_asking += process.poll() is None
+            process.send_signal(signal.SIGKILL)
+    with start(tmp_path, 0.0) as process:
+        told, _ = process.communicate(timeout=60)
+    assert told.strip() == "complete"
+    assert killed_asking >= KILLS / 2
+
+    asked = Counter(log.read_text().split())
+    assert set(asked) == {str(number) for number in range(60)}
+    assert asked.total() <= 60 + KILLS
+    folder = toy.folder(tmp_path / "results", toy.spec(toy.task()))
+    lines = [json.loads(line) for line in (folder.path / "answers.jsonl").read_text().splitlines()]
+    assert Counter(line["id"] for line in lines) == Counter(str(number) for number in range(60))
+    record = folder.read_run()
+    assert record is not None
+    assert record.metrics == toy.go(tmp_path / "uninterrupted", toy.Counting()).metrics
+
+
+def test_a_finished_run_asks_nothing(tmp_path: Path) -> None:
+    first, second = toy.Counting(wrong=(3,)), toy.Counting()
+    record = toy.go(tmp_path, first)
+    assert record.status == "complete"
+    assert record.metrics["accuracy"].value == pytest.approx(100 * 59 / 60)
+    assert toy.go(tmp_path, second) == record
+    assert (len(first.asked), second.asked) == (60, [])
+    assert record.counts == {
+        "samples": 60, "images": 20, "answered": 60, "asked now": 60, "unreadable": 0, "truncated": 0, "failed": 0,
+    }  # fmt: skip
+
+
+def test_fresh_asks_again(tmp_path: Path) -> None:
+    toy.go(tmp_path, toy.Counting(wrong=range(60)))
+    again = toy.Counting()
+    assert toy.go(tmp_path, again, fresh=True).metrics["accuracy"].value == 100
+    assert len(again.asked) == 60
+
+
+def test_a_failed_question_leaves_no_headline_and_is_asked_again(tmp_path: Path) -> None:
+    record = toy.go(tmp_path, toy.Counting(bad="4.png"))
+    assert record.status == "incomplete"
+    assert not record.metrics
+    assert record.counts["failed"] == 3
+    assert record.counts["answered"] == 57
+    assert set(record.provenance["failures"]) == {"12", "13", "14"}
+    mended = toy.Counting()
+    assert toy.go(tmp_path, mended).metrics["accuracy"].n == 60
+    assert mended.asked == ["12", "13", "14"]
+
+
+def test_a_limit_is_a_part_of_the_whole(tmp_path: Path) -> None:
+    few = toy.Counting()
+    record = toy.go(tmp_path, few, limit=5)
+    assert (record.status, record.counts["images"], len(few.asked)) == ("partial", 5, 15)
+    rest = toy.Counting()
+    assert toy.go(tmp_path, rest).status == "complete"
+    assert sorted(few.asked + rest.asked, key=int) == [str(number) for number in range(60)]  # the few are taken over
+
+
+def test_a_new_version_of_a_task_asks_nothing(tmp_path: Path) -> None:
+    toy.go(tmp_path, toy.Counting())
+    later = toy.Counting()
+    record = toy.go(tmp_path, later, task_=toy.task(version=2))
+    assert (record.spec.version, record.metrics["accuracy"].value, later.asked) == (2, 100, [])
+
+
+def test_marking_again_needs_no_model(tmp_path: Path) -> None:
+    record = toy.go(tmp_path, toy.Counting(wrong=(0, 1)))
+    task = toy.task(version=2)
+    samples = list(task.load(Source(tmp_path, "val")))
+    folder = toy.folder(tmp_path, record.spec)
+    again, where = runner.remark(task, samples, record, folder)
+    assert again.metrics == record.metrics
+    assert (again.spec.version, where.path.parent) == (2, folder.path.parent)
+    assert where.path != folder.path
+
+
+def test_a_changed_question_or_image_is_asked_again(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "7.png").write_bytes(b"some pixels")
+    toy.go(results, toy.Counting())
+    (results / "7.png").write_bytes(b"other pixels")
+    folder = toy.folder(results, toy.spec(toy.task()))
+    with folder.locked():
+        samples = list(toy.load(Source(results, "val")))
+        again = toy.Counting()
+        runner.ask(samples, again, folder, results)
+    assert again.asked == ["21", "22", "23"]
+
+
+def test_missing_answers_are_an_error_never_a_smaller_denominator() -> None:
+    samples = list(toy.load(Source(Path(), "val"), count=3))
+    with pytest.raises(DataError, match="1 of 3 samples of toy have no answer"):
+        runner.mark(toy.task(), samples, {"0": Answer(("0",), Text(("0",))), "2": Answer(("2",), None)})
+
+
+def test_two_runs_of_the_same_id(tmp_path: Path) -> None:
+    with start(tmp_path, 0.2) as process:
+        while process.poll() is None and not lines_of(tmp_path / "asked.log"):
+            time.sleep(0.01)
+        with pytest.raises(UsageError, match="another process is running this very run"):
+            toy.go(tmp_path / "results", toy.Counting())
+        process.kill()
+
+
+def test_a_full_disk_keeps_what_was_answered(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the write fails half way through a line."""
+    toy.go(tmp_path / "whole", toy.Counting())
+    size = (toy.folder(tmp_path / "whole", toy.spec(toy.task())).path / "answers.jsonl").stat().st_size
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size * 2 // 3, limits[1]))
+    try:
+        with pytest.raises(ResourceError, match="what was answered is kept"):
+            toy.go(tmp_path / "full", toy.Counting())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    rest = toy.Counting()
+    record: Run = toy.go(tmp_path / "full", rest)
+    assert record.metrics["accuracy"].value == 100
+    assert 0 < len(rest.asked) <= 22  # a third, and what was in the torn line
+
+
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_limit_below_one(limit: int) -> None:
+    with pytest.raises(UsageError, match="at least one image"):
+        runner.choose(list(toy.load(Source(Path(), "val"))), limit, 0)
+
+
+def test_a_limit_is_drawn_by_its_seed() -> None:
+    samples = list(toy.load(Source(Path(), "val")))
+    first, same, other = (runner.choose(samples, 5, seed) for seed in (1, 1, 2))
+    assert first == same != other
+    assert len({sample.cluster for sample in first}) == 5
+    assert len(runner.choose(samples, 999, 0)) == 60
+
+
+def test_the_digest_of_a_question_is_of_all_that_is_asked() -> None:
+    question = Question("1.png", None, "refer", "a dog")
+    same = runner.question_digest(question, "model", "pixels")
+    others = [
+        runner.question_digest(Question("1.png", None, "segment", "a dog"), "model", "pixels"),
+        runner.question_digest(Question("1.png", None, "refer", "a cat"), "model", "pixels"),
+        runner.question_digest(question, "another", "pixels"),
+        runner.question_digest(question, "model", "others"),
+    ]
+    assert runner.question_digest(question, "model", "pixels") == same
+    assert same not in others
+
+
+def test_latency_counts_each_batch_once() -> None:
+    # Three batches: one of 4 answers in 4 s, two of 1 in 1 s each.  By batch the median is 1 s; by answer it were 4 s.
+    answers = [Answer((), None, seconds=4.0, batch=4)] * 4 + [Answer((), None, seconds=1.0)] * 2
+    assert latency(answers)["p50 s"] == 1.0
+    assert latency(answers)["p99 s"] == 4.0
+    assert latency(answers)["latency of"] == "a batch of at most 4 answers"
+    assert latency([Answer((), None, seconds=2.0)])["latency of"] == "an answer, at batch size 1"
+    assert latency([Answer((), None)]) == {}
