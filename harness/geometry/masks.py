@@ -10,11 +10,13 @@ A ring of fewer than three points is dropped; what lies outside the image is cut
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from harness.core import Mask, Polygons, Ring, Size
@@ -39,6 +41,14 @@ def rasterise(value: Polygons | Mask, size: Size) -> Mask:
 def area(mask: Mask) -> int:
     """How many pixels it covers."""
     return int(coco.area(_code(mask)))
+
+
+def pixels(mask: Mask) -> NDArray[np.bool_]:
+    """(height, width): which pixels it covers."""
+    with warnings.catch_warnings():  # pycocotools 2.0.11 lacks an argument that numpy 2 asks for
+        warnings.simplefilter("ignore", DeprecationWarning)
+        decoded: NDArray[np.bool_] = coco.decode(_code(mask)).astype(bool)
+    return decoded
 
 
 def overlap(one: Mask, other: Mask) -> tuple[int, int]:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from harness.core import Boxes, Mask, Polygons, Quads, Row, Size, Value
-from harness.geometry.masks import rasterise
+from harness.geometry.masks import pixels, rasterise
 from harness.images import open_rgb
 
 TARGET = (46, 160, 67)
@@ -76,12 +75,10 @@ def _veiled(image: Image.Image, value: Value | None, size: Size, colour: tuple[i
     """A mask's pixels tinted; what is no mask stays as it is."""
     if not isinstance(value, Polygons | Mask):
         return image
-    from pycocotools import mask as coco_mask
-
-    inside: NDArray[np.bool_] = coco_mask.decode(rasterise(value, size)).astype(bool)
-    pixels = np.array(image, dtype=np.float64)
-    pixels[inside] = (1 - VEIL) * pixels[inside] + VEIL * np.array(colour)
-    return Image.fromarray(pixels.round().astype(np.uint8))
+    inside = pixels(rasterise(value, size))
+    shown = np.array(image, dtype=np.float64)
+    shown[inside] = (1 - VEIL) * shown[inside] + VEIL * np.array(colour)
+    return Image.fromarray(shown.round().astype(np.uint8))
 
 
 def _lines(value: Value | None) -> list[tuple[tuple[float, float], ...]]:
