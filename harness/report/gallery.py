@@ -31,14 +31,18 @@ class Picture(NamedTuple):
 
 
 def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
-    """Half of `count` the worst, the other half evenly through the rest, all in order of their score."""
-    ordered = sorted(rows, key=lambda row: (row.score.readable, _goodness(row), row.sample.id))
+    """Half of `count` the worst (one of an image), the other half evenly through the rest, in order of their score."""
+    ordered = sorted(rows, key=_rank)
     if len(ordered) <= count:
         return ordered
-    worst = (count + 1) // 2
-    rest = ordered[worst:]
-    spread = np.linspace(0, len(rest) - 1, count - worst).round().astype(int)
-    return ordered[:worst] + [rest[place] for place in spread]
+    by_image: dict[str, Row[Any]] = {}
+    for row in ordered:
+        by_image.setdefault(row.sample.cluster, row)
+    worst = list(by_image.values())[: (count + 1) // 2]
+    taken = {row.sample.id for row in worst}
+    rest = [row for row in ordered if row.sample.id not in taken]
+    spread = np.linspace(0, len(rest) - 1, count - len(worst)).round().astype(int)
+    return sorted([*worst, *(rest[place] for place in dict.fromkeys(spread.tolist()))], key=_rank)
 
 
 def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> list[Picture]:
@@ -88,6 +92,10 @@ def _lines(value: Value | None) -> list[tuple[tuple[float, float], ...]]:
     if isinstance(value, Quads):
         return list(value.quads)
     return list(value.rings) if isinstance(value, Polygons) else []
+
+
+def _rank(row: Row[Any]) -> tuple[bool, float, str]:
+    return (row.score.readable, _goodness(row), row.sample.id)
 
 
 def _goodness(row: Row[Any]) -> float:

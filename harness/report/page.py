@@ -164,8 +164,8 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
         estimate = run.metrics[run.headline]
         value = estimate.value or 0.0
         if estimate.low is not None and estimate.high is not None:
-            axes.plot([estimate.low, estimate.high], [place, place], color="#6e7781", linewidth=2)
-        axes.plot([value], [place], "o", color="#d6008c")
+            axes.plot([estimate.low, estimate.high], [place, place], color="#6e7781", linewidth=2, clip_on=False)
+        axes.plot([value], [place], "o", color="#d6008c", clip_on=False)
     names = [f"{run.spec.task} {run.spec.split} · {run.spec.model} · {run.headline}" for run in reversed(drawn)]
     axes.set_yticks(range(len(drawn)), names)
     axes.set_xlim(0, 100)

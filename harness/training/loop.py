@@ -62,6 +62,7 @@ def _teach_vision(
     classes = tuple(int(regions[..., 4 + v].max()) + 1 for v in range(regions.shape[-1] - 4))
     heads = RegionHeads(model.vision, recipe.config.vision.dims[-1], classes)
     nn.init.xavier_uniform_(heads.head.weight, generator=generator)
+    nn.init.zeros_(heads.head.bias)
     optimiser = _optimiser(heads, recipe, recipe.vision_rate)
     preprocess = Preprocess(recipe.config.image_size, recipe.config.image_size)
     start = _resume(state, {"heads": heads, "optimiser": optimiser})

@@ -6,10 +6,10 @@ import heapq
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco
 from scipy.ndimage import label
 
-from harness.core import Ring, Size
+from harness.core import Polygons, Ring, Size
+from harness.geometry.masks import pixels, rasterise
 
 Bools = NDArray[np.bool_]
 
@@ -85,12 +85,7 @@ def _area(ring: list[tuple[int, int]]) -> float:
 
 def refill(rings: tuple[Ring, ...], size: Size) -> Bools:
     """The mask COCO's rasteriser makes of the rings."""
-    if not rings:
-        return np.zeros((size.height, size.width), np.bool_)
-    flat = [[coordinate for point in ring for coordinate in point] for ring in rings]
-    codes = coco.frPyObjects(flat, size.height, size.width)
-    filled: Bools = coco.decode(coco.merge(codes)).astype(np.bool_)
-    return filled
+    return pixels(rasterise(Polygons(rings), size))
 
 
 def has_hole(mask: Bools) -> bool:
