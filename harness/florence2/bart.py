@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2.config import TextConfig
+from harness.florence2.linear import FeedForward, Linear
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(config)
         self.attention_norm = nn.LayerNorm(config.width)
-        self.mlp = feed_forward(config)
+        self.mlp = FeedForward(config.width, config.ffn)
         self.mlp_norm = nn.LayerNorm(config.width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -106,7 +107,7 @@ class Decoder(nn.Module):
         self.positions = Positions(config)
         self.norm = nn.LayerNorm(config.width)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        self.memory = nn.Linear(config.width, 2 * config.width * config.decoder_layers)
+        self.memory = Linear(config.width, 2 * config.width * config.decoder_layers)
         self.heads = config.heads
 
     def remember(self, encoded: Tensor, mask: Tensor | None) -> Memory:
@@ -139,7 +140,7 @@ class DecoderLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.width)
         self.cross = CrossAttention(config)
         self.cross_norm = nn.LayerNorm(config.width)
-        self.mlp = feed_forward(config)
+        self.mlp = FeedForward(config.width, config.ffn)
         self.mlp_norm = nn.LayerNorm(config.width)
 
     def forward(self, x: Tensor, memory: Memory, index: int, cache: Cache | None) -> Tensor:
@@ -156,8 +157,8 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.out = nn.Linear(config.width, config.width)
+        self.qkv = Linear(config.width, 3 * config.width)
+        self.out = Linear(config.width, config.width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, E) to (B, S, E): every token sees every real token."""
@@ -191,8 +192,8 @@ class CrossAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.query = nn.Linear(config.width, config.width)
-        self.out = nn.Linear(config.width, config.width)
+        self.query = Linear(config.width, config.width)
+        self.out = Linear(config.width, config.width)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """(R, T, E) to (R, T, E), against (B, N, S, D); the R / B beams of a sequence share its memory."""
@@ -214,8 +215,3 @@ class Positions(nn.Embedding):
         if start + count + 2 > self.num_embeddings:
             raise ValueError(f"{start + count} tokens; this checkpoint has positions for {self.num_embeddings - 2}")
         return self.weight[start + 2 : start + count + 2]
-
-
-def feed_forward(config: TextConfig) -> nn.Sequential:
-    """Two linear maps with a GELU between them."""
-    return nn.Sequential(nn.Linear(config.width, config.ffn), nn.GELU(), nn.Linear(config.ffn, config.width))

@@ -12,11 +12,16 @@ convolution, not normalised, before each attention and each MLP).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2.config import VisionConfig
+from harness.florence2.linear import FeedForward, Linear
+
+STRIP = 2048  # tokens
 
 
 class DaViT(nn.Module):
@@ -85,15 +90,14 @@ class Block(nn.Module):
         self.attention = attention
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
+        self.mlp = FeedForward(dim, mlp_ratio * dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        x = x + convolve(self.conv1, x)
-        x = x + self.attention(self.norm1(x))
-        x = x + convolve(self.conv2, x)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        x = convolve(self.conv1, x).add_(x)
+        x = self.attention(self.norm1(x)).add_(x)
+        x = convolve(self.conv2, x).add_(x)
+        return in_strips(lambda strip: self.mlp(self.norm2(strip)).add_(strip), x)
 
 
 class WindowAttention(nn.Module):
@@ -105,8 +109,8 @@ class WindowAttention(nn.Module):
             raise ValueError(f"{dim} channels do not divide among {heads} heads")
         self.heads = heads
         self.window = window
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
@@ -115,15 +119,16 @@ class WindowAttention(nn.Module):
         down, right = -height % self.window, -width % self.window
         if down or right:
             x = F.pad(x, (0, 0, 0, right, 0, down))
-        padded_height, padded_width = x.shape[1:3]
+        return in_strips(self.attend, x, self.window)[:, :height, :width]
 
+    def attend(self, x: Tensor) -> Tensor:
+        """A map of whole windows (B, H, W, C) to the same."""
+        height, width = x.shape[1:3]
         x = to_windows(x, self.window)  # (B*K, L, C)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = F.scaled_dot_product_attention(q, k, v)  # (B*K, N, L, D)
         x = self.proj(x.transpose(1, 2).flatten(2))  # (B*K, L, C)
-
-        x = from_windows(x, self.window, padded_height, padded_width)
-        return x[:, :height, :width]
+        return from_windows(x, self.window, height, width)
 
 
 class ChannelAttention(nn.Module):
@@ -139,8 +144,8 @@ class ChannelAttention(nn.Module):
         if dim % groups:
             raise ValueError(f"{dim} channels do not divide among {groups} groups")
         self.groups = groups
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
@@ -155,6 +160,17 @@ class ChannelAttention(nn.Module):
         folded = attention.view(batch, self.groups, *attention.shape[1:]).transpose(-1, -2) @ weight  # (B, N, D, C)
         x = torch.baddbmm(self.proj.bias, v, folded.flatten(1, 2))  # (B, T, C)
         return x.view(batch, height, width, dim)
+
+
+def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, multiple: int = 1) -> Tensor:
+    """`function` of a map (B, H, W, C), on a CPU in strips of so many rows (or a multiple) that stay in its cache.
+
+    Elsewhere at once.  What an MLP makes of the first map (75 MB at the base size) is otherwise fresh memory each time.
+    """
+    rows = STRIP // (x.shape[0] * x.shape[2]) // multiple * multiple or multiple
+    if x.device.type != "cpu" or x.shape[1] <= rows:
+        return function(x)
+    return torch.cat([function(x[:, top : top + rows]) for top in range(0, x.shape[1], rows)], dim=1)
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.errors import UsageError
 from harness.florence2.config import Config
+from harness.florence2.linear import Linear
 
 
 class Fusion(nn.Module):
@@ -22,7 +23,7 @@ class Fusion(nn.Module):
         dim, side = config.vision.dims[-1], config.vision.max_side
         self.rows = nn.Embedding(side, dim // 2)
         self.columns = nn.Embedding(side, dim - dim // 2)
-        self.projection = nn.Linear(dim, config.text.width, bias=False)
+        self.projection = Linear(dim, config.text.width, bias=False)
         self.norm = nn.LayerNorm(config.text.width)
         # The first row of a sinusoidal table over video frames: sin 0, cos 0, ...  A single image is frame 0.
         self.register_buffer("frame", torch.tensor([0.0, 1.0]).repeat(dim // 2 + 1)[:dim], persistent=False)

@@ -35,7 +35,10 @@ from harness.images import open_rgb
 
 WINDOW = 2048  # questions looked at together
 AHEAD = 4  # batches whose images are encoded together
-CODE = ("bart", "davit", "fusion", "generate", "locations", "model", "predictor", "preprocess", "prompts", "tokenizer")
+CODE = (
+    "bart", "davit", "fusion", "generate", "linear", "locations", "model", "predictor", "preprocess", "prompts",
+    "tokenizer",
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -43,8 +43,8 @@ _NATIVE = (
     (r"decoder\.layers\.(\d+)\.cross\.query\.", r"model.language_model.decoder.layers.\1.encoder_attn.q_proj."),
     (r"decoder\.layers\.(\d+)\.cross\.out\.", r"model.language_model.decoder.layers.\1.encoder_attn.out_proj."),
     (r"decoder\.layers\.(\d+)\.cross_norm\.", r"model.language_model.decoder.layers.\1.encoder_attn_layer_norm."),
-    (r"(encoder|decoder)\.layers\.(\d+)\.mlp\.0\.", r"model.language_model.\1.layers.\2.fc1."),
-    (r"(encoder|decoder)\.layers\.(\d+)\.mlp\.2\.", r"model.language_model.\1.layers.\2.fc2."),
+    (r"(encoder|decoder)\.layers\.(\d+)\.mlp\.up\.", r"model.language_model.\1.layers.\2.fc1."),
+    (r"(encoder|decoder)\.layers\.(\d+)\.mlp\.down\.", r"model.language_model.\1.layers.\2.fc2."),
     (r"(encoder|decoder)\.layers\.(\d+)\.mlp_norm\.", r"model.language_model.\1.layers.\2.final_layer_norm."),
     (r"lm_head\.", r"lm_head."),
 )
@@ -53,8 +53,8 @@ _BLOCK = {
     "conv2": "conv2",
     "norm1": "norm1",
     "norm2": "norm2",
-    "mlp.0": "ffn.fc1",
-    "mlp.2": "ffn.fc2",
+    "mlp.up": "ffn.fc1",
+    "mlp.down": "ffn.fc2",
 }
 
 # Original name (a pattern) to the native one, in order; the first that matches is applied.

@@ -1,0 +1,117 @@
+"""Ours beside transformers' default, on the CPU: the same weights, images and tokens, in one process, by turns.
+
+    python -m pytest benchmarks -p benchmark -o addopts= --benchmark-only      (or: make bench)
+
+Each round runs one and then the other, the first of them changing from round to round; what is quoted is the median of
+the rounds' ratios.  `vision` is the image encoder alone, `answer` everything from pixels to token ids, 3 beams.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.florence2.config import BASE, with_text
+from harness.florence2.generate import Decoding, generate
+from tests.twins import Twins, twins, with_image_tokens
+
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+RECORD = os.environ.get("BENCH_RECORD")  # a JSON-lines file that each result is added to
+
+
+@pytest.fixture(scope="module")
+def base() -> Twins:
+    """Random weights at the published base size."""
+    return twins(with_text(BASE, vocab=51328), seed=0, spread=0.15)
+
+
+def by_turns(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of both in each round, after one round that is not counted."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(-1, rounds):
+        for place in (0, 1) if number % 2 else (1, 0):
+            start = time.perf_counter()
+            (one, other)[place]()
+            if number >= 0:
+                times[place].append(time.perf_counter() - start)
+    return times
+
+
+def quote(benchmark: Any, name: str, ours: list[float], theirs: list[float]) -> None:
+    """Puts the ratio into the benchmark's record, and the record into the file."""
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    record = {
+        "name": name,
+        "ratio": round(statistics.median(ratios), 3),
+        "least": round(min(ratios), 3),
+        "most": round(max(ratios), 3),
+        "ours s": round(statistics.median(ours), 4),
+        "transformers s": round(statistics.median(theirs), 4),
+        "rounds": len(ratios),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+    }
+    benchmark.extra_info.update(record)
+    if RECORD:
+        with Path(RECORD).open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+
+def inputs(twin: Twins, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(batch)
+    pixels = torch.randn(batch, 3, 768, 768, generator=draw)
+    prompt = torch.randint(4, 50000, (batch, 10), generator=draw)
+    return pixels, prompt, torch.ones_like(prompt, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("tokens", [20, 100])
+def test_answer(benchmark: Any, base: Twins, batch: int, tokens: int) -> None:
+    pixels, prompt, real = inputs(base, batch)
+    places, mask = with_image_tokens(base, prompt, real, base.ours.config.image_tokens)
+    found: dict[str, Tensor] = {}
+
+    def ours() -> None:
+        with torch.inference_mode():
+            memory = base.ours.read(base.ours.look(pixels), prompt)
+            found["ours"] = generate(base.ours, memory, Decoding(beams=3, max_new_tokens=tokens)).tokens
+
+    def theirs() -> None:
+        with torch.inference_mode():
+            found["theirs"] = base.theirs.generate(
+                input_ids=places, attention_mask=mask, pixel_values=pixels, num_beams=3, max_new_tokens=tokens,
+                do_sample=False, early_stopping=True, no_repeat_ngram_size=3, forced_bos_token_id=0,
+                forced_eos_token_id=2, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
+            )  # fmt: skip
+
+    times = by_turns(ours, theirs, ROUNDS)
+    assert torch.equal(found["ours"], found["theirs"])
+    quote(benchmark, f"answer, batch {batch}, {tokens} new tokens, 3 beams", *times)
+    benchmark.pedantic(ours, rounds=1)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_vision(benchmark: Any, base: Twins, batch: int) -> None:
+    pixels, _, _ = inputs(base, batch)
+
+    def ours() -> None:
+        with torch.inference_mode():
+            base.ours.look(pixels)
+
+    def theirs() -> None:
+        with torch.inference_mode():
+            base.theirs.model.get_image_features(pixels)
+
+    quote(benchmark, f"vision, batch {batch}", *by_turns(ours, theirs, ROUNDS))
+    benchmark.pedantic(ours, rounds=1)
