@@ -10,7 +10,6 @@ A ring of fewer than three points is dropped; what lies outside the image is cut
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from reprlib import repr as shortened
 from typing import Any
@@ -45,9 +44,7 @@ def area(mask: Mask) -> int:
 
 def pixels(mask: Mask) -> NDArray[np.bool_]:
     """(height, width): which pixels it covers."""
-    with warnings.catch_warnings():  # pycocotools 2.0.11 lacks an argument that numpy 2 asks for
-        warnings.simplefilter("ignore", DeprecationWarning)
-        decoded: NDArray[np.bool_] = coco.decode(_code(mask)).astype(bool)
+    decoded: NDArray[np.bool_] = coco.decode(_code(mask)).astype(bool)
     return decoded
 
 

@@ -1,0 +1,191 @@
+"""The refer toolkit's files, and predictions for them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.core import Answer, Boxes, Mask, Polygons, Row, Sample, Score, Size, Source
+from harness.data import refer
+from harness.errors import DataError
+from harness.geometry.masks import area, rasterise
+from tasks import TASKS
+from tests import refer_files
+
+
+def read(root: Path, split: str = "val", folder: str = "refcoco", by: str = "unc") -> list[refer.Ref]:
+    return list(refer.read(Source(root, split), folder, by))
+
+
+def test_refs_of_a_split(tmp_path: Path) -> None:
+    refer_files.write(tmp_path)
+    first, second, crowd = read(tmp_path)
+    assert [(s.id, s.text) for s in first.sentences] == [("101", "the left square"), ("102", "square on the left")]
+    assert first.size == Size(20, 10)
+    assert first.image_name == "COCO_train2014_000000000007.jpg"  # of instances.json, not of the ref
+    assert first.box == (2.0, 2.0, 6.0, 6.0)
+    assert second.box == (10.5, 1.25, 14.5, 5.75)  # x + width, y + height, not rounded
+    # Two parts, 4 x 4 and 3 x 2 pixels, that share 2 x 2: 16 + 6 - 4.
+    assert isinstance(second.outline, Polygons)
+    assert area(rasterise(second.outline, second.size)) == 18
+    assert isinstance(crowd.outline, Mask)
+    assert area(crowd.outline) == 10
+    assert [ref.id for ref in read(tmp_path, "testA")] == ["4"]
+    with pytest.raises(DataError, match="has no split 'testB'; it has testA, val"):
+        read(tmp_path, "testB")
+
+
+def test_other_names_and_splitters(tmp_path: Path) -> None:
+    refer_files.write(tmp_path, name="refcocog", by="umd")
+    assert len(read(tmp_path, folder="refcocog", by="umd")) == 3
+    with pytest.raises(DataError, match=r"refer/refcocog/refs\(google\)\.p is not there"):
+        read(tmp_path, folder="refcocog", by="google")
+
+
+def test_pickles_as_python_2_wrote_them(tmp_path: Path) -> None:
+    refs = refer_files.refs()
+    refs[0]["sentences"][0]["sent"] = "caf\xe9"
+    old = (
+        pickle.dumps(refs, protocol=0)
+        .replace(b"Vcaf\xe9", b"S'caf\\xc3\\xa9'")
+        .replace(b"Vcaf\\u00e9", b"S'caf\\xc3\\xa9'")
+    )
+    assert b"S'caf" in old
+    refer_files.write(tmp_path, refs=old)
+    assert read(tmp_path)[0].sentences[0].text == "café"
+
+
+Change = Callable[[list[dict[str, Any]], dict[str, Any]], Any]
+
+
+def without(key: str) -> Change:
+    return lambda refs, instances: refs[0].pop(key)
+
+
+BROKEN: dict[str, tuple[Change, str]] = {
+    "no such annotation": (lambda refs, instances: refs[0].update(ann_id=999), "999"),
+    "no such image": (lambda refs, instances: instances["images"].pop(0), "7"),
+    "annotation of another image": (lambda refs, instances: refs[0].update(image_id=8), "of image 7"),
+    "no sentences": (without("sentences"), "sentences"),
+    "no split": (without("split"), "split"),
+    "a box of three": (
+        lambda refs, instances: instances["annotations"][0].update(bbox=[1, 2, 3]),
+        r"annotations\[0\].bbox",
+    ),
+    "a segmentation that is none": (lambda refs, instances: instances["annotations"][0].update(segmentation="x"), "70"),
+    "a width that is no number": (
+        lambda refs, instances: instances["images"][0].update(width="wide"),
+        "instances.json",
+    ),
+    "no annotations": (lambda refs, instances: instances.pop("annotations"), "annotations"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_malformed_is_named(tmp_path: Path, name: str) -> None:
+    change, said = BROKEN[name]
+    refs, instances = copy.deepcopy(refer_files.refs()), copy.deepcopy(refer_files.instances())
+    change(refs, instances)
+    refer_files.write(tmp_path, refs=refs, instances=instances)
+    with pytest.raises(DataError, match=said) as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"images": NaN}', b""])
+def test_instances_that_are_no_json(tmp_path: Path, data: bytes) -> None:
+    refer_files.write(tmp_path, instances=data)
+    with pytest.raises(DataError, match=r"instances\.json"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", pickle.dumps({"not": "a list"}), pickle.dumps([1, 2]), pickle.dumps(Size(1, 2))])
+def test_refs_that_are_no_list_of_refs(tmp_path: Path, data: bytes) -> None:
+    refer_files.write(tmp_path, refs=data)
+    with pytest.raises(DataError, match=r"refs\(unc\)\.p"):
+        read(tmp_path)
+
+
+# ---------------------------------------------------------------------------- predictions
+
+
+def samples(tmp_path: Path, task: str) -> list[Sample[Any]]:
+    refer_files.write(tmp_path)
+    return list(TASKS[task].load(Source(tmp_path, "val")))
+
+
+def rows(samples_: list[Sample[Any]], values: list[Any]) -> list[Row[Any]]:
+    return [Row(s, Answer(("x",), value), Score({"iou": 0.0})) for s, value in zip(samples_, values, strict=True)]
+
+
+def test_boxes_written_and_read(tmp_path: Path) -> None:
+    asked = samples(tmp_path, "refcoco")
+    values = [
+        Boxes(((1.5, 2.0, 4.5, 8.25), (0, 0, 1, 1)), ("a", "b")),
+        Boxes(((0.0, 0.0, 20.0, 10.0),)),
+        None,
+        Boxes(()),
+    ]
+    file = tmp_path / "boxes.json"
+    refer.BOXES.write(file, rows(asked, values))
+    assert json.loads(file.read_text())[0] == {"sent_id": 101, "bbox": [1.5, 2.0, 3.0, 6.25]}  # the first box counts
+    back = refer.BOXES.read(file, asked)
+    assert back["101"].value == Boxes(((1.5, 2.0, 4.5, 8.25),))
+    assert back["103"].value is None
+    assert back["104"].value is None
+
+
+def test_masks_written_and_read(tmp_path: Path) -> None:
+    asked = samples(tmp_path, "refcoco_res")
+    values = [asked[0].target, asked[2].target, asked[3].target, None]
+    file = tmp_path / "masks.json"
+    refer.MASKS.write(file, rows(asked, values))
+    back = refer.MASKS.read(file, asked)
+    assert [back[s.id].value for s in asked] == values
+
+
+def entry(number: int, **value: Any) -> dict[str, Any]:
+    return {"sent_id": number, **value}
+
+
+def boxes(*numbers: int) -> list[dict[str, Any]]:
+    return [entry(number, bbox=[1, 2, 3, 4]) for number in numbers]
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (boxes(101, 102, 103), "1 sent_ids have no answer .first: 104"),
+    (boxes(101, 102, 103, 104, 104), "answered more than once .first: 104"),
+    (boxes(101, 102, 103, 104, 105), "none of this split .first: 105"),
+    ([*boxes(101, 102, 103), entry(104, bbox=[1, 2, 3])], "sentence 104: a bbox is"),
+    ([*boxes(101, 102, 103), entry(104, bbox="box")], "sentence 104"),
+    ([*boxes(101, 102, 103), entry(104)], "bbox"),
+    ([*boxes(101, 102, 103), {"bbox": [1, 2, 3, 4]}], "sent_id"),
+    ({"101": [1, 2, 3, 4]}, "is not as expected"),
+])  # fmt: skip
+def test_predictions_that_do_not_fit(tmp_path: Path, content: Any, said: str) -> None:
+    asked = samples(tmp_path, "refcoco")
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=said):
+        refer.BOXES.read(file, asked)
+
+
+@pytest.mark.parametrize(("segmentation", "said"), [
+    ({"size": [20, 10], "counts": [200]}, "height, width"),
+    ({"size": [10, 20], "counts": [100]}, "does not fill"),
+    ([[1, 2, 3]], "lacks a y"),
+    ([["a", "b"]], "a coordinate was expected"),
+    (7, "a segmentation is"),
+])  # fmt: skip
+def test_masks_that_do_not_fit(tmp_path: Path, segmentation: Any, said: str) -> None:
+    asked = samples(tmp_path, "refcoco_res")
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps([entry(int(s.id), segmentation=segmentation) for s in asked]))
+    with pytest.raises(DataError, match=said):
+        refer.MASKS.read(file, asked)

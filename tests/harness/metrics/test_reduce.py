@@ -1,0 +1,37 @@
+"""Scores to the numbers papers quote."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.metrics.reduce import mean, ratio, share_above
+from tests.rows import rows
+
+ONES = np.ones(2)
+ROWS = rows([("a", 0.2), ("b", 0.5), ("a", 0.8)], both=[1, 10, 0], either=[2, 20, 8])
+
+
+def test_numbers_with_all_weights_one() -> None:
+    assert mean("iou").prepare(ROWS)(ONES) == pytest.approx(50)  # (0.2 + 0.5 + 0.8) / 3
+    assert ratio("both", "either").prepare(ROWS)(ONES) == pytest.approx(100 * 11 / 30)
+    assert share_above("iou", 0.5).prepare(ROWS)(ONES) == pytest.approx(200 / 3)  # 0.5 itself counts
+    assert share_above("iou", 0.9).prepare(ROWS)(ONES) == 0
+
+
+def test_weights_are_of_clusters_in_order_of_appearance() -> None:
+    # a twice, b not at all: 0.2, 0.8, 0.2, 0.8
+    assert mean("iou").prepare(ROWS)(np.array([2.0, 0.0])) == pytest.approx(50)
+    # b alone
+    assert mean("iou").prepare(ROWS)(np.array([0.0, 3.0])) == pytest.approx(50)
+    assert ratio("both", "either").prepare(ROWS)(np.array([1.0, 0.0])) == pytest.approx(10)  # 1 / 10
+    assert ratio("both", "either").prepare(ROWS)(np.array([0.0, 0.0])) == 0
+
+
+def test_what_cannot_be_reduced() -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        mean("iou").prepare([])
+    with pytest.raises(ValueError, match="not finite"):
+        mean("iou").prepare(rows([("a", math.nan)]))

@@ -1,0 +1,80 @@
+"""Any image to RGB, or one line that says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.errors import DataError
+from harness.images import open_rgb, to_rgb
+
+
+@pytest.mark.parametrize(("mode", "pixel", "expected"), [
+    ("RGB", (1, 2, 3), (1, 2, 3)),
+    ("L", 7, (7, 7, 7)),
+    ("1", 1, (255, 255, 255)),
+    ("RGBA", (1, 2, 3, 0), (1, 2, 3)),  # alpha is dropped, not blended
+    ("LA", (9, 0), (9, 9, 9)),
+    ("CMYK", (255, 0, 0, 0), (0, 255, 255)),
+    ("I;16", 65535, (255, 255, 255)),
+    ("I;16", 257, (1, 1, 1)),
+    ("I;16", 128, (0, 0, 0)),
+    ("I;16", 129, (1, 1, 1)),
+])  # fmt: skip
+def test_modes(mode: str, pixel: object, expected: tuple[int, int, int]) -> None:
+    image = Image.new(mode, (2, 2), pixel)  # type: ignore[arg-type]
+    shown = to_rgb(image)
+    assert shown.mode == "RGB"
+    assert shown.getpixel((1, 1)) == expected
+
+
+def test_palettes(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "p.png", transparency=0)
+    shown = open_rgb(tmp_path, "p.png")
+    assert [shown.getpixel((x, 0)) for x in (0, 1)] == [(10, 20, 30), (40, 50, 60)]
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_modes_without_a_range_are_refused(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (2, 2)).save(tmp_path / "x.tiff")
+    with pytest.raises(DataError, match=r"x\.tiff: an image of mode . has no agreed range"):
+        open_rgb(tmp_path, "x.tiff")
+
+
+def test_orientation_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 6, 3), np.uint8)
+    pixels[:, :3] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    assert open_rgb(tmp_path, "x.png").size == (6, 2)
+    upright = open_rgb(tmp_path, "x.png", upright=True)
+    assert upright.size == (2, 6)
+    assert upright.getpixel((0, 0)) == (255, 255, 255)  # left goes to the top
+    assert upright.getpixel((0, 5)) == (0, 0, 0)
+
+
+def test_what_cannot_be_decoded(tmp_path: Path) -> None:
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    noise.save(tmp_path / "whole.jpg", quality=95)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    broken = {
+        "cut.jpg": whole[: len(whole) // 2],
+        "head.jpg": whole[:30],
+        "empty.jpg": b"",
+        "text.jpg": b"hello",
+        "x.png": whole[5:],
+    }
+    for name, data in broken.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=f"{name} cannot be decoded") as caught:
+            open_rgb(tmp_path, name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"nowhere\.jpg is not there; `python -m harness data check`"):
+        open_rgb(tmp_path, "nowhere.jpg")

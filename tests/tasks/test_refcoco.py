@@ -1,0 +1,153 @@
+"""RefCOCO's six tasks: scores by hand, by a plain loop, and by pycocotools; floor and ceiling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pycocotools import mask as coco
+
+from baselines.oracle import Oracle, OracleQuantised
+from baselines.trivial import WholeImage
+from harness import runner
+from harness.core import Answer, Boxes, Mask, Model, Polygons, Question, Ring, Sample, Size, Source, Text, Value
+from harness.geometry.masks import rasterise
+from tasks import TASKS, refcoco
+from tests import refer_files
+
+SIZE = Size(20, 10)
+SQUARE = Boxes(((2.0, 2.0, 6.0, 6.0),), ("square",))
+
+
+def boxed(answer: Value | None) -> Any:
+    sample = Sample("1", Question("x.jpg", SIZE, "refer", "square"), SQUARE, "x.jpg")
+    return refcoco.score_box(sample, Answer(("x",), answer))
+
+
+@pytest.mark.parametrize(("value", "iou", "readable"), [
+    (SQUARE, 1.0, True),
+    (Boxes(((4.0, 2.0, 8.0, 6.0),)), 8 / 24, True),  # 2 x 4 shared, 16 + 16 - 8 covered
+    (Boxes(((10.0, 2.0, 12.0, 6.0), (2.0, 2.0, 6.0, 6.0))), 0.0, True),  # the first box counts
+    (Boxes(()), 0.0, True),
+    (Boxes(((6.0, 6.0, 2.0, 2.0),)), 0.0, True),  # inverted
+    (Text(("a square",)), 0.0, False),
+    (None, 0.0, False),
+])  # fmt: skip
+def test_boxes(value: Value | None, iou: float, readable: bool) -> None:
+    score = boxed(value)
+    assert score.values["iou"] == pytest.approx(iou)
+    assert score.readable is readable
+
+
+def test_half_is_right() -> None:
+    # 4 x 2 of 4 x 4: an IoU of exactly 0.5
+    assert boxed(Boxes(((2.0, 2.0, 6.0, 4.0),))).values["iou"] == 0.5
+
+
+def outlined(target: Value, answer: Value | None) -> Any:
+    sample: Sample[Any] = Sample("1", Question("x.jpg", SIZE, "segment", "square"), target, "x.jpg")
+    return refcoco.score_outline(sample, Answer(("x",), answer))
+
+
+def ring(*points: tuple[float, float]) -> Ring:
+    return tuple(points)
+
+
+TRIANGLE = Polygons((ring((2, 1), (15, 2), (8, 9)),))
+PAIR = Polygons((ring((1, 1), (6, 1), (6, 6), (1, 6)), ring((4, 4), (12, 4), (12, 9), (4, 9))))
+
+
+@pytest.mark.parametrize(("one", "other"), [(TRIANGLE, PAIR), (PAIR, TRIANGLE), (PAIR, PAIR)])
+def test_masks_against_pycocotools_and_a_plain_loop(one: Polygons, other: Polygons) -> None:
+    codes = []
+    for value in (one, other):
+        flat = [[coordinate for point in part for coordinate in point] for part in value.rings]
+        codes.append(coco.merge(coco.frPyObjects(flat, SIZE.height, SIZE.width)))
+    score = outlined(one, other)
+    assert score.values["iou"] == pytest.approx(float(coco.iou([codes[1]], [codes[0]], [0])[0, 0]))
+    masks = [_pixels(code) for code in codes]
+    both = sum(masks[0][y][x] and masks[1][y][x] for y in range(10) for x in range(20))
+    either = sum(masks[0][y][x] or masks[1][y][x] for y in range(10) for x in range(20))
+    assert (score.values["both"], score.values["either"]) == (both, either)
+
+
+def _pixels(code: dict[str, Any]) -> list[list[bool]]:
+    """The mask by walking its runs, as COCO defines them: down each column, 0s first."""
+    runs = runs_of(code)
+    flat = [bool(place % 2) for place, run in enumerate(runs) for _ in range(run)]
+    return [[flat[x * 10 + y] for x in range(20)] for y in range(10)]
+
+
+def runs_of(code: dict[str, Any]) -> list[int]:
+    """Run lengths from their compressed code (pycocotools' rleFrString, written out)."""
+    runs: list[int] = []
+    place, text = 0, code["counts"]
+    while place < len(text):
+        value = shift = 0
+        more = True
+        while more:
+            bits = text[place] - 48
+            value |= (bits & 31) << 5 * shift
+            more = bool(bits & 32)
+            place, shift = place + 1, shift + 1
+            if not more and bits & 16:
+                value |= -1 << 5 * shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+    return runs
+
+
+@pytest.mark.parametrize(("answer", "readable"), [
+    (None, False),
+    (Text(("a square",)), False),
+    (SQUARE, False),  # a box is no outline
+    (Mask(Size(10, 10), b"d3"), False),  # of another image
+    (Polygons(()), True),  # nothing drawn is an answer
+])  # fmt: skip
+def test_outlines_that_score_nothing(answer: Value | None, readable: bool) -> None:
+    score = outlined(TRIANGLE, answer)
+    assert score.values["iou"] == 0
+    assert score.values["either"] > 0  # and they stay in oIoU's denominator
+    assert score.readable is readable
+
+
+def test_nothing_drawn_where_nothing_is_scores_nothing() -> None:
+    empty = rasterise(Polygons(()), SIZE)
+    assert outlined(empty, Polygons(())).values == {"iou": 0.0, "both": 0, "either": 0}
+
+
+def test_the_six() -> None:
+    splits = {name: task.splits for name, task in TASKS.items()}
+    unc, umd = ("val", "testA", "testB"), ("val", "test")
+    assert splits == {
+        "refcoco": unc, "refcoco_plus": unc, "refcocog": umd,
+        "refcoco_res": unc, "refcoco_plus_res": unc, "refcocog_res": umd,
+    }  # fmt: skip
+    assert {task.headline for task in TASKS.values()} == {"Acc@0.5", "mIoU"}
+    assert set(TASKS["refcoco"].metrics) == {"mIoU", *(f"Acc@0.{tenths}" for tenths in range(1, 10))}
+    assert set(TASKS["refcoco_res"].metrics) == {"mIoU", "oIoU", *(f"P@0.{tenths}" for tenths in range(5, 10))}
+
+
+def headline(task: str, root: Path, split: str, make: Any) -> float:
+    samples = list(TASKS[task].load(Source(root, split)))
+    model: Model = make(samples)
+    answers = dict(model.answer((place, sample.question) for place, sample in enumerate(samples)))
+    kept = {sample.id: answers[place] for place, sample in enumerate(samples)}
+    rows = runner.mark(TASKS[task], samples, {i: a for i, a in kept.items() if isinstance(a, Answer)})
+    value = runner.reduce(TASKS[task], rows, 0)[TASKS[task].headline].value
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_ceiling_and_floor_on_the_miniature(task: str, miniature: Path) -> None:
+    assert headline(task, miniature, "val", Oracle) == 100
+    quantised = headline(task, miniature, "val", OracleQuantised)
+    assert 99 <= quantised <= 100
+    assert headline(task, miniature, "val", lambda _: WholeImage()) < 20
+
+
+@pytest.mark.parametrize("task", ["refcoco", "refcoco_res"])
+def test_the_oracle_reaches_the_ceiling_on_published_files(task: str, tmp_path: Path) -> None:
+    refer_files.write(tmp_path)
+    assert headline(task, tmp_path, "val", Oracle) == 100
