@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py --out OUT [--size base|large]
 
-Correctness: float32 tokens on the GPU equal those on the CPU; float16 tokens equal transformers' float16 tokens (shares are
-printed, as near ties may fall either way).  Speed: ours and transformers by turns in one process, the same weights, images
-and tokens, after warm-up, with the device synchronised before every clock.  Everything is printed and written to
+Correctness: float32 tokens on the GPU equal those on the CPU; float16 tokens equal transformers' float16 tokens (shares
+are printed, as near ties may fall either way).  Speed: ours and transformers by turns in one process, the same weights,
+images and tokens, after warm-up, with the device synchronised before every clock.  Everything is printed and written to
 OUT/gpu.json; where there is no GPU it says so, and measures nothing.
 """
 

@@ -26,7 +26,7 @@ from harness.cli.common import (
     show_run,
     splits_of,
 )
-from harness.core import Model, RunSpec, Sample
+from harness.core import Model, Run, RunSpec, Sample
 from harness.data import manifest
 from harness.errors import IncompleteError, UsageError
 from harness.provenance import provenance
@@ -99,8 +99,10 @@ def run(
         raise UsageError(f"--protocol {protocol}: zero_shot or fine_tuned")
     chosen = [(one, name) for one in tasks.select(task) for name in splits_of(one, split)]
     data_name, root = root_of(data, model, entry.embedded)
+    for one, _ in chosen:
+        manifest.require(one, root)  # before anything is asked
     built: Model | None = None
-    incomplete = []
+    records: list[Run] = []
     for one, name in chosen:
         samples = runner.choose(load(one, root, name), limit, seed)
         if built is None or entry.sees_targets:
@@ -119,9 +121,12 @@ def run(
         )
         folder = RunFolder(store.run_folder(out, spec))
         record = runner.run(one, samples, built, spec, folder, root, provenance(command_line()), fresh=fresh)
-        show_run(record, folder, json)
-        if record.status == "incomplete":
-            incomplete.append(f"{one.name} {name}")
+        records.append(record)
+        if not json:
+            show_run(record, folder, json)
+    if json:
+        print(store.as_json(records[0] if len(records) == 1 else records))
+    incomplete = [f"{record.spec.task} {record.spec.split}" for record in records if record.status == "incomplete"]
     if incomplete:
         raise IncompleteError(
             f"{', '.join(incomplete)}: some questions failed, so there is no headline; the same command asks them again"

@@ -13,7 +13,7 @@ MINIATURE = "miniature is the embedded benchmark: these numbers are not comparab
 def title(run: Run) -> str:
     """What was asked, on one line."""
     spec = run.spec
-    limit = f", {spec.limit} images drawn with seed {spec.seed}" if spec.limit is not None else ""
+    limit = f", at most {spec.limit} images, drawn with seed {spec.seed}" if spec.limit is not None else ""
     return f"{spec.task} {spec.split} · {spec.model} · {spec.data} · {spec.protocol} ({run.status}{limit})"
 
 
