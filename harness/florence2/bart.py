@@ -29,6 +29,11 @@ class Memory:
     values: Tensor
     mask: Tensor | None
 
+    def keep(self, sequences: Tensor) -> Memory:
+        """Only these sequences."""
+        mask = None if self.mask is None else self.mask[sequences]
+        return Memory(self.keys[:, sequences], self.values[:, sequences], mask)
+
 
 class Cache:
     """Self-attention keys and values of what has been decoded, in a buffer that grows by doubling.
@@ -55,6 +60,10 @@ class Cache:
         self.keys[layer, :, :, self.length : end] = keys
         self.values[layer, :, :, self.length : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows, in this order."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
     def select(self, rows: Tensor) -> None:
         """Row r becomes a copy of row `rows[r]`."""

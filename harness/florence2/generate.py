@@ -7,8 +7,9 @@ What makes the tokens equal, beyond the textbook:
     the n-gram ban sees the start token, and acts on log-probabilities (beams) or logits (greedy) that are not
     normalised again;  2K candidates are kept of the flat K*V, and a finished one counts only among the first K;
     a finished score is divided by its length to the power `length_penalty`, the heuristic for going on by one less;
-    the last place is always the end token;  stopping is decided for the whole batch, but a sequence that is done
-    is frozen, so batch mates do not change a result.
+    the last place is always the end token.
+transformers decides about stopping for the whole batch, but a sequence that is settled no longer changes; so here its
+rows are let go, and batch mates do not change a result.
 """
 
 from __future__ import annotations
@@ -92,106 +93,150 @@ def _greedy(model: Florence2, memory: Memory, decoding: Decoding, batch: int) ->
     limit = tokens.shape[1]
     log_probs = torch.zeros(tokens.shape, device=device)
     finished = torch.zeros(batch, dtype=torch.bool, device=device)
+    rows = torch.arange(batch, device=device)  # the sequences still decoded
     cache = Cache(model.config.text, batch, memory.keys)
     hidden = model.write(tokens[:, :current], memory, cache)[:, -1]
     while True:
         logits = model.lm_head(hidden).float()
         normaliser = logits.logsumexp(-1)
-        _ban_repeats(logits, tokens, current, decoding.no_repeat_ngram)
+        _ban_repeats(logits, tokens[rows], current, decoding.no_repeat_ngram)
         if current == limit - 1 and decoding.forced_last is not None:
-            chosen = torch.full_like(tokens[:, 0], decoding.forced_last)
+            chosen = torch.full_like(rows, decoding.forced_last)
             chosen_log_prob = torch.zeros_like(normaliser)
         else:
             best, chosen = logits.max(-1)
             chosen_log_prob = best - normaliser
-        tokens[:, current] = torch.where(finished, decoding.pad, chosen)
-        log_probs[:, current] = chosen_log_prob.masked_fill(finished, 0.0)
-        finished |= chosen == decoding.end
+        over = finished[rows]
+        tokens[rows, current] = torch.where(over, decoding.pad, chosen)
+        log_probs[rows, current] = chosen_log_prob.masked_fill(over, 0.0)
+        finished[rows] = over | (chosen == decoding.end)
         current += 1
-        if current == limit or bool(finished.all()):
+        left = int((~finished).sum())
+        if current == limit or not left:
             break
-        hidden = model.write(tokens[:, current - 1 : current], memory, cache)[:, -1]
+        if left <= len(rows) // 2:
+            kept = (~finished[rows]).nonzero()[:, 0]
+            rows, memory = rows[kept], memory.keep(kept)
+            cache.keep(kept)
+        hidden = model.write(tokens[rows, current - 1 : current], memory, cache)[:, -1]
     return _finish(tokens[:, :current], log_probs[:, :current], decoding)
+
+
+@dataclass(slots=True)
+class _Beams:
+    """What a beam search knows of each sequence; (B, K, M), (B, K) and, for the last two, (B, 1) and (B,)."""
+
+    running: Tensor
+    running_log_probs: Tensor
+    running_scores: Tensor
+    done: Tensor
+    done_log_probs: Tensor
+    done_scores: Tensor
+    is_done: Tensor
+    may_improve: Tensor
+    place: Tensor  # of the sequence in the batch as it was given
+
+    @classmethod
+    def begin(cls, tokens: Tensor, batch: int, beams: int) -> _Beams:
+        """All beams at the start, but only the first of each sequence alive."""
+        running = tokens.view(batch, beams, -1)
+        zeros = torch.zeros(running.shape, device=tokens.device)
+        far = torch.full((batch, beams), FAR, device=tokens.device)
+        alive = far.clone()
+        alive[:, 0] = 0.0
+        none = torch.zeros((batch, beams), dtype=torch.bool, device=tokens.device)
+        place = torch.arange(batch, device=tokens.device)
+        return cls(running, zeros, alive, running.clone(), zeros.clone(), far, none, ~none[:, :1], place)
+
+    def keep(self, sequences: Tensor) -> None:
+        """Only these sequences."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name)[sequences])
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """(B, M) ids and log-probabilities: the best that ended, or else (as in transformers) the best running."""
+        ended = self.is_done.any(-1)[:, None]
+        tokens = torch.where(ended, self.done[:, 0], self.running[:, 0])
+        return tokens, torch.where(ended, self.done_log_probs[:, 0], self.running_log_probs[:, 0])
 
 
 def _beam(model: Florence2, memory: Memory, decoding: Decoding, batch: int) -> Written:
     beams, device = decoding.beams, memory.keys.device
     tokens, current = _first_feed(decoding, batch * beams, device)
-    limit = tokens.shape[1]
-    running = tokens.view(batch, beams, limit)
-    running_log_probs = torch.zeros(running.shape, device=device)
-    running_scores = torch.full((batch, beams), FAR, device=device)
-    running_scores[:, 0] = 0.0
-    done = running.clone()
-    done_log_probs = running_log_probs.clone()
-    done_scores = torch.full((batch, beams), FAR, device=device)
-    is_done = torch.zeros((batch, beams), dtype=torch.bool, device=device)
-    may_improve = torch.ones((batch, 1), dtype=torch.bool, device=device)
-    first_rows = torch.arange(batch, device=device)[:, None] * beams
-    within = torch.arange(2 * beams, device=device) < beams
-
+    state = _Beams.begin(tokens, batch, beams)
+    out = torch.full((batch, tokens.shape[1]), decoding.pad, dtype=torch.long, device=device)
+    out_log_probs = torch.zeros(out.shape, device=device)
     cache = Cache(model.config.text, batch * beams, memory.keys)
     hidden = model.write(tokens[:, :current], memory, cache)[:, -1]
     while True:
-        logits = model.lm_head(hidden)
-        scores = logits.float().log_softmax(-1)  # (R, V)
-        _ban_repeats(scores, running.flatten(0, 1), current, decoding.no_repeat_ngram)
-        if current == limit - 1 and decoding.forced_last is not None:
-            scores = torch.full_like(scores, -torch.inf)
-            scores[:, decoding.forced_last] = 0.0
-        vocabulary = scores.shape[-1]
-        total = (scores.view(batch, beams, vocabulary) + running_scores[..., None]).flatten(1)
-        best, flat = total.topk(2 * beams)  # (B, 2K)
-        origin, token = flat // vocabulary, flat % vocabulary
-        step = best - running_scores.gather(1, origin)
-
-        candidates = running.gather(1, origin[..., None].expand(-1, -1, limit))
-        candidates[:, :, current] = token
-        candidate_log_probs = running_log_probs.gather(1, origin[..., None].expand(-1, -1, limit))
-        candidate_log_probs[:, :, current] = step
-        hit = (token == decoding.end) | (current + 1 >= limit)  # (B, 2K)
-
-        # Those that go on.
-        running_scores, kept = (best + hit * FAR).topk(beams)
-        running = candidates.gather(1, kept[..., None].expand(-1, -1, limit))
-        running_log_probs = candidate_log_probs.gather(1, kept[..., None].expand(-1, -1, limit))
-        rows = (first_rows + origin.gather(1, kept)).flatten()
-
-        # Those that end here, against those that ended before.
-        just = hit & within
-        full = is_done.all(-1, keepdim=True) & (decoding.early_stopping is True)
-        score = best / current**decoding.length_penalty
-        score = score + full * FAR + ~may_improve * FAR + ~just * FAR
-        merged_scores = torch.cat([done_scores, score], dim=1)
-        done_scores, kept = merged_scores.topk(beams)
-        wide = kept[..., None].expand(-1, -1, limit)
-        done = torch.cat([done, candidates], dim=1).gather(1, wide)
-        done_log_probs = torch.cat([done_log_probs, candidate_log_probs], dim=1).gather(1, wide)
-        is_done = torch.cat([is_done, just], dim=1).gather(1, kept)
-
+        origin, last = _step(state, model.lm_head(hidden), current, decoding)
         current += 1
-        may_improve = may_improve & _may_improve(running_scores, done_scores, is_done, current, limit, decoding)
-        going = may_improve.any() & ~(is_done.all() & (decoding.early_stopping is True)) & ~hit.all()
-        if not bool(going):
+        settled = ~state.may_improve[:, 0] | (state.is_done.all(-1) & (decoding.early_stopping is True))
+        left = 0 if last else int((~settled).sum())
+        if not left:
             break
-        cache.select(rows)
-        hidden = model.write(running[:, :, current - 1].reshape(-1, 1), memory, cache)[:, -1]
+        # The rows of the cache follow their beams; once half of the sequences are settled, theirs are let go.
+        rows = torch.arange(len(settled), device=device)[:, None] * beams + origin
+        if left <= len(settled) // 2:
+            tokens, log_probs = state.best()
+            out[state.place], out_log_probs[state.place] = tokens, log_probs
+            kept = (~settled).nonzero()[:, 0]
+            state.keep(kept)
+            memory = memory.keep(kept)
+            cache.keep(rows[kept].flatten())
+        else:
+            cache.select(rows.flatten())
+        hidden = model.write(state.running[:, :, current - 1].reshape(-1, 1), memory, cache)[:, -1]
+    out[state.place], out_log_probs[state.place] = state.best()
+    return _finish(out[:, :current], out_log_probs[:, :current], decoding)
 
-    # A sequence none of whose beams has ended answers with its best running beam, as transformers does.
-    ended = is_done.any(-1)[:, None]
-    best_tokens = torch.where(ended, done[:, 0], running[:, 0])
-    best_log_probs = torch.where(ended, done_log_probs[:, 0], running_log_probs[:, 0])
-    return _finish(best_tokens[:, :current], best_log_probs[:, :current], decoding)
+
+def _step(state: _Beams, logits: Tensor, current: int, decoding: Decoding) -> tuple[Tensor, bool]:
+    """One token for every beam, from logits (R, V): which beam each of the new ones continues (B, K), and whether
+    every candidate ended."""
+    batch, beams, limit = state.running.shape
+    scores = logits.float().log_softmax(-1)
+    _ban_repeats(scores, state.running.flatten(0, 1), current, decoding.no_repeat_ngram)
+    if current == limit - 1 and decoding.forced_last is not None:
+        scores = torch.full_like(scores, -torch.inf)
+        scores[:, decoding.forced_last] = 0.0
+    vocabulary = scores.shape[-1]
+    total = (scores.view(batch, beams, vocabulary) + state.running_scores[..., None]).flatten(1)
+    best, flat = total.topk(2 * beams)  # (B, 2K)
+    origin, token = flat // vocabulary, flat % vocabulary
+    wide = origin[..., None].expand(-1, -1, limit)
+    candidates = state.running.gather(1, wide)
+    candidates[:, :, current] = token
+    log_probs = state.running_log_probs.gather(1, wide)
+    log_probs[:, :, current] = best - state.running_scores.gather(1, origin)
+    hit = (token == decoding.end) | (current + 1 >= limit)  # (B, 2K)
+
+    # Those that go on.
+    state.running_scores, kept = (best + hit * FAR).topk(beams)
+    wide = kept[..., None].expand(-1, -1, limit)
+    state.running, state.running_log_probs = candidates.gather(1, wide), log_probs.gather(1, wide)
+    origin = origin.gather(1, kept)
+
+    # Those that end here, against those that ended before.
+    just = hit & (torch.arange(2 * beams, device=hit.device) < beams)
+    full = state.is_done.all(-1, keepdim=True) & (decoding.early_stopping is True)
+    score = best / current**decoding.length_penalty
+    score = score + full * FAR + ~state.may_improve * FAR + ~just * FAR
+    state.done_scores, kept = torch.cat([state.done_scores, score], dim=1).topk(beams)
+    wide = kept[..., None].expand(-1, -1, limit)
+    state.done = torch.cat([state.done, candidates], dim=1).gather(1, wide)
+    state.done_log_probs = torch.cat([state.done_log_probs, log_probs], dim=1).gather(1, wide)
+    state.is_done = torch.cat([state.is_done, just], dim=1).gather(1, kept)
+    state.may_improve = state.may_improve & _may_improve(state, current + 1, limit, decoding)
+    return origin, current + 1 >= limit
 
 
-def _may_improve(
-    running_scores: Tensor, done_scores: Tensor, is_done: Tensor, current: int, limit: int, decoding: Decoding
-) -> Tensor:
+def _may_improve(state: _Beams, current: int, limit: int, decoding: Decoding) -> Tensor:
     """(B, 1): whether the best running beam could still beat the worst finished one."""
     forever = decoding.early_stopping == "never" and decoding.length_penalty > 0
     length = limit - 1 if forever else current - 1
-    best_possible = running_scores[:, :1] / length**decoding.length_penalty
-    worst = torch.where(is_done, done_scores.min(-1, keepdim=True).values, FAR)
+    best_possible = state.running_scores[:, :1] / length**decoding.length_penalty
+    worst = torch.where(state.is_done, state.done_scores.min(-1, keepdim=True).values, FAR)
     better: Tensor = best_possible > worst
     return better.any(-1, keepdim=True)
 
