@@ -191,7 +191,7 @@ def score(
 def train(
     *,
     recipe: Annotated[str, Parameter(help="Which recipe: nano.")],
-    to: Annotated[Path, Parameter(help="Where drafts, log and checkpoint go; the same folder resumes.")],
+    to: Annotated[Path | None, Parameter(help="Where drafts, log and checkpoint go [default: runs/RECIPE]")] = None,
 ) -> None:
     """Train a model by recipe on the miniature's training scenes; killed at any moment, it goes on from there."""
     from harness.training.nano import teach
@@ -200,4 +200,4 @@ def train(
 
     if recipe not in RECIPES:
         raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
-    print(f"checkpoint: {teach(RECIPES[recipe], training_scene, FIRST_TRAINING_SEED, to)}")
+    print(f"checkpoint: {teach(RECIPES[recipe], training_scene, FIRST_TRAINING_SEED, to or Path('runs') / recipe)}")

@@ -141,9 +141,9 @@ def test_an_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_pa
     with serving({("microsoft/Florence-2-large", "f0acedb"): checkpoint}) as hub:
         hub.break_after = (checkpoint / "model.safetensors").stat().st_size // 2
         told = call(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
-        if told.status != 0:  # the library itself retries, and may get there in two halves
-            assert told.status == 6
-            assert "the same command resumes it" in told.complaint
+        assert told.status == 6
+        assert "fetching model.safetensors broke off" in told.complaint
+        assert "the same command resumes it" in told.complaint
         hub.break_after = None
         assert call(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings).status == 0
 
