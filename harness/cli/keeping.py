@@ -16,6 +16,8 @@ from harness.report import text
 
 app = App()
 
+RunName = Annotated[str, Parameter(help="A run's id, its beginning, or its folder: `ls` lists them.")]
+
 
 @app.command
 def ls(*, out: Out = RESULTS, json: Json = False) -> None:
@@ -41,16 +43,16 @@ def ls(*, out: Out = RESULTS, json: Json = False) -> None:
 
 
 @app.command
-def show(name: str, *, out: Out = RESULTS, json: Json = False) -> None:
+def show(run: RunName, /, *, out: Out = RESULTS, json: Json = False) -> None:
     """Print one run, by its id (or its beginning) or folder."""
-    folder, record = store.find(out, name)
+    folder, record = store.find(out, run)
     show_run(record, folder, json)
 
 
 @app.command
-def rm(name: str, *, out: Out = RESULTS) -> None:
+def rm(run: RunName, /, *, out: Out = RESULTS) -> None:
     """Remove one run, its answers with it."""
-    folder, record = store.find(out, name)
+    folder, record = store.find(out, run)
     with folder.locked():
         folder.forget()
     folder.remove()
@@ -58,9 +60,9 @@ def rm(name: str, *, out: Out = RESULTS) -> None:
 
 
 @app.command
-def export(name: str, file: Path, *, data: Data = None, out: Out = RESULTS) -> None:
+def export(run: RunName, file: Path, /, *, data: Data = None, out: Out = RESULTS) -> None:
     """Write one run's answers as the benchmark's official result file."""
-    folder, record = store.find(out, name)
+    folder, record = store.find(out, run)
     one, samples, _ = samples_of(record, data)
     rows = runner.mark(one, samples, runner.kept_answers(samples, folder))
     one.predictions.write(file, rows)

@@ -135,7 +135,8 @@ def run(
 
 @app.command
 def score(
-    name: Annotated[str | None, Parameter(help="A run's id or folder: its kept answers are marked again.")] = None,
+    run: Annotated[str | None, Parameter(help="A run's id or folder: its kept answers are marked again.")] = None,
+    /,
     *,
     task: Annotated[str | None, Parameter(help="Mark --predictions, made elsewhere, by this task.")] = None,
     predictions: Annotated[
@@ -150,10 +151,10 @@ def score(
     json: Json = False,
 ) -> None:
     """Mark kept answers again, or predictions made elsewhere.  Needs no model, no torch and no GPU."""
-    if name is not None:
+    if run is not None:
         if task or predictions or annotations:
             raise UsageError("give either a RUN, or --task with --predictions")
-        folder, record = store.find(out, name)
+        folder, record = store.find(out, run)
         one, samples, _ = samples_of(record, data)
         show_run(*runner.remark(one, samples, record, folder), json)
         return

@@ -190,11 +190,18 @@ _Prediction = _BoxPrediction | _MaskPrediction
 
 
 def _read_boxes(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    return _answers(path, _decode(_bytes(path), list[_BoxPrediction], path), samples, _box)
+    return _answers(path, _decode(_predictions(path), list[_BoxPrediction], path), samples, _box)
 
 
 def _read_masks(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    return _answers(path, _decode(_bytes(path), list[_MaskPrediction], path), samples, _outline)
+    return _answers(path, _decode(_predictions(path), list[_MaskPrediction], path), samples, _outline)
+
+
+def _predictions(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the predictions {path} cannot be read: {error.strerror}") from error
 
 
 def _answers(

@@ -99,6 +99,8 @@ def read_config(path: Path) -> Config:
     """A checkpoint's `config.json`, original or transformers-native layout; CheckpointError where it is neither."""
     try:
         stated = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} has no config.json: it is not a checkpoint folder") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable config.json: {error}") from error
     try:

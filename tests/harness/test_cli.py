@@ -164,7 +164,7 @@ def test_an_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_pa
     (["rnu"], 2, 'Did you mean "run"'),
     (["show", "nothing"], 2, "no run has the id"),
     (["score"], 2, "needs a RUN"),
-    (["score", "--task", "refcoco", "--predictions", "nowhere.json", "--data", "miniature"], 3, "is not there"),
+    (["score", "--task", "refcoco", "--predictions", "nowhere.json", "--data", "miniature"], 3, "predictions nowhere"),
     (["score", "--task", "refcoco*", "--predictions", "x.json"], 2, "names 6 tasks"),
     (["report"], 2, "there are no runs"),
     (["train", "--recipe", "mega", "--to", "x"], 2, "there are nano"),
