@@ -21,7 +21,7 @@ def provenance(command: Sequence[str], **more: Any) -> dict[str, Any]:
     return {
         "harness": __version__,
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
