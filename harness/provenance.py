@@ -20,7 +20,7 @@ def provenance(command: Sequence[str], **more: Any) -> dict[str, Any]:
     """A record of now: git commit and dirty flag, versions, machine, date and command line, and what is added."""
     return {
         "harness": __version__,
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") if _git("ls-files", Path(__file__).name) else "",
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},

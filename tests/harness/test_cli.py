@@ -6,8 +6,10 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -342,6 +344,24 @@ def test_marking_and_reporting_without_torch(root: Path, tmp_path: Path) -> None
     ):
         done = call(*arguments, **settings)
         assert done.status == 0, (arguments, done.err)
+
+
+def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of the embedded model's run; the same command asks only what is left."""
+    run = ("run", "--task", "refcoco", "--model", "florence2-nano", "--limit", "30", "--out", str(tmp_path))
+    command = [sys.executable, "-m", "harness", *run]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        while process.poll() is None and not any(path.stat().st_size for path in tmp_path.rglob("answers.jsonl")):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.strip().splitlines()[-1] == (
+        "error: interrupted; what was answered is kept, and the same command goes on from there"
+    )
+    record = json.loads(call(*run, "--json").out)
+    assert record["status"] == "partial"
+    assert 0 < record["counts"]["asked now"] < record["counts"]["samples"]
 
 
 def test_data_check_names_what_is_missing(here: Call, root: Path, tmp_path: Path) -> None:
