@@ -18,6 +18,7 @@ app = App(
     help="Benchmarks Florence-2 and its rivals.  Begin with: run --task refcoco_res --model florence2-nano",
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
     help_format="plaintext",
 )
 for room in (running, listing, keeping):
