@@ -60,6 +60,10 @@ class Written:
     lengths: Tensor
     truncated: Tensor
 
+    def cpu(self) -> Written:
+        """The same in the host's memory, in one go."""
+        return Written(self.tokens.cpu(), self.log_probs.cpu(), self.lengths.cpu(), self.truncated.cpu())
+
     def row(self, index: int) -> tuple[list[int], list[float]]:
         """The generated ids of one answer and their log-probabilities, without the start token."""
         end = int(self.lengths[index]) + 1

@@ -189,7 +189,7 @@ class Predictor:
         real = torch.arange(longest, device=self.device) < lengths[:, None]
         places = torch.tensor([one.place for one in batch], device=self.device)
         memory = self.model.read(images[places], ids, None if bool(real.all()) else real)
-        return generate(self.model, memory, self.decoding)
+        return generate(self.model, memory, self.decoding).cpu()
 
     def _read(self, one: Asked, written: Written, row: int, seconds: float, batch: int) -> Answer:
         ids, log_probs = written.row(row)

@@ -78,3 +78,35 @@ def test_what_cannot_be_decoded(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"nowhere\.jpg is not there; `python -m harness data check`"):
         open_rgb(tmp_path, "nowhere.jpg")
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tiff"])
+def test_16_bit_grey_from_a_file_is_scaled_and_not_cut(tmp_path: Path, name: str) -> None:
+    Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(tmp_path / name)
+    shown = open_rgb(tmp_path, name)
+    assert [shown.getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (1, 1, 1), (255, 255, 255)]  # n / 257
+
+
+def test_palettes_with_an_alpha_for_each_colour(tmp_path: Path) -> None:
+    image = Image.new("P", (1, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.save(tmp_path / "p.png", transparency=b"\x00\x80")
+    assert open_rgb(tmp_path, "p.png").getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_orientation_of_a_photo(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 48, 3), np.uint8)
+    pixels[:, :24] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", exif=exif, quality=95)
+    left, right = (np.asarray(open_rgb(tmp_path, "x.jpg"))[8, x].mean() for x in (4, 44))
+    assert left > 200 and right < 50  # as stored
+    left, right = (np.asarray(open_rgb(tmp_path, "x.jpg", upright=True))[8, x].mean() for x in (4, 44))
+    assert left < 50 and right > 200
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").mkdir()
+    with pytest.raises(DataError, match=r"x\.jpg cannot be decoded: .*directory"):
+        open_rgb(tmp_path, "x.jpg")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from harness.core import Row
+from harness.core import Row, Score, Text
 from harness.metrics.reduce import mean, ratio
 from harness.statistics import RESAMPLES, estimate, interval, paired, resample_weights
 from tests.rows import rows
@@ -21,7 +23,7 @@ def some(clusters: int, seed: int, shift: float = 0.0) -> list[Row[object]]:
     return rows(scores, both=[v for _, v in scores], either=[1.0 + place % 3 for place in range(len(scores))])
 
 
-def plain_bootstrap(found: list[Row[object]], clusters: int, seed: int, below: str | None) -> tuple[float, float]:
+def plain_resamples(found: list[Row[object]], clusters: int, seed: int, below: str | None) -> list[float]:
     """Clusters are drawn anew and their rows literally repeated; the draws are the documented ones."""
     draw = np.random.default_rng(seed)
     by_cluster = [[row for row in found if row.sample.cluster == str(cluster)] for cluster in range(clusters)]
@@ -30,16 +32,45 @@ def plain_bootstrap(found: list[Row[object]], clusters: int, seed: int, below: s
         again = [row for place in draw.integers(clusters, size=clusters) for row in by_cluster[place]]
         total = sum(row.score.values[below] if below else 1.0 for row in again)
         values.append(100 * sum(row.score.values["iou"] for row in again) / total)
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return values
+
+
+def tails(values: list[float]) -> list[float]:
+    return [float(value) for value in np.percentile(values, [2.5, 97.5])]
 
 
 @pytest.mark.parametrize("below", [None, "either"])
 def test_interval_against_the_plain_loop(below: str | None) -> None:
     found = some(12, seed=0)
     got = estimate(ratio("iou", below) if below else mean("iou"), found, seed=7)
-    assert (got.low, got.high) == pytest.approx(plain_bootstrap(found, 12, 7, below))
+    assert (got.low, got.high) == pytest.approx(tails(plain_resamples(found, 12, 7, below)))
+    plain = 100 * sum(row.score.values["iou"] for row in found)
+    assert got.value == pytest.approx(plain / sum(row.score.values[below] if below else 1 for row in found))
     assert got.n == len(found)
+
+
+@pytest.mark.parametrize("below", [None, "either"])
+def test_differences_against_the_plain_loop(below: str | None) -> None:
+    before = some(12, seed=4)
+    draw = np.random.default_rng(5)
+    after = [
+        replace(row, score=Score({**row.score.values, "iou": row.score.values["iou"] + draw.normal(0.01, 0.05)}))
+        for row in before
+    ]
+    metric = ratio("iou", below) if below else mean("iou")
+    got = paired(metric, before, after, seed=7)
+    pairs = zip(plain_resamples(after, 12, 7, below), plain_resamples(before, 12, 7, below), strict=True)
+    plain = [b - a for b, a in pairs]
+    beyond = min(sum(value <= 0 for value in plain), sum(value >= 0 for value in plain))
+    assert 0 < beyond < RESAMPLES / 2  # some on either side, or this shows nothing
+    assert (got.low, got.high) == pytest.approx(tails(plain))
+    assert got.p == pytest.approx(2 * (beyond + 1) / (RESAMPLES + 1))
+    assert got.value == pytest.approx(metric.prepare(after)(np.ones(12)) - metric.prepare(before)(np.ones(12)))
+    order = draw.permutation(len(after))
+    assert paired(metric, before, [after[place] for place in order], seed=7) == got  # nor does order matter
+    back = paired(metric, after, before, seed=7)
+    assert (back.value, back.low, back.high) == pytest.approx((-got.value, -tails(plain)[1], -tails(plain)[0]))
+    assert back.p == got.p
 
 
 def test_one_cluster_has_no_interval() -> None:
@@ -82,6 +113,18 @@ def test_runs_that_do_not_pair() -> None:
         paired(mean("iou"), found, found[:-1], seed=0)
     with pytest.raises(ValueError, match="do not pair"):
         paired(mean("iou"), found, rows([("other", 0.5)] * len(found)), seed=0)
+    with pytest.raises(ValueError, match="do not pair"):
+        paired(mean("iou"), [*found, found[0]], [*found, found[0]], seed=0)  # a sample twice
+    changed = [replace(found[0], sample=replace(found[0].sample, target=Text(("another",)))), *found[1:]]
+    with pytest.raises(ValueError, match="sample 0 is not the same in both"):
+        paired(mean("iou"), found, changed, seed=0)
+    with pytest.raises(ValueError, match="no rows"):
+        paired(mean("iou"), [], [], seed=0)
+
+
+def test_pairs_of_one_cluster_have_a_difference_and_no_more() -> None:
+    got = paired(mean("iou"), rows([("a", 0.5), ("a", 0.7)]), rows([("a", 0.6), ("a", 0.8)]), seed=0)
+    assert (got.value, got.low, got.high, got.p, got.n) == (pytest.approx(10), None, None, None, 2)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from baselines.trivial import WholeImage
 from harness import runner
 from harness.core import Answer, Boxes, Mask, Model, Polygons, Question, Ring, Sample, Size, Source, Text, Value
 from harness.geometry.masks import rasterise
+from harness.geometry.polygons import rectangle
 from tasks import TASKS, refcoco
 from tests import refer_files
 
@@ -151,3 +152,60 @@ def test_ceiling_and_floor_on_the_miniature(task: str, miniature: Path) -> None:
 def test_the_oracle_reaches_the_ceiling_on_published_files(task: str, tmp_path: Path) -> None:
     refer_files.write(tmp_path)
     assert headline(task, tmp_path, "val", Oracle) == 100
+
+
+def marked(task: str, root: Path, values: list[Value | None]) -> tuple[dict[str, float | None], int]:
+    """All metrics of answers to the tiny val split, and how many were unreadable."""
+    refer_files.write(root)
+    samples = list(TASKS[task].load(Source(root, "val")))
+    answers = {sample.id: Answer(("x",), value) for sample, value in zip(samples, values, strict=True)}
+    rows = runner.mark(TASKS[task], samples, answers)
+    estimates = runner.reduce(TASKS[task], rows, 0)
+    return {name: one.value for name, one in estimates.items()}, sum(not row.score.readable for row in rows)
+
+
+def test_box_metrics_by_hand(tmp_path: Path) -> None:
+    # Targets: (2, 2, 6, 6) twice, (10.5, 1.25, 14.5, 5.75), (2, 0, 3, 10).  IoUs: 1, 0.5 (half of it), unreadable, 0.
+    values = [SQUARE, Boxes(((2.0, 2.0, 6.0, 4.0),)), None, Boxes(((10.0, 0.0, 12.0, 10.0), (2.0, 0.0, 3.0, 10.0)))]
+    metrics, unreadable = marked("refcoco", tmp_path, values)
+    assert unreadable == 1
+    assert metrics["mIoU"] == pytest.approx(100 * (1 + 0.5) / 4)  # of all four
+    assert [metrics[f"Acc@0.{tenths}"] for tenths in range(1, 10)] == [50] * 5 + [25] * 4  # 0.5 is right at 0.5
+
+
+def test_outline_metrics_by_hand(tmp_path: Path) -> None:
+    # Targets of 16, 16, 18 and 10 pixels.  Answers: the square; its upper half (8 of 16); a mask of another size
+    # (unreadable: 0 of 18); columns 2 and 3 (20 pixels, 10 of them shared).
+    upper = Polygons((ring((2, 2), (6, 2), (6, 4), (2, 4)),))
+    square = Polygons((ring((2, 2), (6, 2), (6, 6), (2, 6)),))
+    columns = Polygons((ring((2, 0), (4, 0), (4, 10), (2, 10)),))
+    other = Mask(Size(10, 10), coco.frPyObjects({"size": [10, 10], "counts": [0, 100]}, 10, 10)["counts"])
+    metrics, unreadable = marked("refcoco_res", tmp_path, [square, upper, other, columns])
+    assert unreadable == 1
+    assert metrics["mIoU"] == pytest.approx(100 * (1 + 0.5 + 0 + 0.5) / 4)
+    assert metrics["oIoU"] == pytest.approx(100 * (16 + 8 + 0 + 10) / (16 + 16 + 18 + 20))
+    assert [metrics[f"P@0.{tenths}"] for tenths in range(5, 10)] == [75, 25, 25, 25, 25]
+
+
+def test_the_floor_by_hand(tmp_path: Path) -> None:
+    # The whole image is 200 pixels.  Boxes of 4 x 4, 4 x 4, 4 x 4.5 and 1 x 10; outlines of 16, 16, 18 and 10 pixels.
+    whole = (0.0, 0.0, 20.0, 10.0)
+    shares = 100 * (16 + 16 + 18 + 10) / 200 / 4
+    metrics, _ = marked("refcoco", tmp_path / "boxes", [Boxes((whole,))] * 4)
+    assert (metrics["mIoU"], metrics["Acc@0.5"]) == (pytest.approx(shares), 0)
+    metrics, _ = marked("refcoco_res", tmp_path / "outlines", [Polygons((rectangle(whole),))] * 4)
+    assert (metrics["mIoU"], metrics["oIoU"]) == (pytest.approx(shares), pytest.approx(shares))
+    [answer] = dict(WholeImage().answer([(0, Question("x.jpg", SIZE, "refer", "it"))])).values()
+    assert isinstance(answer, Answer) and answer.value == Boxes((whole,), ("it",))
+
+
+def test_the_quantised_ceiling_on_published_files(tmp_path: Path) -> None:
+    # Bins are 0.02 and 0.01 pixels: no coordinate moves by more than half of one, so a 4 x 4 box keeps an IoU of at
+    # least (4 - 0.02) x (4 - 0.01) / 16 > 0.99, and 1 x 10 one of (1 - 0.02) x (10 - 0.01) / 10 > 0.97.
+    refer_files.write(tmp_path)
+    assert headline("refcoco", tmp_path, "val", OracleQuantised) == 100  # all of them above 0.5
+    samples = list(TASKS["refcoco"].load(Source(tmp_path, "val")))
+    for _, answer in OracleQuantised(samples).answer((0, sample.question) for sample in samples):
+        assert isinstance(answer, Answer)
+        shares = [refcoco.score_box(sample, answer).values["iou"] for sample in samples]
+        assert 0.97 < max(shares) < 1

@@ -43,3 +43,31 @@ def test_a_digest_is_of_names_and_contents_not_of_places(tmp_path: Path) -> None
     )
     with pytest.raises(DataError, match="cannot be read"):
         manifest.digest([file])
+
+
+def test_how_much_more_is_missing_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"refs\(unc\)\.p, which is not there; .* \(2 more missing\); .*--task refcoco`"
+    ):
+        manifest.require(TASKS["refcoco"], tmp_path)
+
+
+def test_only_files_are_annotations(tmp_path: Path) -> None:
+    folder = refer_files.write(tmp_path)
+    (tmp_path / "coco/train2014").mkdir(parents=True)
+    (tmp_path / "coco/train2014/a.jpg").touch()
+    files = manifest.annotation_files(TASKS["refcoco"], tmp_path)
+    assert files == (folder / "refs(unc).p", folder / "instances.json")
+
+
+def test_a_digest_of_a_folder_is_of_the_files_directly_in_it(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    a, b = tmp_path / "a", tmp_path / "b"
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/c").write_text("c")
+    assert manifest.digest([tmp_path]) == manifest.digest([a, b]) != manifest.digest([b, a])
+    before = manifest.digest([tmp_path])
+    a.write_text("b")
+    b.write_text("a")  # the same names and the same contents, the other way round
+    assert manifest.digest([tmp_path]) != before

@@ -71,3 +71,21 @@ def test_any_class_is_refused_however_harmless() -> None:
 def test_a_torn_pickle_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         pickles.load(data)
+
+
+@pytest.mark.parametrize("data", [
+    b"cos\nsystem\n(S'false'\ntR.",  # as a call
+    b"(lp0\n(cos\nsystem\nta.",  # named only, and within a list
+    b"(S'false'\nios\nsystem\n.",  # as Python 2 wrote instances (INST)
+    b"(cos\nsystem\nS'false'\no.",  # the same, in binary (OBJ)
+    b"\x80\x02ccopy_reg\n_reconstructor\n.",
+])  # fmt: skip
+def test_code_as_python_2_named_it(data: bytes) -> None:
+    with pytest.raises(ValueError, match="holds code"):
+        pickles.load(data)
+
+
+def test_half_a_character_is_no_text() -> None:
+    assert pickles.text(pickles.load(b"U\x02\xe9\x21.")) == "é!"  # a byte that is not UTF-8 is Latin-1
+    with pytest.raises(ValueError, match="surrogate"):
+        pickles.text(pickles.load(b"V\\ud83d\n."))  # half of an emoji, as a narrow Python 2 could write it

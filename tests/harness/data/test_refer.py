@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 from harness.core import Answer, Boxes, Mask, Polygons, Row, Sample, Score, Size, Source
 from harness.data import refer
@@ -84,6 +89,19 @@ BROKEN: dict[str, tuple[Change, str]] = {
         "instances.json",
     ),
     "no annotations": (lambda refs, instances: instances.pop("annotations"), "annotations"),
+    "a ref without its annotation": (lambda refs, instances: instances["annotations"].pop(2), "ref 3 is annotation 80"),
+    "a ref without its image": (lambda refs, instances: instances["images"].pop(1), "ref 3 .* no such image"),
+    "a sentence twice": (lambda refs, instances: refs[1]["sentences"][0].update(sent_id=102), "twice .first: 102"),
+    "an image of no width": (lambda refs, instances: instances["images"][0].update(width=0), "70: its image is 0 x 10"),
+    "a box of negative height": (
+        lambda refs, instances: instances["annotations"][0].update(bbox=[1, 1, 1, -1]),
+        "70: its bbox",
+    ),
+    "a mask of another size": (
+        lambda refs, instances: instances["annotations"][2].update(segmentation={"size": [20, 10], "counts": [200]}),
+        "80: a mask of",
+    ),
+    "half a character": (lambda refs, instances: refs[0]["sentences"][0].update(sent="\ud83d"), "ref 1: "),
 }
 
 
@@ -110,6 +128,53 @@ def test_refs_that_are_no_list_of_refs(tmp_path: Path, data: bytes) -> None:
     refer_files.write(tmp_path, refs=data)
     with pytest.raises(DataError, match=r"refs\(unc\)\.p"):
         read(tmp_path)
+
+
+class Harmful:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (str(self.path),))
+
+
+def test_refs_that_hold_code_are_refused_and_not_run(tmp_path: Path) -> None:
+    refs: list[Any] = refer_files.refs()
+    refs[0]["sentences"][0]["tokens"] = Harmful(tmp_path / "ran")  # in a field that is not even read
+    refer_files.write(tmp_path, refs=refs)
+    with pytest.raises(DataError, match=r"refs\(unc\)\.p cannot be read as a list of refs: the pickle holds code"):
+        read(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_annotations_given_instead_of_the_official_ones(tmp_path: Path) -> None:
+    folder = refer_files.write(tmp_path / "elsewhere")
+    given = (folder / "refs(unc).p").rename(folder / "mine.p")
+    assert [ref.id for ref in refer.read(Source(tmp_path, "testA", given), "refcoco", "unc")] == ["4"]
+    shutil.copy(given, folder / "refs(umd).p")
+    assert [ref.id for ref in refer.read(Source(tmp_path, "testA", folder), "refcocog", "umd")] == ["4"]
+    for lost in (given, folder / "instances.json"):
+        lost.unlink()
+        with pytest.raises(DataError, match=f"{re.escape(str(lost))} is not there; it comes from {refer.ORIGIN}"):
+            list(refer.read(Source(tmp_path, "testA", given), "refcoco", "unc"))
+        refer_files.write(tmp_path / "again")
+        shutil.move(tmp_path / "again/refer/refcoco/refs(unc).p", given)
+        shutil.rmtree(tmp_path / "again")
+
+
+def test_compressed_masks_are_pycocotools(tmp_path: Path) -> None:
+    pixels = np.zeros((10, 20), np.uint8, order="F")
+    pixels[3:5, 4:9] = pixels[9, 19] = 1  # 2 x 5 and 1
+    instances = refer_files.instances()
+    counts = coco.encode(pixels)["counts"].decode()
+    instances["annotations"][2]["segmentation"] = {"size": [10, 20], "counts": counts}
+    refer_files.write(tmp_path, instances=instances)
+    outline = read(tmp_path)[2].outline
+    assert isinstance(outline, Mask)
+    assert (coco.decode({"size": [10, 20], "counts": outline.counts}) == pixels).all()
+    assert area(outline) == 11
 
 
 # ---------------------------------------------------------------------------- predictions
@@ -189,3 +254,39 @@ def test_masks_that_do_not_fit(tmp_path: Path, segmentation: Any, said: str) -> 
     file.write_text(json.dumps([entry(int(s.id), segmentation=segmentation) for s in asked]))
     with pytest.raises(DataError, match=said):
         refer.MASKS.read(file, asked)
+
+
+def test_what_was_written_is_kept_as_the_raw_answer(tmp_path: Path) -> None:
+    asked = samples(tmp_path, "refcoco")
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps([entry(104, bbox=[]), *boxes(103, 101, 102)]))  # in any order
+    back = refer.BOXES.read(file, asked)
+    assert {i: answer.raw for i, answer in back.items()} == {"104": ("[]",), **dict.fromkeys(
+        ("101", "102", "103"), ("[1, 2, 3, 4]",)
+    )}  # fmt: skip
+    assert back["104"].value is None
+    assert back["102"].value == Boxes(((1.0, 2.0, 4.0, 6.0),))  # x + width, y + height
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "Infinity", "null", "true", '"1"', "[1]"])
+@pytest.mark.parametrize("task", ["refcoco", "refcoco_res"])
+def test_numbers_that_are_none(tmp_path: Path, task: str, number: str) -> None:
+    asked = samples(tmp_path, task)[:1]
+    value = f'"bbox": [1, 2, 3, {number}]' if task == "refcoco" else f'"segmentation": [[1, 2, 3, 2, 3, {number}]]'
+    file = tmp_path / "p.json"
+    file.write_text(f'[{{"sent_id": 101, {value}}}]')
+    with pytest.raises(DataError, match=r"p\.json") as caught:
+        TASKS[task].predictions.read(file, asked)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_json_cannot_hold_is_written_as_unreadable(tmp_path: Path) -> None:
+    nan = float("nan")
+    for task, value in (
+        ("refcoco", Boxes(((nan, 0, 1, 1),))),
+        ("refcoco_res", Polygons((((nan, 0), (1, 1), (0, 1)),))),
+    ):
+        asked = samples(tmp_path / task, task)
+        file = tmp_path / f"{task}.json"
+        TASKS[task].predictions.write(file, rows(asked, [value] * len(asked)))
+        assert [answer.value for answer in TASKS[task].predictions.read(file, asked).values()] == [None] * len(asked)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from harness.core import Metric
 from harness.metrics.reduce import mean, ratio, share_above
 from tests.rows import rows
 
@@ -35,3 +36,10 @@ def test_what_cannot_be_reduced() -> None:
         mean("iou").prepare([])
     with pytest.raises(ValueError, match="not finite"):
         mean("iou").prepare(rows([("a", math.nan)]))
+
+
+@pytest.mark.parametrize("metric", [mean("iou"), ratio("both", "either"), share_above("iou", 0.5)])
+def test_a_weight_is_as_many_copies(metric: Metric) -> None:
+    a, b = [ROWS[0], ROWS[2]], [ROWS[1]]
+    copies = metric.prepare([*a * 3, *b * 2])
+    assert metric.prepare(ROWS)(np.array([3.0, 2.0])) == pytest.approx(copies(ONES))
