@@ -18,7 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from harness.core import ImageRef
 from harness.errors import DataError
 
-Image.MAX_IMAGE_PIXELS = None  # benchmark images are trusted to be large; a bomb fails on memory, not on a warning
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit begins with a warning; ours is below
+MOST_PIXELS = 400_000_000
 
 
 def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image.Image:
@@ -26,6 +27,8 @@ def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image
     path = root / reference
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(f"it claims {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded")
             image.load()
             return to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except FileNotFoundError as error:
@@ -34,7 +37,7 @@ def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image
         ) from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, OverflowError, MemoryError) as error:
         raise DataError(f"the image {path} cannot be decoded: {error}") from error
 
 
@@ -45,4 +48,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise DataError(f"an image of mode {image.mode} has no agreed range; convert it to 8 or 16 bits first")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of an alpha for each colour on the way to RGB
     return image if image.mode == "RGB" else image.convert("RGB")

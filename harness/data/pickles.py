@@ -22,7 +22,7 @@ def load(data: bytes) -> Any:
     try:
         return _PlainUnpickler(io.BytesIO(data), encoding="utf-8", errors="surrogateescape").load()
     except _BROKEN as error:
-        raise ValueError(f"{error or type(error).__name__}") from error
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def text(value: str) -> str:

@@ -13,6 +13,7 @@ The toolkit defines no result file; `BOXES` and `MASKS` are lists with one entry
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from harness.geometry.masks import from_coco, to_coco
 ORIGIN = "https://github.com/lichengunc/refer"
 IMAGES = "coco/train2014"
 T = TypeVar("T")
+_MALFORMED = (ValueError, OverflowError, RecursionError)  # not as it should be, too large, nested too deep
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, i
         if min(annotation.bbox[2:]) < 0:
             raise ValueError(f"its bbox is {list(annotation.bbox)}")
         outline = from_coco(msgspec.json.decode(annotation.segmentation), size)
-    except ValueError as error:
+    except _MALFORMED as error:
         raise DataError(f"{instances}: annotation {annotation.id}: {error}; take it again from {ORIGIN}") from error
     return Ref(str(entry.ref_id), sentences, image.file_name, size, from_xywh(annotation.bbox), outline)
 
@@ -169,7 +171,7 @@ def _bytes(path: Path) -> bytes:
 def _decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
     try:
         return msgspec.json.decode(data, type=form)
-    except ValueError as error:  # JSON has no NaN, so one is malformed here
+    except _MALFORMED as error:  # JSON has no NaN, so one is malformed here
         raise DataError(f"{path} is not as expected: {error}") from error
 
 
@@ -221,7 +223,7 @@ def _answers(
         sample = wanted[str(prediction.sent_id)]
         try:
             answers[sample.id] = Answer((bytes(prediction.value).decode(),), read_value(prediction.value, sample))
-        except ValueError as error:
+        except _MALFORMED as error:
             raise DataError(f"{path}: sentence {sample.id}: {error}") from error
     return answers
 
@@ -252,6 +254,7 @@ def _write_boxes(path: Path, rows: Sequence[Row[Any]]) -> None:
         value = row.answer.value
         first = value.boxes[:1] if isinstance(value, Boxes) else ()
         bbox = to_xywh(first[0]) if first and is_finite(first[0]) else ()
+        bbox = bbox if all(map(math.isfinite, bbox)) else ()
         entries.append({"sent_id": int(row.sample.id), "bbox": bbox})
     path.write_bytes(msgspec.json.encode(entries))
 
@@ -260,7 +263,8 @@ def _write_masks(path: Path, rows: Sequence[Row[Any]]) -> None:
     entries = []
     for row in rows:
         value = row.answer.value
-        outline = to_coco(value) if isinstance(value, Polygons | Mask) else []
+        fits = isinstance(value, Polygons) or (isinstance(value, Mask) and value.size == row.sample.question.size)
+        outline = to_coco(value) if fits and isinstance(value, Polygons | Mask) else []
         entries.append({"sent_id": int(row.sample.id), "segmentation": outline})
     path.write_bytes(msgspec.json.encode(entries))
 

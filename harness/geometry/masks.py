@@ -9,7 +9,6 @@ A ring of fewer than three points is dropped; what lies outside the image is cut
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from reprlib import repr as shortened
 from typing import Any
@@ -20,6 +19,8 @@ from pycocotools import mask as coco
 
 from harness.core import Mask, Polygons, Ring, Size
 from harness.geometry.polygons import from_flat, to_flat
+
+FARTHEST = 1e15  # pixels; a coordinate beyond is taken for a mistake
 
 
 def rasterise(value: Polygons | Mask, size: Size) -> Mask:
@@ -92,11 +93,12 @@ def from_coco(segmentation: Any, size: Size) -> Polygons | Mask:
 def to_coco(value: Polygons | Mask) -> list[list[float]] | dict[str, Any]:
     """What `from_coco` reads: polygons as lists of coordinates, a mask as its compressed code.
 
-    JSON knows finite numbers only, so a ring that `rasterise` would not draw for that reason is left out.
+    A ring with a number that JSON does not know, or that `from_coco` would refuse, is left out.
     """
     if isinstance(value, Mask):
         return {"size": [value.size.height, value.size.width], "counts": value.counts.decode("ascii")}
-    return [flat for ring in value.rings if all(map(math.isfinite, flat := to_flat(ring)))]
+    flat = map(to_flat, value.rings)
+    return [ring for ring in flat if all(abs(number) < FARTHEST for number in ring)]
 
 
 def _drawable(ring: Ring, size: Size) -> list[float]:
@@ -144,7 +146,7 @@ def _list(value: Any) -> list[Any]:
 
 def _number(value: Any) -> float:
     """A JSON number that is finite."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < FARTHEST:
         raise ValueError(f"a coordinate was expected, not {shortened(value)}")
     return float(value)
 

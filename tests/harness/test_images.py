@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -87,13 +89,6 @@ def test_16_bit_grey_from_a_file_is_scaled_and_not_cut(tmp_path: Path, name: str
     assert [shown.getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (1, 1, 1), (255, 255, 255)]  # n / 257
 
 
-def test_palettes_with_an_alpha_for_each_colour(tmp_path: Path) -> None:
-    image = Image.new("P", (1, 1))
-    image.putpalette([10, 20, 30, 40, 50, 60])
-    image.save(tmp_path / "p.png", transparency=b"\x00\x80")
-    assert open_rgb(tmp_path, "p.png").getpixel((0, 0)) == (10, 20, 30)
-
-
 def test_orientation_of_a_photo(tmp_path: Path) -> None:
     pixels = np.zeros((16, 48, 3), np.uint8)
     pixels[:, :24] = 255
@@ -110,3 +105,24 @@ def test_a_folder_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     with pytest.raises(DataError, match=r"x\.jpg cannot be decoded: .*directory"):
         open_rgb(tmp_path, "x.jpg")
+
+
+def test_an_alpha_for_each_colour_of_a_palette(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "p.png", transparency=b"\x00\x80")
+    shown = open_rgb(tmp_path, "p.png")
+    assert [shown.getpixel((x, 0)) for x in (0, 1)] == [(10, 20, 30), (40, 50, 60)]
+
+
+def test_an_image_that_claims_too_much_is_not_decoded(tmp_path: Path) -> None:
+    """A PNG of a few bytes whose header says 200,000 x 200,000."""
+    header = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
+    chunks = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    )
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    with pytest.raises(DataError, match=r"bomb\.png: it claims 200000 x 200000 pixels"):
+        open_rgb(tmp_path, "bomb.png")

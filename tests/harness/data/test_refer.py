@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import pickle
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from harness.core import Answer, Boxes, Mask, Polygons, Row, Sample, Score, Size, Source
+from harness.core import Answer, Boxes, Mask, Polygons, Row, Sample, Score, Size, Source, Value
 from harness.data import refer
 from harness.errors import DataError
 from harness.geometry.masks import area, rasterise
@@ -150,18 +150,19 @@ def test_refs_that_hold_code_are_refused_and_not_run(tmp_path: Path) -> None:
 
 
 def test_annotations_given_instead_of_the_official_ones(tmp_path: Path) -> None:
-    folder = refer_files.write(tmp_path / "elsewhere")
-    given = (folder / "refs(unc).p").rename(folder / "mine.p")
-    assert [ref.id for ref in refer.read(Source(tmp_path, "testA", given), "refcoco", "unc")] == ["4"]
-    shutil.copy(given, folder / "refs(umd).p")
+    folder = refer_files.write(tmp_path / "elsewhere", by="umd")
     assert [ref.id for ref in refer.read(Source(tmp_path, "testA", folder), "refcocog", "umd")] == ["4"]
-    for lost in (given, folder / "instances.json"):
-        lost.unlink()
-        with pytest.raises(DataError, match=f"{re.escape(str(lost))} is not there; it comes from {refer.ORIGIN}"):
-            list(refer.read(Source(tmp_path, "testA", given), "refcoco", "unc"))
-        refer_files.write(tmp_path / "again")
-        shutil.move(tmp_path / "again/refer/refcoco/refs(unc).p", given)
-        shutil.rmtree(tmp_path / "again")
+    given = (folder / "refs(umd).p").rename(folder / "mine.p")  # the instances lie beside it
+    assert [ref.id for ref in refer.read(Source(tmp_path, "testA", given), "refcocog", "umd")] == ["4"]
+
+
+@pytest.mark.parametrize("lost", ["refs(unc).p", "instances.json"])
+def test_a_file_that_is_not_there_is_named_with_its_origin(tmp_path: Path, lost: str) -> None:
+    file = refer_files.write(tmp_path) / lost
+    file.unlink()
+    with pytest.raises(DataError, match=f"{re.escape(str(file))} is not there; it comes from {refer.ORIGIN}") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_compressed_masks_are_pycocotools(tmp_path: Path) -> None:
@@ -280,13 +281,37 @@ def test_numbers_that_are_none(tmp_path: Path, task: str, number: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_json_cannot_hold_is_written_as_unreadable(tmp_path: Path) -> None:
-    nan = float("nan")
-    for task, value in (
-        ("refcoco", Boxes(((nan, 0, 1, 1),))),
-        ("refcoco_res", Polygons((((nan, 0), (1, 1), (0, 1)),))),
-    ):
-        asked = samples(tmp_path / task, task)
-        file = tmp_path / f"{task}.json"
-        TASKS[task].predictions.write(file, rows(asked, [value] * len(asked)))
-        assert [answer.value for answer in TASKS[task].predictions.read(file, asked).values()] == [None] * len(asked)
+@pytest.mark.parametrize(("task", "value"), [
+    ("refcoco", Boxes(((math.nan, 0, 1, 1),))),
+    ("refcoco", Boxes(((0, 0, math.inf, 1), (0, 0, 1, 1)))),  # the first box counts
+    ("refcoco_res", Polygons((((math.nan, 0), (1, 1), (0, 1)),))),
+])  # fmt: skip
+def test_what_json_cannot_hold_is_written_as_unreadable(tmp_path: Path, task: str, value: Value) -> None:
+    asked = samples(tmp_path, task)
+    file = tmp_path / "p.json"
+    TASKS[task].predictions.write(file, rows(asked, [value] * len(asked)))
+    assert [answer.value for answer in TASKS[task].predictions.read(file, asked).values()] == [None] * len(asked)
+
+
+def test_what_is_written_can_be_read(tmp_path: Path) -> None:
+    """Whatever a model answers: a mask of another image, coordinates beyond all bounds."""
+    asked = samples(tmp_path, "refcoco_res")
+    far = Polygons((((0.0, 0.0), (1e16, 0.0), (1.0, 1.0)), ((1.0, 1.0), (5.0, 1.0), (5.0, 5.0))))
+    masks = tmp_path / "masks.json"
+    refer.MASKS.write(masks, rows(asked, [Mask(Size(3, 3), b"9"), far, None, Polygons(())]))
+    back = refer.MASKS.read(masks, asked)
+    assert back[asked[0].id].value is None
+    assert back[asked[1].id].value == Polygons(far.rings[1:])
+    wide = Boxes(((-1.7e308, 0.0, 1.7e308, 1.0),))
+    boxes_file = tmp_path / "boxes.json"
+    refer.BOXES.write(boxes_file, rows(asked, [wide, None, None, None]))
+    assert refer.BOXES.read(boxes_file, asked)[asked[0].id].value is None
+
+
+def test_json_nested_too_deep(tmp_path: Path) -> None:
+    deep = "[" * 3000 + "]" * 3000
+    asked = samples(tmp_path, "refcoco_res")
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps([entry(int(s.id), segmentation=[]) for s in asked]).replace("[]", deep, 1))
+    with pytest.raises(DataError):
+        refer.MASKS.read(file, asked)
