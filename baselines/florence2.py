@@ -87,7 +87,7 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: at least 1")
     decoding = Decoding(beams=setting.beams or 3, max_new_tokens=setting.max_new_tokens or min(MAX_NEW_TOKENS, room))
-    batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 8)
+    batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 32)
     return Predictor(
         parts, setting.root, decoding=decoding, device=device, dtype=choose_dtype(setting.dtype, device), batch=batch
     )

@@ -47,7 +47,7 @@ class Options:
     dtype: str | None = None
     "float32, bfloat16 or float16 [default: float32 on a CPU, float16 on a GPU]"
     batch_size: int | None = None
-    "Answers written together; changes no answer [default: 8 on a CPU, 64 on a GPU]"
+    "Answers written together; changes no answer [default: 32 on a CPU, 64 on a GPU]"
     beams: int | None = None
     "Beams of the search, 1 for greedy [default: 3]"
     max_new_tokens: int | None = None
