@@ -219,7 +219,7 @@ def as_json(value: Any) -> str:
 def _read_run(path: Path) -> Run | None:
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         run = msgspec.json.decode(data, type=Run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,11 @@ def run(
             seed=seed,
         )
         folder = RunFolder(store.run_folder(out, spec))
+        before = folder.read_run()
         record = runner.run(one, samples, built, spec, folder, root, provenance(command_line()), fresh=fresh)
+        if record == before:
+            finished = record.provenance.get("date", "before")
+            print(f"nothing was asked: this run was finished on {finished}; --fresh asks again", file=sys.stderr)
         records.append(record)
         if not json:
             show_run(record, folder, json)

@@ -290,6 +290,13 @@ def test_run_show_export_score_report_rm(here: Call, root: Path, tmp_path: Path)
     told = here(*run)
     assert told.status == 0
     assert "Acc@0.5     100.0" in told.out and "mIoU        100.0" in told.out
+    assert "nothing was asked" not in told.err
+    again = here(*run)
+    assert (again.status, again.out, again.err.count("nothing was asked: this run was finished on 20")) == (
+        0,
+        told.out,
+        2,
+    )
     listed = json.loads(here("ls", *out, "--json").out)
     assert {one["spec"]["task"] for one in listed} == {"refcoco", "refcoco_res"}
     rec = next(one for one in listed if one["spec"]["task"] == "refcoco")
