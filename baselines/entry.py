@@ -41,5 +41,4 @@ class Entry:
     revision: str = "-"
     embedded: bool = False  # made for the embedded benchmark, which is its data where none is given
     sees_targets: bool = False  # an oracle: built anew for each task, from its samples
-    published: str = ""  # its name in published.csv
     protocol: str = "zero_shot"  # the protocol its published figures are under

@@ -39,8 +39,8 @@ class Published:
     revision: str = "main"
 
 
-def entry(published: Published, about: str, parameters: str, *, paper: str, protocol: str) -> Entry:
-    """A hub checkpoint as an entry of MODELS; `paper` is its name in published.csv."""
+def entry(published: Published, about: str, parameters: str, *, protocol: str) -> Entry:
+    """A hub checkpoint as an entry of MODELS."""
     return Entry(
         about=about,
         build=partial(build, published=published),
@@ -48,7 +48,6 @@ def entry(published: Published, about: str, parameters: str, *, paper: str, prot
         parameters=parameters,
         repo=published.repo,
         revision=published.revision,
-        published=paper,
         protocol=protocol,
     )
 
@@ -158,28 +157,24 @@ ENTRIES = {
         Published("florence2-b", "microsoft/Florence-2-base"),
         "Florence-2-B, pre-trained on FLD-5B (zero-shot)",
         "0.23 B",
-        paper="Florence-2-B",
         protocol="zero_shot",
     ),
     "florence2-l": entry(
         Published("florence2-l", "microsoft/Florence-2-large", "f0acedb"),
         "Florence-2-L, pre-trained on FLD-5B (zero-shot), the paper's weights",
         "0.77 B",
-        paper="Florence-2-L",
         protocol="zero_shot",
     ),
     "florence2-b-ft": entry(
         Published("florence2-b-ft", "microsoft/Florence-2-base-ft"),
         "Florence-2-B fine-tuned on public task data (generalist)",
         "0.23 B",
-        paper="Florence-2-B",
         protocol="fine_tuned",
     ),
     "florence2-l-ft": entry(
         Published("florence2-l-ft", "microsoft/Florence-2-large-ft"),
         "Florence-2-L fine-tuned on public task data (generalist)",
         "0.77 B",
-        paper="Florence-2-L",
         protocol="fine_tuned",
     ),
 }
