@@ -4,6 +4,8 @@ Method: the percentile bootstrap.  A resample draws as many clusters as there ar
 weight per cluster (how often it was drawn: multinomial); a metric is evaluated anew under each, so ratios of sums,
 AP and CIDEr are treated as they are and not as means.  The interval is from the 2.5th to the 97.5th percentile.
 
+Where samples are of several data sets, the images of each may be resampled apart (strata).
+
 The draws depend on the number of clusters and the seed alone.  So all metrics of a run, and two runs on the same
 samples, see the same resamples: a difference is taken within each, and what two models find equally hard cancels.
 
@@ -25,10 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core import Estimate, Metric, Row, Statistic
+from harness.core import Estimate, Fixed, Metric, Row, Statistic
 
 RESAMPLES = 1000
 TAILS = (2.5, 97.5)
+DEFINED = 0.9  # the least share of resamples that an interval may rest on
 ROUNDING = 1e-9  # percent; sums in another order differ by less, and that is no difference between two runs
 
 
@@ -44,28 +47,58 @@ class Difference:
 
 
 @lru_cache(maxsize=2)
-def resample_weights(clusters: int, resamples: int, seed: int) -> NDArray[np.uint16]:
-    """(resamples, clusters): how often each cluster is drawn.  Read-only: callers share it."""
+def resample_weights(strata: tuple[int, ...], resamples: int, seed: int) -> NDArray[np.uint16]:
+    """(resamples, clusters): how often each cluster is drawn; each stratum is so many clusters, one after another.
+
+    Read-only: callers share it.
+    """
     generator = np.random.default_rng(seed)
-    weights = np.empty((resamples, clusters), dtype=np.uint16)
+    weights = np.empty((resamples, sum(strata)), dtype=np.uint16)
     for row in weights:
-        row[:] = np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
+        start = 0
+        for size in strata:
+            row[start : start + size] = np.bincount(generator.integers(size, size=size), minlength=size)
+            start += size
     weights.setflags(write=False)
     return weights
 
 
-def interval(statistic: Statistic, clusters: int, *, n: int, seed: int, resamples: int = RESAMPLES) -> Estimate:
-    """The number with its 95 % interval; None for what is not finite or cannot be said."""
-    value = statistic(np.ones(clusters))
+def interval(
+    statistic: Statistic, strata: int | tuple[int, ...], *, n: int, seed: int, resamples: int = RESAMPLES
+) -> Estimate:
+    """The number with its 95 % interval; None for what is not finite or cannot be said.
+
+    `strata` is the number of clusters, or of clusters in each stratum.
+    """
+    strata = (strata,) if isinstance(strata, int) else strata
+    value = statistic(np.ones(sum(strata)))
     if not np.isfinite(value):
         return Estimate(None, None, None, n)
-    low, high = _tails(_resampled(statistic, clusters, seed, resamples))
+    if isinstance(statistic, Fixed):
+        return Estimate(value, None, None, n)
+    low, high = _tails(_resampled(statistic, strata, seed, resamples))
     return Estimate(value, low, high, n)
 
 
-def estimate(metric: Metric, rows: Sequence[Row[Any]], seed: int) -> Estimate:
-    """A metric of a run, with its interval by cluster."""
-    return interval(metric.prepare(rows), _clusters(rows), n=len(rows), seed=seed)
+def estimate(
+    metric: Metric, rows: Sequence[Row[Any]], seed: int, *, stratified: bool = False, resamples: int = RESAMPLES
+) -> Estimate:
+    """A metric of a run, with its interval by cluster; `stratified` by each sample's first group."""
+    strata = strata_of(rows) if stratified else (_clusters(rows),)
+    return interval(metric.prepare(rows), strata, n=len(rows), seed=seed, resamples=resamples)
+
+
+def strata_of(rows: Sequence[Row[Any]]) -> tuple[int, ...]:
+    """How many clusters each first group has; ValueError where the rows of one are not together."""
+    clusters: dict[str, set[str]] = {}
+    before = None
+    for row in rows:
+        group = row.sample.groups[0] if row.sample.groups else ""
+        if group != before and group in clusters:
+            raise ValueError(f"the rows of {group!r} are not together")
+        clusters.setdefault(group, set()).add(row.sample.cluster)
+        before = group
+    return tuple(map(len, clusters.values()))
 
 
 def paired(metric: Metric, rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int) -> Difference:
@@ -79,22 +112,25 @@ def paired(metric: Metric, rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]
     value = b(np.ones(clusters)) - a(np.ones(clusters))
     if not np.isfinite(value):
         raise ValueError(f"the difference of the two runs is {value}")
-    differences = _resampled(b, clusters, seed, RESAMPLES) - _resampled(a, clusters, seed, RESAMPLES)
+    differences = _resampled(b, (clusters,), seed, RESAMPLES) - _resampled(a, (clusters,), seed, RESAMPLES)
     differences[np.abs(differences) < ROUNDING] = 0.0
     low, high = _tails(differences)
-    return Difference(value, low, high, _p_value(differences) if low is not None else None, len(rows_a))
+    return Difference(value, low, high, _p_value(differences[np.isfinite(differences)]) if low is not None else None, len(rows_a))
 
 
-def _resampled(statistic: Statistic, clusters: int, seed: int, resamples: int) -> NDArray[np.float64]:
+def _resampled(statistic: Statistic, strata: tuple[int, ...], seed: int, resamples: int) -> NDArray[np.float64]:
     """The statistic under every resample; none where there are too few clusters to resample."""
-    if clusters < 2:
+    if sum(strata) < 2:
         return np.empty(0)
-    weights = resample_weights(clusters, resamples, seed)
+    weights = resample_weights(strata, resamples, seed)
     return np.array([statistic(row.astype(np.float64)) for row in weights])
 
 
 def _tails(values: NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
-    if not values.size or not np.isfinite(values).all():
+    """Of the resamples in which the number is defined; none where too many have nothing to take it from."""
+    drawn = len(values)
+    values = values[np.isfinite(values)]
+    if not drawn or len(values) < DEFINED * drawn:
         return None, None
     low, high = np.percentile(values, TAILS)
     return float(low), float(high)

@@ -33,9 +33,9 @@ def mean(key: str) -> Metric:
     return _Ratio(lambda row: row.score.values[key], lambda row: 1.0)
 
 
-def ratio(numerator: str, denominator: str) -> Metric:
-    """The sum of one score over the sum of another; 0 where the latter is 0."""
-    return _Ratio(lambda row: row.score.values[numerator], lambda row: row.score.values[denominator])
+def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
+    """The sum of one score over the sum of another; `empty` (NaN: not defined) where the latter is 0."""
+    return _Ratio(lambda row: row.score.values[numerator], lambda row: row.score.values[denominator], empty)
 
 
 def share_above(key: str, threshold: float) -> Metric:
@@ -49,6 +49,7 @@ class _Ratio:
 
     above: Callable[[Row[Any]], float]
     below: Callable[[Row[Any]], float]
+    empty: float = 0.0
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
         """ValueError where there are no rows, or a score is not finite."""
@@ -62,6 +63,6 @@ class _Ratio:
 
         def statistic(weights: Weights) -> float:
             total = float(weights @ below)
-            return PERCENT * float(weights @ above) / total if total else 0.0
+            return PERCENT * float(weights @ above) / total if total else self.empty
 
         return statistic

@@ -84,10 +84,10 @@ def test_what_is_not_finite_is_not_told() -> None:
 
 
 def test_resamples_are_whole_and_shared() -> None:
-    weights = resample_weights(30, 50, 3)
+    weights = resample_weights((30,), 50, 3)
     assert weights.shape == (50, 30)
     assert (weights.sum(1) == 30).all()
-    assert weights is resample_weights(30, 50, 3)
+    assert weights is resample_weights((30,), 50, 3)
     with pytest.raises(ValueError, match="read-only"):
         weights[0, 0] = 1
 

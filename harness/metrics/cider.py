@@ -1,0 +1,128 @@
+"""CIDEr-D, as it is made of n-grams: counted once, then weighed for any number of times that each image is there.
+
+Vedantam et al., CVPR 2015, in pycocoevalcap 1.2's form: see `harness.metrics.captions`.  An n-gram is a number, and so
+is an n-gram within an image; what candidates and references share is found by sorting those.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Numbered = Sequence[Sequence[int]]  # captions, a number for each different word
+
+LONGEST = 4  # words in an n-gram
+SIGMA = 6.0  # words, of the Gaussian
+SCALE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rarity:
+    """What CIDEr is made of, ready to be weighed: n images, r references."""
+
+    orders: tuple[Order, ...]
+    image: Ints  # (r,): whose reference it is
+    penalty: Floats  # (r,)
+
+    def cider(self, weights: Floats) -> Floats:
+        """(n,): each image's CIDEr among images that are there `weights` times; NaN if that is one or less."""
+        if weights.sum() <= 1:
+            return np.full(len(weights), np.nan)
+        likeness = sum(order.likeness(weights, self.image) for order in self.orders) / LONGEST * self.penalty
+        references = np.bincount(self.image, minlength=len(weights))
+        found: Floats = SCALE * np.bincount(self.image, likeness, len(weights)) / references
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All n-grams of one length, numbered from 0.  A row of `said` or `wanted` is an n-gram of a caption, once."""
+
+    size: int  # different n-grams
+    seen_image: Ints  # an image, and an n-gram that its references have
+    seen_gram: Ints
+    said_image: Ints
+    said_gram: Ints
+    said_count: Ints
+    wanted_caption: Ints
+    wanted_gram: Ints
+    wanted_count: Ints
+    pair_said: Ints  # rows of `said` and `wanted` with the same n-gram and image
+    pair_wanted: Ints
+
+    def correct(self, images: int) -> Ints:
+        """(n,): how many n-grams of the candidate are in a reference, clipped to the most that one has."""
+        most = np.zeros_like(self.said_count)
+        np.maximum.at(most, self.pair_said, self.wanted_count[self.pair_wanted])
+        return np.bincount(self.said_image, np.minimum(self.said_count, most), images).astype(np.int64)
+
+    def likeness(self, weights: Floats, image: Ints) -> Floats:
+        """(references,): the clipped cosine between a reference and its image's candidate."""
+        images = np.bincount(self.seen_gram, weights[self.seen_image], self.size)  # an n-gram is in
+        rarity = math.log(weights.sum()) - np.log(np.maximum(images, 1))
+        said = self.said_count * rarity[self.said_gram]
+        wanted = self.wanted_count * rarity[self.wanted_gram]
+        shared = np.minimum(said[self.pair_said], wanted[self.pair_wanted]) * wanted[self.pair_wanted]
+        above = np.bincount(self.wanted_caption[self.pair_wanted], shared, len(image))
+        below = np.bincount(self.said_image, said**2, len(weights))[image]
+        below = np.sqrt(below * np.bincount(self.wanted_caption, wanted**2, len(image)))
+        found: Floats = np.divide(above, below, out=np.zeros(len(image)), where=below > 0)
+        return found
+
+
+def length_penalty(length: Ints, wanted: Ints) -> Floats:
+    """CIDEr-D's Gaussian.  The official code counts bigrams: a word less, and no less than none."""
+    apart = np.maximum(length - 1, 0) - np.maximum(wanted - 1, 0)
+    penalty: Floats = np.exp(-(apart**2) / (2 * SIGMA**2))
+    return penalty
+
+
+def orders(said: Numbered, wanted: Numbered, image: Ints) -> tuple[Order, ...]:
+    """The n-grams of 1 to 4 words of candidates and references."""
+    captions = [*said, *wanted]
+    lengths = np.fromiter(map(len, captions), np.int64, len(captions))
+    words = np.fromiter(chain.from_iterable(captions), np.int64, lengths.sum())
+    caption = np.repeat(np.arange(len(captions)), lengths)
+    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))  # words, from here to the caption's end
+    longest = words.max(initial=0) + 1
+    grams, found = np.zeros_like(words), []
+    for length in range(1, LONGEST + 1):
+        starts = np.flatnonzero(left >= length)
+        keys, numbers = np.unique(grams[starts] * longest + words[starts + length - 1], return_inverse=True)
+        grams[starts] = numbers
+        found.append(_order(caption[starts], numbers, len(keys), len(said), image))
+    return tuple(found)
+
+
+def _order(caption: Ints, gram: Ints, size: int, candidates: int, image: Ints) -> Order:
+    """The table of n-grams that occur in captions: `candidates` of them, and then the references."""
+    rows, count = np.unique(caption * size + gram, return_counts=True)
+    row_caption, row_gram = np.divmod(rows, max(size, 1))
+    of_said = row_caption < candidates
+    said = rows[of_said]  # image and n-gram in one number, sorted
+    wanted_caption, wanted_gram = row_caption[~of_said] - candidates, row_gram[~of_said]
+    wanted = image[wanted_caption] * size + wanted_gram
+    place = np.searchsorted(said, wanted)
+    place[place == len(said)] = 0
+    same = np.flatnonzero(said[place] == wanted) if len(said) else np.zeros(0, dtype=np.int64)
+    seen_image, seen_gram = np.divmod(np.unique(wanted), max(size, 1))
+    return Order(
+        size=size,
+        seen_image=seen_image,
+        seen_gram=seen_gram,
+        said_image=row_caption[of_said],
+        said_gram=row_gram[of_said],
+        said_count=count[of_said],
+        wanted_caption=wanted_caption,
+        wanted_gram=wanted_gram,
+        wanted_count=count[~of_said],
+        pair_said=place[same],
+        pair_wanted=same,
+    )

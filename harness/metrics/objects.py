@@ -1,0 +1,257 @@
+"""Detection by a model that writes boxes with labels: which category a label is, what score a box has, and the AP.
+
+A label is the category whose name it is: letter for letter first, then without regard to case and spaces, then by a
+table of synonyms.  A label that is none of these is no detection; such boxes are counted (`unmapped labels`).
+
+Florence-2 gives no scores, and AP needs an order.  `mAP` orders by region score x label score, the geometric means of
+the probabilities that the model gave to a box's four location tokens and to its label's tokens.  Beside it stand the AP
+with all scores alike, which then depends on the order of ties (its mean over random orders, lowest and highest), and
+precision, recall and F1 at an IoU of 0.5, which need no scores.  A prediction file's own scores are taken as they are.
+
+Objects and boxes are numbered by image in the order of the rows, so ties fall as the samples are ordered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.core import Box, Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Weights
+from harness.geometry.boxes import is_finite, to_xywh
+from harness.metrics import detection
+from harness.metrics.average_precision import PRECISIONS
+from harness.metrics.reduce import clusters_of, ratio
+
+Synonyms = Mapping[str, str]
+ORDERS = 10  # of ties
+REMEMBERED = 40  # sets of rows: ODinW has 35
+
+
+# ---------------------------------------------------------------------------- labels and scores
+
+
+@lru_cache(maxsize=256)
+def _places(phrases: tuple[Phrase, ...]) -> tuple[dict[str, int], dict[str, int]]:
+    exact = {phrase.text: place for place, phrase in reversed(list(enumerate(phrases)))}
+    loose = {_loosely(phrase.text): place for place, phrase in reversed(list(enumerate(phrases)))}
+    return exact, loose
+
+
+def category_of(label: str, phrases: tuple[Phrase, ...], synonyms: Synonyms) -> int | None:
+    """Which of the categories a label names; None: none."""
+    exact, loose = _places(phrases)
+    if label in exact:
+        return exact[label]
+    plain = _loosely(label)
+    return loose[plain] if plain in loose else loose.get(synonyms.get(plain, plain))
+
+
+def _loosely(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def found_in(row: Row[Any], synonyms: Synonyms) -> Iterator[tuple[Box, int, float]]:
+    """Every proper box of an answer with its category and score; inverted and infinite ones are left out."""
+    value = row.answer.value
+    if not isinstance(value, Boxes):
+        return
+    ones = (1.0,) * len(value.boxes)
+    region, named = value.region_scores or ones, value.label_scores or ones
+    for box, label, one, other in zip(value.boxes, value.labels, region, named, strict=True):
+        category = category_of(label, row.sample.question.phrases, synonyms)
+        if category is not None and is_finite(box) and box[0] <= box[2] and box[1] <= box[3]:
+            yield box, category, one * other
+
+
+def unmapped(row: Row[Any], synonyms: Synonyms) -> int:
+    """How many of an answer's labels name no category."""
+    value = row.answer.value
+    labels = value.labels if isinstance(value, Boxes) else ()
+    return sum(category_of(label, row.sample.question.phrases, synonyms) is None for label in labels)
+
+
+# ---------------------------------------------------------------------------- rows to tables
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Rows as arrays: what there is, what was found, and how many images and categories there are."""
+
+    truth: detection.Truth
+    found: detection.Detections
+    images: int
+    categories: int
+    clusters: list[int]
+
+
+def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
+    """ValueError where the rows are not of one set of categories."""
+    phrases = rows[0].sample.question.phrases
+    there: list[tuple[int, int, Box, float, bool]] = []
+    found: list[tuple[int, int, Box, float]] = []
+    for image, row in enumerate(rows):
+        target = row.sample.target
+        if not isinstance(target, Objects) or row.sample.question.phrases != phrases:
+            raise ValueError(f"sample {row.sample.id} is of another data set than {rows[0].sample.id}")
+        for box, category, area, crowd in zip(target.boxes, target.categories, target.areas, target.crowd, strict=True):
+            there.append((image, category, to_xywh(box), area, crowd))
+        found.extend((image, category, to_xywh(box), score) for box, category, score in found_in(row, synonyms))
+    truth = detection.Truth(
+        image=np.array([one[0] for one in there], np.int64),
+        category=np.array([one[1] for one in there], np.int64),
+        boxes=np.array([one[2] for one in there], np.float64).reshape(-1, 4),
+        area=np.array([one[3] for one in there], np.float64),
+        crowd=np.array([one[4] for one in there], np.bool_),
+    )
+    detections = detection.Detections(
+        image=np.array([one[0] for one in found], np.int64),
+        category=np.array([one[1] for one in found], np.int64),
+        boxes=np.array([one[2] for one in found], np.float64).reshape(-1, 4),
+        scores=np.array([one[3] for one in found], np.float64),
+    )
+    return Scene(truth, detections, len(rows), len(phrases), clusters_of(rows))
+
+
+class Known:
+    """What several metrics need of the same rows, each computed once."""
+
+    def __init__(self, rows: Sequence[Row[Any]], synonyms: Synonyms, engine: detection.Engine) -> None:
+        self.rows = rows  # kept, so that no other row can take their place in memory
+        self.engine = engine
+        self.scene = scene(rows, synonyms)
+
+    @cached_property
+    def official(self) -> dict[str, float]:
+        """COCOeval's twelve numbers."""
+        here = self.scene
+        return detection.evaluate(here.truth, here.found, here.images, here.categories, engine=self.engine)
+
+    @cached_property
+    def matches(self) -> detection.MatchTable:
+        """The table that is summed anew under other weights."""
+        return detection.match(self.scene.truth, self.scene.found, self.scene.images, self.scene.categories)
+
+    @cached_property
+    def constant(self) -> tuple[float, float, float]:
+        """mAP with all scores alike: mean, lowest and highest over orders of the ties."""
+        here = self.scene
+        return detection.constant_score_ap(here.truth, here.found, here.images, here.categories, orders=ORDERS)
+
+
+class Detector:
+    """The metrics of a benchmark's detections."""
+
+    def __init__(self, synonyms: Synonyms, engine: detection.Engine = "pycocotools") -> None:
+        self.synonyms = synonyms
+        self.engine: detection.Engine = engine
+        self._known: dict[tuple[int, ...], Known] = {}
+
+    def known(self, rows: Sequence[Row[Any]]) -> Known:
+        """Of these very rows, in this order."""
+        key = tuple(map(id, rows))
+        if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = Known(rows, self.synonyms, self.engine)
+        return self._known[key]
+
+    def metrics(self) -> dict[str, Metric]:
+        """COCOeval's twelve, mAP with all scores alike, and precision, recall and F1 over all boxes."""
+        return {
+            **{name: _Official(self, name) for name in detection.NAMES},
+            "mAP constant": _Constant(self, "mean"),
+            "mAP constant lowest": _Constant(self, "lowest"),
+            "mAP constant highest": _Constant(self, "highest"),
+            "precision": ratio("right", "found", empty=math.nan),
+            "recall": ratio("right", "there"),
+            "F1": ratio("twice right", "found and there"),
+        }
+
+    def corpus(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
+        """Each image's F1 at an IoU of 0.5, what it is made of, and its boxes whose label is no category's."""
+        numbers: list[dict[str, float]] = []
+        for group in _alike(rows):
+            here = scene(group, self.synonyms)
+            counts = detection.precision_recall_f1(here.truth, here.found, here.images, here.categories)
+            for row, (right, found, there) in zip(group, counts.tolist(), strict=True):
+                f1 = 2 * right / (found + there) if found + there else 1.0
+                more = {"right": right, "found": found, "there": there}
+                more |= {"twice right": 2 * right, "found and there": found + there}
+                numbers.append({"F1": f1, **more, "unmapped labels": float(unmapped(row, self.synonyms))})
+        return numbers
+
+
+def _alike(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
+    """Rows that follow each other and have the same categories."""
+    group: list[Row[Any]] = []
+    for row in rows:
+        if group and row.sample.question.phrases != group[0].sample.question.phrases:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+# ---------------------------------------------------------------------------- metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Official:
+    detector: Detector
+    name: str
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        known = self.detector.known(rows)
+        value = known.official[self.name]
+        table, clusters = known.matches, np.array(known.scene.clusters)
+        reweighted = table.average_precision if self.name in PRECISIONS else table.average_recall
+
+        def statistic(weights: Weights) -> float:
+            if (weights == 1.0).all():
+                return value  # as the official code sums it
+            return reweighted(weights[clusters], self.name)
+
+        return statistic
+
+
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    detector: Detector
+    which: Literal["mean", "lowest", "highest"]
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        return Fixed(self.detector.known(rows).constant[("mean", "lowest", "highest").index(self.which)])
+
+
+@dataclass(frozen=True, slots=True)
+class OverDataSets:
+    """A metric of each data set (a sample's first group), put together by `how`: their plain mean, or their median.
+
+    Every one of `names` has to be there, or there is no number: a mean of fewer would be of another benchmark.
+    """
+
+    one: Metric
+    names: tuple[str, ...]
+    how: Literal["mean", "median"]
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        apart = {name: [row for row in rows if row.sample.groups[:1] == (name,)] for name in self.names}
+        if not all(apart.values()):
+            return Fixed(float("nan"))
+        everyone = {row.sample.cluster: place for row, place in zip(rows, clusters_of(rows), strict=True)}
+        parts = []
+        for theirs in apart.values():
+            places = np.array([everyone[name] for name in dict.fromkeys(row.sample.cluster for row in theirs)])
+            parts.append((self.one.prepare(theirs), places))
+        combine = np.mean if self.how == "mean" else np.median
+
+        def statistic(weights: Weights) -> float:
+            return float(combine([part(weights[places]) for part, places in parts]))
+
+        return statistic

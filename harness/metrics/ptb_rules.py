@@ -1,0 +1,277 @@
+"""What the Penn Treebank tokeniser takes for a token: an ordered table of regular expressions.
+
+The table behaves as Stanford CoreNLP 3.4.1's `PTBLexer` does by default, as far as the tokens go that pycocoevalcap
+keeps: where two of the lexer's rules differ in nothing but a quotation mark or a full stop, which are dropped
+afterwards, there is one here.  Of all rules that match at a place the one that reaches farthest counts, what has to
+follow included; of those that reach as far, the first.  So each pattern has to find its own longest match first, by the
+order of its alternatives.
+
+Patterns are of UTF-16 code units, as the lexer's are: no rule names anything beyond U+FFFF.  `«name»` stands for a part
+that is defined elsewhere in `PARTS`.  Words within `(?i:...)` match in either case; character sets match as they are
+written, some in one case on purpose.  The only line break there can be stands between a caption and the one behind it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from harness.metrics import ptb_words as words
+
+Writer = Callable[[str], str]
+
+
+class Rule(NamedTuple):
+    """`match` finds a token as group 1, and behind it what has to follow; `write` says how the token is written."""
+
+    match: Callable[[str, int], re.Match[str] | None]
+    write: Writer
+    twice: int  # characters at the token's end that the next token begins with as well
+
+
+# ---------------------------------------------------------------------------- how a token is written
+
+
+def _same(text: str) -> str:
+    return text
+
+
+def _nothing(text: str) -> str:
+    return ""
+
+
+def _soft(text: str) -> str:
+    """Without soft hyphens."""
+    return text.replace("\u00ad", "") or "-"
+
+
+def _joined(text: str) -> str:
+    """Spaces become no-break spaces."""
+    return text.replace(" ", "\u00a0")
+
+
+def _bracket(text: str) -> str:
+    return text.translate(words.BRACKETS)
+
+
+def _round(text: str) -> str:
+    """Of brackets, the round ones only."""
+    return text.translate(words.PARENTHESES)
+
+
+def _phone(text: str) -> str:
+    return _round(_joined(text))
+
+
+def _angle(text: str) -> str:
+    return text.lower().replace("&lt;", "<").replace("&gt;", ">")
+
+
+def _signs(text: str) -> str:
+    """Fractions and currencies."""
+    return text.translate(words.SIGNS)
+
+
+def _amp(text: str) -> str:
+    return re.sub("(?i)&amp;", "&", text)
+
+
+def _quotes(text: str) -> str:
+    """Of the entities, only those in small letters."""
+    return text.replace("&apos;", "'").replace("&quot;", "''").translate(words.QUOTES)
+
+
+def _dash(text: str) -> str:
+    return "--"
+
+
+def _dots(text: str) -> str:
+    return "..."
+
+
+def _hyphens(text: str) -> str:
+    return "--" if len(text) in (3, 4) else text
+
+
+# ---------------------------------------------------------------------------- the parts of patterns
+
+PARTS = {
+    "digit": "[«figures»]",
+    "space": r"[ \t\u00a0\u2000-\u200a\u3000]",
+    "gap": r"(?:«space»|\n)",
+    "stop": r"[,;:\u3001]",
+    "amp": r"(?i:&amp;)",
+    "apostrophe": r"(?:['\u0092\u2019]|(?i:&apos;))",
+    "quote": r"(?:«apostrophe»|[`\u0091\u2018\u201b])",
+    "accented": r"&[aeiouAEIOU](?i:acute|grave|uml);",
+    "in word": r"(?:[«letter»«mark»]|«accented»)",
+    "in name": r"(?:[«letter»«mark»«figures»]|«accented»)",
+    "word": r"«in word»«in name»*(?:[.!?]«in word»«in name»*)*",
+    "clitic": r"«apostrophe»(?:[msdMSD]|(?i:re|ve|ll))",
+    "not": r"(?i:n)«quote»(?i:t)",
+    "piece": r"(?:[dDoOlL]«quote»[«letter»«figures»])?[«letter»«figures»]+",
+    "hyphenated": r"«piece»(?:[-_\u058a\u2010\u2011]«piece»)*",
+    "compound": r"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*(?:-(?:«acronym»\.|[A-Za-z0-9\u00ad]+))+",
+    "sum": r"[A-Z]+(?:(?:«amp»|[+&])[A-Z]+)+",
+    "acronym": r"(?:(?i:U\.S\.-(?:U\.K|U\.S\.S\.R)|(?:Canada|Sino|Korean|EU|Japan|non)-U\.S)|[A-Za-z](?:\.[A-Za-z])+)",
+    "title": rf"(?:«acronym»|(?i:{words.TITLES})|[A-Za-z])",
+    "abbreviation": rf"(?i:{words.ABBREVIATIONS})\.",
+    "starter": "|".join(f"[{word[0]}](?i:{re.escape(word[1:])})" for word in words.STARTERS.split()),
+    "tag name": r"[A-Za-z][A-Za-z0-9_:.-]*",
+    "value": r"""[ ]*=[ ]*(?:'[^'\n]*'|"[^"\n]*")""",
+    "tag": r"<(?:[!?][A-Za-z-][^>\r\n]*|/«tag name»|«tag name»(?:[ ]+«tag name»(?:«value»)?)*[ ]*/?)[ ]*>",
+    "path": r'/[^ \t\n\f\r"<>|()]+[^ \t\n\f\r"<>|.!?(){},-]',
+    "fraction": r"(?:«digit»{1,4}[- \u00a0])?«digit»{1,4}(?:\\?/|\u2044)«digit»{1,4}",
+}
+
+# Token, what follows, how it is written.
+RULES: tuple[tuple[str, str, Writer], ...] = (
+    (r"(?i:c\+\+|[cf]#)", "", _same),
+    ("(?i:can)", "(?i:not)", _same),
+    ("(?i:gon|wan)", "(?i:na)", _same),
+    ("(?i:got)", "(?i:ta)", _same),
+    ("(?i:lem|gim)", "(?i:me)", _same),
+    ("(?i:'t)", "(?i:is|was)", _same),
+    ("«tag»", "", _joined),
+    (r"(?i:&(?:MD|mdash|ndash);)|[\u0096\u0097\u2013-\u2015]", "", _dash),
+    ("«amp»", "", _amp),
+    (r"(?i:&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+);)", "", _same),
+    ("«word»", "«clitic»", _soft),
+    (r"[A-Za-z\u00ad]*[A-MO-Za-mo-z]\u00ad*", "«not»", _soft),
+    ("«word»", "", _soft),
+    # With an apostrophe inside: French and Irish names first, as they reach farthest.
+    (r"[«letter»]+[aeiouyAEIOUY]«quote»[aeiouA-Z][«letter»]*|[A-HJ-XZn]«quote»[«letter»]{2,}", "", _same),
+    (
+        rf"(?i:{words.CONTRACTIONS})|(?i:Dunkin|somethin|ol)«apostrophe»|(?i:O)«quote»(?i:o)|[lLdDjJ]«apostrophe»",
+        "",
+        _same,
+    ),
+    (r"«apostrophe»(?:(?i:n)«apostrophe»?|[2-9]0(?i:s)|(?i:em|till?|cause))", "", _same),
+    ("(?i:y)«apostrophe»", "[«letter»]", _same),
+    (r'(?i:https?)://[^ \t\n\f\r"<>|(){}]+[^ \t\n\f\r"<>|.!?(){},-]', "", _same),
+    (r'(?i:www)\.(?:[^ \t\n\f\r"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}', "", _same),
+    (r'(?i:www)\.(?:[^ \t\n\f\r"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}«path»', "", _same),
+    # From the comma to the underscore: no digit and no capital.
+    (r"""(?:[^ \t\n\f\r"`'<>|.!?(){},-_$]+\.)+(?i:com|net|org|edu)(?:«path»)?""", "", _same),
+    (
+        r'(?:<|(?i:&lt;))?[a-zA-Z0-9][^ \t\n\f\r"<>|(){}\u00a0]*@'
+        r'(?:[^ \t\n\f\r"<>|(){}.\u00a0]+\.)*[^ \t\n\f\r"<>|(){}.\u00a0]+(?:>|(?i:&gt;))?',
+        "",
+        _same,
+    ),
+    ("@[a-zA-Z_][a-zA-Z_0-9]*|#«in word»+", "", _same),
+    ("«clitic»|«not»", "[^A-Za-z]", _quotes),
+    ("«digit»{1,2}[-/]«digit»{1,2}[-/]«digit»{2,4}", "", _same),
+    (r"[-+]?(?:«digit»*(?:[.:,\u00ad\u066b\u066c]«digit»+)+|«digit»+)", "", _soft),
+    (r"[\u207a\u207b\u208a\u208b]?(?:[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+|[\u2080-\u2089]+)", "", _same),
+    ("«fraction»", "", _joined),
+    (r"[\u00bc-\u00be\u2153-\u215e]", "", _signs),
+    (r"-(?i:[LR][RCS]B)-|(?i:C\.D\.s|pro-|anti-|S(?:«amp»|&)P-500|S(?:«amp»|&)Ls)", "", _amp),
+    ("(?i:Cap)«apostrophe»(?i:n)|(?i:c)«apostrophe»(?i:est)", "", _same),
+    (r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}", "", _same),
+    (r"[A-Z]*\$|#", "", _same),
+    (r"[\u00a2-\u00a5\u0080\u20a0\u20ac\u060b\u0e3f\u20a4\uffe0\uffe1\uffe5\uffe6]", "", _signs),
+    ("[A-Za-z]", r"\.«gap»+(?:«starter»|«tag»)«gap»", _same),
+    (rf"(?i:{words.BEFORE_NUMBERS})\.", "«gap»?«digit»", _same),
+    (r"(?i:pt(?-i:[eyEY])|co)\.", "«space»(?i:ltd|lim)", _same),
+    ("«abbreviation»", r"[\s\S]{2}", _same),
+    ("«abbreviation»", "", _same),
+    (r"«title»\.", "", _same),
+    ("«title»", "«space»", _same),
+    ("«acronym»", "«gap»", _same),
+    ("«apostrophe»[0-9][0-9]", "«gap»", _same),
+    (rf"«in name»+(?:\.«in name»+)*\.(?i:{words.EXTENSIONS})", "(?:«gap»|[.?!,])", _same),
+    (r"«word»\.", "«stop»", _soft),
+    (
+        r"(?:\([0-9]{2,3}\)[ \u00a0]?|(?:\+\+?)?(?:[0-9]{2,4}[- \u00a0])?[0-9]{2,4}[- \u00a0])"
+        r"[0-9]{3,4}[- \u00a0]?[0-9]{3,5}|(?:(?:\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}",
+        "",
+        _phone,
+    ),
+    ('"|(?i:&quot;)', "", _quotes),
+    ("[<>]|(?i:&[lg]t;)", "", _angle),
+    (r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]]", "[^A-Za-z0-9]", _round),
+    (r"[\^x=~<>]\.\[\^(?i:x)=[^<\n]*<>\]|[-\^x=~<>']_[-\^x=~<>']", "", _round),
+    (r"\([-\^x=~<>'][_.]?[-\^x=~<>']\)|\([\^x=~<>']-[\^x=~<>'`]\)", "", _round),
+    (r"[{}()\[\]]", "", _bracket),
+    ("-+", "", _hyphens),
+    (r"\.{3,5}|(?:\.[ \u00a0]){2,4}\.|[\u0085\u2026]", "", _dots),
+    (
+        r"@+|_+|#+|\*+|(?:\\\*){1,3}|«stop»|[?!]+|[.\u00a1\u00bf\u037e\u0589\u061f\u06d4\u0700-\u0702\u3002]|=|/",
+        "",
+        _same,
+    ),
+    (r"«compound»\.", "«stop»", _soft),
+    ("«compound»", "", _soft),
+    (r"«hyphenated»\.", "«stop»", _same),
+    ("«hyphenated»", "", _same),
+    (r"«sum»\.", "«stop»", _amp),
+    ("«sum»", "", _amp),
+    ("'", r"[A-Za-z][^ \t\n\r\u00a0]", _same),
+    ("«clitic»|«not»", "", _quotes),
+    (r"[`\u2018-\u201f\u0091-\u0094\u2039\u203a\u00ab\u00bb]{1,2}|''|«apostrophe»", "", _quotes),
+    ("<<|>>|[«symbol»]", "", _same),
+    ("«space»+|(?i:&nbsp;)", "", _nothing),
+)
+
+
+def _points(ranges: str) -> set[int]:
+    """The code points in ranges of hexadecimal numbers: "41-43 5F" is A, B, C and _."""
+    found: set[int] = set()
+    for one in ranges.split():
+        first, _, last = one.partition("-")
+        found.update(range(int(first, 16), int(last or first, 16) + 1))
+    return found
+
+
+def _category(start: str) -> set[int]:
+    return {point for point in range(0x10000) if unicodedata.category(chr(point)).startswith(start)}
+
+
+def letters() -> set[int]:
+    """The letters the tokeniser knows, as code points."""
+    return _category("L") - _points(words.LETTERS_SINCE) | _points(words.LETTERS_THEN)
+
+
+def digits() -> set[int]:
+    """The digits the tokeniser knows, as code points."""
+    return _category("Nd") - _points(words.DIGITS_SINCE)
+
+
+def _inside(points: set[int]) -> str:
+    """The inside of a character set."""
+    runs: list[list[int]] = []
+    for point in sorted(points):
+        if runs and runs[-1][1] == point - 1:
+            runs[-1][1] = point
+        else:
+            runs.append([point, point])
+    return "".join(f"\\u{first:04x}-\\u{last:04x}" for first, last in runs)
+
+
+@cache
+def parts() -> dict[str, str]:
+    """All parts; the character sets of letters are made when they are first needed."""
+    known = letters()
+    sets = {"mark": words.MARKS, "symbol": words.SYMBOLS}
+    made = {name: _inside(_points(ranges)) for name, ranges in sets.items()}
+    return PARTS | made | {"letter": _inside(known), "figures": _inside(digits())}
+
+
+def filled(pattern: str) -> str:
+    """A pattern with its parts put in."""
+    while "«" in pattern:
+        pattern = re.sub("«([^»]*)»", lambda name: parts()[name[1]], pattern)
+    return pattern
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """The table, compiled, in order of precedence."""
+    return tuple(
+        Rule(re.compile(filled(f"({token})(?:{behind})")).match, write, int(token == "«abbreviation»" and not behind))
+        for token, behind, write in RULES
+    )

@@ -1,0 +1,152 @@
+"""Caption scores against pycocoevalcap's own scorers, given the same tokens, and against sums done by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain, islice
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from harness.metrics import ptb
+from harness.metrics.captions import bleu, cider, corpus_bleu, mark, rouge_l
+
+Corpus = tuple[list[str], list[list[str]]]
+CLOSE = {"rtol": 0, "atol": 1e-9}
+
+
+def tokenised(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[dict[int, list[str]], ...]:
+    """Candidates and references as the official scorers take them."""
+    lines = map(" ".join, ptb.tokens(chain.from_iterable(references)))
+    wanted = {place: list(islice(lines, len(captions))) for place, captions in enumerate(references)}
+    return dict(enumerate([" ".join(tokens)] for tokens in ptb.tokens(candidates))), wanted
+
+
+words = st.sampled_from(["a", "dog", "the", "cat", "runs", "3 1/4", ".", ",", "U.S.", "can't", "the dog"])
+sentences = st.lists(words, max_size=9).map(" ".join)
+images = st.tuples(sentences, st.lists(sentences, min_size=1, max_size=4))
+corpora = st.lists(images, min_size=1, max_size=6).map(
+    lambda pairs: ([c for c, _ in pairs], [list(r) for _, r in pairs])
+)
+
+
+@given(corpora)
+@settings(max_examples=300, deadline=None)
+@example((["", "a"], [["", "a dog"], ["a"]]))
+@example((["dog", "cat"], [["cat"], ["dog"]]))
+@example((["a dog", "a dog"], [["a dog"], ["a dog"]]))  # in every image: not rare at all
+@example((["a"], [["a"]]))
+@example((["the the the", "a"], [["the cat the", "the"], ["a a"]]))
+@example((["3 1/4", "1"], [["1/4 3"], ["3 1/4 a"]]))  # two words to BLEU and CIDEr, one token to ROUGE
+def test_the_official_scorers_agree(corpus: Corpus) -> None:
+    candidates, references = corpus
+    said, wanted = tokenised(candidates, references)
+    scores = mark(candidates, references)
+
+    corpus_score, image_scores = Bleu(4).compute_score(wanted, said, verbose=0)
+    assert bleu(candidates, references) == pytest.approx(corpus_score, abs=1e-9)
+    counts = (scores.correct, scores.guessed, scores.length, scores.reference_length)
+    alone = [corpus_bleu(*(count[place] for count in counts)) for place in range(len(candidates))]
+    np.testing.assert_allclose(np.transpose(alone), image_scores, **CLOSE)
+
+    mean, each = Rouge().compute_score(wanted, said)
+    np.testing.assert_allclose(scores.rouge_l, each, **CLOSE)
+    assert rouge_l(candidates, references) == pytest.approx(mean, abs=1e-9)
+
+    if len(candidates) == 1:
+        assert np.isnan(scores.cider).all()
+        assert math.isnan(cider(candidates, references))
+    elif any(line.split() for line in chain.from_iterable(wanted.values())):  # else the official code stops
+        mean, each = Cider().compute_score(wanted, said)
+        np.testing.assert_allclose(scores.cider, each, **CLOSE)
+        assert cider(candidates, references) == pytest.approx(mean, abs=1e-9)
+    else:
+        assert not scores.cider.any()
+
+
+@given(corpora, st.data())
+@settings(max_examples=200, deadline=None)
+def test_weights_are_images_that_are_there_so_often(corpus: Corpus, data: st.DataObject) -> None:
+    candidates, references = corpus
+    weights = data.draw(st.lists(st.integers(0, 3), min_size=len(candidates), max_size=len(candidates)))
+    assume(sum(weights) > 1)
+    drawn = np.repeat(np.arange(len(candidates)), weights)
+    said, wanted = tokenised([candidates[place] for place in drawn], [references[place] for place in drawn])
+    assume(any(line.split() for line in chain.from_iterable(wanted.values())))
+    expected, _ = Cider().compute_score(wanted, said)
+    scores = mark(candidates, references)
+    assert scores.cider_reweighted(np.array(weights, dtype=float)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_weights_of_one_are_the_plain_mean() -> None:
+    scores = mark(["a dog", "the cat", "a"], [["a dog runs"], ["the cat"], ["dog", "a"]])
+    assert scores.cider_reweighted(np.ones(3)) == pytest.approx(scores.cider.mean(), abs=1e-12)
+    assert math.isnan(scores.cider_reweighted(np.array([1.0, 0.0, 0.0])))
+
+
+def test_cider_by_hand() -> None:
+    """Two images; every word of the first is in one image: its weight is log 2, which cancels out of a cosine.
+
+    "red car" against "red car": unigrams and bigrams alike, 1 and 1; no trigrams, 0 and 0; no difference in length.
+    (1 + 1 + 0 + 0) / 4 * 10 = 5.  "bus" against "cat": nothing shared.
+    """
+    scores = mark(["red car", "bus"], [["red car"], ["cat"]])
+    np.testing.assert_allclose(scores.cider, [5, 0], atol=1e-12)
+
+
+def test_bleu_by_hand() -> None:
+    """3 of 4 words, 1 of 3 pairs, neither triple; 4 words, where the reference has 5: brevity exp(1 - 5/4)."""
+    scores = mark(["a dog runs here"], [["a dog barks and runs"]])
+    assert scores.correct.tolist() == [[3, 1, 0, 0]]
+    assert scores.guessed.tolist() == [[4, 3, 2, 1]]
+    assert (scores.length.tolist(), scores.reference_length.tolist()) == ([4], [5])
+    one, two, three, _ = bleu(["a dog runs here"], [["a dog barks and runs"]])
+    assert one == pytest.approx(3 / 4 * math.exp(-1 / 4))
+    assert two == pytest.approx(math.sqrt(3 / 4 * 1 / 3) * math.exp(-1 / 4))
+    assert three == pytest.approx(0, abs=1e-4)
+
+
+def test_of_two_reference_lengths_as_close_the_shorter() -> None:
+    references = [["a b c d", "a b", "a b c d e f"]]  # 4 and 2 are one off 3
+    assert mark(["a b c"], references).reference_length.tolist() == [2]
+
+
+def test_rouge_by_hand() -> None:
+    """Three of four tokens in order, of four and of three: p = 3/4, r = 3/3, from two references."""
+    precision, recall, beta = 3 / 4, 1.0, 1.2
+    expected = (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
+    assert rouge_l(["a big dog runs"], [["a big cat runs"], ["x"]][:1]) == pytest.approx(
+        (1 + beta**2) * 0.75 * 0.75 / (0.75 + beta**2 * 0.75)
+    )
+    assert rouge_l(["a big dog runs"], [["a big cat runs", "big dog runs"]]) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(0, 3), max_size=70), st.lists(st.integers(0, 3), max_size=70))
+@settings(max_examples=200, deadline=None)
+def test_the_longest_common_subsequence(one: list[int], other: list[int]) -> None:
+    """ROUGE-L against the usual table, through captions longer than a machine word."""
+    table = np.zeros((len(one) + 1, len(other) + 1), dtype=int)
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1], table[i + 1, j])
+    assume(one and other)
+    precision, recall = table[-1, -1] / len(one), table[-1, -1] / len(other)
+    below = recall + 1.44 * precision
+    expected = 2.44 * precision * recall / below if below else 0.0
+    said, wanted = (" ".join(f"word{'abcd'[number]}" for number in side) for side in (one, other))
+    assert rouge_l([said], [[wanted]]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_cannot_be_marked() -> None:
+    with pytest.raises(ValueError, match="2 candidates for the references of 1 images"):
+        mark(["a", "b"], [["a"]])
+    with pytest.raises(ValueError, match="image 1 has no reference"):
+        mark(["a", "b"], [["a"], []])
+    with pytest.raises(ValueError, match="no captions"):
+        mark([], [])

@@ -1,0 +1,149 @@
+"""The tokeniser against Stanford's: its stored answers, and the jar itself where there is Java.
+
+python -m tests.harness.metrics.test_ptb        renews the stored answers; needs Java
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from harness.metrics import official_captions, ptb
+
+DATA = Path(__file__).parent / "data"
+STORED = DATA / "ptb.jsonl"  # [caption, its tokens], one behind the other
+needs_java = pytest.mark.skipif(official_captions.java() is None, reason="there is no Java")
+
+# What captions are made of, and what is awkward about them.
+PIECES: dict[str, list[str]] = json.loads((DATA / "pieces.json").read_text(encoding="utf-8"))
+PLAIN, AWKWARD = PIECES["plain"], PIECES["awkward"]
+# Capitals that came with Unicode 14 and later: Python or Java may not know their small form.
+RECENT = {0x1C89, 0x2C2F, 0xA7C0, 0xA7CB, 0xA7CC, 0xA7D0, 0xA7D6, 0xA7D8, 0xA7DA, 0xA7DC}
+ENDS = ["", "", ".", ".", ". ", " .", "!", "?", "...", '"', "'", ")", ","]
+
+
+def caption(draw: random.Random) -> str:
+    """Plain words with awkward pieces, some of them run together."""
+    pieces = []
+    for _ in range(draw.randint(1, 9)):
+        piece = draw.choice(PLAIN if draw.random() < 0.5 else AWKWARD)
+        change = draw.random()
+        if change < 0.05:
+            piece = piece.upper()
+        elif change < 0.1:
+            piece += draw.choice(AWKWARD)
+        elif change < 0.2:
+            piece += draw.choice(".,'\"!?;:-)]}”’>`%")
+        elif change < 0.25:
+            piece = draw.choice("([{\"'“‘<`-#@$") + piece
+        pieces.append(piece)
+    return ptb.clean(draw.choice([" "] * 12 + ["", "  ", "\u00a0", ", "]).join(pieces) + draw.choice(ENDS))
+
+
+def stored() -> list[tuple[str, str]]:
+    return [tuple(json.loads(line)) for line in STORED.read_text(encoding="utf-8").splitlines()]
+
+
+def differences(captions: Sequence[str], found: Sequence[list[str]], expected: Sequence[list[str]]) -> list[object]:
+    return [trio for trio in zip(captions, found, expected, strict=True) if trio[1] != trio[2]]
+
+
+def test_the_stored_answers() -> None:
+    captions, answers = zip(*stored(), strict=True)
+    expected = [answer.split(" ") if answer else [] for answer in answers]
+    assert differences(captions, list(ptb.tokens(captions)), expected) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", ""),
+        (" \t ", ""),
+        ("A dog.", "a dog"),
+        ("A man's dogs' isn't I'll see", "a man 's dogs is n't i 'll see"),  # clitics apart, a lone ' dropped
+        ("cannot gonna 'tis", "can not gon na 't is"),
+        ('"Stop," he said (twice).', "stop he said -lrb- twice -rrb-"),  # the list of punctuation has -LRB-
+        ("[x] {y}", "-lsb- x -rsb- -lcb- y -rcb-"),
+        ("black-and-white t-shirt", "black-and-white t-shirt"),
+        ("3 1/4 cups", "3\u00a01/4 cups"),
+        ("£5, €5, 5¢", "# 5 $ 5 5 cents"),
+        ("Etc. inc.", "etc. inc."),
+        ("a pizza 🍕 here", "a pizza here"),
+        ("AT&amp;T at x@y.com", "at&t at x@y.com"),
+    ],
+)
+def test_the_treebank_s_conventions(text: str, tokens: str) -> None:
+    assert ptb.tokenise(text) == tokens.split(" " if tokens else None)
+
+
+@pytest.mark.parametrize("separator", [*"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", "\r\n"])
+def test_a_caption_is_one_line(separator: str) -> None:
+    assert ("a" + separator + "b").splitlines() == ["a", "b"]
+    assert list(ptb.tokens([f"a{separator}b", "c"])) == [["a", "b"], ["c"]]
+
+
+def test_the_next_caption_counts() -> None:
+    """A single letter's full stop ends a sentence before some words; "no." is short for number before one."""
+    assert list(ptb.tokens(["vitamin C.", "The no.", "3"])) == [["vitamin", "c"], ["the", "no."], ["3"]]
+    assert ptb.tokenise("vitamin C.") == ["vitamin", "c."]
+    assert ptb.tokenise("The no.") == ["the", "no"]
+
+
+pieces = st.one_of(
+    st.sampled_from(PLAIN),
+    st.sampled_from(AWKWARD),
+    st.text("abnstDSTI'\",;:!?-. ", max_size=6),
+    st.text("a.1/é<&@(\u00ad’", max_size=6),
+)
+texts = st.lists(pieces, max_size=8).map(" ".join).map(ptb.clean)
+
+
+@given(texts, st.none() | texts)
+@settings(max_examples=500, deadline=None)
+@example(":p  ", None)
+@example("no.", "3 a")
+@example("St C.", "A a")
+@example("he'll ", None)
+@example("can NOT.", "")
+def test_plain_captions_are_read_as_all_are(text: str, following: str | None) -> None:
+    both = [text] if following is None else [text, following]
+    assert next(ptb.tokens(both)) == ptb.lexed(text, following)
+    if following is None:
+        assert ptb.tokenise(text) == ptb.lexed(text)
+
+
+@needs_java
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=3, deadline=None)
+def test_the_jar_reads_captions_alike(seed: int) -> None:
+    draw = random.Random(seed)
+    captions = [caption(draw) for _ in range(1500)]
+    assert differences(captions, list(ptb.tokens(captions)), official_captions.tokens(captions)) == []
+
+
+@needs_java
+@pytest.mark.slow
+def test_the_jar_reads_any_character_alike() -> None:
+    """Every one of the basic plane, by itself, within a word, and between digits."""
+    points = [point for point in range(0x10000) if not 0xD800 <= point < 0xE000]
+    captions = [ptb.clean(f"{chr(point)} a{chr(point)}b 1{chr(point)}2") for point in points]
+    kept = [text for point, text in zip(points, captions, strict=True) if point not in RECENT | {ord("Σ")}]
+    assert differences(kept, list(ptb.tokens(kept)), official_captions.tokens(kept)) == []
+
+
+def renew() -> None:
+    draw = random.Random(0)
+    captions = [*AWKWARD, *(f"a {piece} b" for piece in AWKWARD), *(caption(draw) for _ in range(1200))]
+    found = official_captions.tokens(captions)
+    lines = (json.dumps([text, " ".join(tokens)]) for text, tokens in zip(captions, found, strict=True))
+    STORED.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    renew()
