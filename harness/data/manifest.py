@@ -1,7 +1,7 @@
 """What a task needs on disk: which of it is there, where the rest comes from, and a digest of the annotations.
 
-A need that is a file is an annotation file; one that is a folder holds images, and counts as there once something
-lies in it.  Single images are missed when they are opened.
+A need that is a file is an annotation file; one that is a folder holds images, as a rule, and counts as there once
+something lies in it, or in the store that it was packed into.  Single images are missed when they are opened.
 """
 
 from __future__ import annotations
@@ -15,14 +15,28 @@ from harness.core import FileNeed, Task
 from harness.errors import DataError
 
 
-def missing(task: Task[Any], root: Path) -> tuple[FileNeed, ...]:
+def needs(task: Task[Any], splits: Iterable[str] = ()) -> tuple[FileNeed, ...]:
+    """What a task needs for these splits (none named: for any)."""
+    wanted = set(splits)
+    return tuple(need for need in task.files if not (wanted and need.splits) or wanted & set(need.splits))
+
+
+def found(need: FileNeed, root: Path) -> Path | None:
+    """Where a need is met under the data root: its own path, or the one that does as well; None: nowhere."""
+    for path in (need.path, need.instead):
+        if path and _is_there(root / path):
+            return root / path
+    return None
+
+
+def missing(task: Task[Any], root: Path, splits: Iterable[str] = ()) -> tuple[FileNeed, ...]:
     """The files and folders of a task that are not under the data root."""
-    return tuple(need for need in task.files if not _is_there(root / need.path))
+    return tuple(need for need in needs(task, splits) if found(need, root) is None)
 
 
-def require(task: Task[Any], root: Path) -> None:
-    """DataError, naming the first missing path and its origin, unless everything is there."""
-    lacking = missing(task, root)
+def require(task: Task[Any], root: Path, split: str) -> None:
+    """DataError, naming the first missing path and its origin, unless everything a split needs is there."""
+    lacking = missing(task, root, [split])
     if lacking:
         more = f" ({len(lacking) - 1} more missing)" if lacking[1:] else ""
         raise DataError(
@@ -31,9 +45,11 @@ def require(task: Task[Any], root: Path) -> None:
         )
 
 
-def annotation_files(task: Task[Any], root: Path) -> tuple[Path, ...]:
-    """Those of a task's needs that are files, to be digested: folders hold images."""
-    return tuple(path for need in task.files if (path := root / need.path).is_file())
+def annotation_files(task: Task[Any], root: Path, split: str) -> tuple[Path, ...]:
+    """What of a split's needs is digested: its files, and folders of annotations, but no images."""
+    paths = [(need, found(need, root)) for need in needs(task, [split])]
+    kept = [path for need, path in paths if path is not None and (path.is_file() or need.annotations)]
+    return tuple(dict.fromkeys(kept))
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -57,4 +73,6 @@ def _sha256(path: Path) -> str:
 
 
 def _is_there(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.is_file()
+    if path.is_dir() and any(path.iterdir()):
+        return True
+    return path.is_file() or path.with_name(f"{path.name}.lmdb").is_dir()

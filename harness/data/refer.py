@@ -15,23 +15,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source, Value
-from harness.data import pickles
+from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source
+from harness.data import files, pickles
 from harness.errors import DataError
 from harness.geometry.boxes import from_xywh, is_finite, to_xywh
 from harness.geometry.masks import from_coco, to_coco
 
 ORIGIN = "https://github.com/lichengunc/refer"
 IMAGES = "coco/train2014"
-T = TypeVar("T")
-_MALFORMED = (ValueError, OverflowError, RecursionError)  # not as it should be, too large, nested too deep
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def read(source: Source, name: str, by: str) -> Iterator[Ref]:
     twice = [i for i, count in Counter(s.sent_id for entry in chosen for s in entry.sentences).items() if count > 1]
     if twice:
         raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); take it again from {ORIGIN}")
-    found = _decode(_bytes(instances), _Instances, instances)
+    found = files.load(instances, _Instances, ORIGIN)
     images = {image.id: image for image in found.images}
     annotations = {annotation.id: annotation for annotation in found.annotations}
     for entry in chosen:
@@ -128,7 +126,7 @@ def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
 def _entries(path: Path) -> list[_Entry]:
     """Every ref in the pickle; DataError where it is no list of refs."""
     try:
-        return msgspec.convert(pickles.load(_bytes(path)), list[_Entry])
+        return msgspec.convert(pickles.load(files.read(path, ORIGIN)), list[_Entry])
     except ValueError as error:
         raise DataError(f"{path} cannot be read as a list of refs: {error}; take it again from {ORIGIN}") from error
 
@@ -145,7 +143,7 @@ def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, i
         if min(annotation.bbox[2:]) < 0:
             raise ValueError(f"its bbox is {list(annotation.bbox)}")
         outline = from_coco(msgspec.json.decode(annotation.segmentation), size)
-    except _MALFORMED as error:
+    except files.MALFORMED as error:
         raise DataError(f"{instances}: annotation {annotation.id}: {error}; take it again from {ORIGIN}") from error
     return Ref(str(entry.ref_id), sentences, image.file_name, size, from_xywh(annotation.bbox), outline)
 
@@ -156,96 +154,41 @@ def _lacks(annotation: _Annotation | None, image: _Image | None) -> str:
     return "there is no such image" if image is None else f"that annotation is of image {annotation.image_id}"
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path} is not there; it comes from {ORIGIN}, and lies under the data root as "
-            f"refer/refcoco/refs(unc).p, refer/refcoco/instances.json and so on; see `python -m harness data check`"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
-    try:
-        return msgspec.json.decode(data, type=form)
-    except _MALFORMED as error:  # JSON has no NaN, so one is malformed here
-        raise DataError(f"{path} is not as expected: {error}") from error
-
-
 # ---------------------------------------------------------------------------- predictions
 
 
 class _BoxPrediction(msgspec.Struct):
     sent_id: int
-    value: msgspec.Raw = msgspec.field(name="bbox")
+    bbox: msgspec.Raw
 
 
 class _MaskPrediction(msgspec.Struct):
     sent_id: int
-    value: msgspec.Raw = msgspec.field(name="segmentation")
-
-
-_Prediction = _BoxPrediction | _MaskPrediction
+    segmentation: msgspec.Raw
 
 
 def _read_boxes(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    return _answers(path, _decode(_predictions(path), list[_BoxPrediction], path), samples, _box)
+    entries = [(str(one.sent_id), one.bbox) for one in files.predictions(path, list[_BoxPrediction])]
+    return files.one_each(path, entries, samples, "sent_id", _box)
 
 
 def _read_masks(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    return _answers(path, _decode(_predictions(path), list[_MaskPrediction], path), samples, _outline)
+    entries = [(str(one.sent_id), one.segmentation) for one in files.predictions(path, list[_MaskPrediction])]
+    return files.one_each(path, entries, samples, "sent_id", _outline)
 
 
-def _predictions(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"the predictions {path} cannot be read: {error.strerror}") from error
-
-
-def _answers(
-    path: Path,
-    predictions: Sequence[_Prediction],
-    samples: Sequence[Sample[Any]],
-    read_value: Callable[[msgspec.Raw, Sample[Any]], Value | None],
-) -> dict[str, Answer]:
-    """One answer to every sample, no more and no fewer; DataError otherwise."""
-    wanted = {sample.id: sample for sample in samples}
-    counts = Counter(str(prediction.sent_id) for prediction in predictions)
-    _refuse(path, "are answered more than once", [i for i, count in counts.items() if count > 1], len(wanted))
-    _refuse(path, "are none of this split", [i for i in counts if i not in wanted], len(wanted))
-    _refuse(path, "have no answer", [i for i in wanted if i not in counts], len(wanted))
-    answers = {}
-    for prediction in predictions:
-        sample = wanted[str(prediction.sent_id)]
-        try:
-            answers[sample.id] = Answer((bytes(prediction.value).decode(),), read_value(prediction.value, sample))
-        except _MALFORMED as error:
-            raise DataError(f"{path}: sentence {sample.id}: {error}") from error
-    return answers
-
-
-def _refuse(path: Path, what: str, ids: Sequence[str], count: int) -> None:
-    if ids:
-        first = ", ".join(ids[:3])
-        raise DataError(f"{path}: {len(ids)} sent_ids {what} (first: {first}); it takes one entry for each of {count}")
-
-
-def _box(value: msgspec.Raw, _: Sample[Any]) -> Boxes | None:
+def _box(value: msgspec.Raw, _: Sample[Any]) -> Answer:
     numbers = msgspec.json.decode(value, type=list[float])
     if len(numbers) not in (0, 4):
         raise ValueError(f"a bbox is [x, y, width, height], or [] where none could be read, not {len(numbers)} numbers")
-    return Boxes((from_xywh(numbers),)) if numbers else None
+    return Answer((bytes(value).decode(),), Boxes((from_xywh(numbers),)) if numbers else None)
 
 
-def _outline(value: msgspec.Raw, sample: Sample[Any]) -> Polygons | Mask | None:
+def _outline(value: msgspec.Raw, sample: Sample[Any]) -> Answer:
     segmentation, size = msgspec.json.decode(value), sample.question.size
     if size is None:
         raise ValueError("the annotations do not give its image's size")
-    return None if segmentation == [] else from_coco(segmentation, size)
+    return Answer((bytes(value).decode(),), None if segmentation == [] else from_coco(segmentation, size))
 
 
 def _write_boxes(path: Path, rows: Sequence[Row[Any]]) -> None:
@@ -256,7 +199,7 @@ def _write_boxes(path: Path, rows: Sequence[Row[Any]]) -> None:
         bbox = to_xywh(first[0]) if first and is_finite(first[0]) else ()
         bbox = bbox if all(map(math.isfinite, bbox)) else ()
         entries.append({"sent_id": int(row.sample.id), "bbox": bbox})
-    path.write_bytes(msgspec.json.encode(entries))
+    files.write(path, entries)
 
 
 def _write_masks(path: Path, rows: Sequence[Row[Any]]) -> None:
@@ -266,7 +209,7 @@ def _write_masks(path: Path, rows: Sequence[Row[Any]]) -> None:
         fits = isinstance(value, Polygons) or (isinstance(value, Mask) and value.size == row.sample.question.size)
         outline = to_coco(value) if fits and isinstance(value, Polygons | Mask) else []
         entries.append({"sent_id": int(row.sample.id), "segmentation": outline})
-    path.write_bytes(msgspec.json.encode(entries))
+    files.write(path, entries)
 
 
 BOXES = PredictionFormat(

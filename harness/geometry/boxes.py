@@ -19,9 +19,13 @@ def from_xywh(values: Sequence[float]) -> Box:
 
 
 def to_xywh(box: Box) -> tuple[float, float, float, float]:
-    """A box to COCO's [x, y, width, height]."""
+    """A box to COCO's [x, y, width, height].
+
+    Sides are rounded to 1e-10 pixels: that undoes the rounding of `x + width`, and gives every side of up to ten
+    decimals back as it was read, to the last bit.
+    """
     left, top, right, bottom = box
-    return (left, top, right - left, bottom - top)
+    return (left, top, round(right - left, 10), round(bottom - top, 10))
 
 
 def area(box: Box) -> float:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import DataError
-from harness.images import open_rgb, to_rgb
+from harness.images import MissingImage, is_image, open_rgb, read_bytes, to_rgb
 
 
 @pytest.mark.parametrize(("mode", "pixel", "expected"), [
@@ -103,8 +103,36 @@ def test_orientation_of_a_photo(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
-    with pytest.raises(DataError, match=r"x\.jpg cannot be decoded: .*directory"):
+    with pytest.raises(DataError, match=r"x\.jpg cannot be read: Is a directory"):
         open_rgb(tmp_path, "x.jpg")
+
+
+def test_a_file_of_no_image_format_is_named_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_text("hello")
+    with pytest.raises(DataError) as caught:
+        open_rgb(tmp_path, "x.jpg")
+    assert (
+        str(caught.value) == f"the image {tmp_path / 'x.jpg'} cannot be decoded: it is of no format that Pillow knows"
+    )
+    assert not is_image(b"hello") and not is_image(b"")
+
+
+@pytest.mark.parametrize("reference", ["x.png", "a/x.png", "a/b/../x.png", "./a//x.png"])
+def test_bytes_are_those_of_the_file(tmp_path: Path, reference: str) -> None:
+    """With or without a folder; however it is spelt."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    Image.effect_noise((8, 8), 50).save(tmp_path / reference)
+    data = read_bytes(tmp_path, reference)
+    assert data == (tmp_path / reference).read_bytes()
+    assert is_image(data)
+
+
+@pytest.mark.parametrize(
+    "reference", ["nowhere.jpg", "a/nowhere.jpg", "a\0b/x.jpg", "x" * 300 + "/x.jpg", "\ud800/x.jpg", ""]
+)
+def test_references_to_nothing(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(MissingImage, match=r"^the image .* (is not there|cannot be read)"):
+        read_bytes(tmp_path, reference)
 
 
 def test_an_alpha_for_each_colour_of_a_palette(tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""Images with reference captions, as COCO, nocaps and TextCaps publish them, and COCO's caption result file.
+
+    captions_val2014.json, nocaps_val_4500_captions.json, coco_karpathy_test_gt.json      COCO's format
+    dataset_coco.json                                          Karpathy's splits: which images are in which
+    TextCaps_0.1_val.json                                      an entry a caption, image ids are strings
+
+References are the captions as their authors wrote them; Karpathy's `tokens` are not read.  An id keeps the type its
+file has (TextCaps: a string), and a result file has to use the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.core import Answer, PredictionFormat, Row, Sample, Size, Text
+from harness.data import files
+from harness.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """An image with its reference captions; `domain` is nocaps's."""
+
+    id: str
+    file_name: str
+    size: Size | None
+    references: tuple[str, ...]
+    domain: str = ""
+
+
+# ---------------------------------------------------------------------------- COCO's format
+
+
+class _Image(msgspec.Struct):
+    id: int
+    file_name: str = ""
+    width: int = 0
+    height: int = 0
+    domain: str = ""
+
+
+class _Caption(msgspec.Struct):
+    image_id: int
+    caption: str
+
+
+class _Captions(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Caption]
+
+
+class _KarpathyImage(msgspec.Struct):
+    cocoid: int
+    split: str
+
+
+class _Karpathy(msgspec.Struct):
+    images: list[_KarpathyImage]
+
+
+def read(path: Path, origin: str, among: frozenset[int] | None = None) -> Iterator[Captioned]:
+    """Every image (or those `among`) with its captions, in the order of the file.
+
+    DataError where the file is missing or malformed, an id is there twice, an image has no caption or a caption no
+    image, or an image `among` is not in it.
+    """
+    found = files.load(path, _Captions, origin)
+    images = files.by_id(found.images, lambda image: image.id, path, "image id")
+    references: dict[int, list[str]] = {}
+    for place, annotation in enumerate(found.annotations):
+        if annotation.image_id not in images:
+            raise DataError(f"{path}: $.annotations[{place}] is of image {annotation.image_id}, which is not in it")
+        references.setdefault(annotation.image_id, []).append(annotation.caption)
+    absent = sorted((among or frozenset()) - images.keys())
+    if absent:
+        raise DataError(f"{path} lacks {len(absent)} images of the split (first: {absent[0]}); take it from {origin}")
+    for image in found.images:
+        if among is not None and image.id not in among:
+            continue
+        if image.id not in references:
+            raise DataError(f"{path}: image {image.id} has no caption; take it again from {origin}")
+        size = Size(image.width, image.height) if image.width and image.height else None
+        yield Captioned(str(image.id), image.file_name, size, tuple(references[image.id]), image.domain)
+
+
+def karpathy(path: Path, split: str, origin: str) -> frozenset[int]:
+    """COCO's ids of the images of one of Karpathy's splits; DataError where it has none."""
+    found = files.load(path, _Karpathy, origin)
+    chosen = frozenset(image.cocoid for image in found.images if image.split == split)
+    if not chosen:
+        there = ", ".join(sorted({image.split for image in found.images})) or "no images at all"
+        raise DataError(f"{path} has no split {split!r}; it has {there}")
+    return chosen
+
+
+# ---------------------------------------------------------------------------- TextCaps
+
+
+class _TextCapsEntry(msgspec.Struct):
+    image_id: str
+    image_width: int = 0
+    image_height: int = 0
+    reference_strs: list[str] = []
+
+
+class _TextCaps(msgspec.Struct):
+    data: list[_TextCapsEntry]
+
+
+def read_textcaps(path: Path, origin: str) -> Iterator[Captioned]:
+    """Every image once, in order of first appearance: the file has an entry for each of its captions.
+
+    DataError where an image has no references, or not the same ones in each of its entries.
+    """
+    found: dict[str, _TextCapsEntry] = {}
+    for place, entry in enumerate(files.load(path, _TextCaps, origin).data):
+        first = found.setdefault(entry.image_id, entry)
+        if not entry.reference_strs or sorted(first.reference_strs) != sorted(entry.reference_strs):
+            raise DataError(
+                f"{path}: $.data[{place}], of image {entry.image_id}, has no references or others than before"
+            )
+    for entry in found.values():
+        size = Size(entry.image_width, entry.image_height) if entry.image_width and entry.image_height else None
+        yield Captioned(entry.image_id, f"{entry.image_id}.jpg", size, tuple(entry.reference_strs))
+
+
+# ---------------------------------------------------------------------------- predictions
+
+
+class _Numbered(msgspec.Struct):
+    image_id: int
+    caption: str
+
+
+class _Named(msgspec.Struct):
+    image_id: str
+    caption: str
+
+
+def _read(form: Any) -> Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]:
+    def read_file(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
+        entries = [(str(one.image_id), one.caption) for one in files.predictions(path, form)]
+        return files.one_each(path, entries, samples, "image_id", _answer)
+
+    return read_file
+
+
+def _answer(caption: str, _: Sample[Any]) -> Answer:
+    return Answer((caption,), Text((caption,)))
+
+
+def _write(id_of: Callable[[str], Any]) -> Callable[[Path, Sequence[Row[Any]]], None]:
+    def write_file(path: Path, rows: Sequence[Row[Any]]) -> None:
+        captions = [row.answer.value.texts[0] if isinstance(row.answer.value, Text) else "" for row in rows]
+        files.write(
+            path,
+            [
+                {"image_id": id_of(row.sample.id), "caption": caption}
+                for row, caption in zip(rows, captions, strict=True)
+            ],
+        )
+
+    return write_file
+
+
+NUMBERED = PredictionFormat(
+    'JSON: [{"image_id": 391895, "caption": "a man on a bicycle"}, ...], one entry for each image; ids are numbers',
+    _read(list[_Numbered]),
+    _write(int),
+)
+NAMED = PredictionFormat(
+    'JSON: [{"image_id": "0054c91397f2fe05", "caption": "a sign that says stop"}, ...], one entry for each image; '
+    "ids are strings",
+    _read(list[_Named]),
+    _write(str),
+)

@@ -1,0 +1,157 @@
+"""COCO's instances and its detection result file, the latter held against pycocotools' own reader."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+
+from harness.core import Answer, Boxes, Row, Sample, Score, Source
+from harness.errors import DataError
+from harness.geometry.boxes import from_xywh, to_xywh
+from tasks import TASKS
+
+
+def instances(**changes: Any) -> dict[str, Any]:
+    return {
+        "images": [{"id": 7, "file_name": "7.jpg", "width": 100, "height": 50}, {"id": 3, "file_name": "3.jpg"}],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}],
+        "annotations": [
+            {"id": 0, "image_id": 7, "category_id": 1, "bbox": [1.25, 2, 3.1, 4], "area": 7.5, "iscrowd": 0},
+            {"id": 5, "image_id": 7, "category_id": 18, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 1},
+        ],
+        **changes,
+    }
+
+
+def thing(**changes: Any) -> dict[str, Any]:
+    return {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1], "area": 1, **changes}]}
+
+
+def load(root: Path, **changes: Any) -> list[Sample[Any]]:
+    path = root / "coco/annotations/instances_val2017.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(instances(**changes)))
+    return list(TASKS["coco_detection"].load(Source(root, "val2017")))
+
+
+def test_objects_of_every_image(tmp_path: Path) -> None:
+    first, second = load(tmp_path)
+    assert [phrase.text for phrase in first.question.phrases] == ["dog", "person"]  # in the file's order
+    assert first.target.ids == (18, 1)
+    assert first.target.categories == (1, 0)
+    assert first.target.boxes[0] == (1.25, 2.0, 1.25 + 3.1, 6.0)
+    assert first.target.areas == (7.5, 81.0)  # of the segmentation, not 3.1 * 4
+    assert first.target.crowd == (False, True)
+    assert second.target.boxes == ()  # images without objects count too
+    assert second.question.size is None
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    (thing(image_id=8), r"\$\.annotations\[0\] is of image 8"),
+    (thing(category_id=2), "is of category 2"),
+    (thing(bbox=[0, 0, -1, 1]), r"has the bbox \[0.0, 0.0, -1.0, 1.0\]"),
+    (thing(bbox=[0, 0, 1]), r"\$\.annotations\[0\]\.bbox"),
+    (thing(area=None), r"\$\.annotations\[0\]\.area"),
+    ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "has the category id 1 twice"),
+])  # fmt: skip
+def test_instances_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        load(tmp_path, **changes)
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    return {"image_id": 7, "category_id": 18, "bbox": [1.1, 2.2, 3.3, 4.4], "score": 0.25, **changes}
+
+
+def test_results_by_image(tmp_path: Path) -> None:
+    samples = load(tmp_path)
+    file = tmp_path / "r.json"
+    file.write_text(json.dumps([result(), result(image_id=3, category_id=1), result(score=0.75)]))
+    answers = TASKS["coco_detection"].predictions.read(file, samples)
+    value = answers["7"].value
+    assert isinstance(value, Boxes)
+    assert value.labels == ("dog", "dog")
+    assert value.region_scores == (0.25, 0.75)  # in the order of the file
+    file.write_text("[]")
+    assert [answer.value for answer in TASKS["coco_detection"].predictions.read(file, samples).values()] == [
+        Boxes((), (), ()),
+        Boxes((), (), ()),
+    ]
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"image_id": 8}, r"\$\[0\] is of image 8, which is none of the 2"),
+    ({"image_id": "7"}, r"Expected `int`, got `str` - at `\$\[0\]\.image_id`"),
+    ({"category_id": 2}, "is of category 2, which the annotations do not have"),
+    ({"bbox": [0, 0, -1, 1]}, "it is \\[x, y, width, height\\]"),
+    ({"score": None}, r"\$\[0\]\.score"),
+])  # fmt: skip
+def test_results_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    samples = load(tmp_path)
+    (tmp_path / "r.json").write_text(json.dumps([result(**changes)]))
+    with pytest.raises(DataError, match=said):
+        TASKS["coco_detection"].predictions.read(tmp_path / "r.json", samples)
+
+
+def test_what_is_written_is_what_pycocotools_reads(tmp_path: Path) -> None:
+    samples = load(tmp_path)
+    nan = float("nan")
+    boxes = Boxes(
+        ((0.1, 0.2, 5.5, 6.5), (9.0, 9.0, 1.0, 1.0), (0.0, 0.0, nan, 1.0), (-3.0, 0.0, 120.0, 60.0), (1, 1, 2, 2)),
+        ("dog", "dog", "dog", "Person ", "unicorn"),
+        (0.5, 0.5, 0.5, 0.5, 0.5),
+        (0.5, 1.0, 1.0, 0.8, 1.0),
+    )
+    rows = [Row(s, Answer(("x",), boxes if s.id == "7" else None), Score({})) for s in samples]
+    TASKS["coco_detection"].predictions.write(tmp_path / "r.json", rows)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(tmp_path / "coco/annotations/instances_val2017.json"))
+        found = truth.loadRes(str(tmp_path / "r.json"))
+    # The inverted box, the one without a side and the unicorn are left out; scores are region times label.
+    assert [(a["category_id"], a["bbox"], a["score"]) for a in found.dataset["annotations"]] == [
+        (18, [0.1, 0.2, 5.4, 6.3], 0.25),
+        (1, [-3.0, 0.0, 123.0, 60.0], 0.4),
+    ]
+
+
+@given(st.lists(st.decimals(-9999, 9999, places=4).map(float), min_size=2, max_size=2),
+       st.lists(st.decimals(0, 9999, places=4).map(float), min_size=2, max_size=2))  # fmt: skip
+def test_sides_come_back_to_the_last_bit(corner: list[float], sides: list[float]) -> None:
+    assert list(to_xywh(from_xywh([*corner, *sides]))) == [*corner, *sides]
+
+
+def test_a_synonym_and_a_stranger(tmp_path: Path) -> None:
+    from harness.metrics.objects import category_of
+    from tasks.detection import SYNONYMS
+
+    phrases = load(tmp_path, categories=[{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}])[0].question.phrases
+    labels = ("dog", "Dog ", "puppy", "WOMAN", "person", "dogs", "", "unicorn")
+    assert [category_of(label, phrases, SYNONYMS) for label in labels] == [0, 0, 0, 1, 1, None, None, None]
+
+
+def test_synonyms_are_of_cocos_names() -> None:
+    """COCO's 80 names, from its annotation file."""
+    from tasks.detection import SYNONYMS
+
+    names = (
+        "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign "
+        "parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella "
+        "handbag tie suitcase frisbee skis snowboard sports_ball kite baseball_bat baseball_glove skateboard "
+        "surfboard tennis_racket bottle wine_glass cup fork knife spoon bowl banana apple sandwich orange "
+        "broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet tv laptop "
+        "mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock vase scissors "
+        "teddy_bear hair_drier toothbrush "
+    )
+    known = {name.replace("_", " ") for name in names.split()}
+    assert len(known) == 80
+    assert set(SYNONYMS.values()) <= known
+    assert not known & set(SYNONYMS)  # a name is never another's synonym
+    assert all(label == " ".join(label.lower().split()) for label in SYNONYMS)
