@@ -26,6 +26,7 @@ class Setting:
     beams: int | None = None
     max_new_tokens: int | None = None
     resolution: int | None = None
+    prompt: str | None = None
     fast_resize: bool = False
 
 

@@ -37,6 +37,7 @@ class Published:
     name: str
     repo: str
     revision: str = "main"
+    family: str = "pretrained"  # of prompts
 
 
 def entry(published: Published, about: str, parameters: str, *, protocol: str) -> Entry:
@@ -76,9 +77,11 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
         folder = _fetched(published.repo, published.revision, f"{published.name} needs the weights of")
     if folder is None:
         raise CheckpointError("no weights were given")
+    from harness.florence2 import prompts
     from harness.florence2.generate import Decoding
     from harness.florence2.predictor import Predictor
 
+    forms = prompts.choose(published.family if published else "pretrained", setting.prompt)
     device = choose_device(setting.device)
     parts = load_parts(folder, resolution=setting.resolution, fast=setting.fast_resize)
     room = parts.model.config.text.positions
@@ -88,7 +91,13 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
     decoding = Decoding(beams=setting.beams or 3, max_new_tokens=setting.max_new_tokens or min(MAX_NEW_TOKENS, room))
     batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 32)
     return Predictor(
-        parts, setting.root, decoding=decoding, device=device, dtype=choose_dtype(setting.dtype, device), batch=batch
+        parts,
+        setting.root,
+        decoding=decoding,
+        device=device,
+        dtype=choose_dtype(setting.dtype, device),
+        batch=batch,
+        forms=forms,
     )
 
 
@@ -166,13 +175,13 @@ ENTRIES = {
         protocol="zero_shot",
     ),
     "florence2-b-ft": entry(
-        Published("florence2-b-ft", "microsoft/Florence-2-base-ft"),
+        Published("florence2-b-ft", "microsoft/Florence-2-base-ft", family="fine_tuned"),
         "Florence-2-B fine-tuned on public task data (generalist)",
         "0.23 B",
         protocol="fine_tuned",
     ),
     "florence2-l-ft": entry(
-        Published("florence2-l-ft", "microsoft/Florence-2-large-ft"),
+        Published("florence2-l-ft", "microsoft/Florence-2-large-ft", family="fine_tuned"),
         "Florence-2-L fine-tuned on public task data (generalist)",
         "0.77 B",
         protocol="fine_tuned",

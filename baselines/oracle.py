@@ -15,7 +15,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.core import Answer, Boxes, Failure, Polygons, Quads, Question, Sample, Size, Text, Ticket, Value
+from harness.core import (
+    Answer,
+    Boxes,
+    Failure,
+    Grounded,
+    Objects,
+    Polygons,
+    Quads,
+    Question,
+    Sample,
+    Size,
+    Text,
+    Ticket,
+    Value,
+)
 from harness.florence2 import locations
 
 
@@ -49,6 +63,8 @@ class Oracle:
         if isinstance(target, Text):
             text = Counter(target.texts).most_common(1)[0][0]
             return Answer((text,), Text((text,)))
+        if isinstance(target, Objects):
+            return Answer(("oracle",), _found(question, target))
         return Answer(("oracle",), target)
 
 
@@ -89,7 +105,19 @@ def _quantised(answer: Answer | Failure, size: Size | None) -> Answer | Failure:
     if isinstance(value, Polygons):
         text = locations.write_polygons(value, size)
         return Answer((text,), locations.read_polygons(locations.items(text), size))
+    if isinstance(value, Grounded):
+        texts = [locations.write_boxes(Boxes(boxes), size) for boxes in value.boxes]
+        return Answer(
+            tuple(texts), Grounded(tuple(locations.read_boxes(locations.items(t), size).boxes for t in texts))
+        )
     return Failure("this target is a mask, which location bins cannot write")
+
+
+def _found(question: Question, target: Objects) -> Boxes:
+    """What a perfect detector writes: every object that is not a crowd."""
+    alone = [place for place, crowd in enumerate(target.crowd) if not crowd]
+    names = tuple(question.phrases[target.categories[place]].text for place in alone)
+    return Boxes(tuple(target.boxes[place] for place in alone), names)
 
 
 def _digest(path: str) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.core import Answer, Boxes, Failure, Polygons, Question, Text, Ticket
+from harness.core import Answer, Boxes, Failure, Grounded, Polygons, Question, Text, Ticket, Value
 from harness.geometry.polygons import rectangle
 
 
 class WholeImage:
-    """Points at the whole image: its box for `refer`, its outline for `segment`; says nothing for `caption`."""
+    """Points at the whole image, for every phrase and of every category; says "yes" when asked, and nothing else."""
 
     @property
     def fingerprint(self) -> str:
@@ -25,17 +25,26 @@ class WholeImage:
         return {}
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """One answer a question, in order; a Failure for other kinds, and where the size is not known."""
+        """One answer a question, in order; a Failure where the image's size is needed and not known."""
         return ((ticket, _answer(question)) for ticket, question in questions)
 
 
 def _answer(question: Question) -> Answer | Failure:
-    if question.kind == "caption":
+    if question.kind == "vqa":
+        return Answer(("yes",), Text(("yes",)))
+    if question.kind in ("caption", "detailed_caption", "more_detailed_caption", "ocr"):
         return Answer(("",), Text(("",)))
-    if question.kind not in ("refer", "segment"):
-        return Failure(f"the whole image is no answer to a {question.kind!r} question")
     if question.size is None:
         return Failure("the annotations do not give the image's size, and its pixels are not looked at")
     whole = (0.0, 0.0, float(question.size.width), float(question.size.height))
-    value = Boxes((whole,), (question.text,)) if question.kind == "refer" else Polygons((rectangle(whole),))
+    count = len(question.phrases)
+    value: Value
+    if question.kind == "ground":
+        value = Grounded(((whole,),) * count)
+    elif question.kind in ("detect", "find"):
+        value = Boxes((whole,) * count, tuple(phrase.text for phrase in question.phrases))
+    elif question.kind == "segment":
+        value = Polygons((rectangle(whole),))
+    else:
+        value = Boxes((whole,), (question.text,))
     return Answer(("the whole image",), value)

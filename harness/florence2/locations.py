@@ -136,6 +136,16 @@ def read_boxes(pieces: Sequence[Item], size: Size) -> Boxes:
     return Boxes(tuple(boxes), tuple(labels), *scores)
 
 
+def read_groups(pieces: Sequence[Item], size: Size) -> list[tuple[str, tuple[Box, ...]]]:
+    """Each label as often as it is written, with the boxes that follow it."""
+    groups: list[tuple[str, tuple[Box, ...]]] = []
+    for label, bins in _labelled(pieces):
+        boxes = read_boxes(bins, size).boxes
+        if boxes:
+            groups.append((label.text.strip() if label else "", boxes))
+    return groups
+
+
 def read_quads(pieces: Sequence[Item], size: Size) -> Quads:
     """Labelled quadrilaterals in pixels."""
     quads: list[Quad] = []

@@ -2,10 +2,11 @@
 
 Questions are pulled a window at a time and grouped by image, so that an image is encoded once for all that is asked
 of it.  Images are decoded and resized ahead, in threads, while the network works; batches are formed of prompts of
-like length.  A batch that does not fit in memory is halved and tried again, and that is said.
+like length.  A batch that does not fit in memory is halved and tried again, and that is said.  A question may take
+several prompts (one for each category, say): it is answered once all of them are.
 
-The time kept with an answer is that of the batch it was written in: encoding of its images (in full, also where one
-was encoded for several batches), the prompts, and every token.  Decoding of files and resizing are not in it.
+The time kept with an answer is that of the batches it was written in: encoding of their images (in full, also where
+one was encoded for several batches), the prompts, and every token.  Decoding of files and resizing are not in it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from harness.core import Answer, Failure, ImageRef, Question, Size, Ticket
+from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket
 from harness.errors import DataError, ResourceError, UsageError
 from harness.florence2 import locations, prompts
 from harness.florence2.generate import Decoding, Written, generate
@@ -45,13 +46,33 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Asked(NamedTuple):
-    """A question under way: whose image it is about (its place in the chunk) and its prompt as ids."""
+@dataclass(slots=True)
+class UnderWay:
+    """A question whose image is open, and what has been written of each of its prompts."""
 
     ticket: Ticket
     question: Question
     size: Size
-    place: int
+    place: int  # of its image in the chunk
+    pieces: list[list[locations.Item]] = field(default_factory=list)
+    left: int = 0
+    tokens: int = 0
+    truncated: bool = False
+    seconds: float = 0.0
+    batch: int = 1
+
+    def answer(self, form: str) -> Answer:
+        """Once nothing is left."""
+        value = prompts.read_answer(self.question, self.pieces, self.size, form)
+        raw = tuple(map(locations.raw, self.pieces))
+        return Answer(raw, value, self.tokens, self.truncated, self.seconds, self.batch)
+
+
+class Asked(NamedTuple):
+    """One prompt of a question, as ids."""
+
+    whole: UnderWay
+    number: int
     prompt: list[int]
 
 
@@ -73,11 +94,20 @@ class Predictor:
     """A Model (see `core`): Florence-2 on one device.
 
     `root` is where image references are resolved; `batch` is the most answers written together, and shrinks where
-    memory is short.  UsageError where the decoding asks for more tokens than the checkpoint has positions for.
+    memory is short; `forms` are those of `prompts.choose`.  UsageError where the decoding asks for more tokens than the
+    checkpoint has positions for.
     """
 
     def __init__(
-        self, parts: Parts, root: Path, *, decoding: Decoding, device: str = "cpu", dtype: torch.dtype, batch: int
+        self,
+        parts: Parts,
+        root: Path,
+        *,
+        decoding: Decoding,
+        device: str = "cpu",
+        dtype: torch.dtype,
+        batch: int,
+        forms: Mapping[Kind, str] | None = None,
     ) -> None:
         room = parts.model.config.text.positions
         if decoding.max_new_tokens > room:
@@ -89,6 +119,7 @@ class Predictor:
         self.device = torch.device(device)
         self.dtype = dtype
         self.batch = batch
+        self.forms = dict(forms or prompts.choose())
         self.tokenizer = parts.tokenizer
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
@@ -96,9 +127,14 @@ class Predictor:
 
     @property
     def fingerprint(self) -> str:
-        """Weights, precision, decoding, preprocessing, and a digest of the code (prompts are part of it)."""
+        """Weights, precision, decoding, preprocessing, prompts other than the first, and a digest of the code."""
         precision = str(self.dtype).removeprefix("torch.")
-        return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{self.preprocess}:{code_digest()}"
+        asked = ":".join([f"{self.preprocess}", *self._other_forms(), code_digest()])
+        return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{asked}"
+
+    def _other_forms(self) -> list[str]:
+        first = prompts.choose()
+        return [f"{kind}={form}" for kind, form in self.forms.items() if form != first[kind]]
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -108,6 +144,7 @@ class Predictor:
             "precision": str(self.dtype).removeprefix("torch."),
             "decoding": self.decoding.describe(),
             "input": f"{self.preprocess.width}x{self.preprocess.height}",
+            "prompts": dict(self.forms),
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "batch size": self.batch,
@@ -158,8 +195,13 @@ class Predictor:
                 yield from ((ticket, Failure(wrong)) for ticket, _ in questions)
                 continue
             for ticket, question in questions:
-                prompt = self.tokenizer.encode(prompts.prompt_of(question))
-                asked.append(Asked(ticket, question, found[1], len(pixels), prompt))
+                whole = UnderWay(ticket, question, found[1], len(pixels))
+                texts = prompts.prompts_of(question, self.forms[question.kind])
+                if not texts:
+                    yield ticket, Failure(f"a {question.kind!r} question without phrases cannot be asked")
+                    continue
+                whole.pieces, whole.left = [[] for _ in texts], len(texts)
+                asked.extend(Asked(whole, number, self.tokenizer.encode(text)) for number, text in enumerate(texts))
             pixels.append(found[0])
         if not asked:
             return
@@ -168,12 +210,22 @@ class Predictor:
         self._synchronise()
         looking = (time.perf_counter() - start) / len(pixels)
 
-        asked.sort(key=lambda one: (one.question.kind, len(one.prompt)))
+        asked.sort(key=lambda one: (one.whole.question.kind, len(one.prompt)))
         start = time.perf_counter()
         for batch, written in self._in_batches(lambda batch: self._write(images, batch), asked):
-            seconds = time.perf_counter() - start + looking * len({one.place for one in batch})
+            seconds = time.perf_counter() - start + looking * len({one.whole.place for one in batch})
+            for whole in {id(one.whole): one.whole for one in batch}.values():
+                whole.seconds += seconds
+                whole.batch = max(whole.batch, len(batch))
             for row, one in enumerate(batch):
-                yield one.ticket, self._read(one, written, row, seconds, len(batch))
+                whole = one.whole
+                ids, log_probs = written.row(row)
+                whole.pieces[one.number] = self.tokenizer.items(ids, log_probs)
+                whole.tokens += len(ids)
+                whole.truncated |= bool(written.truncated[row])
+                whole.left -= 1
+                if not whole.left:
+                    yield whole.ticket, whole.answer(self.forms[whole.question.kind])
             start = time.perf_counter()
 
     @torch.inference_mode()
@@ -187,15 +239,9 @@ class Predictor:
         ids = torch.tensor([one.prompt + [PAD] * (longest - len(one.prompt)) for one in batch], device=self.device)
         lengths = torch.tensor([len(one.prompt) for one in batch], device=self.device)
         real = torch.arange(longest, device=self.device) < lengths[:, None]
-        places = torch.tensor([one.place for one in batch], device=self.device)
+        places = torch.tensor([one.whole.place for one in batch], device=self.device)
         memory = self.model.read(images[places], ids, None if bool(real.all()) else real)
         return generate(self.model, memory, self.decoding).cpu()
-
-    def _read(self, one: Asked, written: Written, row: int, seconds: float, batch: int) -> Answer:
-        ids, log_probs = written.row(row)
-        pieces = self.tokenizer.items(ids, log_probs)
-        value = prompts.read_answer(one.question.kind, pieces, one.size)
-        return Answer((locations.raw(pieces),), value, len(ids), bool(written.truncated[row]), seconds, batch)
 
     def _in_batches(self, work: Callable[[Sequence[T]], R], items: Sequence[T]) -> Iterator[tuple[Sequence[T], R]]:
         """`work` on batches of at most `self.batch` items; ResourceError where a single one does not fit in memory."""

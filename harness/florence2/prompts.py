@@ -1,19 +1,39 @@
-"""Kind of question to prompt text, and how its answer is to be read.
+"""What Florence-2 is asked for each kind of question, and how its answers are read: one table, `FORMS`.
 
 The prompts are those of the published processor (15 task tokens); any other text passes through unchanged, as
 there.  The text put into a prompt is stripped, as transformers does (the original code does not).
 
-Florence-2's release has no prompt for referring expressions: `refer` grounds the expression as a phrase, which
-is how the released models are evaluated, and the first box written is the answer.
+A kind may be asked in several forms; the first is the default, FAMILIES says where a family of checkpoints has
+another, and `run --prompt kind=form` chooses.  Florence-2's release has no prompt for referring expressions: `refer`
+grounds the expression as a phrase, and the first box written is the answer.  Nor has it one for questions: only
+fine-tuned checkpoints answer those, and read them bare.
+
+A form is asked once; once for each of the question's phrases (`each`); or once with all of them (`joined`).  Asked
+`each`, a box is that phrase's whatever label was written; asked `joined`, the label has to name it.  No form reads an
+answer by looking at what is true, or reads coordinates in a second way.
+
+Readable is what has the form of the kind.  Nothing at all is an answer too: no boxes, no outline, no words.
+Words where boxes are asked for, or location tokens alone where words are, cannot be read (None).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from harness.core import Boxes, Kind, Polygons, Question, Size, Text, Value
+from harness.core import Box, Boxes, Grounded, Kind, Phrase, Polygons, Quads, Question, Size, Text, Value
 from harness.errors import UsageError
-from harness.florence2.locations import Item, items, plain, read_boxes, read_polygons, read_quads, write_boxes
+from harness.florence2.locations import (
+    Item,
+    plain,
+    read_boxes,
+    read_groups,
+    read_polygons,
+    read_quads,
+    write_boxes,
+    write_quads,
+)
 from harness.florence2.locations import write_polygons as write_outline
 
 PROMPTS = {
@@ -35,15 +55,63 @@ PROMPTS_WITH_INPUT = {
     "<REGION_TO_DESCRIPTION>": "What does the region {input} describe?",
     "<REGION_TO_OCR>": "What text is in the region {input}?",
 }
-TASK_OF_KIND: dict[Kind, str] = {
-    "caption": "<CAPTION>",
-    "detect": "<OD>",
-    "ground": "<CAPTION_TO_PHRASE_GROUNDING>",
-    "refer": "<CAPTION_TO_PHRASE_GROUNDING>",
-    "segment": "<REFERRING_EXPRESSION_SEGMENTATION>",
-    "ocr": "<OCR_WITH_REGION>",
-    "vqa": "",
+AND = "<and>"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A text with a task token (see `expand`); `{}` stands for the question's text, a phrase, or all phrases.
+
+    `said` puts phrases in more words, where the task has some (ODinW, as GLIP words them).
+    """
+
+    text: str
+    over: Literal["once", "each", "joined"] = "once"
+    join: str = AND
+    said: bool = False
+
+
+_GROUNDING, _FINDING = "<CAPTION_TO_PHRASE_GROUNDING>{}", "<OPEN_VOCABULARY_DETECTION>{}"
+FORMS: Mapping[Kind, Mapping[str, Form]] = {
+    "caption": {
+        "brief": Form("<CAPTION>"),
+        "detailed": Form("<DETAILED_CAPTION>"),
+        "more_detailed": Form("<MORE_DETAILED_CAPTION>"),
+    },
+    "detailed_caption": {"detailed": Form("<DETAILED_CAPTION>")},
+    "more_detailed_caption": {"more_detailed": Form("<MORE_DETAILED_CAPTION>")},
+    "detect": {"od": Form("<OD>"), "joined": Form(_FINDING, "joined"), "each": Form(_FINDING, "each")},
+    "find": {
+        "each": Form(_FINDING, "each"),
+        "said": Form(_FINDING, "each", said=True),
+        "joined": Form(_FINDING, "joined"),
+        "grounding": Form(_GROUNDING, "joined", ". "),
+        "od": Form("<OD>"),
+    },
+    "ground": {"sentence": Form(_GROUNDING), "each": Form(_GROUNDING, "each"), "open": Form(_FINDING, "each")},
+    "refer": {"grounding": Form(_GROUNDING), "open": Form(_FINDING)},
+    "segment": {"expression": Form("<REFERRING_EXPRESSION_SEGMENTATION>{}")},
+    "vqa": {"bare": Form("{}"), "vqa": Form("<VQA>{}"), "docvqa": Form("<DocVQA>{}")},
+    "ocr": {"text": Form("<OCR>")},
+    "ocr_regions": {"regions": Form("<OCR_WITH_REGION>")},
 }
+FAMILIES: Mapping[str, Mapping[Kind, str]] = {"pretrained": {}, "fine_tuned": {}}  # where not the first of FORMS
+
+
+def choose(family: str = "pretrained", given: str | None = None) -> dict[Kind, str]:
+    """The form of every kind: the family's, but for those given as `kind=form,kind=form`.
+
+    UsageError for a kind or form that there is not.
+    """
+    chosen: dict[Kind, str] = {kind: next(iter(forms)) for kind, forms in FORMS.items()} | dict(FAMILIES[family])
+    kinds: dict[str, Kind] = {kind: kind for kind in FORMS}
+    for pair in given.split(",") if given else ():
+        name, _, form = pair.strip().partition("=")
+        if name not in kinds or form not in FORMS[kinds[name]]:
+            there = "; ".join(f"{kind}={'|'.join(forms)}" for kind, forms in FORMS.items() if len(forms) > 1)
+            raise UsageError(f"--prompt {pair.strip()}: there is no such form; there are {there}")
+        chosen[kinds[name]] = form
+    return chosen
 
 
 def expand(text: str) -> str:
@@ -62,39 +130,105 @@ def expand(text: str) -> str:
     return text
 
 
-def prompt_of(question: Question) -> str:
-    """The prompt text for a question."""
-    token = TASK_OF_KIND[question.kind]
-    if token in PROMPTS:
-        return PROMPTS[token]
-    return PROMPTS_WITH_INPUT[token].format(input=question.text.strip()) if token else question.text
+def prompts_of(question: Question, form: str = "") -> tuple[str, ...]:
+    """The prompt texts for a question, in a form of its kind (''  : the first); none where it names no phrase."""
+    forms = FORMS[question.kind]
+    asked = forms[form or next(iter(forms))]
+    if asked.over == "once":
+        filled = [question.text]
+    elif asked.over == "each":
+        filled = [phrase.said or phrase.text if asked.said else phrase.text for phrase in question.phrases]
+    else:
+        filled = [asked.join.join(phrase.text.strip() for phrase in question.phrases)]
+    return tuple(expand(asked.text.format(text)) if "<" in asked.text else text for text in filled)
 
 
-def read_answer(kind: Kind, pieces: Sequence[Item], size: Size) -> Value | None:
-    """What can be read in an answer about an image of this size; None where it does not have the kind's form."""
-    if kind in ("detect", "ground", "refer"):
+# ---------------------------------------------------------------------------- reading
+
+
+def read_answer(question: Question, answers: Sequence[Sequence[Item]], size: Size, form: str = "") -> Value | None:
+    """What can be read in the answers (one for each prompt) about an image of this size; None: not of the form."""
+    asked = FORMS[question.kind][form or next(iter(FORMS[question.kind]))]
+    read = [_read_one(question.kind, pieces, size) for pieces in answers]
+    if answers and all(value is None for value in read):
+        return None
+    if question.kind == "ground":
+        if asked.over == "each":
+            return Grounded(tuple(value.boxes if isinstance(value, Boxes) else () for value in read))
+        return Grounded(assign(question.phrases, read_groups(answers[0], size)))
+    if asked.over != "each":
+        return read[0]
+    return _gathered(question.phrases, read)
+
+
+def assign(phrases: Sequence[Phrase], groups: Sequence[tuple[str, tuple[Box, ...]]]) -> tuple[tuple[Box, ...], ...]:
+    """Written labels to the phrases they repeat: the first time a text is written is its first phrase's, and so on.
+
+    Case and spaces do not count.  Where a text is written oftener than it is asked for, the rest are further guesses
+    for its last phrase; where less often, the last written serves the phrases that are left.  A label that repeats no
+    phrase is nobody's.
+    """
+    written: dict[str, list[tuple[Box, ...]]] = {}
+    for label, boxes in groups:
+        written.setdefault(_plainly(label), []).append(boxes)
+    wanted: dict[str, list[int]] = {}
+    for place, phrase in enumerate(phrases):
+        wanted.setdefault(_plainly(phrase.text), []).append(place)
+    found: list[tuple[Box, ...]] = [()] * len(phrases)
+    for text, places in wanted.items():
+        theirs = written.get(text, [])
+        for count, place in enumerate(places):
+            last = count == len(places) - 1
+            mine = theirs[count:] if last and count < len(theirs) else theirs[: count + 1][-1:]
+            found[place] = tuple(box for boxes in mine for box in boxes)
+    return tuple(found)
+
+
+def _plainly(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _gathered(phrases: Sequence[Phrase], read: Sequence[Value | None]) -> Boxes:
+    """The boxes found for each phrase, as one answer labelled with the phrases."""
+    named = [(phrase.text, value) for phrase, value in zip(phrases, read, strict=True) if isinstance(value, Boxes)]
+    scored = all(value.region_scores is not None for _, value in named)
+    return Boxes(
+        tuple(box for _, value in named for box in value.boxes),
+        tuple(text for text, value in named for _ in value.boxes),
+        tuple(score for _, value in named for score in value.region_scores or ()) if scored else None,
+        tuple(score for _, value in named for score in value.label_scores or ()) if scored else None,
+    )
+
+
+def _read_one(kind: Kind, pieces: Sequence[Item], size: Size) -> Value | None:
+    nothing = not any(piece.text.strip() for piece in pieces)
+    if kind in ("detect", "find", "ground", "refer"):
         boxes = read_boxes(pieces, size)
-        return boxes if boxes.boxes else None
+        return boxes if boxes.boxes or nothing else None
     if kind == "segment":
         outline = read_polygons(pieces, size)
-        return outline if outline.rings else None
-    if kind == "ocr":
+        return outline if outline.rings or nothing else None
+    if kind == "ocr_regions":
         quads = read_quads(pieces, size)
-        return quads if quads.quads else None
-    return Text((plain(pieces),))
+        return quads if quads.quads or nothing else None
+    words = plain(pieces)
+    return Text((words,)) if words or nothing else None
 
 
-def read_text(kind: Kind, text: str, size: Size) -> Value | None:
-    """The same, from a string with location tokens."""
-    return read_answer(kind, items(text), size)
+# ---------------------------------------------------------------------------- writing
 
 
-def write_answer(kind: Kind, value: Value, size: Size) -> str:
+def write_answer(question: Question, value: Value, size: Size) -> str:
     """The text a model is taught to answer; UsageError where a value has no written form for this kind."""
     if isinstance(value, Text):
         return value.texts[0]
     if isinstance(value, Boxes):
         return write_boxes(value, size)
+    if isinstance(value, Grounded):
+        named = zip(question.phrases, value.boxes, strict=True)
+        return "".join(write_boxes(Boxes(boxes, (phrase.text,) * len(boxes)), size) for phrase, boxes in named)
+    if isinstance(value, Quads):
+        return write_quads(value, size)
     if isinstance(value, Polygons):
         return write_outline(value, size)
-    raise UsageError(f"a {type(value).__name__} cannot be written as the answer to a {kind!r} question")
+    raise UsageError(f"a {type(value).__name__} cannot be written as the answer to a {question.kind!r} question")
