@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from harness.errors import DataError, ResourceError
-from tasks.miniature import refcoco
+from tasks.miniature import coco, flickr30k, odinw, reading, refcoco
 
 MANIFEST = Path(__file__).with_name("manifest.json")
 
@@ -38,7 +38,7 @@ def ensure(cache: Path | None = None) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=cache, prefix="miniature-"))
         try:
-            refcoco.write(partial)
+            write(partial)
             wrong = differences(manifest(partial), expected)
             if wrong:
                 raise DataError(
@@ -59,6 +59,12 @@ def ensure(cache: Path | None = None) -> Path:
             f"cannot make the miniature in {cache}: {error}; set XDG_CACHE_HOME to a writable folder"
         ) from error
     return root
+
+
+def write(root: Path) -> None:
+    """Every benchmark's files under `root`."""
+    for benchmark in (refcoco, coco, reading, flickr30k, odinw):
+        benchmark.write(root)
 
 
 def verify(root: Path) -> list[str]:

@@ -4,10 +4,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from tasks.miniature import MANIFEST, manifest, refcoco
+from tasks.miniature import MANIFEST, manifest, write
 
 with tempfile.TemporaryDirectory() as folder:
-    refcoco.write(Path(folder))
+    write(Path(folder))
     files = manifest(Path(folder))
 MANIFEST.write_text(json.dumps(files, indent=0, sort_keys=True) + "\n")
 print(f"{len(files)} files in {MANIFEST}")

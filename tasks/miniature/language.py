@@ -198,31 +198,39 @@ def _sentence(noun: str, tail: str, style: Style) -> str:
     return f"the {noun} that is {tail}" if tail else f"the {text}"
 
 
-def caption(rendered: Rendered, draw: Draw) -> tuple[str, tuple[tuple[int, int, tuple[int, ...]], ...]]:
-    """A sentence that names everything from left to right, and each phrase's span with the things it names.
+def caption(
+    rendered: Rendered, draw: Draw, among: Sequence[int] | None = None
+) -> tuple[str, tuple[tuple[int, int, tuple[int, ...]], ...]]:
+    """A sentence that names everything (or those `among`) from left to right, and each phrase's span and things.
 
-    Things of one colour and category are named together: "a red car, two blue fish and a house".
+    Things of one colour and category are named together: "a red car, two blue fish and a house"; a sign says its word.
     """
     things = look(rendered)
-    groups: dict[tuple[str, str], list[int]] = {}
-    for place in sorted(range(len(things)), key=lambda i: things[i].x):
-        groups.setdefault((things[place].colour, things[place].category), []).append(place)
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for place in sorted(range(len(things)) if among is None else among, key=lambda i: things[i].x):
+        word = rendered.scene.things[place].word
+        groups.setdefault((things[place].colour, things[place].category, word), []).append(place)
     text = draw.one_of(("", "there is ", "a picture of "))
     spans: list[tuple[int, int, tuple[int, ...]]] = []
-    for number, ((colour, category), places) in enumerate(groups.items()):
+    for number, ((colour, category, word), places) in enumerate(groups.items()):
         if number:
             text += " and " if number == len(groups) - 1 else ", "
-        phrase = f"{colour} {_plural(category) if len(places) > 1 else category}"
-        count = ("", "an" if colour[0] in "aeiou" else "a", "two", "three", "four", "five")[len(places)]
-        phrase = f"{count} {phrase}"
+        phrase = counted(len(places), colour, category)
         spans.append((len(text), len(text) + len(phrase), tuple(places)))
-        text += phrase
+        text += f"{phrase} that says {word}" if word else phrase
     return text, tuple(spans)
 
 
-def _plural(category: str) -> str:
-    if category == "fish":
-        return "fish"
+def counted(count: int, colour: str, category: str) -> str:
+    """ "a red car", "two blue fish"."""
+    article = "an" if colour[0] in "aeiou" else "a"
+    return f"{('', article, 'two', 'three', 'four', 'five')[count]} {colour} {plural(category, count)}"
+
+
+def plural(category: str, count: int = 2) -> str:
+    """The word for so many of a category."""
+    if count == 1 or category == "fish":
+        return category
     return f"{category}es" if category.endswith("x") else f"{category}s"
 
 

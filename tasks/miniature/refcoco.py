@@ -9,7 +9,6 @@ the scenes with something living in it (the real testA has people), testB the ot
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 from collections.abc import Iterator, Sequence
@@ -17,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from tasks.miniature.language import Style, expressions
 from tasks.miniature.outline import area, flat
-from tasks.miniature.render import Rendered, rendered_scene
+from tasks.miniature.render import Rendered, jpeg, rendered_scene
 from tasks.miniature.scene import Draw
 from tasks.miniature.shapes import LIVING, SEEN
 
@@ -65,7 +63,7 @@ def write(root: Path) -> None:
     shown = []
     total = sum(count for _, count in SPLITS)
     for picture in tqdm(pictures(), "drawing the miniature", total, disable=None):
-        (images / picture.file_name).write_bytes(_jpeg(picture))
+        (images / picture.file_name).write_bytes(jpeg(picture.rendered))
         shown.append(picture)
     for style, by in STYLES:
         folder = root / "refer" / style
@@ -73,12 +71,6 @@ def write(root: Path) -> None:
         instances, numbers = _instances(shown)
         (folder / "instances.json").write_text(json.dumps(instances))
         (folder / f"refs({by}).p").write_bytes(pickle.dumps(_refs(shown, style, numbers), protocol=2))
-
-
-def _jpeg(picture: Picture) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture.rendered.image).save(buffer, "JPEG", quality=95, subsampling=0)
-    return buffer.getvalue()
 
 
 def _instances(shown: Sequence[Picture]) -> tuple[dict[str, Any], dict[tuple[int, int], int]]:

@@ -6,18 +6,24 @@ are softened by a part's signed distance; a pixel belongs to the front-most thin
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from harness.core import Ring
+from tasks.miniature.lettering import paint
 from tasks.miniature.outline import has_hole, outline, refill
-from tasks.miniature.scene import Scene, Thing, draw_scene
+from tasks.miniature.scene import Scene, Thing, draw_scene, draw_signs
 from tasks.miniature.shapes import COLOURS, FIXED, SEEN, SHAPES, Ellipse, Part
 
 Map = NDArray[np.float64]
 LEAST_VISIBLE = 0.6
+PALE = ("yellow", "white", "pink", "orange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,29 @@ class Rendered:
 
 def rendered_scene(seed: int, categories: tuple[str, ...] = SEEN, most: int = 5) -> Rendered:
     """The first attempt at a seed in which every thing is mostly visible and no mask has a hole."""
-    attempt = 0
-    while True:
-        scene = draw_scene(seed, attempt, categories, most)
-        done = _acceptable(scene)
+    return first_acceptable(lambda attempt: draw_scene(seed, attempt, categories, most))
+
+
+def rendered_signs(seed: int) -> Rendered:
+    """The same with something to read."""
+    return first_acceptable(lambda attempt: draw_signs(seed, attempt))
+
+
+def first_acceptable(draw: Callable[[int], Scene | None]) -> Rendered:
+    """The first of the scenes 0, 1, 2, ... that can be used; None is one that cannot."""
+    for attempt in count():
+        scene = draw(attempt)
+        done = _acceptable(scene) if scene is not None else None
         if done is not None:
             return done
-        attempt += 1
+    raise AssertionError("attempts do not end")
+
+
+def jpeg(rendered: Rendered) -> bytes:
+    """The picture as a file, hardly compressed."""
+    buffer = io.BytesIO()
+    Image.fromarray(rendered.image).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
 
 
 def _acceptable(scene: Scene) -> Rendered | None:
@@ -71,6 +93,9 @@ def render(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[int
     whole = []
     for place, thing in enumerate(scene.things):
         covered = _paint(canvas, thing)
+        if thing.word:
+            tone = "black" if thing.colour in PALE else "white"
+            paint(canvas, thing.word, thing.x, thing.y, thing.half, np.array(FIXED[tone], np.float64))
         whole.append(int((covered >= 0.5).sum()))
         top, left = _window(thing, height, width)[:2]
         view = owner[top : top + covered.shape[0], left : left + covered.shape[1]]

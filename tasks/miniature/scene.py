@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from harness.core import Size
-from tasks.miniature.shapes import COLOURS, SEEN
+from tasks.miniature.lettering import WORDS
+from tasks.miniature.shapes import COLOURS, SEEN, SIGN
 
 T = TypeVar("T")
 SIZES = (Size(256, 192), Size(256, 192), Size(192, 256), Size(224, 224), Size(288, 176))
 BACKGROUNDS = ("meadow", "hills", "sea", "night", "paper", "checks", "dusk")
+BOARD = (0.36, 0.44)
 SMALL, LARGE = (0.115, 0.155), (0.2, 0.265)  # half an object's side, as a share of the picture's shorter side
 
 
@@ -46,7 +48,10 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object: `x`, `y` its centre and `half` half its side in pixels; `tilt` is tan of half its turn."""
+    """One object: `x`, `y` its centre and `half` half its side in pixels; `tilt` is tan of half its turn.
+
+    A sign says a `word`.
+    """
 
     category: str
     colour: str
@@ -56,6 +61,7 @@ class Thing:
     half: float
     tilt: float
     mirrored: bool
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,24 @@ def draw_scene(seed: int, attempt: int, categories: Sequence[str] = SEEN, most: 
                 things.append(Thing(category, colour, large, x, y, half, tilt, mirrored))
                 break
     return Scene(size, draw.one_of(BACKGROUNDS), draw.between(0.45, 0.7), seed * 1000 + attempt, tuple(things))
+
+
+def draw_signs(seed: int, attempt: int) -> Scene | None:
+    """A scene with one or two signs, before one to three other things; None where no sign found room."""
+    plain = draw_scene(seed, attempt, most=3)
+    draw = Draw(seed * 1000 + attempt + 500)
+    signs: list[Thing] = []
+    for word in draw.shuffled(WORDS)[: 1 + draw.below(2)]:
+        half = draw.between(*BOARD) * min(plain.size)
+        colour = draw.one_of([colour for colour in COLOURS if all(colour != sign.colour for sign in signs)])
+        for _ in range(60):
+            x = draw.between(half, plain.size.width - half)
+            y = draw.between(0.6 * half, plain.size.height - half)
+            if all(_apart(x, y, half, other) for other in signs):
+                signs.append(Thing(SIGN, colour, True, x, y, half, 0.0, False, word))
+                break
+    beside = [thing for thing in plain.things if all(_apart(thing.x, thing.y, thing.half, sign) for sign in signs)]
+    return replace(plain, things=(*beside, *signs)) if signs else None
 
 
 def _kinds(draw: Draw, wanted: int, categories: Sequence[str]) -> list[tuple[str, str, bool]]:

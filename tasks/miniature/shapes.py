@@ -192,6 +192,8 @@ SHAPES: dict[str, tuple[Part, ...]] = {
 }
 HELD_OUT = ("bird", "snowman", "balloon", "ice cream")
 SEEN = tuple(name for name in SHAPES if name not in HELD_OUT)
+SIGN = "sign"  # only where there is something to read
+SHAPES[SIGN] = (_rect(-0.07, 0.4, 0.07, 1.0, "wood"), _rect(-1.0, -0.5, 1.0, 0.5))
 LIVING = ("cat", "fish", "robot")
 
 COLOURS: dict[str, tuple[int, int, int]] = {

@@ -1,6 +1,7 @@
 """Scenes to learn from: everything a scene says, as samples.
 
-Seeds are apart: benchmarks draw from below 1,000,000, training from 1,000,000, validation from 9,000,000.
+Seeds are apart: benchmarks draw from below 1,000,000, training from 1,000,000, validation from 9,000,000.  Every
+third scene of `every_scene` has signs to read; `training_scene` has none, and asks for less.
 """
 
 from __future__ import annotations
@@ -10,39 +11,112 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core import Box, Boxes, Polygons, Question, Ring, Sample, Text, Value
+from harness.core import Box, Boxes, Grounded, Kind, Phrase, Polygons, Quads, Question, Ring, Sample, Text, Value
+from tasks.miniature import lettering
 from tasks.miniature.language import Style, caption, expressions
 from tasks.miniature.outline import simplify
-from tasks.miniature.render import Rendered, rendered_scene
-from tasks.miniature.scene import Draw
-from tasks.miniature.shapes import COLOURS, SEEN
+from tasks.miniature.render import Rendered, rendered_scene, rendered_signs
+from tasks.miniature.scene import Draw, Thing
+from tasks.miniature.shapes import COLOURS, SEEN, SIGN
+from tasks.miniature.telling import detailed, hopeless, more_detailed, queries, reading, spaced, words
 
 FIRST_TRAINING_SEED = 1_000_000
 FIRST_VALIDATION_SEED = 9_000_000
 OUTLINE_POINTS = 16
+WITH_SIGNS = 3  # one scene in so many
 STYLES: tuple[Style, ...] = ("refcoco", "refcoco+", "refcocog")
+CATEGORIES = (*SEEN, SIGN)
 
 
 @dataclass(frozen=True, slots=True)
 class MiniatureScene:
-    """An image (H, W, 3), everything that can be asked of it, and each thing's box and (category, colour)."""
+    """An image (H, W, 3), everything that can be asked of it, and each thing's box and classes: category and colour.
+
+    Of `every_scene` also the letter, 0 for none: a sign's letters are there as well, each with its box.
+    """
 
     image: NDArray[np.uint8]
     samples: tuple[Sample[Value], ...]
-    things: tuple[tuple[Box, tuple[int, int]], ...]
+    things: tuple[tuple[Box, tuple[int, ...]], ...]
 
 
 def training_scene(seed: int) -> MiniatureScene:
     """The scene of a seed, with captions, detection, grounding, expressions and outlines."""
     rendered = rendered_scene(seed)
-    things = tuple(
-        (box, (SEEN.index(thing.category), tuple(COLOURS).index(thing.colour)))
+    return MiniatureScene(rendered.image, tuple(_regions(rendered, seed)), tuple(_things(rendered)))
+
+
+def every_scene(seed: int) -> MiniatureScene:
+    """The same, every third with signs; also captions at length, questions, categories to find, and words to read."""
+    rendered = rendered_signs(seed) if seed % WITH_SIGNS == 0 else rendered_scene(seed)
+    samples = _regions(rendered, seed) + _told(rendered, seed)
+    things = [(box, (*classes, 0)) for box, classes in _things(rendered)]
+    return MiniatureScene(rendered.image, tuple(samples), (*things, *_letters(rendered)))
+
+
+def _things(rendered: Rendered) -> list[tuple[Box, tuple[int, int]]]:
+    return [(box, _classes(thing)) for thing, box in zip(rendered.scene.things, rendered.boxes, strict=True)]
+
+
+def _letters(rendered: Rendered) -> list[tuple[Box, tuple[int, int, int]]]:
+    letters = tuple(lettering.GLYPHS)
+    return [
+        (box, (*_classes(thing), 1 + letters.index(letter)))
+        for thing in rendered.scene.things
+        for letter, box in zip(
+            thing.word, lettering.letter_places(thing.word, thing.x, thing.y, thing.half), strict=True
+        )
+    ]
+
+
+def _classes(thing: Thing) -> tuple[int, int]:
+    return CATEGORIES.index(thing.category), tuple(COLOURS).index(thing.colour)
+
+
+def _told(rendered: Rendered, seed: int) -> list[Sample[Value]]:
+    """Everything that is answered in words, and the things of a category, there or not."""
+    image, size, draw = f"scene {seed}", rendered.scene.size, Draw(seed + 1)
+
+    def told(kind: Kind, answer: str, question: str = "") -> Sample[Value]:
+        return Sample(f"{kind} {question}", Question(image, size, kind, question), Text((answer,)), image)
+
+    found = [told("detailed_caption", detailed(rendered)), told("more_detailed_caption", more_detailed(rendered))]
+    asked = [*queries(rendered, draw), hopeless(rendered, draw)]
+    signs = words(rendered)
+    if signs:
+        asked += reading(rendered) * 4  # as often as the others together
+        found.append(told("ocr", " ".join(word for word, _ in signs)))
+        quads = Quads(tuple(quad for _, quad in signs), tuple(word for word, _ in signs))
+        found.append(Sample("ocr_regions", Question(image, size, "ocr_regions"), quads, image))
+    found += [told("vqa", query.answer, query.question) for query in asked]
+    text, spans = spaced(*caption(rendered, draw))
+    phrases = tuple(Phrase(text[start:end], start, end) for start, end, _ in spans)
+    boxes = Grounded(tuple(tuple(rendered.boxes[i] for i in places) for _, _, places in spans))
+    found.append(Sample("ground spaced", Question(image, size, "ground", text, phrases), boxes, image))
+    found += [_found(image, rendered, phrase) for phrase in _to_find(rendered, draw)]
+    return found
+
+
+def _to_find(rendered: Rendered, draw: Draw) -> list[str]:
+    """Names of what is there, with and without a colour, and of one category that is not."""
+    things = rendered.scene.things
+    names = [thing.category for thing in things]
+    coloured = [f"{thing.colour} {draw.one_of((thing.category, 'thing'))}" for thing in things]
+    return [*dict.fromkeys(names), draw.one_of(coloured), draw.one_of([name for name in SEEN if name not in names])]
+
+
+def _found(image: str, rendered: Rendered, phrase: str) -> Sample[Value]:
+    """The boxes of everything that a phrase names, from left to right."""
+    fits = [
+        box
         for thing, box in zip(rendered.scene.things, rendered.boxes, strict=True)
-    )
-    return MiniatureScene(rendered.image, tuple(_samples(rendered, seed)), things)
+        if phrase in (thing.category, f"{thing.colour} {thing.category}", f"{thing.colour} thing")
+    ]
+    question = Question(image, rendered.scene.size, "find", phrases=(Phrase(phrase),))
+    return Sample(f"find {phrase}", question, Boxes(tuple(sorted(fits)), (phrase,) * len(fits)), image)
 
 
-def _samples(rendered: Rendered, seed: int) -> list[Sample[Value]]:
+def _regions(rendered: Rendered, seed: int) -> list[Sample[Value]]:
     scene, boxes, draw = rendered.scene, rendered.boxes, Draw(seed)
     image, size = f"scene {seed}", scene.size
     text, spans = caption(rendered, draw)
@@ -57,11 +131,10 @@ def _samples(rendered: Rendered, seed: int) -> list[Sample[Value]]:
         ),
         Sample(
             "ground",
-            Question(image, size, "ground", text),
-            Boxes(
-                tuple(boxes[i] for _, _, places in spans for i in places),
-                tuple(text[start:end] for start, end, places in spans for _ in places),
+            Question(
+                image, size, "ground", text, tuple(Phrase(text[start:end], start, end) for start, end, _ in spans)
             ),
+            Grounded(tuple(tuple(boxes[i] for i in places) for _, _, places in spans)),
             image,
         ),
     ]

@@ -16,7 +16,7 @@ from harness.core import Boxes, Polygons, Source
 from harness.errors import DataError
 from harness.geometry.boxes import iou
 from harness.geometry.masks import area, overlap, pixels, rasterise
-from tasks import TASKS, miniature
+from tasks import TASKS, miniature, select
 from tasks.miniature.render import rendered_scene
 from tasks.miniature.shapes import HELD_OUT, SEEN
 from tasks.miniature.training import FIRST_TRAINING_SEED, FIRST_VALIDATION_SEED, training_scene
@@ -49,14 +49,16 @@ def test_a_changed_drawing_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not [path for path in (tmp_path / "cache").glob("*") if (path / "complete").exists()]
 
 
-@pytest.mark.parametrize(("task", "split"), [(t.name, split) for t in TASKS.values() for split in t.splits])
+@pytest.mark.parametrize(
+    ("task", "split"), [(t.name, split) for t in select("all", embedded=True) for split in t.splits]
+)
 def test_every_split_loads(miniature: Path, task: str, split: str) -> None:
     samples = list(TASKS[task].load(Source(miniature, split)))
-    assert len(samples) > 300
+    assert len(samples) >= (300 if task.startswith("refcoco") else 40)
     assert len({sample.id for sample in samples}) == len(samples)
     for sample in samples[:20]:
         with Image.open(miniature / sample.question.image) as image:
-            assert image.size == sample.question.size
+            assert sample.question.size in (image.size, None)
 
 
 def test_an_expression_means_one_thing(miniature: Path) -> None:

@@ -1,0 +1,217 @@
+"""The miniature world as COCO captions, COCO detection and VQA v2, in exactly the published files.
+
+    coco/val2014/                          the images of captions and questions
+    coco/annotations/captions_val2014.json
+    coco/dataset_coco.json                 Karpathy's splits of them
+    coco/val2017/                          the same pictures under their later names, as COCO's are
+    coco/annotations/instances_val2017.json
+    coco/test2015/, vqav2/                 questions and annotations; test-dev has no annotations
+
+Category ids have gaps.  Where three things or more share a category, two of them may be annotated as one crowd.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tasks.miniature.outline import area, flat
+from tasks.miniature.render import Rendered, jpeg, rendered_scene
+from tasks.miniature.scene import Draw
+from tasks.miniature.shapes import SEEN
+from tasks.miniature.telling import Query, noisy, queries, references
+
+FIRST_SEED = 100_000
+SPLITS = (("train", 20), ("val", 40), ("test", 90))  # Karpathy's, and how many images
+TEST_DEV = 10
+QUESTIONS = 4  # of an image
+CATEGORY_IDS = tuple(1 + place + place // 3 for place in range(len(SEEN)))
+INFO = {"description": "miniature: an embedded world in COCO's format", "version": "1", "year": 2026}
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A scene with its number and Karpathy's split."""
+
+    number: int
+    split: str
+    rendered: Rendered
+
+
+def write(root: Path) -> None:
+    """Images and annotations under `root`."""
+    seeds = iter(range(FIRST_SEED, FIRST_SEED + sum(count for _, count in SPLITS) + TEST_DEV))
+    splits = [split for split, count in (*SPLITS, ("test-dev", TEST_DEV)) for _ in range(count)]
+    photos = [
+        Photo(200_000 + 13 * (seed - FIRST_SEED), split, rendered_scene(seed))
+        for seed, split in tqdm(list(zip(seeds, splits, strict=True)), "drawing COCO", disable=None)
+    ]
+    known, hidden = [p for p in photos if p.split != "test-dev"], [p for p in photos if p.split == "test-dev"]
+    for photo in known:
+        picture = jpeg(photo.rendered)
+        save(root / f"coco/val2014/COCO_val2014_{photo.number:012d}.jpg", picture)
+        save(root / f"coco/val2017/{photo.number:012d}.jpg", picture)
+    for photo in hidden:
+        save(root / f"coco/test2015/COCO_test2015_{photo.number:012d}.jpg", jpeg(photo.rendered))
+    save_json(root / "coco/annotations/captions_val2014.json", _captions(known))
+    save_json(root / "coco/dataset_coco.json", _karpathy(known))
+    save_json(root / "coco/annotations/instances_val2017.json", _instances(known))
+    for year, theirs in (("val2014", known), ("test-dev2015", hidden)):
+        asked, annotations = _questions(theirs)
+        common = {"info": INFO, "license": {}, "data_type": "mscoco", "data_subtype": year}
+        questions = {**common, "task_type": "Open-Ended", "questions": asked}
+        save_json(root / f"vqav2/v2_OpenEnded_mscoco_{year}_questions.json", questions)
+        if year == "val2014":
+            save_json(root / f"vqav2/v2_mscoco_{year}_annotations.json", {**common, "annotations": annotations})
+
+
+def save(path: Path, data: bytes) -> None:
+    """A file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def save_json(path: Path, value: Any) -> None:
+    """A JSON file."""
+    save(path, json.dumps(value).encode())
+
+
+def image_entry(number: int | str, file_name: str, rendered: Rendered) -> Json:
+    """An image as COCO lists it."""
+    size = rendered.scene.size
+    return {"id": number, "file_name": file_name, "width": size.width, "height": size.height, "license": 1}
+
+
+def _captions(photos: Sequence[Photo]) -> Json:
+    images = [image_entry(p.number, f"COCO_val2014_{p.number:012d}.jpg", p.rendered) for p in photos]
+    told = [(p.number, text) for p in photos for text in references(p.rendered, Draw(p.number))]
+    annotations = [{"image_id": number, "id": place + 1, "caption": text} for place, (number, text) in enumerate(told)]
+    return {"info": INFO, "images": images, "licenses": [], "type": "captions", "annotations": annotations}
+
+
+def _karpathy(photos: Sequence[Photo]) -> Json:
+    images = []
+    for place, photo in enumerate(photos):
+        sentences: list[Json] = []
+        for text in references(photo.rendered, Draw(photo.number)):
+            tokens = text.lower().replace(",", "").replace(".", "").split()
+            sentences.append({"tokens": tokens, "raw": text, "imgid": place, "sentid": len(sentences) + 5 * place})
+        images.append(
+            {
+                "filepath": "val2014",
+                "filename": f"COCO_val2014_{photo.number:012d}.jpg",
+                "cocoid": photo.number,
+                "imgid": place,
+                "split": photo.split,
+                "sentids": [sentence["sentid"] for sentence in sentences],
+                "sentences": sentences,
+            }
+        )
+    return {"images": images, "dataset": "coco"}
+
+
+# ---------------------------------------------------------------------------- detection
+
+
+def _instances(photos: Sequence[Photo]) -> Json:
+    images = [image_entry(p.number, f"{p.number:012d}.jpg", p.rendered) for p in photos]
+    annotations: list[Json] = []
+    for photo in photos:
+        rendered = photo.rendered
+        names = [thing.category for thing in rendered.scene.things]
+        crowd = _crowd(names, Draw(photo.number + 7))
+        alone = [place for place in range(len(names)) if place not in crowd]
+        for place in alone:
+            annotations.append({**thing_entry(rendered, place), "image_id": photo.number})
+        if crowd:
+            annotations.append({**_crowd_entry(rendered, crowd), "image_id": photo.number})
+        for entry in annotations[-len(alone) - bool(crowd) :]:
+            entry["category_id"] = CATEGORY_IDS[SEEN.index(names[entry.pop("place")])]
+    for number, entry in enumerate(annotations):
+        entry["id"] = number + 1
+    categories = [
+        {"id": number, "name": name, "supercategory": "miniature"}
+        for number, name in zip(CATEGORY_IDS, SEEN, strict=True)
+    ]
+    return {"info": INFO, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+
+
+def thing_entry(rendered: Rendered, place: int) -> Json:
+    """A thing as COCO annotates it, with its `place` in the scene."""
+    left, top, right, bottom = rendered.boxes[place]
+    rings = rendered.rings[place]
+    return {
+        "place": place,
+        "bbox": [left, top, right - left, bottom - top],
+        "segmentation": [flat(ring) for ring in rings],
+        "area": sum(area(ring) for ring in rings),
+        "iscrowd": 0,
+    }
+
+
+def _crowd(names: Sequence[str], draw: Draw) -> tuple[int, ...]:
+    """Two things of a category that three or more are of, in every other such scene."""
+    many = [place for place, name in enumerate(names) if names.count(name) >= 3]
+    return tuple(many[:2]) if many and draw.random() < 0.5 else ()
+
+
+def _crowd_entry(rendered: Rendered, places: tuple[int, ...]) -> Json:
+    mask: NDArray[np.bool_] = np.logical_or.reduce([rendered.masks[place] for place in places])
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return {
+        "place": places[0],
+        "bbox": [
+            float(columns[0]),
+            float(rows[0]),
+            float(columns[-1] + 1 - columns[0]),
+            float(rows[-1] + 1 - rows[0]),
+        ],
+        "segmentation": {"counts": _runs(mask), "size": list(mask.shape)},
+        "area": float(mask.sum()),
+        "iscrowd": 1,
+    }
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[int]:
+    """Lengths of runs down the columns, of zeros first: COCO's uncompressed code."""
+    column_major = mask.T.reshape(-1)
+    ends = np.flatnonzero(column_major[1:] != column_major[:-1]) + 1
+    lengths = np.diff(np.concatenate([[0], ends, [column_major.size]])).tolist()
+    return [0, *lengths] if column_major[0] else list(lengths)
+
+
+# ---------------------------------------------------------------------------- questions
+
+
+def _questions(photos: Sequence[Photo]) -> tuple[list[Json], list[Json]]:
+    """Questions and their annotations, some of each image's."""
+    asked: list[Json] = []
+    annotations: list[Json] = []
+    for photo in photos:
+        draw = Draw(photo.number + 3)
+        for place, query in enumerate(draw.shuffled(queries(photo.rendered, draw))[:QUESTIONS]):
+            number = 1000 * photo.number + place
+            asked.append({"image_id": photo.number, "question": query.question, "question_id": number})
+            annotations.append({"image_id": photo.number, "question_id": number, **_annotation(query, draw)})
+    return asked, annotations
+
+
+def _annotation(query: Query, draw: Draw) -> Json:
+    answers = [
+        {"answer": answer, "answer_confidence": "yes", "answer_id": place + 1}
+        for place, answer in enumerate(noisy(query, draw))
+    ]
+    return {
+        "question_type": query.question_type,
+        "answer_type": query.answer_type,
+        "multiple_choice_answer": query.answer,
+        "answers": answers,
+    }

@@ -1,0 +1,101 @@
+"""The miniature world as Flickr30k Entities, in exactly the published files.
+
+    flickr30k/val.txt, test.txt, Sentences/<image>.txt, Annotations/<image>.xml, flickr30k-images/<image>.jpg
+
+A chain is a set of things that some phrase names; boxes count pixels from 1, as published.  The place of a scene is a
+chain without a box, and "there" is marked as not visual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tqdm import tqdm
+
+from tasks.miniature.coco import save
+from tasks.miniature.language import caption, look
+from tasks.miniature.render import Rendered, jpeg, rendered_scene
+from tasks.miniature.scene import Draw
+from tasks.miniature.telling import SETTINGS
+
+FIRST_SEED = 500_000
+SPLITS = (("val", 20), ("test", 60))
+TYPES = {"robot": "people", "cat": "animals", "fish": "animals", "car": "vehicles", "boat": "vehicles"}
+Chain = tuple[int, ...]  # the things of a chain; none: the place
+
+
+def write(root: Path) -> None:
+    """Images, sentences and annotations under `root`."""
+    folder, seed = root / "flickr30k", FIRST_SEED
+    for split, count in SPLITS:
+        names = []
+        for _ in tqdm(range(count), f"drawing Flickr30k {split}", disable=None):
+            rendered, name = rendered_scene(seed), str(1_000_000_000 + 97 * (seed - FIRST_SEED))
+            chains: dict[Chain, int] = {}
+            lines = [_marked(rendered, *said, seed, chains) for said in _said(rendered, Draw(seed))]
+            save(folder / f"flickr30k-images/{name}.jpg", jpeg(rendered))
+            save(folder / f"Sentences/{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+            save(folder / f"Annotations/{name}.xml", _annotation(rendered, name, chains))
+            names.append(name)
+            seed += 1
+        save(folder / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+
+
+def _said(rendered: Rendered, draw: Draw) -> Iterator[tuple[str, tuple[tuple[int, int, Chain], ...], str]]:
+    """Five sentences with their phrases; two of them with the place, one of the largest things only."""
+    things = look(rendered)
+    largest = sorted(range(len(things)), key=lambda i: -things[i].area)[:2]
+    for number in range(5):
+        text, spans = caption(rendered, draw, largest if number == 3 else None)
+        yield text, spans, SETTINGS[rendered.scene.background] if number in (1, 4) else ""
+
+
+def _marked(
+    rendered: Rendered,
+    text: str,
+    spans: Sequence[tuple[int, int, Chain]],
+    place: str,
+    seed: int,
+    chains: dict[Chain, int],
+) -> str:
+    """A sentence with its phrases marked; new chains are numbered on."""
+    line, end = "", 0
+    for start, stop, things in spans:
+        number = chains.setdefault(things, 10 * seed + len(chains))
+        kind = TYPES.get(rendered.scene.things[things[0]].category, "other")
+        line += f"{text[end:start]}[/EN#{number}/{kind} {text[start:stop]}]"
+        end = stop
+    line += text[end:]
+    if line.startswith("there "):
+        line = f"[/EN#0/notvisual There]{line[5:]}"
+    if place:
+        preposition, _, words = place.partition(" ")
+        number = chains.setdefault((), 10 * seed + len(chains))
+        line += f" {preposition} [/EN#{number}/scene {words}]"
+    return line.replace(",", " ,") + " ."
+
+
+def _annotation(rendered: Rendered, name: str, chains: dict[Chain, int]) -> bytes:
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "filename").text = f"{name}.jpg"
+    size = ElementTree.SubElement(root, "size")
+    for side, value in (("width", rendered.scene.size.width), ("height", rendered.scene.size.height), ("depth", 3)):
+        ElementTree.SubElement(size, side).text = str(value)
+    for place, (left, top, right, bottom) in enumerate(rendered.boxes):
+        numbers = [number for things, number in chains.items() if place in things]
+        if numbers:
+            thing = ElementTree.SubElement(root, "object")
+            for number in numbers:
+                ElementTree.SubElement(thing, "name").text = str(number)
+            box = ElementTree.SubElement(thing, "bndbox")
+            for side, edge in (("xmin", left + 1), ("ymin", top + 1), ("xmax", right), ("ymax", bottom)):
+                ElementTree.SubElement(box, side).text = str(int(edge))
+    if () in chains:
+        thing = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(thing, "name").text = str(chains[()])
+        ElementTree.SubElement(thing, "scene").text = "1"
+        ElementTree.SubElement(thing, "nobndbox").text = "1"
+    data: bytes = ElementTree.tostring(root)
+    return data
