@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 
 # ---------------------------------------------------------------------------- what is asked and answered
 
-Kind = Literal["caption", "detect", "ground", "refer", "segment", "vqa", "ocr"]
+Kind = Literal[
+    "caption",  # in a sentence
+    "detailed_caption",
+    "more_detailed_caption",
+    "detect",  # whatever is there
+    "find",  # the things of each of some categories: the question's phrases
+    "ground",  # the boxes of each phrase of a text
+    "refer",  # the one box of an expression
+    "segment",  # the one outline of an expression
+    "vqa",
+    "ocr",  # the text, as text
+    "ocr_regions",  # the text, each piece with its quadrilateral
+]
 Ticket = int
 ImageRef = str  # a key relative to the data root, resolved by images.py
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -55,6 +67,32 @@ class Boxes:
 
 
 @dataclass(frozen=True, slots=True)
+class Objects:
+    """The annotated objects of an image, as detection is marked by them: a target, never an answer.
+
+    `categories` are places in the question's phrases, and `ids` the annotation file's id of every phrase; `areas` are
+    those of the segmentations, in pixels; a crowd stands for many objects and is never a miss.
+    """
+
+    boxes: tuple[Box, ...]
+    categories: tuple[int, ...]
+    areas: tuple[float, ...]
+    crowd: tuple[bool, ...]
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """The boxes of each phrase of a question, in the order of its phrases; a phrase's best box first.
+
+    `types` are what each phrase of a target is about: ("people",), ("bodyparts", "people").
+    """
+
+    boxes: tuple[tuple[Box, ...], ...]
+    types: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Quads:
     """Labelled quadrilaterals, as OCR with regions writes them."""
 
@@ -77,18 +115,22 @@ class Mask:
     counts: bytes
 
 
-Value = Text | Boxes | Quads | Polygons | Mask
+Value = Text | Boxes | Objects | Grounded | Quads | Polygons | Mask
 V = TypeVar("V", bound=Value)
 V_co = TypeVar("V_co", bound=Value, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A span of `Question.text` to ground (characters, end exclusive), or a category name to find."""
+    """A span of `Question.text` to ground (characters, end exclusive), or a category name to find.
+
+    `said` is how else a category may be put to a model, in more words.
+    """
 
     text: str
     start: int = 0
     end: int = 0
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +146,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Sample(Generic[V_co]):
-    """A question with its target; `cluster` names what is sampled (the image), for intervals."""
+    """A question with its target.
+
+    `cluster` names what is sampled (the image), for intervals; `groups` what it is also reported under (a domain, a
+    type of question, one data set of several).
+    """
 
     id: str
     question: Question
     target: V_co | None
     cluster: str
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +214,16 @@ Weights = NDArray[np.float64]  # one weight per cluster, in order of first appea
 Statistic = Callable[[Weights], float]
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A Statistic that no weighting changes: a number that is quoted without an interval."""
+
+    value: float
+
+    def __call__(self, weights: Weights) -> float:
+        return self.value
+
+
 class Metric(Protocol):
     """Prepared once over the rows, then evaluated under any weighting of their clusters."""
 
@@ -187,27 +244,37 @@ class PredictionFormat:
     """Reads and writes a benchmark's official result file.
 
     `read(path, samples)` gives sample id to Answer and raises DataError on what does not fit;
-    `write(path, rows)` writes a file that `read` and the official evaluator take.
+    `write(path, rows)` writes a file that `read` and the official evaluator take; a `folder` of files where it is one.
     """
 
     description: str
     read: Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]
     write: Callable[[Path, Sequence[Row[Any]]], None]
+    folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FileNeed:
-    """One file or folder a task needs under the data root, and where it comes from."""
+    """One file or folder a task needs under the data root, where it comes from, and for which splits (all: ()).
+
+    `instead` is a file that does as well.  A folder holds images, unless it is one of `annotations`.
+    """
 
     path: str
     origin: str
+    splits: tuple[str, ...] = ()
+    instead: str = ""
+    annotations: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task(Generic[V]):
     """A data set and the one right way to mark it: a value, not a subclass.
 
-    Raise `version` whenever any number could change.
+    Raise `version` whenever any number could change.  `score` marks a sample by itself; `corpus` adds the numbers that
+    depend on all samples together, as CIDEr's do.  The metrics named in `by_group`, and those in `within_group`, are
+    reported for each group of samples, and `stratified` resamples the images of each first group apart.  `variants` are
+    other ways to mark, by name: what they replace.  `published` has a split's published counts, for `data check`.
     """
 
     name: str
@@ -222,6 +289,14 @@ class Task(Generic[V]):
     predictions: PredictionFormat
     files: tuple[FileNeed, ...] = ()
     seen_in_training: str = ""  # which of its images a published model has seen, for reports
+    corpus: Callable[[Sequence[Row[V]]], Sequence[Mapping[str, float]]] | None = None
+    by_group: tuple[str, ...] = ()
+    within_group: Mapping[str, Metric] = field(default_factory=dict)
+    stratified: bool = False
+    resamples: int = 1000
+    counted: tuple[str, ...] = ()  # scores whose sums are counts worth keeping
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------------- models

@@ -20,8 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from harness import store
-from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Task
+from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import DataError, UsageError
+from harness.images import MissingImage, read_bytes
 from harness.statistics import estimate
 from harness.store import Appender, Kept, RunFolder
 from harness.timings import Clock, latency
@@ -62,8 +63,8 @@ def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
         image = sample.question.image
         if image not in digests:
             try:
-                digests[image] = hashlib.sha256((root / image).read_bytes()).hexdigest()
-            except OSError:
+                digests[image] = hashlib.sha256(read_bytes(root, image)).hexdigest()
+            except MissingImage:
                 digests[image] = "missing"
     return digests
 
@@ -120,27 +121,49 @@ def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder) -> dict[str,
     return {sample.id: kept[sample.id].answer for sample in samples if sample.id in kept}
 
 
-def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
-    """Every sample with its answer and score; DataError where an answer is missing."""
+def answered(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
+    """Every sample with its answer, not marked; DataError where an answer is missing."""
     missing = [sample.id for sample in samples if sample.id not in answers]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(samples)} samples of {task.name} have no answer ({', '.join(missing[:3])}, ...); "
-            "a smaller denominator is not an option"
+            f"{len(missing)} of {len(samples)} samples have no answer ({', '.join(missing[:3])}, ...); a smaller "
+            "denominator is not an option"
         )
+    return [Row(sample, answers[sample.id], Score({}, answers[sample.id].value is not None)) for sample in samples]
+
+
+def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
+    """Every sample with its answer and score; DataError where an answer is missing."""
     rows = []
-    for sample in tqdm(samples, "marking", disable=None, leave=False):
-        answer = answers[sample.id]
+    for row in tqdm(answered(samples, answers), "marking", disable=None, leave=False):
+        sample, answer = row.sample, row.answer
         score = task.score(sample, answer)
         if not all(math.isfinite(value) for value in score.values.values()):
             raise ValueError(f"{task.name} gave sample {sample.id} the score {dict(score.values)}")
         rows.append(Row(sample, answer, score))
-    return rows
+    if task.corpus is None or not rows:
+        return rows
+    more = task.corpus(rows)
+    return [
+        replace(row, score=replace(row.score, values={**numbers, **row.score.values}))
+        for row, numbers in zip(rows, more, strict=True)
+    ]
 
 
 def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Estimate]:
-    """Every metric of the task with its interval, and the shares of unreadable and truncated answers, in percent."""
-    metrics = {name: estimate(metric, rows, seed=seed) for name, metric in task.metrics.items()}
+    """Every metric of the task with its interval, and the shares of unreadable and truncated answers, in percent.
+
+    Those in the task's `by_group` and `within_group` for each group of samples, as "metric group".
+    """
+    metrics = {
+        name: estimate(metric, rows, seed, stratified=task.stratified, resamples=task.resamples)
+        for name, metric in task.metrics.items()
+    }
+    apart = {name: task.metrics[name] for name in task.by_group} | dict(task.within_group)
+    for group in groups_of(rows) if apart else ():
+        theirs = [row for row in rows if group in row.sample.groups]
+        for name, metric in apart.items():
+            metrics[f"{name} {group}"] = estimate(metric, theirs, seed, resamples=task.resamples)
     for name, share in (
         ("unreadable", [not row.score.readable for row in rows]),
         ("truncated", [row.answer.truncated for row in rows]),
@@ -149,8 +172,18 @@ def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Es
     return metrics
 
 
-def counts(rows: Sequence[Row[Any]], failed: int, asked: int) -> dict[str, int]:
+def groups_of(rows: Sequence[Row[Any]]) -> list[str]:
+    """Every group of the samples, in order of first appearance."""
+    return list(dict.fromkeys(group for row in rows for group in row.sample.groups))
+
+
+def counts(task: Task[Any], rows: Sequence[Row[Any]], failed: int, asked: int) -> dict[str, int]:
     """How many of each, for the record."""
+    more = {name: round(sum(row.score.values[name] for row in rows)) for name in task.counted}
+    return _counts(rows, failed, asked) | more
+
+
+def _counts(rows: Sequence[Row[Any]], failed: int, asked: int) -> dict[str, int]:
     return {
         "samples": len(rows) + failed,
         "images": len({row.sample.cluster for row in rows}),
@@ -253,17 +286,37 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
         return store.with_status(
             base,
             status="incomplete",
-            counts=counts(rows, len(asked.failures), asked.asked),
+            counts=counts(task, rows, len(asked.failures), asked.asked),
             timings=asked.timings,
             provenance={**base.provenance, **failures},
         )
-    rows = mark(task, samples, answers)
     timings = {**asked.timings, **latency(answers.values())}
+    if all(sample.target is None for sample in samples):
+        return _unmarked(samples, base, asked, answers, timings)
+    rows = mark(task, samples, answers)
     folder.write_scores((row.sample.id, row.score) for row in rows)
     return store.with_status(
         base,
+        provenance={**base.provenance, "intervals": _method(task, base.spec.seed)},
         status="complete" if base.spec.limit is None else "partial",
         metrics=reduce(task, rows, base.spec.seed),
-        counts=counts(rows, 0, asked.asked),
+        counts=counts(task, rows, 0, asked.asked),
         timings=timings,
     )
+
+
+def _unmarked(
+    samples: Sequence[Sample[Any]], base: Run, asked: Asked, answers: Mapping[str, Answer], timings: Mapping[str, Any]
+) -> Run:
+    """A run on a split whose targets the benchmark keeps: answers to submit, and no numbers."""
+    return store.with_status(
+        base,
+        status="complete" if base.spec.limit is None else "partial",
+        counts=_counts(answered(samples, answers), 0, asked.asked),
+        timings=timings,
+    )
+
+
+def _method(task: Task[Any], seed: int) -> str:
+    apart = ", each data set's apart" if task.stratified else ""
+    return f"percentile bootstrap, {task.resamples} resamples of images{apart}, seed {seed}"

@@ -27,11 +27,18 @@ from typing import Any, TextIO
 
 import msgspec
 
-from harness.core import Answer, Boxes, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Value
+from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Value
 from harness.errors import DataError, ResourceError, UsageError
 
 SCHEMA = 1
-_VALUES: dict[str, type] = {"text": Text, "boxes": Boxes, "quads": Quads, "polygons": Polygons, "mask": Mask}
+_VALUES: dict[str, type] = {
+    "text": Text,
+    "boxes": Boxes,
+    "grounded": Grounded,
+    "quads": Quads,
+    "polygons": Polygons,
+    "mask": Mask,
+}
 
 
 @dataclass(frozen=True, slots=True)

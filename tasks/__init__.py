@@ -1,38 +1,107 @@
-"""What can be measured: TASKS, name to Task.  Naming one loads nothing."""
+"""What can be measured: TASKS, name to Task.  Naming one loads nothing.
+
+A task may come from another package: by an entry point of the group `florence2_harness.tasks`, whose value is a Task or
+several, or by `package.module:NAME` without one.  Packages are only imported when a task is asked for that is not the
+project's own, or when all are listed.
+"""
 
 from __future__ import annotations
 
+import importlib
+import logging
 from collections.abc import Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from harness.core import Task
 from harness.errors import UsageError
-from tasks import refcoco
+from tasks import captions, detection, flickr30k, odinw, refcoco, vqa
 
-_FAMILIES: tuple[tuple[Task[Any], ...], ...] = (refcoco.TASKS,)
+GROUP = "florence2_harness.tasks"
+EMBEDDED = ("odinw_miniature",)  # only with the embedded benchmark
+_FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
+    captions.TASKS,
+    detection.TASKS,
+    flickr30k.TASKS,
+    refcoco.TASKS,
+    vqa.TASKS,
+    odinw.TASKS,
+)
 TASKS: dict[str, Task[Any]] = {task.name: task for family in _FAMILIES for task in family}
+log = logging.getLogger(__name__)
 
 
-def select(patterns: str | Iterable[str]) -> list[Task[Any]]:
-    """Tasks by name, by glob, or 'all', apart by commas; each once, in the order asked for.
+def select(patterns: str | Iterable[str], *, embedded: bool | None = None) -> list[Task[Any]]:
+    """Tasks by name, by glob, `package.module:NAME` or 'all', apart by commas; each once, in the order asked for.
 
+    'all' and globs mean those that the data has: with `embedded`, those of the embedded benchmark, else the others.
     UsageError, with names that come close, where one matches nothing.
     """
     chosen: dict[str, Task[Any]] = {}
     for given in [patterns] if isinstance(patterns, str) else patterns:
-        for pattern in given.split(","):
-            names = [name for name in TASKS if pattern.strip() == "all" or fnmatchcase(name, pattern.strip())]
-            if not names:
-                raise UsageError(_unknown(pattern.strip()))
-            chosen |= {name: TASKS[name] for name in names if name not in chosen}
+        for pattern in map(str.strip, given.split(",")):
+            chosen |= {task.name: task for task in _matching(pattern, embedded) if task.name not in chosen}
     if not chosen:
         raise UsageError("no task was named; `python -m harness tasks` lists them, and 'all' means all of them")
     return list(chosen.values())
 
 
-def _unknown(pattern: str) -> str:
-    close = get_close_matches(pattern, TASKS, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {len(TASKS)}."
+def every() -> dict[str, Task[Any]]:
+    """The project's own tasks and those of installed packages; one that cannot be loaded is warned of and left out."""
+    found = dict(TASKS)
+    for point in entry_points(group=GROUP):
+        try:
+            theirs = _loaded(point.load(), point.value)
+        except Exception as error:  # whatever goes wrong in a package that is not ours
+            log.warning("the tasks of %s cannot be loaded: %s", point.value, error)
+            continue
+        for task in theirs:
+            if found.setdefault(task.name, task) is not task:
+                log.warning("%s also calls a task %r; it is left out", point.value, task.name)
+    return found
+
+
+def _matching(pattern: str, embedded: bool | None) -> list[Task[Any]]:
+    if pattern in TASKS:
+        return [TASKS[pattern]]
+    if ":" in pattern:
+        return _loaded(_imported(pattern), pattern)
+    there = every()
+    found = [task for name, task in there.items() if pattern == "all" or fnmatchcase(name, pattern)]
+    if len(found) > 1 and embedded is not None:
+        found = [task for task in found if _is_at_home(task, embedded)]
+    if not found:
+        raise UsageError(_unknown(pattern, there))
+    return found
+
+
+def _is_at_home(task: Task[Any], embedded: bool) -> bool:
+    """Whether the embedded benchmark (or any other data) can have a task: it has its own ODinW in place of the 35."""
+    if task.name.startswith("odinw"):
+        return (task.name in EMBEDDED) == embedded
+    return True
+
+
+def _imported(name: str) -> object:
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+        return EntryPoint(name, f"{found.__name__}:{attribute}", GROUP).load()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--task {name}: {error}; it is module:NAME, where NAME is a Task or several") from error
+
+
+def _loaded(value: object, where: str) -> list[Task[Any]]:
+    tasks = [value] if isinstance(value, Task) else list(value) if isinstance(value, Iterable) else [value]
+    if not tasks or not all(isinstance(task, Task) for task in tasks):
+        raise UsageError(f"{where} is neither a Task nor several (harness.core.Task)")
+    return [task for task in tasks if isinstance(task, Task)]
+
+
+def _unknown(pattern: str, there: Iterable[str]) -> str:
+    names = list(there)
+    close = get_close_matches(pattern, names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {len(names)}."
     return f"no task is called {pattern!r}; {hint}  `python -m harness tasks` lists them"

@@ -141,7 +141,7 @@ def test_a_changed_question_or_image_is_asked_again(tmp_path: Path) -> None:
 
 def test_missing_answers_are_an_error_never_a_smaller_denominator() -> None:
     samples = list(toy.load(Source(Path(), "val"), count=3))
-    with pytest.raises(DataError, match="1 of 3 samples of toy have no answer"):
+    with pytest.raises(DataError, match="1 of 3 samples have no answer"):
         runner.mark(toy.task(), samples, {"0": Answer(("0",), Text(("0",))), "2": Answer(("2",), None)})
 
 

@@ -15,6 +15,8 @@ from tasks import TASKS, select
     ("*_res", ["refcoco_res", "refcoco_plus_res", "refcocog_res"]),
     (["refcoco", "refcocog*"], ["refcoco", "refcocog", "refcocog_res"]),
     ("all", list(TASKS)),
+    ("coco_*", ["coco_caption", "coco_detection"]),
+    ("odinw*", ["odinw13", "odinw35", "odinw_miniature"]),
 ])  # fmt: skip
 def test_select(given: str | list[str], expected: list[str]) -> None:
     assert [task.name for task in select(given)] == expected
@@ -22,10 +24,18 @@ def test_select(given: str | list[str], expected: list[str]) -> None:
 
 @pytest.mark.parametrize(("given", "said"), [
     ("refcoco_rse", "did you mean refcoco_res"),
-    ("voc*", "no task is called 'voc\\*'; there are 6"),
+    ("voc*", "no task is called 'voc\\*'; there are 17"),
     ("refcoco,", "no task is called ''"),
     ([], "no task was named"),
 ])  # fmt: skip
 def test_what_names_no_task(given: str | list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         select(given)
+
+
+def test_all_is_what_the_data_has() -> None:
+    """The embedded benchmark has its own ODinW in place of the published ones."""
+    embedded, published = ({task.name for task in select("all", embedded=e)} for e in (True, False))
+    assert embedded ^ published == {"odinw13", "odinw35", "odinw_miniature"}
+    assert "odinw_miniature" in embedded
+    assert [task.name for task in select("odinw13", embedded=True)] == ["odinw13"]  # named, it is meant

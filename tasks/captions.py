@@ -1,0 +1,253 @@
+"""COCO (Karpathy's splits), nocaps and TextCaps: an image in, a sentence out.
+
+Marked as COCO's caption evaluation marks (pycocoevalcap): captions through the Penn Treebank tokeniser, CIDEr-D with
+the document frequencies of all references of the split, corpus BLEU, ROUGE-L.  Every image of the split counts; an
+answer that cannot be read is an empty caption.  Papers' CIDEr is this, times 100.  With one image it is not defined:
+no number is given.
+
+nocaps reports its domains: CIDEr is computed once over all 4,500 images and averaged within a domain, which is how the
+published rows add up.  Intervals are by image, with the document frequencies of the full set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.core import (
+    Answer,
+    FileNeed,
+    Fixed,
+    Kind,
+    Metric,
+    PredictionFormat,
+    Question,
+    Row,
+    Sample,
+    Score,
+    Source,
+    Statistic,
+    Task,
+    Text,
+    Weights,
+)
+from harness.data import captions as files
+from harness.metrics import captions
+from harness.metrics.reduce import PERCENT, clusters_of, mean
+
+COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2014.zip)"
+KARPATHY_ORIGIN = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+BLIP_ORIGIN = "https://storage.googleapis.com/sfr-vision-language-research/datasets"
+NOCAPS_ORIGIN = "https://nocaps.org"
+TEXTCAPS_ORIGIN = "https://textvqa.org/textcaps"
+KIND: Kind = "caption"
+
+
+# ---------------------------------------------------------------------------- loading
+
+
+def load_coco(source: Source) -> Iterator[Sample[Text]]:
+    """Karpathy's split of COCO 2014: from dataset_coco.json, or the split's own COCO-style file (BLIP's form).
+
+    `source.annotations` is a file in COCO's caption format that holds the split, or a folder with the files below ROOT.
+    """
+    given = source.annotations
+    folder = given if given is not None and given.is_dir() else source.root / "coco"
+    alone = given if given is not None and given.is_file() else folder / f"coco_karpathy_{source.split}_gt.json"
+    listed = folder / "dataset_coco.json"
+    if listed.is_file() and given is not alone:
+        among = files.karpathy(listed, source.split, KARPATHY_ORIGIN)
+        found = files.read(folder / "annotations/captions_val2014.json", COCO_ORIGIN, among)
+    else:
+        found = files.read(alone, BLIP_ORIGIN)
+    for image in found:
+        name = image.file_name or f"COCO_val2014_{int(image.id):012d}.jpg"
+        yield _sample(image, f"coco/val2014/{name}")
+
+
+def load_nocaps(source: Source) -> Iterator[Sample[Text]]:
+    """nocaps val, grouped by domain."""
+    path = source.annotations or source.root / "nocaps/nocaps_val_4500_captions.json"
+    for image in files.read(path, NOCAPS_ORIGIN):
+        yield _sample(image, f"nocaps/val/{image.file_name}", (image.domain,) if image.domain else ())
+
+
+def load_textcaps(source: Source) -> Iterator[Sample[Text]]:
+    """TextCaps val; its images are TextVQA's."""
+    path = source.annotations or source.root / "textcaps/TextCaps_0.1_val.json"
+    for image in files.read_textcaps(path, TEXTCAPS_ORIGIN):
+        yield _sample(image, f"textvqa/train_images/{image.file_name}")
+
+
+def _sample(image: files.Captioned, where: str, groups: tuple[str, ...] = ()) -> Sample[Text]:
+    return Sample(image.id, Question(where, image.size, KIND), Text(image.references), where, groups)
+
+
+# ---------------------------------------------------------------------------- marking
+
+
+def score(sample: Sample[Text], answer: Answer) -> Score:
+    """Nothing by itself: see `marks`."""
+    return Score({}, readable=isinstance(answer.value, Text))
+
+
+def said(row: Row[Text]) -> str:
+    """The caption that is marked."""
+    return row.answer.value.texts[0] if isinstance(row.answer.value, Text) else ""
+
+
+def wanted(row: Row[Text]) -> tuple[str, ...]:
+    """An image's reference captions."""
+    if row.sample.target is None:
+        raise ValueError(f"sample {row.sample.id} has no reference captions")
+    return row.sample.target.texts
+
+
+def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+    """`cider` (NaN where there is one image only), `rouge_l`, and what BLEU is summed from, for each caption."""
+    return _numbers(captions.mark([said(row) for row in rows], [wanted(row) for row in rows]))
+
+
+def official_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+    """The same from pycocoevalcap's own pipeline, which needs Java.  ResourceError where there is none."""
+    from harness.metrics import official_captions
+
+    return _numbers(official_captions.mark([said(row) for row in rows], [wanted(row) for row in rows]))
+
+
+def _numbers(found: captions.CaptionScores) -> list[dict[str, float]]:
+    numbers = []
+    for place in range(len(found.cider)):
+        bleu = {f"correct {n + 1}": float(found.correct[place, n]) for n in range(4)}
+        bleu |= {f"guessed {n + 1}": float(found.guessed[place, n]) for n in range(4)}
+        lengths = {"length": float(found.length[place]), "reference length": float(found.reference_length[place])}
+        first = {"cider": float(found.cider[place]), "rouge_l": float(found.rouge_l[place])}
+        numbers.append({**first, **bleu, **lengths})
+    return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Cider:
+    """The mean of the captions' CIDEr; none where it is not defined."""
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        if any(math.isnan(row.score.values["cider"]) for row in rows):
+            return Fixed(math.nan)
+        return mean("cider").prepare(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Bleu:
+    """Corpus BLEU up to n-grams of a length, from sums."""
+
+    length: int
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        keys = [f"{what} {n}" for what in ("correct", "guessed") for n in range(1, 5)] + ["length", "reference length"]
+        table = np.array([[row.score.values[key] for key in keys] for row in rows])
+        clusters = clusters_of(rows)
+        sums = np.stack([np.bincount(clusters, column) for column in table.T])  # (keys, clusters)
+
+        def statistic(weights: Weights) -> float:
+            total = sums @ weights
+            found = captions.corpus_bleu(total[:4], total[4:8], float(total[8]), float(total[9]))
+            return PERCENT * found[self.length - 1]
+
+        return statistic
+
+
+METRICS: Mapping[str, Metric] = {
+    "CIDEr": Cider(),
+    **{f"BLEU-{n}": Bleu(n) for n in range(1, 5)},
+    "ROUGE-L": mean("rouge_l"),
+}
+
+
+# ---------------------------------------------------------------------------- tasks
+
+_COCO_IMAGES = FileNeed("coco/val2014", "COCO's 2014 validation images, https://cocodataset.org (val2014.zip)")
+
+
+def _task(
+    name: str,
+    about: str,
+    splits: tuple[str, ...],
+    load: Callable[[Source], Iterator[Sample[Text]]],
+    predictions: PredictionFormat,
+    files_: tuple[FileNeed, ...],
+    seen: str,
+    published: Mapping[str, Mapping[str, int]],
+    by_group: tuple[str, ...] = (),
+) -> Task[Text]:
+    return Task(
+        name=name,
+        version=1,
+        about=about,
+        splits=splits,
+        load=load,
+        score=score,
+        corpus=marks,
+        metrics=METRICS,
+        headline="CIDEr",
+        predictions=predictions,
+        files=files_,
+        seen_in_training=seen,
+        by_group=by_group,
+        variants={"official": {"corpus": official_marks}},
+        published=published,
+    )
+
+
+TASKS: tuple[Task[Any], ...] = (
+    _task(
+        "coco_caption",
+        "COCO captions: a sentence about an image (Karpathy's splits)",
+        ("test", "val"),
+        load_coco,
+        files.NUMBERED,
+        (
+            FileNeed("coco/dataset_coco.json", KARPATHY_ORIGIN, ("test",), instead="coco/coco_karpathy_test_gt.json"),
+            FileNeed("coco/dataset_coco.json", KARPATHY_ORIGIN, ("val",), instead="coco/coco_karpathy_val_gt.json"),
+            FileNeed(
+                "coco/annotations/captions_val2014.json", COCO_ORIGIN, ("test",), "coco/coco_karpathy_test_gt.json"
+            ),
+            FileNeed("coco/annotations/captions_val2014.json", COCO_ORIGIN, ("val",), "coco/coco_karpathy_val_gt.json"),
+            _COCO_IMAGES,
+        ),
+        "The images are in COCO val2014, which the zero-shot checkpoints of Florence-2 have not seen; the fine-tuned "
+        "ones were tuned on COCO captions, Karpathy's training split, and neither test nor val.",
+        {"test": {"images": 5000, "references": 25010}, "val": {"images": 5000, "references": 25010}},
+    ),
+    _task(
+        "nocaps",
+        "nocaps: a sentence about an image of things that COCO's captions do not name",
+        ("val",),
+        load_nocaps,
+        files.NUMBERED,
+        (
+            FileNeed("nocaps/nocaps_val_4500_captions.json", NOCAPS_ORIGIN),
+            FileNeed("nocaps/val", "Open Images validation images, https://nocaps.org/download"),
+        ),
+        "The images are Open Images validation images.  FLD-5B's images include Open Images' training set.",
+        {"val": {"images": 4500, "references": 45000}},
+        ("CIDEr",),
+    ),
+    _task(
+        "textcaps",
+        "TextCaps: a sentence about an image and what is written in it",
+        ("val",),
+        load_textcaps,
+        files.NAMED,
+        (
+            FileNeed("textcaps/TextCaps_0.1_val.json", TEXTCAPS_ORIGIN),
+            FileNeed("textvqa/train_images", "https://textvqa.org/dataset (train_val_images.zip)"),
+        ),
+        "The images are Open Images training images, as are many of FLD-5B's; the captions are not in it.  The "
+        "fine-tuned checkpoints were tuned on TextCaps' training split.",
+        {"val": {"images": 3166, "references": 15830}},
+    ),
+)

@@ -1,0 +1,67 @@
+"""COCO detection: an image in, boxes with category names out.
+
+Marked by COCOeval itself (pycocotools, or hotcoco with `--detection-scorer hotcoco`, which is equal and quicker);
+intervals sum one table of matches anew under each resample.  Florence-2's scores are declared in `metrics/objects.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.core import Answer, Boxes, FileNeed, Objects, Question, Sample, Score, Source, Task
+from harness.data import detection as files
+from harness.metrics.detection import Engine
+from harness.metrics.objects import Detector, Synonyms, found_in
+
+COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2017.zip)"
+SYNONYMS: Synonyms = json.loads(Path(__file__).with_name("coco_synonyms.json").read_text())
+RESAMPLES = 200
+
+
+def load(source: Source) -> Iterator[Sample[Objects]]:
+    """COCO val2017."""
+    path = source.annotations or source.root / f"coco/annotations/instances_{source.split}.json"
+    for image in files.read(path, COCO_ORIGIN):
+        where = f"coco/{source.split}/{image.file_name}"
+        yield Sample(image.id, Question(where, image.size, "detect", "", image.phrases), image.objects, where)
+
+
+def score(sample: Sample[Objects], answer: Answer) -> Score:
+    """Nothing by itself: see `Detector.corpus`."""
+    return Score({}, readable=isinstance(answer.value, Boxes))
+
+
+def marked_by(synonyms: Synonyms, engine: Engine) -> Mapping[str, Any]:
+    """The fields of the task that depend on how AP is computed."""
+    detector = Detector(synonyms, engine)
+    return {"metrics": detector.metrics(), "corpus": detector.corpus}
+
+
+TASK: Task[Objects] = Task(
+    name="coco_detection",
+    version=1,
+    about="COCO detection: boxes of everything that is of one of 80 categories",
+    splits=("val2017",),
+    load=load,
+    score=score,
+    **marked_by(SYNONYMS, "pycocotools"),
+    headline="mAP",
+    predictions=files.results(partial(found_in, synonyms=SYNONYMS)),
+    files=(
+        FileNeed("coco/annotations/instances_val2017.json", COCO_ORIGIN),
+        FileNeed("coco/val2017", "COCO's 2017 validation images, https://cocodataset.org (val2017.zip)"),
+    ),
+    seen_in_training=(
+        "The images are not in the zero-shot checkpoints' data; the fine-tuned ones were tuned on COCO train2017.  "
+        "RefCOCO's images are COCO train images."
+    ),
+    resamples=RESAMPLES,
+    counted=("unmapped labels",),
+    variants={"hotcoco": marked_by(SYNONYMS, "hotcoco")},
+    published={"val2017": {"images": 5000, "objects": 36781}},
+)
+TASKS = (TASK,)

@@ -1,0 +1,72 @@
+"""VQA tasks: what is marked, and what VizWiz's second task makes of it.  The markers have tests of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.core import Answer, Question, Row, Sample, Text
+from harness.metrics.answers import average_precision, f1
+from harness.runner import mark, reduce
+from harness.statistics import estimate
+from tasks import TASKS
+from tasks.vqa import Unanswerable, declines
+
+TEN = ("red",) * 4 + ("blue",) * 3 + ("Green", "the green", "green.")
+
+
+def sample(name: str, truths: tuple[str, ...] = TEN, groups: tuple[str, ...] = ()) -> Sample[Text]:
+    return Sample(name, Question(f"{name}.jpg", None, "vqa", "?"), Text(truths), name, groups)
+
+
+@pytest.mark.parametrize(("task", "answer", "worth"), [
+    ("vqav2", "Red", 1.0),  # four people
+    ("vqav2", "a blue", 0.9),  # three: seven times 3/3, three times 2/3
+    ("vqav2", "green", 0.9),  # all three normalise to it
+    ("textvqa", "green", 0.9),
+    ("vizwiz", "green", 0.0),  # truths are not normalised there, and none is written so
+    ("vizwiz", "Blue.", 0.9),
+    ("vqav2", "yellow", 0.0),
+])  # fmt: skip
+def test_each_evaluator_has_its_own_idea(task: str, answer: str, worth: float) -> None:
+    [row] = mark(TASKS[task], [sample("1")], {"1": Answer((answer,), Text((answer,)))})
+    assert row.score.values["accuracy"] == pytest.approx(worth, abs=1e-12)
+
+
+@pytest.mark.parametrize("task", ["vqav2", "textvqa", "vizwiz"])
+def test_an_unreadable_answer_is_worth_nothing(task: str) -> None:
+    """Though "" is what "the" and "?" normalise to."""
+    truths = ("the",) * 5 + ("?",) * 4 + ("x",)
+    [row] = mark(TASKS[task], [sample("1", truths)], {"1": Answer(("<loc_1>",), None)})
+    assert (row.score.values["accuracy"], row.score.readable) == (0.0, False)
+
+
+def test_accuracy_by_type() -> None:
+    samples = [sample("1", groups=("other", "what")), sample("2", groups=("number", "what"))]
+    answers = {"1": Answer(("",), Text(("red",))), "2": Answer(("",), Text(("pink",)))}
+    metrics = reduce(TASKS["vqav2"], mark(TASKS["vqav2"], samples, answers), seed=0)
+    found = {name: (metric.value, metric.n) for name, metric in metrics.items() if name.startswith("accuracy")}
+    assert found == {
+        "accuracy": (50.0, 2),
+        "accuracy other": (100.0, 1),
+        "accuracy number": (0.0, 1),
+        "accuracy what": (50.0, 2),
+    }
+
+
+def test_declining() -> None:
+    assert [declines(text) for text in ("unanswerable", " Unanswerable. ", "unsuitable", "unanswered", "")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", [(1, 1, 0, 0, 1, 0), (0,) * 6, (1,) * 6, (0, 0, 1, 1, 0, 0)])
+@pytest.mark.parametrize("true", [(1, 0, 0, 1, 1, 0), (0,) * 6, (1,) * 6])
+def test_declining_is_scored_as_by_the_general_definition(said: tuple[int, ...], true: tuple[int, ...]) -> None:
+    rows: list[Row[Text]] = []
+    for place, (declined, hopeless) in enumerate(zip(said, true, strict=True)):
+        asked = sample(str(place), groups=("other", "not answerable" if hopeless else "answerable"))
+        answer = Answer(("",), Text(("unanswerable" if declined else "red",)))
+        rows += mark(TASKS["vizwiz"], [asked], {asked.id: answer})
+    for which, value in (("average precision", average_precision(said, true)), ("F1", f1(said, true))):
+        got = estimate(Unanswerable(which), rows, seed=0).value  # type: ignore[arg-type]
+        assert got == pytest.approx(100 * value, abs=1e-9), which
