@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from harness.core import Boxes, Mask, Polygons, Quads, Row, Size, Value
+from harness.core import Boxes, Grounded, Mask, Objects, Polygons, Quads, Question, Row, Size, Text, Value
 from harness.geometry.masks import pixels, rasterise
 from harness.images import open_rgb
 
@@ -26,6 +27,7 @@ class Picture(NamedTuple):
     file: str
     asked: str
     score: str
+    wanted: str
     wrote: str
     readable: bool
 
@@ -53,9 +55,22 @@ def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> lis
         name = f"{place:03d}.jpg"
         draw(row, root).save(folder / name, "JPEG", quality=88)
         score = f"{next(iter(row.score.values))} {100 * _goodness(row):.0f}"
-        asked = row.sample.question.text or row.sample.question.kind
-        pictures.append(Picture(name, asked, score, " ".join(row.answer.raw)[:300], row.score.readable))
+        wrote = " ".join(row.answer.raw)[:300]
+        pictures.append(Picture(name, _asked(row.sample.question), score, _wanted(row), wrote, row.score.readable))
     return pictures
+
+
+def _asked(question: Question) -> str:
+    """The question's text, or the names of what is to be found, or the kind of question."""
+    if question.kind == "find":
+        return ", ".join(phrase.text for phrase in question.phrases)
+    return question.text or question.kind
+
+
+def _wanted(row: Row[Any]) -> str:
+    """What people said, the most frequent first; '' where that is drawn."""
+    target = row.sample.target
+    return " | ".join(text for text, _ in Counter(target.texts).most_common(3)) if isinstance(target, Text) else ""
 
 
 def draw(row: Row[Any], root: Path) -> Image.Image:
@@ -68,8 +83,9 @@ def draw(row: Row[Any], root: Path) -> Image.Image:
         image = _veiled(image, value, size, colour)
     shown = image.resize((round(size.width * scale), round(size.height * scale)), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(shown)
+    first = row.sample.question.kind == "refer"  # of an expression, the first box counts
     for value, colour, width in ((row.sample.target, TARGET, 4), (row.answer.value, ANSWER, 2)):
-        for line in _lines(value):
+        for line in _lines(value, first):
             points = [(x * scale, y * scale) for x, y in (*line, line[0])]
             pen.line(points, fill=colour, width=width, joint="curve")
     return shown
@@ -85,10 +101,13 @@ def _veiled(image: Image.Image, value: Value | None, size: Size, colour: tuple[i
     return Image.fromarray(shown.round().astype(np.uint8))
 
 
-def _lines(value: Value | None) -> list[tuple[tuple[float, float], ...]]:
-    """What is drawn as closed lines."""
-    if isinstance(value, Boxes):
-        return [((x0, y0), (x1, y0), (x1, y1), (x0, y1)) for x0, y0, x1, y1 in value.boxes[:1]]
+def _lines(value: Value | None, first: bool) -> list[tuple[tuple[float, float], ...]]:
+    """What is drawn as closed lines; of boxes, perhaps the first alone."""
+    boxes = value.boxes if isinstance(value, Boxes | Objects) else ()
+    if isinstance(value, Grounded):
+        boxes = tuple(box for found in value.boxes for box in found)
+    if boxes:
+        return [((x0, y0), (x1, y0), (x1, y1), (x0, y1)) for x0, y0, x1, y1 in (boxes[:1] if first else boxes)]
     if isinstance(value, Quads):
         return list(value.quads)
     return list(value.rings) if isinstance(value, Polygons) else []

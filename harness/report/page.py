@@ -168,8 +168,8 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
         axes.plot([value], [place], "o", color="#d6008c", clip_on=False)
     names = [f"{run.spec.task} {run.spec.split} · {run.spec.model} · {run.headline}" for run in reversed(drawn)]
     axes.set_yticks(range(len(drawn)), names)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("percent, with 95 % intervals")
+    axes.set_xlim(0, max(100.0, axes.get_xlim()[1]))
+    axes.set_xlabel("percent (CIDEr x 100), with 95 % intervals")
     axes.grid(axis="x", color="#d0d7de")
     axes.set_axisbelow(True)
     canvas.savefig(path, metadata={"Date": None})

@@ -29,9 +29,16 @@ def describe(run: Run, folder: Path) -> str:
     """A run's result: the headline first, then every other metric, the counts, the speed, and where it is kept."""
     names = [run.headline, *(name for name in run.metrics if name != run.headline)]
     lines = [title(run)]
-    lines += [f"  {name:<11} {number(run.metrics[name])}" for name in names if name in run.metrics]
+    width = max(map(len, names), default=0)
+    lines += [f"  {name:<{width}}  {number(run.metrics[name])}" for name in names if name in run.metrics]
     if run.metrics:
-        lines.append("  percent; [95 % interval, images resampled]")
+        lines.append("  percent (CIDEr x 100); [95 % interval, images resampled]")
+        if any(estimate.value is None for estimate in run.metrics.values()):
+            lines.append(
+                "  – is a number that is not defined here: CIDEr of one image, the mean over a lacking data set"
+            )
+    elif run.status in ("complete", "partial"):
+        lines.append("  the benchmark keeps the answers of this split; `export` writes what is to be submitted")
     if run.status == "incomplete":
         failures = run.provenance.get("failures", {})
         first = next(iter(failures.values()), "")
