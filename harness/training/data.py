@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from harness.core import Box, Kind, Sample, Size, Value
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.prompts import prompt_of, write_answer
+from harness.florence2.prompts import FORMS, prompts_of, write_answer
 from harness.florence2.tokenizer import BOS, EOS, PAD, Tokenizer
 
-KINDS: tuple[Kind, ...] = ("caption", "detect", "ground", "refer", "segment")
+KINDS: tuple[Kind, ...] = tuple(FORMS)
 
 
 class TrainingScene(Protocol):
@@ -156,8 +156,9 @@ class _Encoder:
         for sample in scene.samples:
             if sample.target is None:
                 continue
-            prompt = self.tokenizer.encode(prompt_of(sample.question))
-            text = write_answer(sample.question.kind, sample.target, size)
+            [text] = prompts_of(sample.question)
+            prompt = self.tokenizer.encode(text)
+            text = write_answer(sample.question, sample.target, size)
             answer = [BOS, *self.tokenizer.backend.encode(text, add_special_tokens=False).ids, EOS]
             if len(answer) <= self.answer_limit:
                 examples.setdefault(sample.question.kind, []).append((prompt, answer))

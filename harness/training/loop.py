@@ -35,12 +35,15 @@ from harness.training.vision import RegionHeads, region_loss
 LOG_EVERY = 20
 
 
-def train(recipe: Recipe, pack: Pack, first_bin: int, out: Path, *, device: str = "cpu") -> Florence2:
-    """The averaged weights at the recipe's end; resumes from what is in `out`."""
+def train(
+    recipe: Recipe, pack: Pack, first_bin: int, out: Path, *, start: Florence2 | None = None, device: str = "cpu"
+) -> Florence2:
+    """The averaged weights at the recipe's end; resumes from what is in `out`.  `start` is where to begin."""
     out.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(recipe.seed)
-    model = Florence2(recipe.config)
-    initialise(model, first_bin, generator)
+    model = start or Florence2(recipe.config)
+    if start is None:
+        initialise(model, first_bin, generator)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.vision_steps:
         _teach_vision(recipe, model, pack, out / "vision.pt", out / "vision.csv", generator)

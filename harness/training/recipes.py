@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.core import Kind
 from harness.florence2.config import NANO, Config
@@ -49,4 +49,37 @@ NANO_RECIPE = Recipe(
     warmup=200,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (NANO_RECIPE,)}
+NANO_TASKS_RECIPE = replace(
+    NANO_RECIPE,
+    name="nano-tasks",
+    scenes=10_000,
+    slots=(
+        ("refer",),
+        ("segment",),
+        ("caption", "detailed_caption", "more_detailed_caption", "detect", "ground"),
+        ("vqa", "find", "vqa", "find", "ocr", "ocr_regions"),
+    ),
+    vision_steps=0,
+    steps=2_400,
+    rate=1e-3,
+    warmup=100,
+    few_until=0.0,
+    sigma=(3.0, 2.0),
+    answer_limit=140,
+    seed=1,
+)
+
+NANO_READING_RECIPE = replace(
+    NANO_TASKS_RECIPE,
+    name="nano-reading",
+    slots=(
+        ("refer", "segment"),
+        ("caption", "detailed_caption", "more_detailed_caption", "detect", "ground", "ground", "find"),
+        ("ocr", "ocr_regions", "vqa", "vqa"),
+    ),
+    vision_steps=1_200,
+    steps=1_500,
+    seed=2,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (NANO_RECIPE, NANO_TASKS_RECIPE, NANO_READING_RECIPE)}
