@@ -35,7 +35,7 @@ Split = Annotated[str | None, Parameter(help="Splits, with commas, or 'all' [def
 def load(task: Task[Any], root: Path, split: str, annotations: Path | None = None) -> list[Sample[Any]]:
     """A task's samples; DataError where its files are missing or malformed."""
     if annotations is None:
-        manifest.require(task, root)
+        manifest.require(task, root, split)
     elif not annotations.exists():
         raise DataError(f"--annotations {annotations}: there is no such file or folder")
     samples = list(task.load(Source(root, split, annotations)))
@@ -49,7 +49,7 @@ def samples_of(record: Run, data: str | None) -> tuple[Task[Any], list[Sample[An
     [one] = tasks.select(record.spec.task)
     name, root = root_of(data, record.spec.model, record.spec.data == MINIATURE, prefer=record.spec.data)
     samples = load(one, root, record.spec.split)
-    if manifest.digest(manifest.annotation_files(one, root)) != record.spec.data_hash:
+    if manifest.digest(manifest.annotation_files(one, root, record.spec.split)) != record.spec.data_hash:
         raise DataError(
             f"run {record.id} was asked about {record.spec.data}; the annotations in {name} ({root}) are others"
         )

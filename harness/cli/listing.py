@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
 
 import baselines
 import tasks
 from harness import store
-from harness.cli.common import Data, Json, TaskNames, root_of
-from harness.data import manifest
+from harness.cli.common import MINIATURE, Data, Json, Split, TaskNames, load, root_of, splits_of
+from harness.core import Task
+from harness.data import check, manifest
 from harness.errors import DataError
 from harness.report import text
 
@@ -20,15 +24,14 @@ app.command(data_app)
 @app.command(name="tasks")
 def list_tasks(*, json: Json = False) -> None:
     """List tasks: their splits, headline metric, and the file that `score --predictions` takes."""
+    known = list(tasks.every().values())
     if json:
-        print(
-            store.as_json([{"name": t.name, "splits": t.splits, "headline": t.headline} for t in tasks.TASKS.values()])
-        )
+        print(store.as_json([{"name": t.name, "splits": t.splits, "headline": t.headline} for t in known]))
         return
-    rows = [(t.name, str(t.version), ",".join(t.splits), t.headline, t.about) for t in tasks.TASKS.values()]
+    rows = [(t.name, str(t.version), ",".join(t.splits), t.headline, t.about) for t in known]
     print(text.table(("task", "version", "splits", "headline", "what it is"), rows))
-    for format_ in dict.fromkeys(t.predictions for t in tasks.TASKS.values()):
-        named = ", ".join(t.name for t in tasks.TASKS.values() if t.predictions is format_)
+    for format_ in dict.fromkeys(t.predictions for t in known):
+        named = ", ".join(t.name for t in known if t.predictions is format_)
         print(f"\npredictions of {named}:\n  {format_.description}")
 
 
@@ -53,25 +56,95 @@ def list_models(*, json: Json = False) -> None:
 @data_app.command(name="list")
 def data_list(*, task: TaskNames = "all") -> None:
     """List the files and folders that tasks need under a data root, and where they come from."""
+    needs: dict[tuple[str, str, str], dict[str, None]] = {}
     for one in tasks.select(task):
-        print(f"{one.name}: {one.about}")
         for need in one.files:
-            print(f"  ROOT/{need.path}\n      from {need.origin}")
+            who = one.name + (f" ({','.join(need.splits)})" if need.splits and need.splits != one.splits else "")
+            needs.setdefault((need.path, need.instead, need.origin), {})[who] = None
+    rows = [
+        (f"ROOT/{path}" + (f" or ROOT/{instead}" if instead else ""), ", ".join(who), origin)
+        for (path, instead, origin), who in needs.items()
+    ]
+    print(text.table(("file or folder", "tasks", "from"), rows))
+    print("\nA folder of images may be packed into ROOT/<folder>.lmdb: `data pack`.")
 
 
 @data_app.command(name="check")
-def data_check(*, task: TaskNames = "all", data: Data = None) -> None:
-    """Say which of a task's files are under the data root; exit status 3 where one is missing."""
+def data_check(
+    *,
+    task: TaskNames = "all",
+    split: Split = "all",
+    data: Data = None,
+    decode: Annotated[bool, Parameter(negative=(), help="Decode every image, not only look for it.")] = False,
+) -> None:
+    """Say what of a task's data is there: files, counts beside the published ones, images missing or unreadable.
+
+    Exit status 3 where something is missing, malformed or unreadable.
+    """
     name, root = root_of(data, "data check", embedded=False)
-    missing = 0
-    for one in tasks.select(task):
-        lacking = {need.path for need in manifest.missing(one, root)}
-        missing += len(lacking)
-        print(f"{one.name}: {'complete' if not lacking else f'{len(lacking)} of {len(one.files)} missing'}")
-        for need in one.files:
-            state = "missing" if need.path in lacking else "there  "
-            print(
-                f"  {state}  {root / need.path}" + (f"\n           from {need.origin}" if need.path in lacking else "")
-            )
-    if missing:
-        raise DataError(f"{name}: {missing} files or folders are missing; the list above says where they come from")
+    wrong = 0
+    for one in tasks.select(task, embedded=name == MINIATURE):
+        for split_name in splits_of(one, split):
+            print(f"{one.name} {split_name}:")
+            wrong += _checked(one, root, split_name, official=name != MINIATURE, decode=decode)
+    if wrong:
+        raise DataError(f"{name}: {wrong} things are missing or wrong; the list above says which, and where from")
+
+
+@data_app.command(name="pack")
+def data_pack(*, task: TaskNames, split: Split = "all", data: Data = None) -> None:
+    """Write a task's images once into ROOT/<folder>.lmdb, from which every task then reads them.
+
+    Stopped at any moment, the same command goes on.  Images that are missing or are no images are named, and the exit
+    status is 3; the others are packed.
+    """
+    from harness.data import pack
+
+    name, root = root_of(data, "data pack", embedded=False)
+    references: dict[str, None] = {}
+    folders: dict[str, None] = {}
+    for one in tasks.select(task, embedded=name == MINIATURE):
+        for split_name in splits_of(one, split):
+            needs = manifest.needs(one, [split_name])
+            folders |= dict.fromkeys(need.path for need in needs if not need.annotations)
+            references |= dict.fromkeys(sample.question.image for sample in load(one, root, split_name))
+    left_out: list[str] = []
+    for folder, theirs in pack.by_folder(references, folders).items():
+        packed = pack.pack(root, theirs, folder=folder)
+        print(f"{packed.path}: {packed.written:,} images packed ({packed.bytes:,} bytes), {packed.already:,} before")
+        for what, names in (("missing", packed.missing), ("no image", packed.unreadable)):
+            left_out += names
+            if names:
+                print(f"  {what}: {len(names):,}, such as {', '.join(names[:3])}")
+    if left_out:
+        raise DataError(f"{len(left_out)} images could not be packed; the list above names some of them")
+
+
+def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: bool) -> int:
+    """Prints what there is of a split; how much of it is missing or wrong."""
+    lacking = manifest.missing(one, root, [split])
+    for need in manifest.needs(one, [split]):
+        there = manifest.found(need, root)
+        size = f"{there.stat().st_size:,} bytes" if there is not None and there.is_file() else "folder"
+        print(f"  {'missing' if there is None else 'there  '}  {there or root / need.path}  ", end="")
+        print(f"from {need.origin}" if there is None else size)
+    if lacking:
+        return len(lacking)
+    try:
+        samples = load(one, root, split)
+    except DataError as error:
+        print(f"  wrong    {error}")
+        return 1
+    counts = check.counts(samples)
+    published = one.published.get(split, {}) if official else {}
+    differing = [key for key, count in published.items() if counts.get(key) != count]
+    said = [
+        f"{count:,} {key}" + (f" (published: {published[key]:,})" if key in differing else "")
+        for key, count in counts.items()
+    ]
+    print(f"  {'differs' if differing else 'counts '}  {', '.join(said)}")
+    looked = check.look(root, (sample.question.image for sample in samples), decode=decode)
+    for what, found in (("missing", looked.missing), ("unreadable", tuple(looked.unreadable))):
+        if found:
+            print(f"  {what}: {len(found):,} images, such as {', '.join(found[:3])}")
+    return len(differing) + len(looked.missing) + len(looked.unreadable)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -14,6 +14,7 @@ import baselines
 import tasks
 from harness import runner, store
 from harness.cli.common import (
+    MINIATURE,
     RESULTS,
     Data,
     Json,
@@ -27,13 +28,31 @@ from harness.cli.common import (
     show_run,
     splits_of,
 )
-from harness.core import Model, Run, RunSpec, Sample
+from harness.core import Model, Run, RunSpec, Sample, Task
 from harness.data import manifest
 from harness.errors import IncompleteError, UsageError
 from harness.provenance import provenance
 from harness.store import RunFolder
 
 app = App()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Scorers:
+    """Whose code marks, where there is more than one that gives the same number."""
+
+    caption_scorer: Literal["own", "official"] = "own"
+    "official: pycocoevalcap's pipeline, which needs Java."
+    detection_scorer: Literal["pycocotools", "hotcoco"] = "pycocotools"
+    "hotcoco is equal and much quicker on large sets."
+
+    def of(self, task: Task[Any]) -> Task[Any]:
+        """The task, marked by these where it can be."""
+        for name in (self.caption_scorer, self.detection_scorer):
+            if name in task.variants:
+                task = replace(task, **task.variants[name])
+        return task
 
 
 @Parameter(name="*")
@@ -55,6 +74,8 @@ class Options:
     "Longest answer in tokens; longer ones are cut and counted as truncated [default: 1024]"
     resolution: int | None = None
     "Side of the input in pixels [default: the checkpoint's, 768 for the published ones]"
+    prompt: str | None = None
+    "Other forms of asking, as kind=form with commas: find=said, refer=open, caption=detailed ..."
     fast_resize: Annotated[bool, Parameter(negative=())] = False
     "Resize with torch, about 3 times as quick; off by up to 2 levels of 255 in 0.05 to 0.2 % of values."
 
@@ -70,6 +91,7 @@ class Options:
             beams=self.beams,
             max_new_tokens=self.max_new_tokens,
             resolution=self.resolution,
+            prompt=self.prompt,
             fast_resize=self.fast_resize,
         )
 
@@ -87,6 +109,10 @@ def run(
         int | None, Parameter(help="Ask about this many images only, drawn with --seed; marked partial.")
     ] = None,
     seed: Annotated[int, Parameter(help="Of --limit and of the intervals.")] = 0,
+    scorers: Scorers = Scorers(),
+    export: Annotated[
+        Path | None, Parameter(help="Write predictions in the official formats into this folder as well.")
+    ] = None,
     out: Out = RESULTS,
     fresh: Annotated[bool, Parameter(negative=(), help="Ask everything again.")] = False,
     json: Json = False,
@@ -98,10 +124,12 @@ def run(
     entry = baselines.find(model)
     if protocol not in (None, "zero_shot", "fine_tuned"):
         raise UsageError(f"--protocol {protocol}: zero_shot or fine_tuned")
-    chosen = [(one, name) for one in tasks.select(task) for name in splits_of(one, split)]
+    tasks.select(task)  # a wrong name is said before any data is made
     data_name, root = root_of(data, model, entry.embedded)
-    for one, _ in chosen:
-        manifest.require(one, root)  # before anything is asked
+    wanted = tasks.select(task, embedded=data_name == MINIATURE)
+    chosen = [(scorers.of(one), name) for one in wanted for name in splits_of(one, split)]
+    for one, name in chosen:
+        manifest.require(one, root, name)  # before anything is asked
     built: Model | None = None
     records: list[Run] = []
     for one, name in chosen:
@@ -110,7 +138,7 @@ def run(
             built = entry.build(options.setting(root, samples))
         spec = RunSpec(
             data=data_name,
-            data_hash=manifest.digest(manifest.annotation_files(one, root)),
+            data_hash=manifest.digest(manifest.annotation_files(one, root, name)),
             task=one.name,
             version=one.version,
             split=name,
@@ -127,6 +155,8 @@ def run(
             finished = record.provenance.get("date", "before")
             print(f"nothing was asked: this run was finished on {finished}; --fresh asks again", file=sys.stderr)
         records.append(record)
+        if export is not None and record.status in runner.FINISHED:
+            _export(one, samples, folder, export / f"{one.name}_{name}")
         if not json:
             show_run(record, folder, json)
     if json:
@@ -136,6 +166,14 @@ def run(
         raise IncompleteError(
             f"{', '.join(incomplete)}: some questions failed, so there is no headline; the same command asks them again"
         )
+
+
+def _export(task: Task[Any], samples: Sequence[Sample[Any]], folder: RunFolder, to: Path) -> None:
+    """The official result file, or folder where the format is one."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    path = to if task.predictions.folder else to.with_name(f"{to.name}.json")
+    task.predictions.write(path, runner.answered(samples, runner.kept_answers(samples, folder)))
+    print(f"predictions: {path}", file=sys.stderr)
 
 
 @app.command
@@ -152,6 +190,7 @@ def score(
     split: Split = None,
     data: Data = None,
     seed: int = 0,
+    scorers: Scorers = Scorers(),
     out: Out = RESULTS,
     json: Json = False,
 ) -> None:
@@ -161,13 +200,14 @@ def score(
             raise UsageError("give either a RUN, or --task with --predictions")
         folder, record = store.find(out, run)
         one, samples, _ = samples_of(record, data)
-        show_run(*runner.remark(one, samples, record, folder), json)
+        show_run(*runner.remark(scorers.of(one), samples, record, folder), json)
         return
     if task is None or predictions is None:
         raise UsageError("score needs a RUN, or --task T with --predictions FILE; `score --help` says more")
     [one, *others] = tasks.select(task)
     if others:
         raise UsageError(f"--task {task} names {1 + len(others)} tasks; predictions are of one")
+    one = scorers.of(one)
     [split_name, *more] = splits_of(one, split)
     if more:
         raise UsageError(f"--split {split}: predictions are of one split")
@@ -176,7 +216,7 @@ def score(
     )
     samples = load(one, root, split_name, annotations)
     answers = one.predictions.read(predictions, samples)
-    used = [annotations] if annotations else manifest.annotation_files(one, root)
+    used = [annotations] if annotations else manifest.annotation_files(one, root, split_name)
     spec = RunSpec(
         data=data_name,
         data_hash=manifest.digest(used),
@@ -196,14 +236,24 @@ def score(
 @app.command
 def train(
     *,
-    recipe: Annotated[str, Parameter(help="Which recipe: nano.")],
+    recipe: Annotated[
+        str, Parameter(help="nano: from nothing; nano-tasks, then nano-reading: what was learned before, and more.")
+    ],
+    start: Annotated[
+        Path | None, Parameter(help="Checkpoint to begin from [default: the recipe before's, in runs/]")
+    ] = None,
     to: Annotated[Path | None, Parameter(help="Where drafts, log and checkpoint go [default: runs/RECIPE]")] = None,
 ) -> None:
     """Train a model by recipe on the miniature's training scenes; killed at any moment, it goes on from there."""
     from harness.training.nano import teach
     from harness.training.recipes import RECIPES
-    from tasks.miniature.training import FIRST_TRAINING_SEED, training_scene
+    from tasks.miniature.training import FIRST_TRAINING_SEED, every_scene, training_scene
 
     if recipe not in RECIPES:
         raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
-    print(f"checkpoint: {teach(RECIPES[recipe], training_scene, FIRST_TRAINING_SEED, to or Path('runs') / recipe)}")
+    before = {"nano-tasks": "nano", "nano-reading": "nano-tasks"}.get(recipe)
+    if before and start is None:
+        start = Path("runs") / before / "checkpoint"
+    source = every_scene if before else training_scene
+    folder = teach(RECIPES[recipe], source, FIRST_TRAINING_SEED, to or Path("runs") / recipe, start=start)
+    print(f"checkpoint: {folder}")
