@@ -274,7 +274,8 @@ class Task(Generic[V]):
     Raise `version` whenever any number could change.  `score` marks a sample by itself; `corpus` adds the numbers that
     depend on all samples together, as CIDEr's do.  The metrics named in `by_group`, and those in `within_group`, are
     reported for each group of samples, and `stratified` resamples the images of each first group apart.  `variants` are
-    other ways to mark, by name: what they replace.  `published` has a split's published counts, for `data check`.
+    other ways to mark, by name: each makes of the task what it then is.  `published` has a split's published counts,
+    for `data check`.
     """
 
     name: str
@@ -295,7 +296,7 @@ class Task(Generic[V]):
     stratified: bool = False
     resamples: int = 1000
     counted: tuple[str, ...] = ()  # scores whose sums are counts worth keeping
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: Mapping[str, Callable[[Task[V]], Task[V]]] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 

@@ -115,7 +115,8 @@ def paired(metric: Metric, rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]
     differences = _resampled(b, (clusters,), seed, RESAMPLES) - _resampled(a, (clusters,), seed, RESAMPLES)
     differences[np.abs(differences) < ROUNDING] = 0.0
     low, high = _tails(differences)
-    return Difference(value, low, high, _p_value(differences[np.isfinite(differences)]) if low is not None else None, len(rows_a))
+    p = None if low is None else _p_value(differences[np.isfinite(differences)])
+    return Difference(value, low, high, p, len(rows_a))
 
 
 def _resampled(statistic: Statistic, strata: tuple[int, ...], seed: int, resamples: int) -> NDArray[np.float64]:

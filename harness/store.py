@@ -16,6 +16,7 @@ import fcntl
 import gzip
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -121,9 +122,16 @@ class RunFolder:
         ]
 
     def write_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
-        """Replaces scores.jsonl."""
+        """Replaces scores.jsonl; a number that is not defined (NaN) is null there."""
         lines = (
-            json.dumps({"id": sample, "readable": score.readable, **score.values}, allow_nan=False)
+            json.dumps(
+                {
+                    "id": sample,
+                    "readable": score.readable,
+                    **{name: None if math.isnan(value) else value for name, value in score.values.items()},
+                },
+                allow_nan=False,
+            )
             for sample, score in scores
         )
         _replace(self.path / "scores.jsonl", ("\n".join(lines) + "\n").encode())
@@ -134,7 +142,8 @@ class RunFolder:
         found = {}
         for line in self._lines("scores"):
             record = json.loads(line)
-            found[record.pop("id")] = Score(readable=record.pop("readable"), values=record)
+            name, readable = record.pop("id"), record.pop("readable")
+            found[name] = Score({key: math.nan if one is None else one for key, one in record.items()}, readable)
         return found
 
     def forget(self) -> None:

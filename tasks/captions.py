@@ -5,6 +5,9 @@ the document frequencies of all references of the split, corpus BLEU, ROUGE-L.  
 answer that cannot be read is an empty caption.  Papers' CIDEr is this, times 100.  With one image it is not defined:
 no number is given.
 
+METEOR, which its own program counts, is a variant of these tasks and needs Java; SPICE is another and needs Stanford's
+models as well.  Neither changes the other numbers.
+
 nocaps reports its domains: CIDEr is computed once over all 4,500 images and averaged within a domain, which is how the
 published rows add up.  Intervals are by image, with the document frequencies of the full set.
 """
@@ -13,10 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.core import (
     Answer,
@@ -119,6 +123,54 @@ def official_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
     return _numbers(official_captions.mark([said(row) for row in rows], [wanted(row) for row in rows]))
 
 
+def official(task: Task[Text]) -> Task[Text]:
+    """Marked by pycocoevalcap's own pipeline."""
+    return replace(task, corpus=official_marks)
+
+
+def with_meteor(task: Task[Text]) -> Task[Text]:
+    """With METEOR as well; its program begins to load at once.  ResourceError where there is no Java."""
+    from harness.metrics import meteor
+
+    program = meteor.kept()
+    program.start()
+
+    def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+        counts = program.counts([said(row) for row in rows], [wanted(row) for row in rows])
+        each = meteor.score(counts).tolist()
+        parts = [dict(zip(METEOR_COUNTS, row, strict=True)) for row in counts.tolist()]
+        return [{"meteor": one, **more} for one, more in zip(each, parts, strict=True)]
+
+    return _also(task, marks, {"METEOR": Meteor()})
+
+
+def with_spice(task: Task[Text]) -> Task[Text]:
+    """With SPICE as well.  ResourceError where there is no Java, or its models are not where pycocoevalcap has them."""
+    from harness.metrics import official_captions
+
+    official_captions.require_spice()
+
+    def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+        found = official_captions.spice([said(row) for row in rows], [wanted(row) for row in rows])
+        return [{"spice": one} for one in found.tolist()]
+
+    return _also(task, marks, {"SPICE": Defined("spice")})
+
+
+def _also(
+    task: Task[Text],
+    marks: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
+    metrics: Mapping[str, Metric],
+) -> Task[Text]:
+    before = task.corpus
+
+    def corpus(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+        first = before(rows) if before is not None else [{} for _ in rows]
+        return [{**one, **other} for one, other in zip(first, marks(rows), strict=True)]
+
+    return replace(task, corpus=corpus, metrics={**task.metrics, **metrics})
+
+
 def _numbers(found: captions.CaptionScores) -> list[dict[str, float]]:
     numbers = []
     for place in range(len(found.cider)):
@@ -131,13 +183,15 @@ def _numbers(found: captions.CaptionScores) -> list[dict[str, float]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Cider:
-    """The mean of the captions' CIDEr; none where it is not defined."""
+class Defined:
+    """The mean of a score over captions; none where it is not defined for one."""
+
+    key: str
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        if any(math.isnan(row.score.values["cider"]) for row in rows):
+        if any(math.isnan(row.score.values[self.key]) for row in rows):
             return Fixed(math.nan)
-        return mean("cider").prepare(rows)
+        return mean(self.key).prepare(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +201,7 @@ class Bleu:
     length: int
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        keys = [f"{what} {n}" for what in ("correct", "guessed") for n in range(1, 5)] + ["length", "reference length"]
-        table = np.array([[row.score.values[key] for key in keys] for row in rows])
-        clusters = clusters_of(rows)
-        sums = np.stack([np.bincount(clusters, column) for column in table.T])  # (keys, clusters)
+        sums = _sums(rows, BLEU_COUNTS)
 
         def statistic(weights: Weights) -> float:
             total = sums @ weights
@@ -160,8 +211,30 @@ class Bleu:
         return statistic
 
 
+@dataclass(frozen=True, slots=True)
+class Meteor:
+    """METEOR of the corpus, from sums."""
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        from harness.metrics import meteor
+
+        sums = _sums(rows, METEOR_COUNTS)
+        return lambda weights: PERCENT * float(meteor.score(sums @ weights))
+
+
+BLEU_COUNTS = (*(f"{what} {n}" for what in ("correct", "guessed") for n in range(1, 5)), "length", "reference length")
+METEOR_COUNTS = tuple(f"meteor {place}" for place in range(23))
+
+
+def _sums(rows: Sequence[Row[Any]], keys: Sequence[str]) -> NDArray[np.float64]:
+    """(keys, clusters): the sum of each of these scores over each cluster."""
+    table = np.array([[row.score.values[key] for key in keys] for row in rows])
+    clusters = clusters_of(rows)
+    return np.stack([np.bincount(clusters, column) for column in table.T])
+
+
 METRICS: Mapping[str, Metric] = {
-    "CIDEr": Cider(),
+    "CIDEr": Defined("cider"),
     **{f"BLEU-{n}": Bleu(n) for n in range(1, 5)},
     "ROUGE-L": mean("rouge_l"),
 }
@@ -197,7 +270,7 @@ def _task(
         files=files_,
         seen_in_training=seen,
         by_group=by_group,
-        variants={"official": {"corpus": official_marks}},
+        variants={"official": official, "meteor": with_meteor, "spice": with_spice},
         published=published,
     )
 

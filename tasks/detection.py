@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ TASK: Task[Objects] = Task(
     ),
     resamples=RESAMPLES,
     counted=("unmapped labels",),
-    variants={"hotcoco": marked_by(SYNONYMS, "hotcoco")},
+    variants={"hotcoco": lambda task: replace(task, **marked_by(SYNONYMS, "hotcoco"))},
     published={"val2017": {"images": 5000, "objects": 36781}},
 )
 TASKS = (TASK,)

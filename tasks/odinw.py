@@ -155,7 +155,7 @@ def task(
         stratified=True,
         resamples=RESAMPLES,
         counted=("unmapped labels",),
-        variants={"hotcoco": marked_by(sets, "hotcoco")},
+        variants={"hotcoco": lambda task: replace(task, **marked_by(sets, "hotcoco"))},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +31,7 @@ from harness.cli.common import (
 from harness.core import Model, Run, RunSpec, Sample, Task
 from harness.data import manifest
 from harness.errors import IncompleteError, UsageError
+from harness.metrics.java import LACKING, java
 from harness.provenance import provenance
 from harness.store import RunFolder
 
@@ -40,18 +41,26 @@ app = App()
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Scorers:
-    """Whose code marks, where there is more than one that gives the same number."""
+    """Whose code marks, where there is more than one that gives the same number, and what only Java can tell."""
 
     caption_scorer: Literal["own", "official"] = "own"
     "official: pycocoevalcap's pipeline, which needs Java."
+    meteor: bool | None = None
+    "METEOR of captions as well; its program needs Java and 1.4 GB [default: where there is a Java]"
+    spice: Annotated[bool, Parameter(negative=())] = False
+    "SPICE of captions as well; needs Java, and Stanford's models beside pycocoevalcap's."
     detection_scorer: Literal["pycocotools", "hotcoco"] = "pycocotools"
     "hotcoco is equal and much quicker on large sets."
 
     def of(self, task: Task[Any]) -> Task[Any]:
-        """The task, marked by these where it can be."""
-        for name in (self.caption_scorer, self.detection_scorer):
+        """The task, marked by these where it can be.  ResourceError where what was asked for is not installed."""
+        meteor = java() is not None if self.meteor is None else self.meteor
+        if self.meteor is None and not meteor and "meteor" in task.variants:
+            print(f"{task.name}: no METEOR, since {LACKING}", file=sys.stderr)
+        chosen = [self.caption_scorer, self.detection_scorer, *["meteor"] * meteor, *["spice"] * self.spice]
+        for name in chosen:
             if name in task.variants:
-                task = replace(task, **task.variants[name])
+                task = task.variants[name](task)
         return task
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.core import Estimate, Run
 
 MINIATURE = "miniature is the embedded benchmark: these numbers are not comparable with published ones"
+UNDEFINED = "CIDEr of one image, AP of a size that no object has, a mean over data sets of which one is lacking"
 
 
 def title(run: Run) -> str:
@@ -32,11 +33,10 @@ def describe(run: Run, folder: Path) -> str:
     width = max(map(len, names), default=0)
     lines += [f"  {name:<{width}}  {number(run.metrics[name])}" for name in names if name in run.metrics]
     if run.metrics:
-        lines.append("  percent (CIDEr x 100); [95 % interval, images resampled]")
+        scale = " (CIDEr x 100)" if "CIDEr" in run.metrics else ""
+        lines.append(f"  percent{scale}; [95 % interval, images resampled]")
         if any(estimate.value is None for estimate in run.metrics.values()):
-            lines.append(
-                "  – is a number that is not defined here: CIDEr of one image, the mean over a lacking data set"
-            )
+            lines.append(f"  –: not defined here, as {UNDEFINED}")
     elif run.status in ("complete", "partial"):
         lines.append("  the benchmark keeps the answers of this split; `export` writes what is to be submitted")
     if run.status == "incomplete":

@@ -15,10 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.metrics import official_captions, ptb
+from harness.metrics.java import java
 
 DATA = Path(__file__).parent / "data"
 STORED = DATA / "ptb.jsonl"  # [caption, its tokens], one behind the other
-needs_java = pytest.mark.skipif(official_captions.java() is None, reason="there is no Java")
+needs_java = pytest.mark.skipif(java() is None, reason="there is no Java")
 
 # What captions are made of, and what is awkward about them.
 PIECES: dict[str, list[str]] = json.loads((DATA / "pieces.json").read_text(encoding="utf-8"))
