@@ -24,18 +24,23 @@ from harness.metrics.reduce import mean, ratio, share_above
 
 
 class Published(NamedTuple):
-    """One of the three data sets: its folder in the refer toolkit, and who split it."""
+    """One of the three data sets: its folder in the refer toolkit, who split it, and the sentences of each split."""
 
     name: str
     title: str
     folder: str
     by: str
-    splits: tuple[str, ...]
+    sentences: dict[str, int]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """For `data check`."""
+        return {split: {"samples": count} for split, count in self.sentences.items()}
 
 
-REFCOCO = Published("refcoco", "RefCOCO", "refcoco", "unc", ("val", "testA", "testB"))
-REFCOCO_PLUS = Published("refcoco_plus", "RefCOCO+", "refcoco+", "unc", ("val", "testA", "testB"))
-REFCOCOG = Published("refcocog", "RefCOCOg", "refcocog", "umd", ("val", "test"))
+REFCOCO = Published("refcoco", "RefCOCO", "refcoco", "unc", {"val": 10_834, "testA": 5_657, "testB": 5_095})
+REFCOCO_PLUS = Published("refcoco_plus", "RefCOCO+", "refcoco+", "unc", {"val": 10_758, "testA": 5_726, "testB": 4_889})
+REFCOCOG = Published("refcocog", "RefCOCOg", "refcocog", "umd", {"val": 4_896, "test": 9_602})
 
 SEEN = (
     "The images of every split, val and test included, are in COCO train2014.  The zero-shot checkpoints of Florence-2 "
@@ -101,7 +106,7 @@ def comprehension(data: Published) -> Task[Boxes]:
         name=data.name,
         version=1,
         about=f"{data.title}: the box of the object that a sentence refers to ({data.by} splits)",
-        splits=data.splits,
+        splits=tuple(data.sentences),
         train_splits=("train",),
         load=partial(load_boxes, data=data),
         score=score_box,
@@ -114,6 +119,7 @@ def comprehension(data: Published) -> Task[Boxes]:
         predictions=refer.BOXES,
         files=_files(data),
         seen_in_training=SEEN,
+        published=data.counts,
     )
 
 
@@ -123,7 +129,7 @@ def segmentation(data: Published) -> Task[Polygons | Mask]:
         name=f"{data.name}_res",
         version=1,
         about=f"{data.title}: the mask of the object that a sentence refers to ({data.by} splits)",
-        splits=data.splits,
+        splits=tuple(data.sentences),
         train_splits=("train",),
         load=partial(load_outlines, data=data),
         score=score_outline,
@@ -136,6 +142,7 @@ def segmentation(data: Published) -> Task[Polygons | Mask]:
         predictions=refer.MASKS,
         files=_files(data),
         seen_in_training=SEEN,
+        published=data.counts,
     )
 
 

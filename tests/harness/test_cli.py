@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -346,7 +346,7 @@ def test_marking_and_reporting_without_torch(root: Path, tmp_path: Path) -> None
         ("tasks",),
         ("models",),
         ("data", "list"),
-        ("data", "check", "--task", "refcoco"),
+        ("data", "check", "--task", "refcoco", "--data", "miniature"),
         ("--help",),
     ):
         done = call(*arguments, **settings)
@@ -357,7 +357,9 @@ def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle of the embedded model's run; the same command asks only what is left."""
     run = ("run", "--task", "refcoco", "--model", "florence2-nano", "--limit", "30", "--out", str(tmp_path))
     command = [sys.executable, "-m", "harness", *run]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    settings: dict[str, Any] = {"cwd": ROOT, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    settings["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # background shells ignore it
+    with subprocess.Popen(command, **settings) as process:
         while process.poll() is None and not any(path.stat().st_size for path in tmp_path.rglob("answers.jsonl")):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -372,8 +374,11 @@ def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
 
 
 def test_data_check_names_what_is_missing(here: Call, root: Path, tmp_path: Path) -> None:
-    told = here("data", "check", "--task", "refcoco", "--data", root)
-    assert (told.status, "complete" in told.out) == (0, True)
+    told = here("data", "check", "--task", "refcoco", "--data", root, "--split", "val")
+    assert told.status == 3  # two images of the published ones
+    assert "differs  4 samples (published: 10,834), 2 images, 4 objects" in told.out
+    told = here("data", "check", "--task", "refcoco", "--data", root, "--split", "testB")
+    assert told.status == 3 and "testB; it has testA, val" in told.out.replace("'", "")
     told = here("data", "check", "--task", "refcoco", "--data", tmp_path)
     assert told.status == 3
     assert "coco/train2014" in told.out and "https://cocodataset.org" in told.out

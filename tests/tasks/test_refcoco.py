@@ -118,13 +118,13 @@ def test_nothing_drawn_where_nothing_is_scores_nothing() -> None:
 
 
 def test_the_six() -> None:
-    splits = {name: task.splits for name, task in TASKS.items()}
+    splits = {task.name: task.splits for task in refcoco.TASKS}
     unc, umd = ("val", "testA", "testB"), ("val", "test")
     assert splits == {
         "refcoco": unc, "refcoco_plus": unc, "refcocog": umd,
         "refcoco_res": unc, "refcoco_plus_res": unc, "refcocog_res": umd,
     }  # fmt: skip
-    assert {task.headline for task in TASKS.values()} == {"Acc@0.5", "mIoU"}
+    assert {task.headline for task in refcoco.TASKS} == {"Acc@0.5", "mIoU"}
     assert set(TASKS["refcoco"].metrics) == {"mIoU", *(f"Acc@0.{tenths}" for tenths in range(1, 10))}
     assert set(TASKS["refcoco_res"].metrics) == {"mIoU", "oIoU", *(f"P@0.{tenths}" for tenths in range(5, 10))}
 
@@ -140,7 +140,7 @@ def headline(task: str, root: Path, split: str, make: Any) -> float:
     return value
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [task.name for task in refcoco.TASKS])
 def test_ceiling_and_floor_on_the_miniature(task: str, miniature: Path) -> None:
     assert headline(task, miniature, "val", Oracle) == 100
     quantised = headline(task, miniature, "val", OracleQuantised)

@@ -118,7 +118,8 @@ def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
 
 def test_questions_to_prompts() -> None:
     told = [
-        prompts.prompt_of(Question("x.jpg", None, kind, "the cat ")) for kind in ("caption", "refer", "segment", "vqa")
+        prompts.prompts_of(Question("x.jpg", None, kind, "the cat "))[0]
+        for kind in ("caption", "refer", "segment", "vqa")
     ]
     assert told == [
         "What does the image describe?",
