@@ -9,17 +9,16 @@ long as the official code does on these questions: the ratio to that is the one 
 
 from __future__ import annotations
 
-import os
 import statistics
-import time
 from typing import Any
 
 import numpy as np
 
+from benchmarks.turns import by_turns, quote, rounds
 from harness.metrics import answers
 from tests.harness.metrics.test_answers import slow_vqa
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+ROUNDS = rounds(5)
 QUESTIONS = 5_000
 VALIDATION = 214_354
 SHAPES = ("{}", "{}", "{}", "{}", "a {}", "The {}.", "{}-{}", "{} and {}", "{}'s", "{}, {}")
@@ -52,22 +51,11 @@ def test_vqa_accuracies(benchmark: Any) -> None:
     def plain() -> None:
         found["plain"] = [slow_vqa(answer, ten) for answer, ten in zip(given, truths, strict=True)]
 
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(-1, ROUNDS):
-        for place in (0, 1) if number % 2 else (1, 0):
-            start = time.perf_counter()
-            (ours, plain)[place]()
-            if number >= 0:
-                times[place].append(time.perf_counter() - start)
+    times = by_turns({"ours": ours, "plain": plain}, ROUNDS)
     np.testing.assert_allclose(found["ours"], found["plain"], rtol=0, atol=1e-12)
 
-    ratios = [slow / fast for fast, slow in zip(*times, strict=True)]
-    benchmark.extra_info.update(
-        name="VQA accuracy",
-        ratio=round(statistics.median(ratios), 1),
-        least=round(min(ratios), 1),
-        most=round(max(ratios), 1),
-        validation_s=round(statistics.median(times[0]) * VALIDATION / QUESTIONS, 2),
-        texts=len({text for ten in truths for text in ten}),
-    )
+    texts = len({text for ten in truths for text in ten})
+    validation = round(statistics.median(times["ours"]) * VALIDATION / QUESTIONS, 2)
+    more = {"VQA v2 val s": validation, "texts": texts}
+    quote(benchmark, f"VQA accuracy, {QUESTIONS:,} questions", times, ours="ours", theirs="plain", **more)
     benchmark.pedantic(ours, rounds=1)

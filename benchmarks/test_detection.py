@@ -10,19 +10,18 @@ All give the same numbers (asserted).  A resample is one more mAP under other we
 from __future__ import annotations
 
 import importlib.util
-import os
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.turns import by_turns, quote, rounds
 from harness.metrics import detection
 from harness.metrics.detection import NAMES, Detections, MatchTable, Truth
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+ROUNDS = rounds(3)
 IMAGES, CATEGORIES, TRUTHS, FOUND, RESAMPLES = 5_000, 80, 36_000, 40_000, 200
 
 
@@ -64,21 +63,18 @@ def test_average_precision(benchmark: Any, constant: bool) -> None:
     }
     if importlib.util.find_spec("hotcoco"):
         ways["hotcoco"] = lambda: official("hotcoco")
-    times: dict[str, list[float]] = {name: [] for name in ways}
     numbers: dict[str, list[float]] = {}
-    for number in range(ROUNDS):
-        for name in list(ways)[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
-            numbers[name] = list(ways[name]().values())
-            times[name].append(time.perf_counter() - start)
+
+    def kept(name: str) -> None:
+        numbers[name] = list(ways[name]().values())
+
+    times = by_turns({name: partial(kept, name) for name in ways}, ROUNDS)
     for values in numbers.values():
         np.testing.assert_allclose(values, numbers["pycocotools"], rtol=0, atol=1e-10)
 
+    what = f"COCO AP, {IMAGES:,} images, {FOUND:,} boxes{', scores alike' * constant}"
     for name in set(ways) - {"pycocotools"}:
-        ratios = [slow / fast for slow, fast in zip(times["pycocotools"], times[name], strict=True)]
-        benchmark.extra_info[f"{name} ratio"] = round(statistics.median(ratios), 1)
-        benchmark.extra_info[f"{name} least, most"] = f"{min(ratios):.1f}, {max(ratios):.1f}"
-    benchmark.extra_info["seconds"] = {name: round(statistics.median(taken), 2) for name, taken in times.items()}
+        quote(benchmark, what, times, ours=name, theirs="pycocotools")
     benchmark.pedantic(ways["ours"], rounds=1)
 
 

@@ -8,25 +8,19 @@ the rounds' ratios.  `vision` is the image encoder alone, `answer` everything fr
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.turns import by_turns, quote, rounds
 from harness.florence2.config import BASE, with_text
 from harness.florence2.generate import Decoding, generate
 from tests.twins import Twins, twins, with_image_tokens
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-RECORD = os.environ.get("BENCH_RECORD")  # a JSON-lines file that each result is added to
+ROUNDS = rounds(5)
 
 
 @pytest.fixture(scope="module")
@@ -35,37 +29,9 @@ def base() -> Twins:
     return twins(with_text(BASE, vocab=51328), seed=0, spread=0.15)
 
 
-def by_turns(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of both in each round, after one round that is not counted."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(-1, rounds):
-        for place in (0, 1) if number % 2 else (1, 0):
-            start = time.perf_counter()
-            (one, other)[place]()
-            if number >= 0:
-                times[place].append(time.perf_counter() - start)
-    return times
-
-
-def quote(benchmark: Any, name: str, ours: list[float], theirs: list[float]) -> None:
-    """Puts the ratio into the benchmark's record, and the record into the file."""
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    record = {
-        "name": name,
-        "ratio": round(statistics.median(ratios), 3),
-        "least": round(min(ratios), 3),
-        "most": round(max(ratios), 3),
-        "ours s": round(statistics.median(ours), 4),
-        "transformers s": round(statistics.median(theirs), 4),
-        "rounds": len(ratios),
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-    }
-    benchmark.extra_info.update(record)
-    if RECORD:
-        with Path(RECORD).open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
+def quoted(benchmark: Any, name: str, times: dict[str, list[float]]) -> None:
+    versions = {"threads": torch.get_num_threads(), "torch": torch.__version__, "transformers": version("transformers")}
+    quote(benchmark, name, times, ours="ours", theirs="transformers", **versions)
 
 
 def inputs(twin: Twins, batch: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,9 +61,9 @@ def test_answer(benchmark: Any, base: Twins, batch: int, tokens: int) -> None:
                 forced_eos_token_id=2, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
             )  # fmt: skip
 
-    times = by_turns(ours, theirs, ROUNDS)
+    times = by_turns({"ours": ours, "transformers": theirs}, ROUNDS)
     assert torch.equal(found["ours"], found["theirs"])
-    quote(benchmark, f"answer, batch {batch}, {tokens} new tokens, 3 beams", *times)
+    quoted(benchmark, f"answer, batch {batch}, {tokens} new tokens, 3 beams", times)
     benchmark.pedantic(ours, rounds=1)
 
 
@@ -113,5 +79,5 @@ def test_vision(benchmark: Any, base: Twins, batch: int) -> None:
         with torch.inference_mode():
             base.theirs.model.get_image_features(pixels)
 
-    quote(benchmark, f"vision, batch {batch}", *by_turns(ours, theirs, ROUNDS))
+    quoted(benchmark, f"vision, batch {batch}", by_turns({"ours": ours, "transformers": theirs}, ROUNDS))
     benchmark.pedantic(ours, rounds=1)
