@@ -43,7 +43,8 @@ def load(root: Path, **changes: Any) -> list[Sample[Any]]:
 
 
 def test_objects_of_every_image(tmp_path: Path) -> None:
-    first, second = load(tmp_path)
+    second, first = load(tmp_path)
+    assert (second.id, first.id) == ("3", "7")  # as COCOeval takes them, not as the file has them
     assert [phrase.text for phrase in first.question.phrases] == ["dog", "person"]  # in the file's order
     assert first.target.ids == (18, 1)
     assert first.target.categories == (1, 0)

@@ -1,0 +1,72 @@
+"""COCO detection from its files to its numbers, against pycocotools reading the same two files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from harness import runner
+from harness.core import Source
+from harness.metrics.detection import NAMES
+from tasks import TASKS
+
+
+def write(folder: Path, seed: int) -> tuple[Path, Path]:
+    """Images in no order of their ids, boxes of all sizes, crowds, and scores of which many are alike."""
+    draw = random.Random(seed)
+    images = draw.sample(range(1, 1000), 30)
+
+    def box() -> list[float]:
+        return [round(draw.uniform(0, 300), 2) for _ in range(2)] + [round(draw.uniform(4, 200), 2) for _ in range(2)]
+
+    annotations: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for image in images:
+        for _ in range(draw.randint(0, 5)):
+            x, y, width, height = one = box()
+            kind = {"image_id": image, "category_id": draw.choice((3, 7, 90))}
+            crowd = int(draw.random() < 0.1)
+            area = 0.7 * width * height
+            annotations.append({"id": len(annotations) + 1, "bbox": one, "area": area, "iscrowd": crowd, **kind})
+            if draw.random() < 0.8:
+                moved = [x + draw.gauss(0, width / 20), y + draw.gauss(0, height / 20), width, height]
+                found.append({"bbox": moved, "score": draw.choice((0.25, 0.5, 0.75)), **kind})
+        found.append({"image_id": image, "category_id": 7, "bbox": box(), "score": draw.choice((0.25, 0.5))})
+    draw.shuffle(found)
+    told = {
+        "images": [{"id": image, "file_name": f"{image}.jpg", "width": 500, "height": 500} for image in images],
+        "categories": [{"id": number, "name": f"thing {number}"} for number in (3, 7, 90)],
+        "annotations": annotations,
+    }
+    (folder / "truth.json").write_text(json.dumps(told))
+    (folder / "found.json").write_text(json.dumps(found))
+    return folder / "truth.json", folder / "found.json"
+
+
+@pytest.mark.parametrize("scorer", ["pycocotools", "hotcoco"])
+@pytest.mark.parametrize("seed", range(5))
+def test_all_twelve_are_those_of_the_published_steps(tmp_path: Path, seed: int, scorer: str) -> None:
+    truth, found = write(tmp_path, seed)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(truth))
+        evaluation = COCOeval(coco, coco.loadRes(str(found)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+
+    task = TASKS["coco_detection"]
+    task = task.variants[scorer](task) if scorer in task.variants else task
+    samples = list(task.load(Source(tmp_path, "val2017", truth)))
+    rows = runner.mark(task, samples, task.predictions.read(found, samples))
+    ones = np.ones(len(rows))
+    ours = [task.metrics[name].prepare(rows)(ones) / 100 for name in NAMES]
+    np.testing.assert_allclose(ours, evaluation.stats, rtol=0, atol=1e-12)
