@@ -172,7 +172,7 @@ def _task(
         load=load,
         score=score,
         corpus=corpus,
-        metrics={"accuracy": mean("accuracy"), **(more or {})},
+        metrics={"accuracy": mean("accuracy", in_order=True), **(more or {})},
         headline="accuracy",
         predictions=predictions,
         files=files_,

@@ -8,14 +8,14 @@ not 1/3, 2/3 and 1, as they are where all ten are counted at once.  What counts 
     textvqa_accuracy   TextVQA
     vizwiz_accuracy    VizWiz; answerability is its second task
 
-The evaluators add ten floats up in the order of the people, so they may differ from ours in the last bit; in the two
-decimals they print they do not.  Their slips are kept, since published numbers rest on them.
+Ten floats are added up in the order of the people, as the evaluators add them, so a question's accuracy is theirs to the
+last bit.  Their slips are kept, since published numbers rest on them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -77,8 +77,8 @@ def vqa_accuracy(answer: str, truths: Sequence[str]) -> float:
     """
     texts = list(map(_stripped, truths))
     if texts and texts.count(texts[0]) == len(texts):
-        return _left_one_out(len(texts) if _stripped(answer) == texts[0] else 0, len(texts))
-    return _left_one_out(list(map(_vqa_text, truths)).count(_vqa_text(answer)), len(truths))
+        return _accuracy(_stripped(answer), texts)
+    return _accuracy(_vqa_text(answer), map(_vqa_text, truths))
 
 
 def vqa_accuracies(answers: Sequence[str], truths: Sequence[Sequence[str]]) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ def textvqa_accuracy(answer: str, truths: Sequence[str]) -> float:
     (`TextVQAAccuracyEvaluator` in `mmf/utils/m4c_evaluators.py` of github.com/facebookresearch/mmf, which takes ten
     truths and no other number.)
     """
-    return _left_one_out(list(map(_textvqa_text, truths)).count(_textvqa_text(answer)), len(truths))
+    return _accuracy(_textvqa_text(answer), map(_textvqa_text, truths))
 
 
 def vizwiz_accuracy(answer: str, truths: Sequence[str]) -> float:
@@ -106,7 +106,7 @@ def vizwiz_accuracy(answer: str, truths: Sequence[str]) -> float:
     VizWiz API, which vizwiz.org hands out; read in the copy at `vlm_eval/util/evaluation/vizwiz/eval.py` of
     github.com/TRI-ML/vlm-evaluation and in another that has the ’ which that one lost.)
     """
-    return _left_one_out(list(truths).count(_vizwiz_text(answer)), len(truths))
+    return _accuracy(_vizwiz_text(answer), truths)
 
 
 def answerability(predicted: ArrayLike, answerable: ArrayLike) -> Answerability:
@@ -147,13 +147,17 @@ def f1(guessed: ArrayLike, positive: ArrayLike) -> float:
     return 2 * int((guesses & positives).sum()) / max(int(guesses.sum() + positives.sum()), 1)
 
 
-def _left_one_out(matches: int, people: int) -> float:
-    """The mean, over the people left out, of min(1, those left who match / 3), from how many of all of them match."""
-    if not people:
+def _accuracy(answer: str, truths: Iterable[str]) -> float:
+    return _left_one_out(tuple([truth == answer for truth in truths]))
+
+
+@lru_cache(REMEMBERED)
+def _left_one_out(matching: tuple[bool, ...]) -> float:
+    """The mean, over the people left out, of min(1, those left who match / 3), from who of all of them matches."""
+    if not matching:
         raise ValueError("a question that nobody answered cannot be marked")
-    by_matching = matches * min(matches - 1, ENOUGH)
-    by_others = (people - matches) * min(matches, ENOUGH)
-    return (by_matching + by_others) / (ENOUGH * people)
+    matches = sum(matching)
+    return sum(min(1.0, (matches - left_out) / ENOUGH) for left_out in matching) / len(matching)
 
 
 def _stripped(text: str) -> str:

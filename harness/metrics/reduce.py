@@ -28,9 +28,9 @@ def clusters_of(rows: Sequence[Row[Any]]) -> list[int]:
     return [numbers.setdefault(row.sample.cluster, len(numbers)) for row in rows]
 
 
-def mean(key: str) -> Metric:
-    """The mean of a score over rows."""
-    return _Ratio(lambda row: row.score.values[key], lambda row: 1.0)
+def mean(key: str, *, in_order: bool = False) -> Metric:
+    """The mean of a score over rows; `in_order` added up one by one, as official code that rounds its sums does."""
+    return _Ratio(lambda row: row.score.values[key], lambda row: 1.0, in_order=in_order)
 
 
 def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
@@ -50,18 +50,21 @@ class _Ratio:
     above: Callable[[Row[Any]], float]
     below: Callable[[Row[Any]], float]
     empty: float = 0.0
+    in_order: bool = False
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
         """ValueError where there are no rows, or a score is not finite."""
         if not rows:
             raise ValueError("there are no rows to reduce")
-        clusters = clusters_of(rows)
-        above = np.bincount(clusters, [self.above(row) for row in rows])  # (clusters,)
+        clusters, values = clusters_of(rows), [self.above(row) for row in rows]
+        above = np.bincount(clusters, values)  # (clusters,)
         below = np.bincount(clusters, [self.below(row) for row in rows])
         if not np.isfinite([above, below]).all():
             raise ValueError("a score is not finite")
 
         def statistic(weights: Weights) -> float:
+            if self.in_order and (weights == 1.0).all():
+                return PERCENT * sum(values) / len(values)
             total = float(weights @ below)
             return PERCENT * float(weights @ above) / total if total else self.empty
 

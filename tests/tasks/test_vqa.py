@@ -53,6 +53,16 @@ def test_accuracy_by_type() -> None:
     }
 
 
+def test_floats_are_added_one_by_one() -> None:
+    """What is printed of a tie (73.125) depends on it: `100 * float(sum(accuracies)) / len(accuracies)`."""
+    said = [("red",) * count + ("blue",) * (10 - count) for count in (1, 2, 3, 1, 2, 2, 3, 5, 0, 1, 1, 2, 3)]
+    samples = [sample(str(place), truths=ten) for place, ten in enumerate(said)]
+    answers = {one.id: Answer(("",), Text(("red",))) for one in samples}
+    rows = mark(TASKS["vqav2"], samples, answers)
+    accuracies = [row.score.values["accuracy"] for row in rows]
+    assert reduce(TASKS["vqav2"], rows, seed=0)["accuracy"].value == 100 * float(sum(accuracies)) / len(accuracies)
+
+
 def test_declining() -> None:
     assert [declines(text) for text in ("unanswerable", " Unanswerable. ", "unsuitable", "unanswered", "")] == [
         True, True, True, False, False,
