@@ -8,7 +8,7 @@ not 1/3, 2/3 and 1, as they are where all ten are counted at once.  What counts 
     textvqa_accuracy   TextVQA
     vizwiz_accuracy    VizWiz; answerability is its second task
 
-Ten floats are added up in the order of the people, as the evaluators add them, so a question's accuracy is theirs to the
+Ten floats are added up in the order of the people, as the evaluators add them: a question's accuracy is theirs to the
 last bit.  Their slips are kept, since published numbers rest on them.
 """
 

@@ -31,7 +31,8 @@ def teach(recipe: Recipe, source: SceneSource, first_seed: int, out: Path, *, st
     tokenizer = _tokenizer(recipe, source, first_seed, out, start)
     side = recipe.config.image_size
     seeds = range(first_seed, first_seed + recipe.scenes)
-    name = digest(seeds, side, recipe.answer_limit, tokenizer.backend.to_str())
+    first = source(first_seed).samples  # other questions, another pack
+    name = digest(seeds, side, recipe.answer_limit, tokenizer.backend.to_str(), first)
     packed = cached_pack(
         out / f"scenes-{name}.npz",
         lambda: pack(

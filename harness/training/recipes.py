@@ -74,11 +74,12 @@ NANO_READING_RECIPE = replace(
     name="nano-reading",
     slots=(
         ("refer", "segment"),
-        ("caption", "detailed_caption", "more_detailed_caption", "detect", "ground", "ground", "find"),
+        ("caption", "detailed_caption", "more_detailed_caption", "detect", "ground", "ground", "ground"),
         ("ocr", "ocr_regions", "vqa", "vqa"),
+        ("find",),
     ),
     vision_steps=1_200,
-    steps=1_500,
+    steps=2_000,
     seed=2,
 )
 

@@ -88,12 +88,32 @@ def _told(rendered: Rendered, seed: int) -> list[Sample[Value]]:
         found.append(told("ocr", " ".join(word for word, _ in signs)))
         quads = Quads(tuple(quad for _, quad in signs), tuple(word for word, _ in signs))
         found.append(Sample("ocr_regions", Question(image, size, "ocr_regions"), quads, image))
+        found += _spelled(image, rendered)
     found += [told("vqa", query.answer, query.question) for query in asked]
     text, spans = spaced(*caption(rendered, draw))
     phrases = tuple(Phrase(text[start:end], start, end) for start, end, _ in spans)
     boxes = Grounded(tuple(tuple(rendered.boxes[i] for i in places) for _, _, places in spans))
     found.append(Sample("ground spaced", Question(image, size, "ground", text, phrases), boxes, image))
     found += [_found(image, rendered, phrase) for phrase in _to_find(rendered, draw)]
+    return found
+
+
+def _spelled(image: str, rendered: Rendered) -> list[Sample[Value]]:
+    """The letters of the signs, word by word, each with its box, and the box of some that are there once.
+
+    Letters are to be told apart before words can be read.
+    """
+    size = rendered.scene.size
+    signs = sorted((thing for thing in rendered.scene.things if thing.word), key=lambda thing: (thing.y, thing.x))
+    letters = "".join(sign.word for sign in signs)
+    boxes = [box for sign in signs for box in lettering.letter_places(sign.word, sign.x, sign.y, sign.half)]
+    question = Question(image, size, "find", phrases=(Phrase("letters"),))
+    found: list[Sample[Value]] = [Sample("find letters", question, Boxes(tuple(boxes), tuple(letters)), image)] * 3
+    for letter, box in zip(letters, boxes, strict=True):
+        if letters.count(letter) == 1:
+            sentence = f"the letter {letter}"
+            refer = Question(image, size, "refer", sentence)
+            found.append(Sample(sentence, refer, Boxes((box,), (sentence,)), image))
     return found
 
 
