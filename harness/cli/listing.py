@@ -120,14 +120,20 @@ def data_pack(*, task: TaskNames, split: Split = "all", data: Data = None) -> No
         raise DataError(f"{len(left_out)} images could not be packed; the list above names some of them")
 
 
+def _measured(path: Path) -> str:
+    """A file's size, and its sha256 to compare with somebody else's: none are published."""
+    if path.is_dir():
+        return "folder"
+    return f"{path.stat().st_size:,} bytes, sha256 {manifest.sha256(path)[:16]}..."
+
+
 def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: bool) -> int:
     """Prints what there is of a split; how much of it is missing or wrong."""
     lacking = manifest.missing(one, root, [split])
     for need in manifest.needs(one, [split]):
         there = manifest.found(need, root)
-        size = f"{there.stat().st_size:,} bytes" if there is not None and there.is_file() else "folder"
-        print(f"  {'missing' if there is None else 'there  '}  {there or root / need.path}  ", end="")
-        print(f"from {need.origin}" if there is None else size)
+        what = f"from {need.origin}" if there is None else _measured(there)
+        print(f"  {'missing' if there is None else 'there  '}  {there or root / need.path}  {what}")
     if lacking:
         return len(lacking)
     try:

@@ -60,11 +60,12 @@ def digest(paths: Iterable[Path]) -> str:
     total = hashlib.sha256()
     for path in paths:
         for file in sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]:
-            total.update(f"{file.name}\0{_sha256(file)}\0".encode())
+            total.update(f"{file.name}\0{sha256(file)}\0".encode())
     return total.hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file's bytes; DataError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -45,9 +45,11 @@ def train(
     if start is None:
         initialise(model, first_bin, generator)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    heads = None
     if recipe.vision_steps:
-        _teach_vision(recipe, model, pack, out / "vision.pt", out / "vision.csv", generator)
-    return _teach_all(recipe, model, pack, first_bin, out / "state.pt", out / "log.csv")
+        heads = _teach_vision(recipe, model, pack, out / "vision.pt", out / "vision.csv", generator)
+    kept = heads if recipe.regions else None
+    return _teach_all(recipe, model, kept, pack, first_bin, out)
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -60,7 +62,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 def _teach_vision(
     recipe: Recipe, model: Florence2, pack: Pack, state: Path, log: Path, generator: torch.Generator
-) -> None:
+) -> RegionHeads:
     regions = torch.from_numpy(pack.regions)
     classes = tuple(int(regions[..., 4 + v].max()) + 1 for v in range(regions.shape[-1] - 4))
     heads = RegionHeads(model.vision, recipe.config.vision.dims[-1], classes)
@@ -79,21 +81,27 @@ def _teach_vision(
             if step % LOG_EVERY == 0:
                 write(step, float(loss.detach()), right, rate)
             _keep(state, step + 1, recipe.vision_steps, recipe.save_every, {"heads": heads, "optimiser": optimiser})
+    return heads
 
 
-def _teach_all(recipe: Recipe, model: Florence2, pack: Pack, first_bin: int, state: Path, log: Path) -> Florence2:
-    optimiser = _optimiser(model, recipe, recipe.rate)
+def _teach_all(
+    recipe: Recipe, model: Florence2, heads: RegionHeads | None, pack: Pack, first_bin: int, out: Path
+) -> Florence2:
+    state = out / "state.pt"
+    taught = model if heads is None else nn.ModuleList([model, heads])  # they share the tower
+    optimiser = _optimiser(taught, recipe, recipe.rate)
     average = copy.deepcopy(model).requires_grad_(False)
-    parts = {"model": model, "average": average, "optimiser": optimiser}
+    parts = {"model": taught, "average": average, "optimiser": optimiser}
     start = _resume(state, parts)
     preprocess = Preprocess(recipe.config.image_size, recipe.config.image_size)
     kinds: tuple[Kind, ...] = tuple(sorted({kind for slot in recipe.slots for kind in slot}))
-    with _log(log, start, ("step", *kinds, "rate", "images/s")) as write:
+    with _log(out / "log.csv", start, ("step", *kinds, "rate", "images/s")) as write:
         since, clock = start, time.monotonic()
         for step in _steps(start, recipe.steps, "all tasks"):
-            losses = _losses(recipe, model, pack, preprocess, first_bin, step)
+            losses, regions = _losses(recipe, model, heads, pack, preprocess, first_bin, step)
             rate = learning_rate(step, recipe.steps, recipe.rate, recipe.warmup)
-            _update(model, optimiser, torch.stack([loss for _, loss in losses]).mean(), rate, recipe.clip, step)
+            total = torch.stack([loss for _, loss in losses]).mean() + recipe.regions * regions
+            _update(taught, optimiser, total, rate, recipe.clip, step)
             _follow(average, model, min(recipe.average, (1 + step) / (10 + step)))
             if step % LOG_EVERY == 0:
                 now = time.monotonic()
@@ -106,9 +114,15 @@ def _teach_all(recipe: Recipe, model: Florence2, pack: Pack, first_bin: int, sta
 
 
 def _losses(
-    recipe: Recipe, model: Florence2, pack: Pack, preprocess: Preprocess, first_bin: int, step: int
-) -> list[tuple[Kind, Tensor]]:
-    """The loss of each slot of one step."""
+    recipe: Recipe,
+    model: Florence2,
+    heads: RegionHeads | None,
+    pack: Pack,
+    preprocess: Preprocess,
+    first_bin: int,
+    step: int,
+) -> tuple[list[tuple[Kind, Tensor]], Tensor]:
+    """The loss of each slot of one step, and that of the regions, 0 without heads."""
     draw = np.random.default_rng((recipe.seed, 2, step))
     progress = step / recipe.steps
     sigma = recipe.sigma[0] * (recipe.sigma[1] / recipe.sigma[0]) ** progress
@@ -117,7 +131,11 @@ def _losses(
     if progress < recipe.few_until:
         able &= (pack.regions[..., 4] >= 0).sum(1) <= recipe.few
     scenes = draw.choice(np.flatnonzero(able), recipe.batch)
-    image = model.look(preprocess.normalise(pack.images[torch.from_numpy(scenes)]))
+    features = model.vision(preprocess.normalise(pack.images[torch.from_numpy(scenes)]))
+    image = model.fusion(features)
+    regions = torch.zeros(())
+    if heads is not None:
+        regions, _ = region_loss(heads.told(features), torch.from_numpy(pack.regions[scenes]))
     losses = []
     for kind in kinds:
         prompts, real, answers = pack.batch(kind, scenes, draw)
@@ -125,7 +143,7 @@ def _losses(
         hidden = model.write(fed, model.read(image, prompts, real))
         told = answers != PAD
         losses.append((kind, token_loss(model.lm_head(hidden[told]), answers[told], first_bin, sigma).mean()))
-    return losses
+    return losses, regions
 
 
 def _optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:

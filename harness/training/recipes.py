@@ -31,6 +31,7 @@ class Recipe:
     sigma: tuple[float, float] = (10.0, 3.0)  # of the softened bins, at the start and at the end
     average: float = 0.999  # decay of the weights' moving average, which is what is saved
     answer_limit: int = 80  # tokens
+    regions: float = 0.0  # the weight of the vision phase's loss beside the tokens' afterwards; 0: it is over
     save_every: int = 100
     seed: int = 0
 
@@ -79,6 +80,7 @@ NANO_READING_RECIPE = replace(
         ("find",),
     ),
     vision_steps=1_200,
+    regions=1.0,  # without it the tower forgets the letters before the decoder has learned to read them
     steps=2_000,
     seed=2,
 )

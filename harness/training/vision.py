@@ -2,8 +2,8 @@
 
 Region classification: a cell whose centre lies in a region's box (the smallest, where several do) is taught the
 region's classes and the four distances to the box's sides, every other cell that there is nothing.  The paper
-begins from a contrastively pre-trained tower (UniCL); this is the small stand-in that nano can afford, and the
-heads are thrown away.
+begins from a contrastively pre-trained tower (UniCL); this is the small stand-in that nano can afford.  The heads are
+thrown away in the end; a recipe may keep them, and their loss, through what follows (`Recipe.regions`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ class RegionHeads(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, height, width) to the logits of each vocabulary (B, H, W, classes) and sides (B, H, W, 4)."""
-        out: tuple[Tensor, ...] = self.head(self.norm(self.tower(pixels))).split(self.split, dim=-1)
+        return self.told(self.tower(pixels))
+
+    def told(self, features: Tensor) -> tuple[Tensor, ...]:
+        """The same of the tower's last map (B, H, W, C)."""
+        out: tuple[Tensor, ...] = self.head(self.norm(features)).split(self.split, dim=-1)
         return out
 
 

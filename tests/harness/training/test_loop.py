@@ -29,7 +29,7 @@ SMALL = replace(
 )
 RECIPE: Recipe = replace(
     NANO_RECIPE, name="tiny", config=SMALL, scenes=24, batch=4, vision_steps=3, vision_batch=4, steps=6, warmup=2,
-    save_every=2, few=9,
+    save_every=2, few=9, regions=0.5,
 )  # fmt: skip
 
 
