@@ -33,6 +33,7 @@ Kind = Literal[
 Ticket = int
 ImageRef = str  # a key relative to the data root, resolved by images.py
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+Xywh = tuple[float, float, float, float]  # COCO's: left, top, width, height
 Point = tuple[float, float]
 Ring = tuple[Point, ...]  # a closed outline; the last point joins the first
 Quad = tuple[Point, Point, Point, Point]
@@ -58,27 +59,35 @@ class Boxes:
 
     `region_scores` are exp of the mean log-probability of a box's four location tokens, `label_scores` the
     same over its label's tokens; both are None where the model gives no probabilities (or this is a target).
+    `xywh` are the same boxes as a result file of COCO's has them, to the last bit, where they come from one.
     """
 
     boxes: tuple[Box, ...]
     labels: tuple[str, ...] = ()
     region_scores: tuple[float, ...] | None = None
     label_scores: tuple[float, ...] | None = None
+    xywh: tuple[Xywh, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Objects:
     """The annotated objects of an image, as detection is marked by them: a target, never an answer.
 
-    `categories` are places in the question's phrases, and `ids` the annotation file's id of every phrase; `areas` are
-    those of the segmentations, in pixels; a crowd stands for many objects and is never a miss.
+    `xywh` are as the annotations have them, since an IoU at a threshold would not survive adding.  `categories` are
+    places in the question's phrases, and `ids` the annotation file's id of every phrase; `areas` are those of the
+    segmentations, in pixels; a crowd stands for many objects and is never a miss.
     """
 
-    boxes: tuple[Box, ...]
+    xywh: tuple[Xywh, ...]
     categories: tuple[int, ...]
     areas: tuple[float, ...]
     crowd: tuple[bool, ...]
     ids: tuple[int, ...]
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """For drawing, and for answering with."""
+        return tuple((x, y, x + width, y + height) for x, y, width, height in self.xywh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +306,9 @@ class Task(Generic[V]):
     resamples: int = 1000
     counted: tuple[str, ...] = ()  # scores whose sums are counts worth keeping
     variants: Mapping[str, Callable[[Task[V]], Task[V]]] = field(default_factory=dict)
+    marking: tuple[str, ...] = ()  # the variants that this is
+    policy: str = ""  # what of the marking is a choice, for records
+    embedded: bool | None = None  # True: only the embedded benchmark has it; False: only others have
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 

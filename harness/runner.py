@@ -28,6 +28,7 @@ from harness.store import Appender, Kept, RunFolder
 from harness.timings import Clock, latency
 
 FINISHED = ("complete", "partial")
+MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,21 @@ def choose(samples: Sequence[Sample[Any]], limit: int | None, seed: int) -> list
 
 
 def question_digest(question: Question, fingerprint: str, image: str) -> str:
-    """What was asked, of whom and of which pixels, in twelve letters."""
-    asked = (question.kind, question.text, question.phrases, question.image, image, fingerprint)
-    return hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
+    """What was asked and of whom, and of which pixels (`image`: their digest), each in twelve letters."""
+    asked = (question.kind, question.text, question.phrases, question.image, fingerprint)
+    return f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:12]}:{image[:12]}"
+
+
+def is_answer_to(kept: Kept | None, digest: str) -> bool:
+    """Whether a kept answer is to this very question; where the image is gone, to one of the same words about it."""
+    if kept is None or kept.asked == digest:
+        return kept is not None
+    question, _, image = digest.partition(":")
+    return image in ("", MISSING) and kept.asked.partition(":")[0] == question
 
 
 def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
-    """sha256 of the bytes of every image asked about ('missing' where it is not there: asking will say so)."""
+    """sha256 of the bytes of every image asked about (MISSING where it is not there: asking will say so)."""
     digests: dict[str, str] = {}
     for sample in tqdm(samples, "hashing images", disable=None, leave=False):
         image = sample.question.image
@@ -65,22 +74,27 @@ def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
             try:
                 digests[image] = hashlib.sha256(read_bytes(root, image)).hexdigest()
             except MissingImage:
-                digests[image] = "missing"
+                digests[image] = MISSING
     return digests
 
 
-def ask(samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, root: Path, *, fresh: bool = False) -> Asked:
+def digests_of(samples: Sequence[Sample[Any]], fingerprint: str, root: Path) -> dict[str, str]:
+    """What is asked of each sample, by its id."""
+    images = image_digests(root, samples)
+    return {s.id: question_digest(s.question, fingerprint, images[s.question.image]) for s in samples}
+
+
+def ask(
+    samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, digests: Mapping[str, str], *, fresh: bool = False
+) -> Asked:
     """Asks whatever has no kept answer, keeping each answer as it comes; may be killed at any moment.
 
     An answer that another run of this folder's model keeps to the very same question (another limit, or another
     version of the task) is taken over, unless `fresh`.  ResourceError where the disk is full.
     """
-    fingerprint = model.fingerprint
-    images = image_digests(root, samples)
-    digests = {s.id: question_digest(s.question, fingerprint, images[s.question.image]) for s in samples}
     with folder.appending() as appender:
         kept = folder.answers()
-        todo = [s for s in samples if s.id not in kept or kept[s.id].asked != digests[s.id]]
+        todo = [s for s in samples if not is_answer_to(kept.get(s.id), digests[s.id])]
         if todo and not fresh:
             todo = _take_over(todo, digests, folder, appender)
         failures: dict[str, str] = {}
@@ -108,17 +122,18 @@ def _take_over(
     left = list(todo)
     for sibling in folder.siblings():
         theirs = sibling.answers()
-        found = {s.id for s in left if s.id in theirs and theirs[s.id].asked == digests[s.id]}
+        found = {s.id for s in left if is_answer_to(theirs.get(s.id), digests[s.id])}
         for name in found:
             appender.write(theirs[name])
         left = [s for s in left if s.id not in found]
     return left
 
 
-def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder) -> dict[str, Answer]:
-    """The kept answers to these samples."""
+def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint: str) -> dict[str, Answer]:
+    """The kept answers to these samples, as they are asked now; whether an image has changed is not looked at."""
     kept = folder.answers()
-    return {sample.id: kept[sample.id].answer for sample in samples if sample.id in kept}
+    digests = {sample.id: question_digest(sample.question, fingerprint, "") for sample in samples}
+    return {name: kept[name].answer for name, digest in digests.items() if is_answer_to(kept.get(name), digest)}
 
 
 def answered(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
@@ -126,8 +141,8 @@ def answered(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> l
     missing = [sample.id for sample in samples if sample.id not in answers]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(samples)} samples have no answer ({', '.join(missing[:3])}, ...); a smaller "
-            "denominator is not an option"
+            f"{len(missing)} of {len(samples)} samples have no answer, or one to another question "
+            f"({', '.join(missing[:3])}, ...); a smaller denominator is not an option: run it again"
         )
     return [Row(sample, answers[sample.id], Score({}, answers[sample.id].value is not None)) for sample in samples]
 
@@ -208,15 +223,21 @@ def run(
 ) -> Run:
     """Asks what has not been asked, marks and reduces; the record is written before and after.
 
-    A finished run whose answers are all there is a no-op that gives its record; `fresh` asks everything again.
+    A finished run whose answers are all there, and to these very questions, is a no-op that gives its record, or is
+    marked again where the task now marks something more; `fresh` asks everything again.
     UsageError where another process is running the same run.
     """
     with folder.locked():
         if fresh:
             folder.forget()
         before = folder.read_run()
-        if before is not None and before.status in FINISHED and len(kept_answers(samples, folder)) == len(samples):
-            return before
+        digests = digests_of(samples, model.fingerprint, root)
+        if before is not None and before.status in FINISHED and _all_answered(digests, folder):
+            if set(task.marking) <= set(before.provenance.get("marking", ())):
+                return before
+            finished = conclude(task, samples, before, folder, _as_before(before))
+            folder.write_run(finished)
+            return finished
         base = Run(
             schema=store.SCHEMA,
             id=store.run_id(spec),
@@ -226,11 +247,20 @@ def run(
             provenance=provenance,
         )
         folder.write_run(base)
-        asked = ask(samples, model, folder, root, fresh=fresh)
+        asked = ask(samples, model, folder, digests, fresh=fresh)
         base = store.with_status(base, provenance={**provenance, "model": model.provenance})
         finished = conclude(task, samples, base, folder, asked)
         folder.write_run(finished)
     return finished
+
+
+def _all_answered(digests: Mapping[str, str], folder: RunFolder) -> bool:
+    kept = folder.answers()
+    return all(is_answer_to(kept.get(name), digest) for name, digest in digests.items())
+
+
+def _as_before(record: Run) -> Asked:
+    return Asked(record.counts.get("asked now", 0), {}, record.timings)
 
 
 def adopt(
@@ -257,28 +287,31 @@ def adopt(
     return finished
 
 
-def remark(task: Task[Any], samples: Sequence[Sample[Any]], record: Run, folder: RunFolder) -> tuple[Run, RunFolder]:
+def remark(
+    task: Task[Any], samples: Sequence[Sample[Any]], record: Run, folder: RunFolder, now: Mapping[str, Any]
+) -> tuple[Run, RunFolder]:
     """Marks kept answers again, and where: beside the old record if the task's version has been raised since.
 
-    DataError where an answer is missing.
+    `now` is what marks: it is kept beside the provenance of the asking.  DataError where an answer is missing.
     """
     spec = replace(record.spec, version=task.version)
     target = RunFolder(folder.path.parent / store.run_id(spec))
-    base = replace(record, spec=spec, id=store.run_id(spec), headline=task.headline)
+    told = {**record.provenance, "marked again": {key: now[key] for key in ("date", "command", "commit") if key in now}}
+    base = replace(record, spec=spec, id=store.run_id(spec), headline=task.headline, provenance=told)
     with target.locked():
         if target.path != folder.path:
             target.forget()
             with target.appending() as appender:
                 for kept in folder.answers().values():
                     appender.write(kept)
-        finished = conclude(task, samples, base, target, Asked(record.counts.get("asked now", 0), {}, record.timings))
+        finished = conclude(task, samples, base, target, _as_before(record))
         target.write_run(finished)
     return finished, target
 
 
 def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder: RunFolder, asked: Asked) -> Run:
     """Marks what is kept; with failures, the counts alone."""
-    answers = kept_answers(samples, folder)
+    answers = kept_answers(samples, folder, base.spec.fingerprint)
     if asked.failures:
         left = [sample for sample in samples if sample.id in answers]
         rows = mark(task, left, answers)
@@ -297,7 +330,7 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
     folder.write_scores((row.sample.id, row.score) for row in rows)
     return store.with_status(
         base,
-        provenance={**base.provenance, "intervals": _method(task, base.spec.seed)},
+        provenance={**base.provenance, **_method(task, base.spec.seed)},
         status="complete" if base.spec.limit is None else "partial",
         metrics=reduce(task, rows, base.spec.seed),
         counts=counts(task, rows, 0, asked.asked),
@@ -317,6 +350,9 @@ def _unmarked(
     )
 
 
-def _method(task: Task[Any], seed: int) -> str:
+def _method(task: Task[Any], seed: int) -> dict[str, Any]:
+    """How it was marked, for the record."""
     apart = ", each data set's apart" if task.stratified else ""
-    return f"percentile bootstrap, {task.resamples} resamples of images{apart}, seed {seed}"
+    intervals = f"percentile bootstrap, {task.resamples} resamples of images{apart}, seed {seed}"
+    told: dict[str, Any] = {"intervals": intervals, "marking": list(task.marking)}
+    return told | ({"policy": task.policy} if task.policy else {})

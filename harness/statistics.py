@@ -4,7 +4,8 @@ Method: the percentile bootstrap.  A resample draws as many clusters as there ar
 weight per cluster (how often it was drawn: multinomial); a metric is evaluated anew under each, so ratios of sums,
 AP and CIDEr are treated as they are and not as means.  The interval is from the 2.5th to the 97.5th percentile.
 
-Where samples are of several data sets, the images of each may be resampled apart (strata).
+Where samples are of several data sets, the images of each may be resampled apart (strata).  Resamples in which a number
+is not defined (no truth of that size was drawn) are left out; where that is more than a tenth, there is no interval.
 
 The draws depend on the number of clusters and the seed alone.  So all metrics of a run, and two runs on the same
 samples, see the same resamples: a difference is taken within each, and what two models find equally hard cancels.
@@ -101,8 +102,16 @@ def strata_of(rows: Sequence[Row[Any]]) -> tuple[int, ...]:
     return tuple(map(len, clusters.values()))
 
 
-def paired(metric: Metric, rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int) -> Difference:
-    """How much better B is than A on the same samples, whatever order they came in.
+def paired(
+    metric: Metric,
+    rows_a: Sequence[Row[Any]],
+    rows_b: Sequence[Row[Any]],
+    seed: int,
+    *,
+    stratified: bool = False,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """How much better B is than A on the same samples, whatever order they came in; the rest as for `estimate`.
 
     ValueError where the samples are not the same (targets and clusters included), or a number is not finite.
     """
@@ -112,7 +121,8 @@ def paired(metric: Metric, rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]
     value = b(np.ones(clusters)) - a(np.ones(clusters))
     if not np.isfinite(value):
         raise ValueError(f"the difference of the two runs is {value}")
-    differences = _resampled(b, (clusters,), seed, RESAMPLES) - _resampled(a, (clusters,), seed, RESAMPLES)
+    strata = strata_of(rows_a) if stratified else (clusters,)
+    differences = _resampled(b, strata, seed, resamples) - _resampled(a, strata, seed, resamples)
     differences[np.abs(differences) < ROUNDING] = 0.0
     low, high = _tails(differences)
     p = None if low is None else _p_value(differences[np.isfinite(differences)])

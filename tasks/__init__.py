@@ -20,7 +20,6 @@ from harness.errors import UsageError
 from tasks import captions, detection, flickr30k, odinw, refcoco, vqa
 
 GROUP = "florence2_harness.tasks"
-EMBEDDED = ("odinw_miniature",)  # only with the embedded benchmark
 _FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
     captions.TASKS,
     detection.TASKS,
@@ -71,17 +70,10 @@ def _matching(pattern: str, embedded: bool | None) -> list[Task[Any]]:
     there = every()
     found = [task for name, task in there.items() if pattern == "all" or fnmatchcase(name, pattern)]
     if len(found) > 1 and embedded is not None:
-        found = [task for task in found if _is_at_home(task, embedded)]
+        found = [task for task in found if task.embedded in (None, embedded)]
     if not found:
         raise UsageError(_unknown(pattern, there))
     return found
-
-
-def _is_at_home(task: Task[Any], embedded: bool) -> bool:
-    """Whether the embedded benchmark (or any other data) can have a task: it has its own ODinW in place of the 35."""
-    if task.name.startswith("odinw"):
-        return (task.name in EMBEDDED) == embedded
-    return True
 
 
 def _imported(name: str) -> object:

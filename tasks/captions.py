@@ -14,9 +14,11 @@ published rows add up.  Intervals are by image, with the document frequencies of
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,7 @@ from harness.core import (
     Weights,
 )
 from harness.data import captions as files
+from harness.errors import ResourceError
 from harness.metrics import captions
 from harness.metrics.reduce import PERCENT, clusters_of, mean
 
@@ -49,6 +52,7 @@ BLIP_ORIGIN = "https://storage.googleapis.com/sfr-vision-language-research/datas
 NOCAPS_ORIGIN = "https://nocaps.org"
 TEXTCAPS_ORIGIN = "https://textvqa.org/textcaps"
 KIND: Kind = "caption"
+log = logging.getLogger(__name__)
 
 
 # ---------------------------------------------------------------------------- loading
@@ -62,10 +66,10 @@ def load_coco(source: Source) -> Iterator[Sample[Text]]:
     given = source.annotations
     folder = given if given is not None and given.is_dir() else source.root / "coco"
     alone = given if given is not None and given.is_file() else folder / f"coco_karpathy_{source.split}_gt.json"
-    listed = folder / "dataset_coco.json"
-    if listed.is_file() and given is not alone:
+    listed, captioned = folder / "dataset_coco.json", folder / "annotations/captions_val2014.json"
+    if given is not alone and listed.is_file() and (captioned.is_file() or not alone.is_file()):
         among = files.karpathy(listed, source.split, KARPATHY_ORIGIN)
-        found = files.read(folder / "annotations/captions_val2014.json", COCO_ORIGIN, among)
+        found = files.read(captioned, COCO_ORIGIN, among)
     else:
         found = files.read(alone, BLIP_ORIGIN)
     for image in found:
@@ -128,15 +132,24 @@ def official(task: Task[Text]) -> Task[Text]:
     return replace(task, corpus=official_marks)
 
 
-def with_meteor(task: Task[Text]) -> Task[Text]:
-    """With METEOR as well; its program begins to load at once.  ResourceError where there is no Java."""
+def with_meteor(task: Task[Text], *, needed: bool = True) -> Task[Text]:
+    """With METEOR as well; its program begins to load at once.
+
+    ResourceError where there is no Java, or the program stops; where it is not `needed`, that is a warning.
+    """
     from harness.metrics import meteor
 
     program = meteor.kept()
     program.start()
 
     def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-        counts = program.counts([said(row) for row in rows], [wanted(row) for row in rows])
+        try:
+            counts = program.counts([said(row) for row in rows], [wanted(row) for row in rows])
+        except ResourceError as error:
+            if needed:
+                raise
+            log.warning("no METEOR: %s", error)
+            return [{} for _ in rows]
         each = meteor.score(counts).tolist()
         parts = [dict(zip(METEOR_COUNTS, row, strict=True)) for row in counts.tolist()]
         return [{"meteor": one, **more} for one, more in zip(each, parts, strict=True)]
@@ -155,6 +168,14 @@ def with_spice(task: Task[Text]) -> Task[Text]:
         return [{"spice": one} for one in found.tolist()]
 
     return _also(task, marks, {"SPICE": Defined("spice")})
+
+
+VARIANTS: Mapping[str, Callable[[Task[Text]], Task[Text]]] = {
+    "official": official,
+    "meteor": with_meteor,
+    "meteor if it runs": partial(with_meteor, needed=False),
+    "spice": with_spice,
+}
 
 
 def _also(
@@ -213,11 +234,13 @@ class Bleu:
 
 @dataclass(frozen=True, slots=True)
 class Meteor:
-    """METEOR of the corpus, from sums."""
+    """METEOR of the corpus, from sums; none where it was not counted."""
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
         from harness.metrics import meteor
 
+        if METEOR_COUNTS[0] not in rows[0].score.values:
+            return Fixed(math.nan)
         sums = _sums(rows, METEOR_COUNTS)
         return lambda weights: PERCENT * float(meteor.score(sums @ weights))
 
@@ -270,7 +293,7 @@ def _task(
         files=files_,
         seen_in_training=seen,
         by_group=by_group,
-        variants={"official": official, "meteor": with_meteor, "spice": with_spice},
+        variants=VARIANTS,
         published=published,
     )
 
@@ -291,8 +314,9 @@ TASKS: tuple[Task[Any], ...] = (
             FileNeed("coco/annotations/captions_val2014.json", COCO_ORIGIN, ("val",), "coco/coco_karpathy_val_gt.json"),
             _COCO_IMAGES,
         ),
-        "The images are in COCO val2014, which the zero-shot checkpoints of Florence-2 have not seen; the fine-tuned "
-        "ones were tuned on COCO captions, Karpathy's training split, and neither test nor val.",
+        "The images are in COCO val2014.  The zero-shot checkpoints of Florence-2 were trained on none of COCO's "
+        "captions; the fine-tuned ones on those of Karpathy's training split, and for detection on COCO train2017, which holds "
+        "most images of val2014: they have seen most of these images, though not their captions.",
         {"test": {"images": 5000, "references": 25010}, "val": {"images": 5000, "references": 25010}},
     ),
     _task(

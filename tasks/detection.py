@@ -16,7 +16,7 @@ from typing import Any
 from harness.core import Answer, Boxes, FileNeed, Objects, Question, Sample, Score, Source, Task
 from harness.data import detection as files
 from harness.metrics.detection import Engine
-from harness.metrics.objects import Detector, Synonyms, found_in
+from harness.metrics.objects import POLICY, Detector, Synonyms, found_in
 
 COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2017.zip)"
 SYNONYMS: Synonyms = json.loads(Path(__file__).with_name("coco_synonyms.json").read_text())
@@ -57,10 +57,12 @@ TASK: Task[Objects] = Task(
         FileNeed("coco/val2017", "COCO's 2017 validation images, https://cocodataset.org (val2017.zip)"),
     ),
     seen_in_training=(
-        "The images are not in the zero-shot checkpoints' data; the fine-tuned ones were tuned on COCO train2017.  "
-        "RefCOCO's images are COCO train images."
+        "The images are a part of COCO val2014.  The zero-shot checkpoints of Florence-2 were trained on no boxes of "
+        "COCO's; the fine-tuned ones on train2017, which has none of these images, and on captions and questions, whose "
+        "training splits may hold some of them (Karpathy's restval is of val2014)."
     ),
     resamples=RESAMPLES,
+    policy=POLICY,
     counted=("unmapped labels",),
     variants={"hotcoco": lambda task: replace(task, **marked_by(SYNONYMS, "hotcoco"))},
     published={"val2017": {"images": 5000, "objects": 36781}},

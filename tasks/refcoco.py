@@ -104,7 +104,7 @@ def comprehension(data: Published) -> Task[Boxes]:
     """REC: the box of what a sentence refers to."""
     return Task(
         name=data.name,
-        version=1,
+        version=2,
         about=f"{data.title}: the box of the object that a sentence refers to ({data.by} splits)",
         splits=tuple(data.sentences),
         train_splits=("train",),
@@ -127,7 +127,7 @@ def segmentation(data: Published) -> Task[Polygons | Mask]:
     """RES: the mask of what a sentence refers to."""
     return Task(
         name=f"{data.name}_res",
-        version=1,
+        version=2,
         about=f"{data.title}: the mask of the object that a sentence refers to ({data.by} splits)",
         splits=tuple(data.sentences),
         train_splits=("train",),

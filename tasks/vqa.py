@@ -183,7 +183,8 @@ def _task(
 
 
 _TUNED = (
-    "The zero-shot checkpoints of Florence-2 were trained on no questions; the fine-tuned ones on the training split."
+    "The zero-shot checkpoints of Florence-2 were trained on no questions; the fine-tuned ones were tuned on this data "
+    "set among others, and which of its splits is not published."
 )
 TASKS: tuple[Task[Any], ...] = (
     _task(
@@ -199,7 +200,8 @@ TASKS: tuple[Task[Any], ...] = (
             FileNeed("coco/val2014", "COCO's 2014 validation images, https://cocodataset.org (val2014.zip)", ("val",)),
             FileNeed("coco/test2015", "COCO's 2015 test images, https://cocodataset.org (test2015.zip)", ("test-dev",)),
         ),
-        f"{_TUNED}  Images are COCO's val2014 and test2015.",
+        f"{_TUNED}  Images are COCO's val2014, of which most are in train2017 (tuned on for detection) and many in "
+        "Karpathy's training split of captions, and test2015, of which none are.",
         {"val": {"images": 40504, "samples": 214354}, "test-dev": {"samples": 107394}},
         splits=("val", "test-dev"),
     ),

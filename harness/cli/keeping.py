@@ -64,7 +64,7 @@ def export(run: RunName, file: Path, /, *, data: Data = None, out: Out = RESULTS
     """Write one run's answers as the benchmark's official result file."""
     folder, record = store.find(out, run)
     one, samples, _ = samples_of(record, data)
-    rows = runner.answered(samples, runner.kept_answers(samples, folder))
+    rows = runner.answered(samples, runner.kept_answers(samples, folder, record.spec.fingerprint))
     one.predictions.write(file, rows)
     print(f"{len(rows)} predictions in {file}")
 
@@ -88,7 +88,7 @@ def report(
             print(f"{text.title(record)}: no gallery: {error}", file=sys.stderr)
             shown.append(Shown(record, None, (), Path()))
             continue
-        answers = runner.kept_answers(samples, folder)
+        answers = runner.kept_answers(samples, folder, record.spec.fingerprint)
         marked = len(answers) == len(samples) and any(sample.target is not None for sample in samples)
         rows = runner.mark(one, samples, answers) if marked else []
         shown.append(Shown(record, one, tuple(rows), root))

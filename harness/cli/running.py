@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,13 +54,15 @@ class Scorers:
 
     def of(self, task: Task[Any]) -> Task[Any]:
         """The task, marked by these where it can be.  ResourceError where what was asked for is not installed."""
-        meteor = java() is not None if self.meteor is None else self.meteor
-        if self.meteor is None and not meteor and "meteor" in task.variants:
-            print(f"{task.name}: no METEOR, since {LACKING}", file=sys.stderr)
-        chosen = [self.caption_scorer, self.detection_scorer, *["meteor"] * meteor, *["spice"] * self.spice]
+        chosen = [self.caption_scorer, self.detection_scorer, *["meteor"] * bool(self.meteor), *["spice"] * self.spice]
+        if self.meteor is None and "meteor" in task.variants:
+            if java() is None:
+                print(f"{task.name}: no METEOR, since {LACKING}", file=sys.stderr)
+            else:
+                chosen.append("meteor if it runs")
         for name in chosen:
             if name in task.variants:
-                task = task.variants[name](task)
+                task = replace(task.variants[name](task), marking=(*task.marking, name.partition(" ")[0]))
         return task
 
 
@@ -135,10 +137,11 @@ def run(
         raise UsageError(f"--protocol {protocol}: zero_shot or fine_tuned")
     tasks.select(task)  # a wrong name is said before any data is made
     data_name, root = root_of(data, model, entry.embedded)
-    wanted = tasks.select(task, embedded=data_name == MINIATURE)
-    chosen = [(scorers.of(one), name) for one in wanted for name in splits_of(one, split)]
-    for one, name in chosen:
-        manifest.require(one, root, name)  # before anything is asked
+    wanted = _at_hand(tasks.select(task, embedded=data_name == MINIATURE), root, split, task)
+    for one in wanted:
+        for name in splits_of(one, split):
+            manifest.require(one, root, name)  # before anything is asked
+    chosen = [(marked, name) for one in wanted for marked in (scorers.of(one),) for name in splits_of(one, split)]
     built: Model | None = None
     records: list[Run] = []
     for one, name in chosen:
@@ -165,7 +168,7 @@ def run(
             print(f"nothing was asked: this run was finished on {finished}; --fresh asks again", file=sys.stderr)
         records.append(record)
         if export is not None and record.status in runner.FINISHED:
-            _export(one, samples, folder, export / f"{one.name}_{name}")
+            _export(one, samples, folder, spec.fingerprint, export / f"{one.name}_{name}")
         if not json:
             show_run(record, folder, json)
     if json:
@@ -177,11 +180,21 @@ def run(
         )
 
 
-def _export(task: Task[Any], samples: Sequence[Sample[Any]], folder: RunFolder, to: Path) -> None:
+def _at_hand(found: list[Task[Any]], root: Path, split: str | None, asked: str) -> list[Task[Any]]:
+    """The tasks whose data is there, of several that were not named one by one; it is said which are left out."""
+    named = {pattern.strip() for pattern in asked.split(",")}
+    lacking = [one for one in found if one.name not in named and manifest.missing(one, root, splits_of(one, split))]
+    if not lacking or len(lacking) == len(found):
+        return found
+    print(f"not there: {', '.join(one.name for one in lacking)}; `data check` says what they lack", file=sys.stderr)
+    return [one for one in found if one not in lacking]
+
+
+def _export(task: Task[Any], samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint: str, to: Path) -> None:
     """The official result file, or folder where the format is one."""
     to.parent.mkdir(parents=True, exist_ok=True)
     path = to if task.predictions.folder else to.with_name(f"{to.name}.json")
-    task.predictions.write(path, runner.answered(samples, runner.kept_answers(samples, folder)))
+    task.predictions.write(path, runner.answered(samples, runner.kept_answers(samples, folder, fingerprint)))
     print(f"predictions: {path}", file=sys.stderr)
 
 
@@ -209,7 +222,8 @@ def score(
             raise UsageError("give either a RUN, or --task with --predictions")
         folder, record = store.find(out, run)
         one, samples, _ = samples_of(record, data)
-        show_run(*runner.remark(scorers.of(one), samples, record, folder), json)
+        now = provenance(command_line())
+        show_run(*runner.remark(scorers.of(one), samples, record, folder, now), json)
         return
     if task is None or predictions is None:
         raise UsageError("score needs a RUN, or --task T with --predictions FILE; `score --help` says more")
@@ -225,7 +239,7 @@ def score(
     )
     samples = load(one, root, split_name, annotations)
     answers = one.predictions.read(predictions, samples)
-    used = [annotations] if annotations else manifest.annotation_files(one, root, split_name)
+    used = manifest.given(annotations) if annotations else manifest.annotation_files(one, root, split_name)
     spec = RunSpec(
         data=data_name,
         data_hash=manifest.digest(used),

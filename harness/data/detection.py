@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from harness.core import Answer, Box, Boxes, Objects, Phrase, PredictionFormat, Row, Sample, Size
+from harness.core import Answer, Boxes, Objects, Phrase, PredictionFormat, Row, Sample, Size, Xywh
 from harness.data import files
 from harness.errors import DataError
-from harness.geometry.boxes import from_xywh, is_finite, to_xywh
+from harness.geometry.boxes import from_xywh
 
-Found = Callable[[Row[Any]], Iterable[tuple[Box, int, float]]]
+Found = Callable[[Row[Any]], Iterable[tuple[Xywh, int, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ def read(path: Path, origin: str) -> Iterator[Annotated]:
     found = files.load(path, _Instances, origin)
     images = files.by_id(found.images, lambda image: image.id, path, "image id")
     categories = files.by_id(found.categories, lambda category: category.id, path, "category id")
+    files.by_id(found.categories, lambda category: category.name, path, "category name")
     place_of = {number: place for place, number in enumerate(categories)}
     objects: dict[int, list[_Annotation]] = {}
     for place, annotation in enumerate(found.annotations):
@@ -86,7 +87,7 @@ def read(path: Path, origin: str) -> Iterator[Annotated]:
         here = objects.get(image.id, [])
         size = Size(image.width, image.height) if image.width and image.height else None
         target = Objects(
-            tuple(from_xywh(one.bbox) for one in here),
+            tuple(one.bbox for one in here),
             tuple(place_of[one.category_id] for one in here),
             tuple(one.area for one in here),
             tuple(bool(one.iscrowd) for one in here),
@@ -136,6 +137,7 @@ def _answer(results: Sequence[_Result], sample: Sample[Any]) -> Answer:
         tuple(from_xywh(result.bbox) for result in results),
         tuple(names[result.category_id] for result in results),
         tuple(result.score for result in results),
+        xywh=tuple(result.bbox for result in results),
     )
     return Answer((f"{len(results)} boxes",), value)
 
@@ -150,9 +152,8 @@ def entries(rows: Sequence[Row[Any]], found: Found) -> Iterator[dict[str, Any]]:
     """Entries of the result file: every box that was found of a category, with its score."""
     for row in rows:
         number, ids = int(row.sample.id.rpartition("/")[2]), _target(row.sample).ids
-        for box, category, score in found(row):
-            bbox = to_xywh(box)
-            if is_finite(box) and all(map(math.isfinite, bbox)):
+        for bbox, category, score in found(row):
+            if all(map(math.isfinite, bbox)):
                 yield {"image_id": number, "category_id": ids[category], "bbox": bbox, "score": score}
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from harness.core import FileNeed, Task
 from harness.errors import DataError
 
+ANNOTATIONS = (".json", ".txt", ".xml", ".p")
+
 
 def needs(task: Task[Any], splits: Iterable[str] = ()) -> tuple[FileNeed, ...]:
     """What a task needs for these splits (none named: for any)."""
@@ -50,6 +52,13 @@ def annotation_files(task: Task[Any], root: Path, split: str) -> tuple[Path, ...
     paths = [(need, found(need, root)) for need in needs(task, [split])]
     kept = [path for need, path in paths if path is not None and (path.is_file() or need.annotations)]
     return tuple(dict.fromkeys(kept))
+
+
+def given(path: Path) -> tuple[Path, ...]:
+    """What is digested of annotations given instead: the file, or all such files of the folder, at any depth."""
+    if path.is_file():
+        return (path,)
+    return tuple(sorted(file for file in path.rglob("*") if file.suffix in ANNOTATIONS and file.is_file()))
 
 
 def digest(paths: Iterable[Path]) -> str:

@@ -35,6 +35,7 @@ from harness.florence2.tokenizer import PAD, Tokenizer
 from harness.images import open_rgb
 
 WINDOW = 2048  # questions looked at together
+IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
 AHEAD = 4  # batches whose images are encoded together
 CODE = (
     "bart", "davit", "fusion", "generate", "linear", "locations", "model", "predictor", "preprocess", "prompts",
@@ -297,9 +298,9 @@ def _opening(
 
 
 def _size_conflict(image: ImageRef, questions: Sequence[tuple[Ticket, Question]], size: Size) -> str:
-    """Why an image is not the one that was annotated; '' where nothing speaks against it."""
+    """Why an image is not the one whose pixels were annotated; '' where nothing speaks against it."""
     for _, question in questions:
-        if question.size is not None and question.size != size:
+        if question.kind in IN_PIXELS and question.size is not None and question.size != size:
             stated = f"{question.size.width}x{question.size.height}"
             return f"the image {image} is {size.width}x{size.height}; its annotation says {stated}"
     return ""

@@ -21,8 +21,8 @@ def from_xywh(values: Sequence[float]) -> Box:
 def to_xywh(box: Box) -> tuple[float, float, float, float]:
     """A box to COCO's [x, y, width, height].
 
-    Sides are rounded to 1e-10 pixels: that undoes the rounding of `x + width`, and gives every side of up to ten
-    decimals back as it was read, to the last bit.
+    Sides are rounded to 1e-10 pixels, which undoes what `x + width` rounded of a side of a few decimals; of others it
+    does not, so what has to be exact (AP) is never converted.
     """
     left, top, right, bottom = box
     return (left, top, round(right - left, 10), round(bottom - top, 10))

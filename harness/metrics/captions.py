@@ -42,18 +42,6 @@ class CaptionScores:
     guessed: Ints  # (n, 4): n-grams of 1 to 4 words
     length: Ints  # (n,) words
     reference_length: Ints  # (n,) words
-    rare: Rarity | None = None  # None where the scores come from elsewhere
-
-    def cider_reweighted(self, weights: Floats) -> float:
-        """The mean CIDEr if image i were there `weights[i]` times, with rarity counted anew.
-
-        NaN where the weights sum to 1 or less: it is the one image for which there is no CIDEr.
-        ValueError where the n-grams that it takes are not there.
-        """
-        if self.rare is None:
-            raise ValueError("these scores came without n-grams: CIDEr cannot be weighed anew")
-        weights = np.asarray(weights, dtype=np.float64)
-        return float(weights @ self.rare.cider(weights) / weights.sum())
 
 
 def mark(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
@@ -71,13 +59,12 @@ def mark(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
     length, wanted_length = _lengths(said), _lengths(wanted)
     rare = Rarity(orders(said, wanted, image), image, length_penalty(length[image], wanted_length))
     return CaptionScores(
-        cider=rare.cider(np.ones(len(said))),
+        cider=rare.cider(len(said)),
         rouge_l=rouge,
         correct=np.stack([order.correct(len(said)) for order in rare.orders], axis=1),
         guessed=np.maximum(length[:, None] - np.arange(LONGEST), 0),
         length=length,
         reference_length=_closest(length, wanted_length, image),
-        rare=rare,
     )
 
 

@@ -1,4 +1,4 @@
-"""CIDEr-D, as it is made of n-grams: counted once, then weighed for any number of times that each image is there.
+"""CIDEr-D, as it is made of n-grams, each counted once.
 
 Vedantam et al., CVPR 2015, in pycocoevalcap 1.2's form: see `harness.metrics.captions`.  An n-gram is a number, and so
 is an n-gram within an image; what candidates and references share is found by sorting those.
@@ -25,19 +25,19 @@ SCALE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rarity:
-    """What CIDEr is made of, ready to be weighed: n images, r references."""
+    """What CIDEr is made of: n images, r references."""
 
     orders: tuple[Order, ...]
     image: Ints  # (r,): whose reference it is
     penalty: Floats  # (r,)
 
-    def cider(self, weights: Floats) -> Floats:
-        """(n,): each image's CIDEr among images that are there `weights` times; NaN if that is one or less."""
-        if weights.sum() <= 1:
-            return np.full(len(weights), np.nan)
-        likeness = sum(order.likeness(weights, self.image) for order in self.orders) / LONGEST * self.penalty
-        references = np.bincount(self.image, minlength=len(weights))
-        found: Floats = SCALE * np.bincount(self.image, likeness, len(weights)) / references
+    def cider(self, images: int) -> Floats:
+        """(n,): each image's CIDEr; NaN where there is one image only, of which nothing is rare."""
+        if images == 1:
+            return np.full(images, np.nan)
+        likeness = sum(order.likeness(images, self.image) for order in self.orders) / LONGEST * self.penalty
+        references = np.bincount(self.image, minlength=images)
+        found: Floats = SCALE * np.bincount(self.image, likeness, images) / references
         return found
 
 
@@ -45,9 +45,7 @@ class Rarity:
 class Order:
     """All n-grams of one length, numbered from 0.  A row of `said` or `wanted` is an n-gram of a caption, once."""
 
-    size: int  # different n-grams
-    seen_image: Ints  # an image, and an n-gram that its references have
-    seen_gram: Ints
+    having: Ints  # of each different n-gram, how many images have it in their references
     said_image: Ints
     said_gram: Ints
     said_count: Ints
@@ -63,15 +61,14 @@ class Order:
         np.maximum.at(most, self.pair_said, self.wanted_count[self.pair_wanted])
         return np.bincount(self.said_image, np.minimum(self.said_count, most), images).astype(np.int64)
 
-    def likeness(self, weights: Floats, image: Ints) -> Floats:
+    def likeness(self, images: int, image: Ints) -> Floats:
         """(references,): the clipped cosine between a reference and its image's candidate."""
-        images = np.bincount(self.seen_gram, weights[self.seen_image], self.size)  # an n-gram is in
-        rarity = math.log(weights.sum()) - np.log(np.maximum(images, 1))
+        rarity = math.log(images) - np.log(np.maximum(self.having, 1))
         said = self.said_count * rarity[self.said_gram]
         wanted = self.wanted_count * rarity[self.wanted_gram]
         shared = np.minimum(said[self.pair_said], wanted[self.pair_wanted]) * wanted[self.pair_wanted]
         above = np.bincount(self.wanted_caption[self.pair_wanted], shared, len(image))
-        below = np.bincount(self.said_image, said**2, len(weights))[image]
+        below = np.bincount(self.said_image, said**2, images)[image]
         below = np.sqrt(below * np.bincount(self.wanted_caption, wanted**2, len(image)))
         found: Floats = np.divide(above, below, out=np.zeros(len(image)), where=below > 0)
         return found
@@ -112,11 +109,8 @@ def _order(caption: Ints, gram: Ints, size: int, candidates: int, image: Ints) -
     place = np.searchsorted(said, wanted)
     place[place == len(said)] = 0
     same = np.flatnonzero(said[place] == wanted) if len(said) else np.zeros(0, dtype=np.int64)
-    seen_image, seen_gram = np.divmod(np.unique(wanted), max(size, 1))
     return Order(
-        size=size,
-        seen_image=seen_image,
-        seen_gram=seen_gram,
+        having=np.bincount(np.unique(wanted) % max(size, 1), minlength=size),
         said_image=row_caption[of_said],
         said_gram=row_gram[of_said],
         said_count=count[of_said],

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.core import Box, Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Weights
+from harness.core import Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Weights, Xywh
 from harness.geometry.boxes import is_finite, to_xywh
 from harness.metrics import detection
 from harness.metrics.average_precision import PRECISIONS
@@ -30,6 +30,10 @@ from harness.metrics.reduce import clusters_of, ratio
 Synonyms = Mapping[str, str]
 ORDERS = 10  # of ties
 REMEMBERED = 40  # sets of rows: ODinW has 35
+POLICY = (
+    "mAP orders a model's boxes by region score x label score, geometric means of token probabilities, and a file's by "
+    f"its own scores; constant: all alike, over {ORDERS} orders of the ties"
+)
 
 
 # ---------------------------------------------------------------------------- labels and scores
@@ -55,17 +59,18 @@ def _loosely(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def found_in(row: Row[Any], synonyms: Synonyms) -> Iterator[tuple[Box, int, float]]:
-    """Every proper box of an answer with its category and score; inverted and infinite ones are left out."""
+def found_in(row: Row[Any], synonyms: Synonyms) -> Iterator[tuple[Xywh, int, float]]:
+    """Every proper box of an answer, as COCO has it, with its category and score; not inverted or infinite ones."""
     value = row.answer.value
     if not isinstance(value, Boxes):
         return
     ones = (1.0,) * len(value.boxes)
     region, named = value.region_scores or ones, value.label_scores or ones
-    for box, label, one, other in zip(value.boxes, value.labels, region, named, strict=True):
+    boxes = zip(value.boxes, value.xywh or map(to_xywh, value.boxes), strict=True)
+    for (box, xywh), label, one, other in zip(boxes, value.labels, region, named, strict=True):
         category = category_of(label, row.sample.question.phrases, synonyms)
         if category is not None and is_finite(box) and box[0] <= box[2] and box[1] <= box[3]:
-            yield box, category, one * other
+            yield xywh, category, one * other
 
 
 def unmapped(row: Row[Any], synonyms: Synonyms) -> int:
@@ -92,15 +97,15 @@ class Scene:
 def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
     """ValueError where the rows are not of one set of categories."""
     phrases = rows[0].sample.question.phrases
-    there: list[tuple[int, int, Box, float, bool]] = []
-    found: list[tuple[int, int, Box, float]] = []
+    there: list[tuple[int, int, Xywh, float, bool]] = []
+    found: list[tuple[int, int, Xywh, float]] = []
     for image, row in enumerate(rows):
         target = row.sample.target
         if not isinstance(target, Objects) or row.sample.question.phrases != phrases:
             raise ValueError(f"sample {row.sample.id} is of another data set than {rows[0].sample.id}")
-        for box, category, area, crowd in zip(target.boxes, target.categories, target.areas, target.crowd, strict=True):
-            there.append((image, category, to_xywh(box), area, crowd))
-        found.extend((image, category, to_xywh(box), score) for box, category, score in found_in(row, synonyms))
+        for box, category, area, crowd in zip(target.xywh, target.categories, target.areas, target.crowd, strict=True):
+            there.append((image, category, box, area, crowd))
+        found.extend((image, category, box, score) for box, category, score in found_in(row, synonyms))
     truth = detection.Truth(
         image=np.array([one[0] for one in there], np.int64),
         category=np.array([one[1] for one in there], np.int64),
@@ -168,7 +173,7 @@ class Detector:
             "mAP constant lowest": _Constant(self, "lowest"),
             "mAP constant highest": _Constant(self, "highest"),
             "precision": ratio("right", "found", empty=math.nan),
-            "recall": ratio("right", "there"),
+            "recall": ratio("right", "there", empty=math.nan),
             "F1": ratio("twice right", "found and there"),
         }
 

@@ -11,13 +11,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness import runner
-from harness.core import Answer, Question, Run, Source, Text
+from harness.core import Answer, Question, Run, Sample, Source, Text
 from harness.errors import DataError, ResourceError, UsageError
+from harness.metrics.reduce import mean
 from harness.timings import latency
 from tests import toy
 
@@ -119,10 +122,11 @@ def test_marking_again_needs_no_model(tmp_path: Path) -> None:
     task = toy.task(version=2)
     samples = list(task.load(Source(tmp_path, "val")))
     folder = toy.folder(tmp_path, record.spec)
-    again, where = runner.remark(task, samples, record, folder)
+    again, where = runner.remark(task, samples, record, folder, {"date": "today"})
     assert again.metrics == record.metrics
     assert (again.spec.version, where.path.parent) == (2, folder.path.parent)
     assert where.path != folder.path
+    assert again.provenance["marked again"] == {"date": "today"}
 
 
 def test_a_changed_question_or_image_is_asked_again(tmp_path: Path) -> None:
@@ -131,12 +135,35 @@ def test_a_changed_question_or_image_is_asked_again(tmp_path: Path) -> None:
     (results / "7.png").write_bytes(b"some pixels")
     toy.go(results, toy.Counting())
     (results / "7.png").write_bytes(b"other pixels")
-    folder = toy.folder(results, toy.spec(toy.task()))
-    with folder.locked():
-        samples = list(toy.load(Source(results, "val")))
-        again = toy.Counting()
-        runner.ask(samples, again, folder, results)
+    again = toy.Counting()
+    assert toy.go(results, again).status == "complete"  # though it was before
     assert again.asked == ["21", "22", "23"]
+    (results / "7.png").unlink()  # what is gone cannot be asked about again: its answers stand
+    later = toy.Counting()
+    assert (toy.go(results, later).status, later.asked) == ("complete", [])
+
+    def reworded(source: Source) -> Iterator[Sample[Text]]:
+        for sample in toy.load(source):
+            yield replace(sample, question=replace(sample.question, text=f"{sample.question.text} please"))
+
+    loud = toy.Counting()
+    record = toy.go(results, loud, task_=replace(toy.task(), load=reworded))
+    assert (record.status, len(loud.asked)) == ("complete", 60)
+    folder = toy.folder(results, record.spec)
+    with pytest.raises(DataError, match="60 of 60 samples have no answer, or one to another question"):
+        runner.remark(toy.task(), list(toy.load(Source(results, "val"))), record, folder, {})
+
+
+def test_what_is_marked_more_is_marked_again(tmp_path: Path) -> None:
+    first = toy.go(tmp_path, toy.Counting(wrong=(0, 1)))
+    halved = replace(toy.task(), metrics={"accuracy": toy.task().metrics["accuracy"], "as well": mean("right")})
+    assert toy.go(tmp_path, toy.Counting(), task_=halved) == first  # nothing says that it is marked otherwise
+    silent = toy.Counting()
+    again = toy.go(tmp_path, silent, task_=replace(halved, marking=("otherwise",)))
+    assert (silent.asked, set(again.metrics) - set(first.metrics)) == ([], {"as well"})
+    assert again.provenance["marking"] == ["otherwise"]
+    assert again.timings == first.timings
+    assert toy.go(tmp_path, silent, task_=toy.task()) == again  # less is no reason
 
 
 def test_missing_answers_are_an_error_never_a_smaller_denominator() -> None:

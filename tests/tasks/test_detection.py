@@ -26,7 +26,10 @@ def write(folder: Path, seed: int) -> tuple[Path, Path]:
     images = draw.sample(range(1, 1000), 30)
 
     def box() -> list[float]:
-        return [round(draw.uniform(0, 300), 2) for _ in range(2)] + [round(draw.uniform(4, 200), 2) for _ in range(2)]
+        whole = [draw.uniform(0, 300) for _ in range(2)] + [draw.uniform(4, 200) for _ in range(2)]
+        return (
+            [round(side, 2) for side in whole] if draw.random() < 0.5 else [float(np.float32(side)) for side in whole]
+        )
 
     annotations: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -39,6 +42,8 @@ def write(folder: Path, seed: int) -> tuple[Path, Path]:
             annotations.append({"id": len(annotations) + 1, "bbox": one, "area": area, "iscrowd": crowd, **kind})
             if draw.random() < 0.8:
                 moved = [x + draw.gauss(0, width / 20), y + draw.gauss(0, height / 20), width, height]
+                if draw.random() < 0.4:
+                    moved = [x, y, width / 2, height]  # an IoU of exactly 0.5
                 found.append({"bbox": moved, "score": draw.choice((0.25, 0.5, 0.75)), **kind})
         found.append({"image_id": image, "category_id": 7, "bbox": box(), "score": draw.choice((0.25, 0.5))})
     draw.shuffle(found)

@@ -62,6 +62,7 @@ def test_objects_of_every_image(tmp_path: Path) -> None:
     (thing(bbox=[0, 0, 1]), r"\$\.annotations\[0\]\.bbox"),
     (thing(area=None), r"\$\.annotations\[0\]\.area"),
     ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "has the category id 1 twice"),
+    ({"categories": [{"id": 1, "name": "a"}, {"id": 18, "name": "a"}]}, "has the category name 'a' twice"),
 ])  # fmt: skip
 def test_instances_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
@@ -81,10 +82,11 @@ def test_results_by_image(tmp_path: Path) -> None:
     assert isinstance(value, Boxes)
     assert value.labels == ("dog", "dog")
     assert value.region_scores == (0.25, 0.75)  # in the order of the file
+    assert value.xywh == ((1.1, 2.2, 3.3, 4.4),) * 2  # as it stands there
     file.write_text("[]")
     assert [answer.value for answer in TASKS["coco_detection"].predictions.read(file, samples).values()] == [
-        Boxes((), (), ()),
-        Boxes((), (), ()),
+        Boxes((), (), (), xywh=()),
+        Boxes((), (), (), xywh=()),
     ]
 
 

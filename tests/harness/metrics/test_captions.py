@@ -70,26 +70,6 @@ def test_the_official_scorers_agree(corpus: Corpus) -> None:
         assert not scores.cider.any()
 
 
-@given(corpora, st.data())
-@settings(max_examples=200, deadline=None)
-def test_weights_are_images_that_are_there_so_often(corpus: Corpus, data: st.DataObject) -> None:
-    candidates, references = corpus
-    weights = data.draw(st.lists(st.integers(0, 3), min_size=len(candidates), max_size=len(candidates)))
-    assume(sum(weights) > 1)
-    drawn = np.repeat(np.arange(len(candidates)), weights)
-    said, wanted = tokenised([candidates[place] for place in drawn], [references[place] for place in drawn])
-    assume(any(line.split() for line in chain.from_iterable(wanted.values())))
-    expected, _ = Cider().compute_score(wanted, said)
-    scores = mark(candidates, references)
-    assert scores.cider_reweighted(np.array(weights, dtype=float)) == pytest.approx(expected, abs=1e-9)
-
-
-def test_weights_of_one_are_the_plain_mean() -> None:
-    scores = mark(["a dog", "the cat", "a"], [["a dog runs"], ["the cat"], ["dog", "a"]])
-    assert scores.cider_reweighted(np.ones(3)) == pytest.approx(scores.cider.mean(), abs=1e-12)
-    assert math.isnan(scores.cider_reweighted(np.array([1.0, 0.0, 0.0])))
-
-
 def test_cider_by_hand() -> None:
     """Two images; every word of the first is in one image: its weight is log 2, which cancels out of a cosine.
 
