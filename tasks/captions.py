@@ -315,8 +315,8 @@ TASKS: tuple[Task[Any], ...] = (
             _COCO_IMAGES,
         ),
         "The images are in COCO val2014.  The zero-shot checkpoints of Florence-2 were trained on none of COCO's "
-        "captions; the fine-tuned ones on those of Karpathy's training split, and for detection on COCO train2017, which holds "
-        "most images of val2014: they have seen most of these images, though not their captions.",
+        "captions; the fine-tuned ones on those of Karpathy's training split, and for detection on COCO train2017, "
+        "which holds most images of val2014: they have seen most of these images, though not their captions.",
         {"test": {"images": 5000, "references": 25010}, "val": {"images": 5000, "references": 25010}},
     ),
     _task(

@@ -58,8 +58,8 @@ TASK: Task[Objects] = Task(
     ),
     seen_in_training=(
         "The images are a part of COCO val2014.  The zero-shot checkpoints of Florence-2 were trained on no boxes of "
-        "COCO's; the fine-tuned ones on train2017, which has none of these images, and on captions and questions, whose "
-        "training splits may hold some of them (Karpathy's restval is of val2014)."
+        "COCO's; the fine-tuned ones on train2017, which has none of these images, and on captions and questions, "
+        "whose training splits may hold some of them (Karpathy's restval is of val2014)."
     ),
     resamples=RESAMPLES,
     policy=POLICY,

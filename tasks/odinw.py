@@ -185,8 +185,8 @@ TINY = tuple(
     )
 )
 _SEEN = (
-    "Its images come from many places; some (PascalVOC, OpenImages) are in detection data that models train on.  Papers "
-    "do not all say which split their figures are of: GLIP's configuration tests on what is val here, ELEVATER on test."
+    "Its images come from many places; some (PascalVOC, OpenImages) are in detection data that models train on.  "
+    "Papers do not all say which split their figures are of: GLIP's configuration tests on what is val here, ELEVATER on test."
 )
 TASKS: tuple[Task[Any], ...] = (
     task("odinw13", "Object Detection in the Wild: 13 data sets", THIRTEEN, ("val", "test"), "odinw", _SEEN),

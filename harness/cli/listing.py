@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 import baselines
 import tasks
-from harness import store
+from harness import images, store
 from harness.cli.common import MINIATURE, Data, Json, Split, TaskNames, load, root_of, splits_of
 from harness.core import Task
 from harness.data import check, manifest
@@ -75,7 +75,10 @@ def data_check(
     task: TaskNames = "all",
     split: Split = "all",
     data: Data = None,
-    decode: Annotated[bool, Parameter(negative=(), help="Decode every image, not only look for it.")] = False,
+    decode: Annotated[
+        bool,
+        Parameter(negative=(), help="Decode every image, not only look for it; read packed ones against their digest."),
+    ] = False,
 ) -> None:
     """Say what of a task's data is there: files, counts beside the published ones, images missing or unreadable.
 
@@ -122,8 +125,8 @@ def data_pack(*, task: TaskNames, split: Split = "all", data: Data = None) -> No
 
 def _measured(path: Path) -> str:
     """A file's size, and its sha256 to compare with somebody else's: none are published."""
-    if path.is_dir():
-        return "folder"
+    if not path.is_file():
+        return "folder" if path.is_dir() else "packed"
     return f"{path.stat().st_size:,} bytes, sha256 {manifest.sha256(path)[:16]}..."
 
 
@@ -149,8 +152,25 @@ def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: 
         for key, count in counts.items()
     ]
     print(f"  {'differs' if differing else 'counts '}  {', '.join(said)}")
+    wrong = 0
+    for need in manifest.needs(one, [split]):
+        if decode and images.open_store(images.store_path(root, need.path)) is not None:
+            wrong += _store_is_wrong(root, need.path)
     looked = check.look(root, (sample.question.image for sample in samples), decode=decode)
     for what, found in (("missing", looked.missing), ("unreadable", tuple(looked.unreadable))):
         if found:
             print(f"  {what}: {len(found):,} images, such as {', '.join(found[:3])}")
-    return len(differing) + len(looked.missing) + len(looked.unreadable)
+    return wrong + len(differing) + len(looked.missing) + len(looked.unreadable)
+
+
+def _store_is_wrong(root: Path, folder: str) -> bool:
+    """Prints what a packed folder holds, read whole against its digest."""
+    from harness.data import pack
+
+    try:
+        state = pack.check(root, folder)
+    except DataError as error:
+        print(f"  wrong    {error}")
+        return True
+    print(f"  packed   {folder}: {state.count:,} images, {state.bytes:,} bytes, as they were packed")
+    return False

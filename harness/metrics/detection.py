@@ -40,7 +40,6 @@ __all__ = [
     "Detections",
     "MatchTable",
     "Truth",
-    "by_category",
     "constant_score_ap",
     "evaluate",
     "match",
@@ -68,15 +67,6 @@ def evaluate(
         evaluation.summarize()
     stats = np.asarray(evaluation.stats, np.float64)
     return dict(zip(NAMES, np.where(stats < 0, np.nan, PERCENT * stats).tolist(), strict=True))
-
-
-def by_category(
-    truth: Truth, detections: Detections, images: int, categories: int, *, engine: Engine = "pycocotools"
-) -> Numbers:
-    """(categories,): COCOeval's AP of each in percent; NaN where there is no truth of it."""
-    precision = _evaluated(truth, detections, images, categories, engine).eval["precision"]  # (T, R, K, A, max)
-    means = np.asarray(precision)[:, :, :, 0, 2].mean(axis=(0, 1))
-    return np.where(means < 0, np.nan, PERCENT * means)
 
 
 def _evaluated(truth: Truth, detections: Detections, images: int, categories: int, engine: Engine) -> Any:

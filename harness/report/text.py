@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.core import Estimate, Run
 
 MINIATURE = "miniature is the embedded benchmark: these numbers are not comparable with published ones"
+USUAL = ("samples", "images", "answered", "asked now")
 UNDEFINED = "CIDEr of one image, AP of a size that no object has, a mean over data sets of which one is lacking"
 
 
@@ -44,6 +45,8 @@ def describe(run: Run, folder: Path) -> str:
         first = next(iter(failures.values()), "")
         lines.append(f"  {run.counts.get('failed', 0)} questions failed, so there is no result; the first: {first}")
     lines.append(f"  {_counts(run)}")
+    if policy := run.provenance.get("policy"):
+        lines.append(f"  {policy}")
     if speed := _speed(run):
         lines.append(f"  {speed}")
     if run.spec.data == "miniature":
@@ -64,7 +67,7 @@ def _counts(run: Run) -> str:
     told = [
         f"{counts.get('answered', 0):,} of {counts.get('samples', 0):,} answered, {counts.get('images', 0):,} images"
     ]
-    told += [f"{counts[name]:,} {name}" for name in ("unreadable", "truncated", "failed") if counts.get(name)]
+    told += [f"{count:,} {name}" for name, count in counts.items() if count and name not in USUAL]
     return ", ".join(told)
 
 
