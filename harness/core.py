@@ -233,6 +233,16 @@ class Fixed:
         return self.value
 
 
+@dataclass(frozen=True, slots=True)
+class Biased:
+    """A Statistic, in percent, that resamples push one way; AP they raise, as an image drawn twice is found twice."""
+
+    statistic: Statistic
+
+    def __call__(self, weights: Weights) -> float:
+        return self.statistic(weights)
+
+
 class Metric(Protocol):
     """Prepared once over the rows, then evaluated under any weighting of their clusters."""
 

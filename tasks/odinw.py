@@ -129,12 +129,11 @@ def marked_by(sets: Sequence[DataSet], engine: Engine) -> Mapping[str, Any]:
     }
 
 
-def _splits(sets: Sequence[DataSet]) -> str:
-    """Which split val is, which differs among them."""
+def _policy(sets: Sequence[DataSet]) -> str:
+    """How boxes are ordered, and which split val is, which differs among data sets."""
     lesser = [one.name for one in sets if one.val_is == "minival"]
-    return "val is what GLIP's configuration tests on: " + (
-        f"minival of {', '.join(lesser)}, val of the others" if lesser else "val"
-    )
+    val = f"val is what GLIP's configuration tests on: minival of {', '.join(lesser)}, val of the others; "
+    return (val if lesser else "") + POLICY
 
 
 def task(
@@ -162,7 +161,7 @@ def task(
         ),
         seen_in_training=seen,
         stratified=True,
-        policy=f"{_splits(sets)}; {POLICY}",
+        policy=_policy(sets),
         embedded=sets is TINY,
         resamples=RESAMPLES,
         counted=("unmapped labels",),
@@ -186,7 +185,8 @@ TINY = tuple(
 )
 _SEEN = (
     "Its images come from many places; some (PascalVOC, OpenImages) are in detection data that models train on.  "
-    "Papers do not all say which split their figures are of: GLIP's configuration tests on what is val here, ELEVATER on test."
+    "Papers do not all say which split their figures are of: GLIP's configuration tests on what is val here, ELEVATER "
+    "on test."
 )
 TASKS: tuple[Task[Any], ...] = (
     task("odinw13", "Object Detection in the Wild: 13 data sets", THIRTEEN, ("val", "test"), "odinw", _SEEN),

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.core import Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Weights, Xywh
+from harness.core import Biased, Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Weights, Xywh
 from harness.geometry.boxes import is_finite, to_xywh
 from harness.metrics import detection
 from harness.metrics.average_precision import PRECISIONS
@@ -32,7 +32,7 @@ ORDERS = 10  # of ties
 REMEMBERED = 40  # sets of rows: ODinW has 35
 POLICY = (
     "mAP orders a model's boxes by region score x label score, geometric means of token probabilities, and a file's by "
-    f"its own scores; constant: all alike, over {ORDERS} orders of the ties"
+    f"its own scores; constant: all alike, over {ORDERS} orders of the ties; intervals of AP and AR: basic bootstrap"
 )
 
 
@@ -222,7 +222,7 @@ class _Official:
                 return value  # as the official code sums it
             return reweighted(weights[clusters], self.name)
 
-        return statistic
+        return Biased(statistic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,4 +259,4 @@ class OverDataSets:
         def statistic(weights: Weights) -> float:
             return float(combine([part(weights[places]) for part, places in parts]))
 
-        return statistic
+        return Biased(statistic)

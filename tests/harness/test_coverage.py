@@ -8,34 +8,46 @@ are the benchmark's own, what benchmarks of that size give on average.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.core import Statistic
+from harness.core import Answer, Biased, Estimate, Question, Row, Sample, Score
 from harness.metrics import captions, detection
-from harness.statistics import interval
+from harness.metrics.reduce import mean, ratio
+from harness.statistics import estimate, interval
+from tasks.captions import METRICS
 
 DRAWS = 1000
 RESAMPLES = 200
 SOUND = (0.92, 0.98)
 
 
-def coverage(
-    population: int, size: int, number: Callable[[NDArray[np.int64]], Statistic], truth: float | None = None
-) -> float:
+Drawn = NDArray[np.int64]
+QUESTION = Question("x.jpg", None, "caption")
+
+
+def coverage(population: int, size: int, number: Callable[[Drawn, int], Estimate], truth: float | None = None) -> float:
     """The share of benchmarks of `size` images whose interval holds the truth (None: their own mean)."""
     rng = np.random.default_rng(0)
-    found = []
-    for draw in range(DRAWS):
-        drawn = rng.integers(population, size=size)
-        found.append(interval(number(drawn), size, n=size, seed=draw % 7, resamples=RESAMPLES))
+    found = [number(rng.integers(population, size=size), draw % 7) for draw in range(DRAWS)]
     true = float(np.mean([one.value for one in found])) if truth is None else truth
     return float(
         np.mean([one.low is not None and one.high is not None and one.low <= true <= one.high for one in found])
     )
+
+
+def rows_of(drawn: Drawn, scores: Sequence[Sequence[Score]]) -> list[Row[Any]]:
+    """The rows of these images, each with its sentences' scores; an image that is drawn twice is two images."""
+    return [
+        Row(Sample(f"{place}", QUESTION, None, f"{place}"), Answer((), None), score)
+        for place, image in enumerate(drawn.tolist())
+        for score in scores[image]
+    ]
 
 
 @pytest.mark.slow
@@ -45,11 +57,15 @@ def test_a_mean() -> None:
     counts = rng.integers(1, 11, size=3000)
     right = np.array([rng.binomial(count, share) for count, share in zip(counts, rng.beta(2, 1, 3000), strict=True)])
 
-    def number(drawn: NDArray[np.int64]) -> Statistic:
-        mine, all_ = right[drawn], counts[drawn]
-        return lambda weights: float(weights @ mine) / float(weights @ all_)
+    scores = [
+        [Score({"right": float(place < hits)}) for place in range(count)]
+        for hits, count in zip(right.tolist(), counts.tolist(), strict=True)
+    ]
 
-    got = coverage(3000, 150, number, right.sum() / counts.sum())
+    def number(drawn: Drawn, seed: int) -> Estimate:
+        return estimate(mean("right"), rows_of(drawn, scores), seed, resamples=RESAMPLES)
+
+    got = coverage(3000, 150, number, 100 * right.sum() / counts.sum())
     assert SOUND[0] <= got <= SOUND[1]
 
 
@@ -60,11 +76,12 @@ def test_a_ratio_of_pixels() -> None:
     either = np.exp(rng.normal(8, 1, 3000))
     both = either * rng.beta(2 + np.log(either) / 4, 1)
 
-    def number(drawn: NDArray[np.int64]) -> Statistic:
-        above, below = both[drawn], either[drawn]
-        return lambda weights: float(weights @ above) / float(weights @ below)
+    scores = [[Score({"both": b, "either": e})] for b, e in zip(both.tolist(), either.tolist(), strict=True)]
 
-    got = coverage(3000, 200, number, both.sum() / either.sum())
+    def number(drawn: Drawn, seed: int) -> Estimate:
+        return estimate(ratio("both", "either"), rows_of(drawn, scores), seed, resamples=RESAMPLES)
+
+    got = coverage(3000, 200, number, 100 * both.sum() / either.sum())
     assert SOUND[0] <= got <= SOUND[1]
 
 
@@ -87,9 +104,10 @@ def test_cider() -> None:
 
     told = [caption() for _ in range(2000)]
 
-    def number(drawn: NDArray[np.int64]) -> Statistic:
+    def number(drawn: Drawn, seed: int) -> Estimate:
         marks = captions.mark([told[i][0] for i in drawn], [told[i][1:] for i in drawn]).cider
-        return lambda weights: float(weights @ marks) / float(weights.sum())
+        scores = [[Score({"cider": one})] for one in marks.tolist()]
+        return estimate(METRICS["CIDEr"], rows_of(np.arange(len(drawn)), scores), seed, resamples=RESAMPLES)
 
     got = coverage(2000, 100, number)
     assert SOUND[0] <= got <= SOUND[1]
@@ -128,8 +146,11 @@ def test_average_precision() -> None:
     )
     table = detection.match(truth, detections, population, 3)
 
-    def number(drawn: NDArray[np.int64]) -> Statistic:
-        return lambda weights: table.average_precision(np.bincount(drawn, weights, minlength=population), "AP50")
+    def number(drawn: Drawn, seed: int) -> Estimate:
+        """By the table that a task's AP is summed from; its copies of an image are images drawn twice."""
+        weighed = partial(np.bincount, drawn, minlength=population)
+        statistic = Biased(lambda weights: table.average_precision(weighed(weights)))
+        return interval(statistic, size, n=size, seed=seed, resamples=RESAMPLES)
 
-    got = coverage(population, size, number, table.average_precision(np.ones(population), "AP50"))
+    got = coverage(population, size, number, table.average_precision(np.ones(population)))
     assert SOUND[0] <= got <= SOUND[1]

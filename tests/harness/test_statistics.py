@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.core import Row, Score, Text
+from harness.core import Biased, Row, Score, Text
 from harness.metrics.reduce import mean, ratio
 from harness.statistics import RESAMPLES, estimate, interval, paired, resample_weights
 from tests.rows import rows
@@ -47,6 +47,17 @@ def test_interval_against_the_plain_loop(below: str | None) -> None:
     plain = 100 * sum(row.score.values["iou"] for row in found)
     assert got.value == pytest.approx(plain / sum(row.score.values[below] if below else 1 for row in found))
     assert got.n == len(found)
+
+
+def test_what_resamples_raise_is_turned_about_the_number() -> None:
+    """Tails of 30 and 50 about 35 are 5 below and 15 above: the number less 15, and more 5."""
+    draws = iter([35.0, *np.linspace(29.5, 50.5, 1001)[:1000]])
+    found = interval(Biased(lambda weights: next(draws)), 10, n=10, seed=0)
+    assert found.value == 35
+    assert found.low == pytest.approx(20, abs=0.1) and found.high == pytest.approx(40, abs=0.1)
+    all_above = iter([98.0, *np.linspace(99, 100, 1000)])
+    found = interval(Biased(lambda weights: next(all_above)), 10, n=10, seed=0)
+    assert (found.low, found.high) == (pytest.approx(96, abs=0.1), 98)  # never past the number, or past 100
 
 
 @pytest.mark.parametrize("below", [None, "either"])
