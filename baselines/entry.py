@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import Model, Sample
+from harness.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,13 @@ class Setting:
     resolution: int | None = None
     prompt: str | None = None
     fast_resize: bool = False
+
+    def refuse_options(self, model: str) -> None:
+        """UsageError where something is chosen for a network, and the model is none."""
+        options = ("weights", "device", "dtype", "batch_size", "beams", "max_new_tokens", "resolution", "prompt")
+        given = [f"--{name.replace('_', '-')}" for name in options if getattr(self, name) is not None]
+        if given or self.fast_resize:
+            raise UsageError(f"{', '.join(given) or '--fast-resize'}: {model} is no network, and takes no such option")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,12 @@ import fcntl
 import gzip
 import hashlib
 import json
+import logging
 import math
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +34,7 @@ from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Run, Ru
 from harness.errors import DataError, ResourceError, UsageError
 
 SCHEMA = 1
+log = logging.getLogger(__name__)
 _VALUES: dict[str, type] = {
     "text": Text,
     "boxes": Boxes,
@@ -85,7 +88,7 @@ class RunFolder:
             try:
                 record = json.loads(line)
                 kept[record["id"]] = Kept(record["id"], record["asked"], _answer(record))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue  # torn: it is asked again
         return kept
 
@@ -162,7 +165,7 @@ class RunFolder:
     def _lines(self, name: str) -> Iterator[str]:
         """What was packed, then what came later."""
         plain, packed = self.path / f"{name}.jsonl", self.path / f"{name}.jsonl.gz"
-        for data in (gzip.decompress(packed.read_bytes()) if packed.is_file() else b"", _bytes(plain)):
+        for data in (_unpacked(packed), _bytes(plain)):
             yield from filter(None, data.decode("utf-8", errors="replace").split("\n"))
 
 
@@ -190,9 +193,13 @@ class Appender:
 
 
 def runs(results: Path) -> Iterator[tuple[RunFolder, Run]]:
-    """Every record under a results folder, in order of path."""
+    """Every record under a results folder, in order of path; one that cannot be read is warned of and left out."""
     for path in sorted(results.rglob("run.json")):
-        run = _read_run(path)
+        try:
+            run = _read_run(path)
+        except DataError as error:
+            log.warning("%s", error)
+            continue
         if run is not None:
             yield RunFolder(path.parent), run
 
@@ -237,10 +244,12 @@ def _read_run(path: Path) -> Run | None:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     try:
         run = msgspec.json.decode(data, type=Run)
     except msgspec.DecodeError as error:
-        raise DataError(f"{path} is not a run record: {error}; remove it, or run again with --fresh") from error
+        raise DataError(f"{path} is no run record: {error}; remove its folder, or run again with --fresh") from error
     if run.schema != SCHEMA:
         raise DataError(f"{path} has schema {run.schema}; this version reads {SCHEMA}")
     return run
@@ -270,6 +279,15 @@ def _answer(record: dict[str, Any]) -> Answer:
     return Answer(
         tuple(record["raw"]), value, record["tokens"], record["truncated"], record["seconds"], record["batch"]
     )
+
+
+def _unpacked(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is no whole gzip file: {error}; remove it, and ask again") from error
 
 
 def _bytes(path: Path) -> bytes:

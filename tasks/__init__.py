@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 from harness.core import Task
@@ -78,15 +78,21 @@ def _matching(pattern: str, embedded: bool | None) -> list[Task[Any]]:
 
 def _imported(name: str) -> object:
     module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+        raise UsageError(f"--task {name}: it is package.module:NAME, where NAME is a Task or several")
     try:
-        found = importlib.import_module(module)
-        return EntryPoint(name, f"{found.__name__}:{attribute}", GROUP).load()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"--task {name}: {error}; it is module:NAME, where NAME is a Task or several") from error
+        found: object = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:  # whatever goes wrong in a module that is not ours
+        raise UsageError(f"--task {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    return found
 
 
 def _loaded(value: object, where: str) -> list[Task[Any]]:
-    tasks = [value] if isinstance(value, Task) else list(value) if isinstance(value, Iterable) else [value]
+    if isinstance(value, Task):
+        return [value]
+    tasks = list(value) if isinstance(value, Sequence | set | frozenset) else [value]
     if not tasks or not all(isinstance(task, Task) for task in tasks):
         raise UsageError(f"{where} is neither a Task nor several (harness.core.Task)")
     return [task for task in tasks if isinstance(task, Task)]

@@ -140,7 +140,13 @@ def with_meteor(task: Task[Text], *, needed: bool = True) -> Task[Text]:
     from harness.metrics import meteor
 
     program = meteor.kept()
-    program.start()
+    try:
+        program.start()
+    except ResourceError as error:
+        if needed:
+            raise
+        log.warning("no METEOR: %s", error)
+        return task
 
     def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
         try:

@@ -10,6 +10,7 @@ said no.  Only this is read in its answer; published average precisions rest on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -138,10 +139,10 @@ class Unanswerable:
 
         def statistic(weights: Weights) -> float:
             right, said_so, true, everyone = map(float, parts @ weights)
-            if self.which == "F1":
-                return PERCENT * 2 * right / max(said_so + true, 1e-300)
             if not true:
-                return 0.0
+                return math.nan  # nothing to be told apart
+            if self.which == "F1":
+                return PERCENT * 2 * right / (said_so + true)
             first = right / said_so * right / true if said_so else 0.0
             return PERCENT * (first + (true - right) / true * true / everyone)
 

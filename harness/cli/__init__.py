@@ -11,7 +11,7 @@ from cyclopts import App
 
 from harness import __version__
 from harness.cli import keeping, listing, running
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, ResourceError, UsageError
 
 app = App(
     name="python -m harness",
@@ -37,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("interrupted; what was answered is kept, and the same command goes on from there", 130)
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a path or a disk that cannot be used, wherever it was
+        if error.filename is None and error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _complain(f"{where}{error.strerror or error}", ResourceError.exit_status)
     return 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 import tasks
 from harness import runner, store
@@ -29,6 +30,7 @@ Data = Annotated[
 Out = Annotated[Path, Parameter(help="Where results are kept.")]
 Json = Annotated[bool, Parameter(negative=(), help="Print records as JSON.")]
 TaskNames = Annotated[str, Parameter(help="Task names, with commas or globs ('refcoco*'), or 'all'.")]
+Seed = Annotated[int, Parameter(help="Of --limit and of the intervals.", validator=validators.Number(gte=0))]
 Split = Annotated[str | None, Parameter(help="Splits, with commas, or 'all' [default: the task's first].")]
 
 
@@ -46,6 +48,8 @@ def load(task: Task[Any], root: Path, split: str, annotations: Path | None = Non
 
 def samples_of(record: Run, data: str | None) -> tuple[Task[Any], list[Sample[Any]], Path]:
     """A run's task and samples; DataError where the annotations are not those that it was asked about."""
+    if not re.fullmatch(r"[\w.:-]+", record.spec.task):
+        raise DataError(f"run {record.id} is of {record.spec.task!r}, which is no task's name")
     [one] = tasks.select(record.spec.task)
     name, root = root_of(data, record.spec.model, record.spec.data == MINIATURE, prefer=record.spec.data)
     samples = load(one, root, record.spec.split)
@@ -58,6 +62,8 @@ def samples_of(record: Run, data: str | None) -> tuple[Task[Any], list[Sample[An
 
 def root_of(data: str | None, model: str, embedded: bool, prefer: str = "") -> tuple[str, Path]:
     """The data's name and root: as given, else from the environment, else the miniature for those made for it."""
+    if data is not None and not data.strip():
+        raise UsageError("--data is empty: a data root, or 'miniature'")
     given = data or (MINIATURE if prefer == MINIATURE else os.environ.get(DATA_VARIABLE))
     if not given and not embedded:
         raise UsageError(f"{model} needs data: give --data ROOT, set {DATA_VARIABLE}, or give --data miniature")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from baselines import published
 from harness import runner, store
@@ -23,6 +23,8 @@ RunName = Annotated[str, Parameter(help="A run's id, its beginning, or its folde
 def ls(*, out: Out = RESULTS, json: Json = False) -> None:
     """List the runs that are kept."""
     found = [record for _, record in store.runs(out)]
+    if not out.is_dir():
+        print(f"there is no results folder {out}", file=sys.stderr)
     if json:
         print(store.as_json(found))
         return
@@ -75,7 +77,9 @@ def report(
     results: Annotated[Path, Parameter(help="Which runs to tell of.")] = RESULTS,
     to: Annotated[Path, Parameter(help="Where the page, tables and pictures go.")] = Path("reports"),
     data: Data = None,
-    pictures: Annotated[int, Parameter(help="Most pictures in a run's gallery.")] = 24,
+    pictures: Annotated[
+        int, Parameter(help="Most pictures in a run's gallery.", validator=validators.Number(gte=0))
+    ] = 24,
 ) -> None:
     """Write the page: the table of runs beside the published figures, and galleries, the worst answers first."""
     from harness.report.page import Shown, write

@@ -154,7 +154,7 @@ def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: 
     print(f"  {'differs' if differing else 'counts '}  {', '.join(said)}")
     wrong = 0
     for need in manifest.needs(one, [split]):
-        if decode and images.open_store(images.store_path(root, need.path)) is not None:
+        if decode and images.store_path(root, need.path).exists():
             wrong += _store_is_wrong(root, need.path)
     looked = check.look(root, (sample.question.image for sample in samples), decode=decode)
     for what, found in (("missing", looked.missing), ("unreadable", tuple(looked.unreadable))):

@@ -19,6 +19,7 @@ from harness.cli.common import (
     Data,
     Json,
     Out,
+    Seed,
     Split,
     TaskNames,
     command_line,
@@ -91,7 +92,9 @@ class Options:
     "Resize with torch, about 3 times as quick; off by up to 2 levels of 255 in 0.05 to 0.2 % of values."
 
     def setting(self, root: Path, samples: Sequence[Sample[Any]]) -> baselines.Setting:
-        """For a model's `build`."""
+        """For a model's `build`.  UsageError for a --weights that is empty."""
+        if self.weights is not None and not self.weights.strip():
+            raise UsageError("--weights is empty: a checkpoint folder, or owner/name[@revision]")
         return baselines.Setting(
             root=root,
             samples=samples,
@@ -119,7 +122,7 @@ def run(
     limit: Annotated[
         int | None, Parameter(help="Ask about this many images only, drawn with --seed; marked partial.")
     ] = None,
-    seed: Annotated[int, Parameter(help="Of --limit and of the intervals.")] = 0,
+    seed: Seed = 0,
     scorers: Scorers = Scorers(),
     export: Annotated[
         Path | None, Parameter(help="Write predictions in the official formats into this folder as well.")
@@ -161,7 +164,7 @@ def run(
             seed=seed,
         )
         folder = RunFolder(store.run_folder(out, spec))
-        before = folder.read_run()
+        before = None if fresh else folder.read_run()
         record = runner.run(one, samples, built, spec, folder, root, provenance(command_line()), fresh=fresh)
         if record == before:
             finished = record.provenance.get("date", "before")
@@ -211,7 +214,7 @@ def score(
     model: Annotated[str | None, Parameter(help="What to call whoever made them [default: the file's name].")] = None,
     split: Split = None,
     data: Data = None,
-    seed: int = 0,
+    seed: Seed = 0,
     scorers: Scorers = Scorers(),
     out: Out = RESULTS,
     json: Json = False,
@@ -260,7 +263,8 @@ def score(
 def train(
     *,
     recipe: Annotated[
-        str, Parameter(help="nano: from nothing; nano-tasks, then nano-reading: what was learned before, and more.")
+        str,
+        Parameter(help="nano: from nothing; then nano-tasks, nano-reading, nano-outlines: each goes on from the last."),
     ],
     start: Annotated[
         Path | None, Parameter(help="Checkpoint to begin from [default: the recipe before's, in runs/]")
@@ -274,7 +278,8 @@ def train(
 
     if recipe not in RECIPES:
         raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
-    before = {"nano-tasks": "nano", "nano-reading": "nano-tasks"}.get(recipe)
+    names = list(RECIPES)
+    before = names[names.index(recipe) - 1] if recipe != names[0] else None
     if before and start is None:
         start = Path("runs") / before / "checkpoint"
     source = every_scene if before else training_scene

@@ -17,7 +17,7 @@ import msgspec
 from harness.core import Answer, Boxes, Objects, Phrase, PredictionFormat, Row, Sample, Size, Xywh
 from harness.data import files
 from harness.errors import DataError
-from harness.geometry.boxes import from_xywh
+from harness.geometry.boxes import from_xywh, is_plausible
 
 Found = Callable[[Row[Any]], Iterable[tuple[Xywh, int, float]]]
 
@@ -46,6 +46,7 @@ class _Annotation(msgspec.Struct):
     bbox: tuple[float, float, float, float]
     area: float
     iscrowd: int = 0
+    id: int | None = None
 
 
 class _Category(msgspec.Struct):
@@ -70,6 +71,7 @@ def read(path: Path, origin: str) -> Iterator[Annotated]:
     categories = files.by_id(found.categories, lambda category: category.id, path, "category id")
     files.by_id(found.categories, lambda category: category.name, path, "category name")
     place_of = {number: place for place, number in enumerate(categories)}
+    files.by_id((one for one in found.annotations if one.id is not None), lambda one: one.id, path, "annotation id")
     objects: dict[int, list[_Annotation]] = {}
     for place, annotation in enumerate(found.annotations):
         wrong = ""
@@ -77,7 +79,7 @@ def read(path: Path, origin: str) -> Iterator[Annotated]:
             wrong = f"is of image {annotation.image_id}, which is not in it"
         elif annotation.category_id not in categories:
             wrong = f"is of category {annotation.category_id}, which is not in it"
-        elif min(annotation.bbox[2:]) < 0 or annotation.area < 0:
+        elif not is_plausible(from_xywh(annotation.bbox)) or annotation.area < 0:
             wrong = f"has the bbox {list(annotation.bbox)} and the area {annotation.area}"
         if wrong:
             raise DataError(f"{path}: $.annotations[{place}] {wrong}; take it again from {origin}")
@@ -122,7 +124,7 @@ def read_results(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer
             wrong = f"is of image {name}, which is none of the {len(wanted)} of this split"
         elif result.category_id not in ids:
             wrong = f"is of category {result.category_id}, which the annotations do not have"
-        elif min(result.bbox[2:]) < 0:
+        elif not is_plausible(from_xywh(result.bbox)):
             wrong = f"has the bbox {list(result.bbox)}; it is [x, y, width, height]"
         if wrong:
             raise DataError(f"{path}: $[{place}] {wrong}")

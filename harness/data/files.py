@@ -38,7 +38,8 @@ def decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
     try:
         return msgspec.json.decode(data, type=form)
     except MALFORMED as error:
-        raise DataError(f"{path} is not as expected: {error}") from error
+        kind = "" if "`" in str(error) else "; it should be JSON in UTF-8, which has no NaN"
+        raise DataError(f"{path} is not as expected: {error}{kind}") from error
 
 
 def load(path: Path, form: type[T], origin: str) -> T:

@@ -23,7 +23,7 @@ import msgspec
 from harness.core import Answer, Box, Grounded, Phrase, PredictionFormat, Row, Sample, Size
 from harness.data import files
 from harness.errors import DataError
-from harness.geometry.boxes import is_finite
+from harness.geometry.boxes import is_finite, is_plausible
 
 ORIGIN = "https://github.com/BryanPlummer/flickr30k_entities (annotations.zip)"
 IMAGES = "flickr30k-images"
@@ -47,14 +47,11 @@ def read(folder: Path, split: str) -> Iterator[Sentence]:
 
     DataError where a file is missing or malformed, naming it and the line.
     """
-    for image in files.read(folder / f"{split}.txt", ORIGIN).decode().split():
+    listed = folder / f"{split}.txt"
+    for image in files.by_id(_lines(listed), str.strip, listed, "image"):
         size, boxes = read_boxes(folder / "Annotations" / f"{image}.xml")
         path = folder / "Sentences" / f"{image}.txt"
-        try:
-            lines = files.read(path, ORIGIN).decode("utf-8").split("\n")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8: {error}; take it again from {ORIGIN}") from error
-        for number, line in enumerate(lines):
+        for number, line in enumerate(_lines(path, empty=True)):
             if not line.strip():
                 continue
             text, marked = read_sentence(line, f"{path}, line {number + 1}")
@@ -62,6 +59,14 @@ def read(folder: Path, split: str) -> Iterator[Sentence]:
             if shown:
                 target = Grounded(tuple(found for _, _, found in shown), tuple(types for _, types, _ in shown))
                 yield Sentence(image, number, size, text, tuple(phrase for phrase, _, _ in shown), target)
+
+
+def _lines(path: Path, *, empty: bool = False) -> list[str]:
+    """A file's lines, empty ones too where their place counts."""
+    try:
+        return [line for line in files.read(path, ORIGIN).decode("utf-8").split("\n") if empty or line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error}; take it again from {ORIGIN}") from error
 
 
 def read_sentence(line: str, where: str) -> tuple[str, list[tuple[Phrase, str, tuple[str, ...]]]]:
@@ -86,17 +91,19 @@ def read_boxes(path: Path) -> tuple[Size, dict[str, tuple[Box, ...]]]:
     try:
         root = ElementTree.fromstring(files.read(path, ORIGIN))
         size = Size(int(_text(root, "size/width")), int(_text(root, "size/height")))
+        if min(size) < 1:
+            raise ValueError(f"its image is {size.width} x {size.height} pixels")
         boxes: dict[str, list[Box]] = {}
         for thing in root.iterfind("object"):
             corners = thing.find("bndbox")
             if corners is None:
                 continue
             left, top, right, bottom = (float(_text(corners, side)) for side in ("xmin", "ymin", "xmax", "ymax"))
-            if right < left or bottom < top:
+            if not is_plausible((left, top, right, bottom)):
                 raise ValueError(f"a box runs from ({left:g}, {top:g}) to ({right:g}, {bottom:g})")
             for name in thing.iterfind("name"):
                 boxes.setdefault((name.text or "").strip(), []).append((left, top, right, bottom))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is not as expected: {error}; take it again from {ORIGIN}") from error
     return size, {chain: tuple(found) for chain, found in boxes.items()}
 
@@ -126,6 +133,9 @@ def _answer(boxes: list[list[Box]], sample: Sample[Any]) -> Answer:
     wanted = len(sample.question.phrases)
     if len(boxes) != wanted:
         raise ValueError(f"it has boxes for {len(boxes)} phrases; the sentence has {wanted} that are evaluated")
+    for place, box in enumerate(box for found in boxes for box in found):
+        if not is_plausible(box):
+            raise ValueError(f"box {place} is {list(box)}; it is [x0, y0, x1, y1]")
     return Answer((f"{boxes}",), Grounded(tuple(map(tuple, boxes))))
 
 
@@ -135,9 +145,15 @@ def _write(path: Path, rows: Sequence[Row[Any]]) -> None:
         image, _, number = row.sample.id.partition("/")
         value = row.answer.value
         boxes = value.boxes if isinstance(value, Grounded) else ((),) * len(row.sample.question.phrases)
-        finite = [[box for box in found if is_finite(box)] for found in boxes]
-        entries.append({"image_id": image, "sentence_id": int(number), "boxes": finite})
+        proper = [[_proper(box) for box in found if is_finite(box)] for found in boxes]
+        entries.append({"image_id": image, "sentence_id": int(number), "boxes": proper})
     files.write(path, entries)
+
+
+def _proper(box: Box) -> Box:
+    """Of an inverted box nothing is left, here as in scores; it keeps its place among the guesses."""
+    left, top, right, bottom = box
+    return (left, top, max(left, right), max(top, bottom))
 
 
 BOXES = PredictionFormat(

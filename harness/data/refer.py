@@ -13,7 +13,6 @@ The toolkit defines no result file; `BOXES` and `MASKS` are lists with one entry
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,11 +24,12 @@ import msgspec
 from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source
 from harness.data import files, pickles
 from harness.errors import DataError
-from harness.geometry.boxes import from_xywh, is_finite, to_xywh
+from harness.geometry.boxes import FARTHEST, from_xywh, is_plausible, to_xywh
 from harness.geometry.masks import from_coco, to_coco
 
 ORIGIN = "https://github.com/lichengunc/refer"
 IMAGES = "coco/train2014"
+MOST_PIXELS = 1 << 28  # of an image; one that is said to have more is a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def read(source: Source, name: str, by: str) -> Iterator[Ref]:
     if twice:
         raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); take it again from {ORIGIN}")
     found = files.load(instances, _Instances, ORIGIN)
-    images = {image.id: image for image in found.images}
-    annotations = {annotation.id: annotation for annotation in found.annotations}
+    images = files.by_id(found.images, lambda image: image.id, instances, "image id")
+    annotations = files.by_id(found.annotations, lambda annotation: annotation.id, instances, "annotation id")
     for entry in chosen:
         annotation, image = annotations.get(entry.ann_id), images.get(entry.image_id)
         if annotation is None or image is None or annotation.image_id != image.id:
@@ -138,9 +138,9 @@ def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, i
     except ValueError as error:
         raise DataError(f"{refs}: ref {entry.ref_id}: {error}; take the file again from {ORIGIN}") from error
     try:
-        if min(size) < 1:
+        if min(size) < 1 or size.width * size.height > MOST_PIXELS:
             raise ValueError(f"its image is {size.width} x {size.height} pixels")
-        if min(annotation.bbox[2:]) < 0:
+        if not is_plausible(from_xywh(annotation.bbox)):
             raise ValueError(f"its bbox is {list(annotation.bbox)}")
         outline = from_coco(msgspec.json.decode(annotation.segmentation), size)
     except files.MALFORMED as error:
@@ -181,6 +181,8 @@ def _box(value: msgspec.Raw, _: Sample[Any]) -> Answer:
     numbers = msgspec.json.decode(value, type=list[float])
     if len(numbers) not in (0, 4):
         raise ValueError(f"a bbox is [x, y, width, height], or [] where none could be read, not {len(numbers)} numbers")
+    if numbers and not is_plausible(from_xywh(numbers)):
+        raise ValueError(f"its bbox is {numbers}; it is [x, y, width, height]")
     return Answer((bytes(value).decode(),), Boxes((from_xywh(numbers),)) if numbers else None)
 
 
@@ -196,8 +198,10 @@ def _write_boxes(path: Path, rows: Sequence[Row[Any]]) -> None:
     for row in rows:
         value = row.answer.value
         first = value.boxes[:1] if isinstance(value, Boxes) else ()
-        bbox = to_xywh(first[0]) if first and is_finite(first[0]) else ()
-        bbox = bbox if all(map(math.isfinite, bbox)) else ()
+        bbox: tuple[float, ...] = ()
+        if first and all(abs(number) < FARTHEST / 4 for number in first[0]):
+            left, top, width, height = to_xywh(first[0])
+            bbox = left, top, max(0.0, width), max(0.0, height)  # of an inverted one nothing is left, here as in scores
         entries.append({"sent_id": int(row.sample.id), "bbox": bbox})
     files.write(path, entries)
 

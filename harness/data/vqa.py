@@ -92,6 +92,15 @@ def read_vqav2(questions: Path, annotations: Path | None, origin: str) -> Iterat
         yield Asked(str(one.question_id), str(one.image_id), one.question, answers, groups)
 
 
+def _all_or_none(answers: Sequence[object], path: Path) -> None:
+    """A split has answers or it has none: DataError where some questions lack theirs."""
+    lacking = [place for place, one in enumerate(answers) if one is None]
+    if lacking and len(lacking) < len(answers):
+        raise DataError(
+            f"{path}: {len(lacking)} of {len(answers)} questions have no answers (first: entry {lacking[0]})"
+        )
+
+
 def _ten(answers: Sequence[_Answer], path: Path, name: str) -> tuple[str, ...]:
     ids = [answer.answer_id for answer in answers if answer.answer_id is not None]
     if len(answers) != ANSWERS or len(set(ids)) != len(ids):
@@ -121,6 +130,7 @@ def read_textvqa(path: Path, origin: str) -> Iterator[Asked]:
     """Every question, in the order of the file; DataError where it is malformed or a question has not ten answers."""
     found = files.load(path, _TextVQA, origin).data
     files.by_id(found, lambda question: question.question_id, path, "question_id")
+    _all_or_none([one.answers for one in found], path)
     for place, one in enumerate(found):
         if one.answers is not None and len(one.answers) != ANSWERS:
             raise DataError(f"{path}: $.data[{place}] has {len(one.answers)} answers; it takes {ANSWERS}")
@@ -144,6 +154,7 @@ def read_vizwiz(path: Path, origin: str) -> Iterator[Asked]:
     """Every question, known by its image's file name, grouped by answer type and whether it can be answered."""
     found = files.load(path, list[_VizWiz], origin)
     files.by_id(found, lambda question: question.image, path, "image")
+    _all_or_none([one.answers for one in found], path)
     for one in found:
         answers = _ten(one.answers, path, one.image) if one.answers is not None else None
         groups = (one.answer_type, ANSWERABLE if one.answerable else NOT_ANSWERABLE) if answers else ()

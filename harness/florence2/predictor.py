@@ -125,6 +125,8 @@ class Predictor:
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
         self.model = parts.model.to(device=self.device, dtype=dtype)
+        vision = self.model.config.vision
+        self.room = room - vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width) - 1
 
     @property
     def fingerprint(self) -> str:
@@ -201,8 +203,13 @@ class Predictor:
                 if not texts:
                     yield ticket, Failure(f"a {question.kind!r} question without phrases cannot be asked")
                     continue
+                prompted = [self.tokenizer.encode(text) for text in texts]
+                longest = max(map(len, prompted))
+                if longest > self.room:
+                    yield ticket, Failure(f"a prompt of {longest} tokens; this checkpoint has room for {self.room}")
+                    continue
                 whole.pieces, whole.left = [[] for _ in texts], len(texts)
-                asked.extend(Asked(whole, number, self.tokenizer.encode(text)) for number, text in enumerate(texts))
+                asked.extend(Asked(whole, number, prompt) for number, prompt in enumerate(prompted))
             pixels.append(found[0])
         if not asked:
             return

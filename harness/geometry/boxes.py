@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from harness.core import Box
 
+FARTHEST = 1e9  # pixels; a coordinate beyond is taken for a mistake
+
 
 def from_xywh(values: Sequence[float]) -> Box:
     """COCO's [x, y, width, height] to a box; ValueError where it is not four numbers."""
@@ -37,6 +39,11 @@ def area(box: Box) -> float:
 def is_finite(box: Box) -> bool:
     """Whether all four coordinates are numbers and none is infinite."""
     return all(map(math.isfinite, box))
+
+
+def is_plausible(box: Box) -> bool:
+    """Whether it could be of a picture: within a billion pixels, right not before left, bottom not above top."""
+    return all(abs(number) <= FARTHEST for number in box) and box[0] <= box[2] and box[1] <= box[3]
 
 
 def iou(one: Box, other: Box) -> float:

@@ -80,16 +80,19 @@ class Meteor:
         jar = installed(JAR)
         call = command("-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        self._process = subprocess.Popen(
-            call,
-            cwd=jar.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # Ctrl-C is for whoever started it, and they end it
-        )
+        try:
+            self._process = subprocess.Popen(
+                call,
+                cwd=jar.parent,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is for whoever started it, and they end it
+            )
+        except OSError as error:
+            raise ResourceError(f"METEOR's program cannot be started: {call[0]}: {error.strerror}") from error
 
     def counts(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
         """(n, 23): what was counted for each caption, against the reference that it does best by.

@@ -85,4 +85,24 @@ NANO_READING_RECIPE = replace(
     seed=2,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (NANO_RECIPE, NANO_TASKS_RECIPE, NANO_READING_RECIPE)}
+NANO_OUTLINES_RECIPE = replace(
+    NANO_READING_RECIPE,
+    name="nano-outlines",
+    slots=(
+        ("segment",),
+        ("segment", "refer", "ground", "ground"),
+        ("caption", "detailed_caption", "more_detailed_caption", "detect", "find"),
+        ("ocr", "ocr_regions", "vqa", "vqa"),
+    ),
+    vision_steps=0,
+    regions=0.0,
+    steps=600,
+    rate=4e-4,
+    warmup=50,
+    seed=3,
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (NANO_RECIPE, NANO_TASKS_RECIPE, NANO_READING_RECIPE, NANO_OUTLINES_RECIPE)  # each after the last
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,55 @@ def test_images_are_packed_and_read_from_there(call: Call, miniature: Path, tmp_
     (root / "vizwiz/val.lmdb/data.mdb").write_bytes(data)
     status, out, err = call("data", "check", *named, "--decode")
     assert status == 3 and ("wrong" in out or "unreadable" in out)
+
+
+@pytest.mark.parametrize(("given", "status", "said"), [
+    (("--seed", "-1"), 2, "--seed"),
+    (("--weights", ""), 2, "--weights is empty"),
+    (("--beams", "3", "--prompt", "vqa=bare"), 2, "--beams, --prompt: oracle is no network"),
+    (("--export", "/dev/null/x"), 6, "Not a directory"),
+])  # fmt: skip
+def test_what_cannot_be_meant(call: Call, given: tuple[str, ...], status: int, said: str) -> None:
+    asked = ("run", "--task", "vizwiz", "--model", "oracle", "--data", "miniature", "--limit", "2")
+    found, _, err = call(*asked, *given)
+    assert (found, said in err, err.count("error:")) == (status, True, 1)
+
+
+def test_a_torn_record_stops_nothing_else(call: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, torn = (run(call, task, "--limit", "2") for task in ("vizwiz", "textvqa"))
+    [record] = (path for path in (tmp_path / "results").rglob("run.json") if torn["id"] in str(path))
+    record.write_text("{")
+    status, out, _ = call("ls")
+    assert status == 0 and whole["id"] in out and torn["id"] not in out
+    assert "is no run record" in caplog.text
+    assert call("show", whole["id"])[0] == 0
+    assert run(call, "textvqa", "--limit", "2", "--fresh")["id"] == torn["id"]
+
+
+@pytest.mark.parametrize("body", ["raise RuntimeError('broken')", "import sys; sys.exit(3)", "TASK = 5", "TASK ="])
+def test_a_module_that_is_no_task(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    (tmp_path / "faulty_task.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty_task", raising=False)
+    for name in ("faulty_task:TASK", "..faulty_task:TASK", "faulty_task:", "faulty_task:TASK[0]"):
+        status, _, err = call("run", "--task", name, "--model", "oracle", "--data", "miniature")
+        assert (status, err.count("\n"), err.startswith("error: ")) == (2, 1, True), err
+
+
+def test_a_question_too_long_is_one_failure(call: Call, miniature: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(miniature / "textvqa", root / "textvqa")
+    path = root / "textvqa/TextVQA_0.5.1_val.json"
+    told = json.loads(path.read_text())
+    told["data"] = told["data"][:3]
+    told["data"][0]["question"] = "what is it " * 60
+    path.write_text(json.dumps(told))
+    status, out, err = call("run", "--task", "textvqa", "--model", "florence2-nano", "--data", root, "--json")
+    record = json.loads(out)
+    assert (status, record["status"], record["counts"]["failed"], record["counts"]["answered"]) == (
+        7,
+        "incomplete",
+        1,
+        2,
+    )
+    assert "this checkpoint has room for" in err

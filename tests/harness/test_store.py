@@ -100,7 +100,7 @@ def test_the_id_is_of_what_was_asked_alone() -> None:
 @pytest.mark.parametrize("data", [b"{", b'{"schema": 1}', b"[]", b'{"schema": "1"'])
 def test_a_torn_record_is_said(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "run.json").write_bytes(data)
-    with pytest.raises(DataError, match="is not a run record"):
+    with pytest.raises(DataError, match="is no run record"):
         RunFolder(tmp_path).read_run()
 
 

@@ -59,10 +59,20 @@ def test_phrases_and_their_boxes(tmp_path: Path) -> None:
     (SENTENCES, BOXES[:200], r"5\.xml is not as expected"),
     (SENTENCES, BOXES.replace("<xmax>30</xmax>", ""), "<bndbox> has no xmax"),
     (SENTENCES, BOXES.replace("<xmax>30<", "<xmax>0<"), r"a box runs from \(1, 2\) to \(0, 40\)"),
+    (SENTENCES, BOXES.replace("<xmin>1<", "<xmin>nan<"), "a box runs from"),
+    (SENTENCES, BOXES.replace("<width>100<", "<width>0<"), "its image is 0 x 80 pixels"),
+    (SENTENCES, f'<?xml version="1.0" encoding="nonsense"?>{BOXES}', "unknown encoding"),
     (SENTENCES, BOXES.replace("<width>100<", "<width>wide<"), "wide"),
 ])  # fmt: skip
 def test_files_that_are_not_as_expected(tmp_path: Path, sentences: str, boxes: str, said: str) -> None:
     write(tmp_path, sentences, boxes)
+    with pytest.raises(DataError, match=said):
+        list(TASK.load(Source(tmp_path, "test")))
+
+
+@pytest.mark.parametrize(("listed", "said"), [(b"5\n5\n", "has the image '5' twice"), (b"\xff5\n", "is not UTF-8")])
+def test_lists_that_are_not_as_expected(tmp_path: Path, listed: bytes, said: str) -> None:
+    (write(tmp_path) / "test.txt").write_bytes(listed)
     with pytest.raises(DataError, match=said):
         list(TASK.load(Source(tmp_path, "test")))
 

@@ -60,6 +60,8 @@ def test_objects_of_every_image(tmp_path: Path) -> None:
     (thing(category_id=2), "is of category 2"),
     (thing(bbox=[0, 0, -1, 1]), r"has the bbox \[0.0, 0.0, -1.0, 1.0\]"),
     (thing(bbox=[0, 0, 1]), r"\$\.annotations\[0\]\.bbox"),
+    (thing(bbox=[1e308, 0, 1e308, 1]), "has the bbox"),
+    ({"annotations": [{"id": 5, **thing()["annotations"][0]}] * 2}, "has the annotation id 5 twice"),
     (thing(area=None), r"\$\.annotations\[0\]\.area"),
     ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "has the category id 1 twice"),
     ({"categories": [{"id": 1, "name": "a"}, {"id": 18, "name": "a"}]}, "has the category name 'a' twice"),
@@ -95,6 +97,7 @@ def test_results_by_image(tmp_path: Path) -> None:
     ({"image_id": "7"}, r"Expected `int`, got `str` - at `\$\[0\]\.image_id`"),
     ({"category_id": 2}, "is of category 2, which the annotations do not have"),
     ({"bbox": [0, 0, -1, 1]}, "it is \\[x, y, width, height\\]"),
+    ({"bbox": [1e308, 0, 1e308, 1]}, "it is \\[x, y, width, height\\]"),
     ({"score": None}, r"\$\[0\]\.score"),
 ])  # fmt: skip
 def test_results_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

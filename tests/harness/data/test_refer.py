@@ -91,6 +91,14 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "no annotations": (lambda refs, instances: instances.pop("annotations"), "annotations"),
     "a ref without its annotation": (lambda refs, instances: instances["annotations"].pop(2), "ref 3 is annotation 80"),
     "a ref without its image": (lambda refs, instances: instances["images"].pop(1), "ref 3 .* no such image"),
+    "an annotation twice": (
+        lambda refs, instances: instances["annotations"].append({**instances["annotations"][0], "bbox": [0, 0, 1, 1]}),
+        "has the annotation id 70 twice",
+    ),
+    "an image of a million by a million": (
+        lambda refs, instances: instances["images"][0].update(width=10**6, height=10**6),
+        "1000000 x 1000000 pixels",
+    ),
     "a sentence twice": (lambda refs, instances: refs[1]["sentences"][0].update(sent_id=102), "twice .first: 102"),
     "an image of no width": (lambda refs, instances: instances["images"][0].update(width=0), "70: its image is 0 x 10"),
     "a box of negative height": (

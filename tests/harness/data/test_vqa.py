@@ -77,6 +77,13 @@ def test_textvqa(tmp_path: Path) -> None:
         list(TASKS["textvqa"].load(Source(tmp_path, "val")))
 
 
+def test_some_answers_are_neither_all_nor_none(tmp_path: Path) -> None:
+    one = {"question_id": 1, "image_id": "a", "question": "what?", "answers": ["x"] * 10}
+    write(tmp_path / "textvqa/TextVQA_0.5.1_val.json", {"data": [one, {**one, "question_id": 2, "answers": None}]})
+    with pytest.raises(DataError, match=r"1 of 2 questions have no answers \(first: entry 1\)"):
+        list(TASKS["textvqa"].load(Source(tmp_path, "val")))
+
+
 def vizwiz(root: Path, *answerable: int) -> list[Any]:
     entries = [
         {
