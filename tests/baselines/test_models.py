@@ -40,11 +40,17 @@ def test_nano_is_small() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "least"), [("refcoco", 92), ("refcoco_plus", 92), ("refcocog", 92), ("refcoco_res", 66)]
+    ("task", "least"),
+    [
+        *(("refcoco", 92), ("refcoco_plus", 92), ("refcocog", 92), ("refcoco_res", 66)),
+        *(("coco_caption", 450), ("textcaps", 600), ("coco_detection", 65), ("flickr30k", 50)),
+        *(("vqav2", 90), ("textvqa", 65), ("vizwiz", 75)),
+    ],
 )
 def test_nano_is_good(task: str, least: float, miniature: Path) -> None:
     """On 40 images; the card has the numbers on all of them."""
-    samples = runner.choose(list(TASKS[task].load(Source(miniature, "val"))), 40, 0)
+    split = TASKS[task].splits[0]
+    samples = runner.choose(list(TASKS[task].load(Source(miniature, split))), 40, 0)
     model = baselines.find("florence2-nano").build(Setting(root=miniature, batch_size=32))
     found = dict(model.answer((place, sample.question) for place, sample in enumerate(samples)))
     answers = {samples[place].id: answer for place, answer in found.items() if isinstance(answer, Answer)}
