@@ -10,8 +10,9 @@ Line breaks within a caption (all of `str.splitlines`) become spaces; the offici
 of them.  It reads captions one behind the other, and what a caption ends with ("size S.", "no.") may depend on how the
 next one begins: `tokens` reads them so, `tokenise` takes a caption as the last.
 
-Most captions are plain words.  They are cut at spaces and each piece is looked up, so that a word is lexed once; the
-rest is lexed as a whole (`harness/metrics/ptb_rules.py`).  Source: the official jar, which the tests hold this against.
+Most captions are plain words.  They are cut at spaces and each piece is looked up, so that a word is lexed once; what
+follows the first piece that is not plain is lexed as a whole (`harness/metrics/ptb_rules.py`).  Source: the official jar,
+which the tests hold this against.
 
 Differences left: a quoted value in an SGML tag ends with its caption (the official tokeniser reads on into the next);
 a capital sigma within a token of more than letters may be written σ for ς; letters that Java's Unicode does not know
@@ -34,6 +35,7 @@ WORDS_KEPT = 1 << 16  # pieces that are remembered
 # Pieces of which no token or rule looks beyond the space behind them; a full stop at the very end only, and not behind
 # a single letter.
 _PLAIN = re.compile(r"[A-Za-z'\",;:!? -]*(?:[A-Za-z]{2}\.)? *").fullmatch
+_HEAD = re.compile(r"(?:[A-Za-z'\",;:!?-]* )*").match
 _PLAIN_WORD = re.compile("([A-Za-z]+),? ").match
 _CUT = frozenset(("cannot", "gonna", "gotta", "lemme", "gimme", "wanna"))
 
@@ -68,11 +70,14 @@ def lexed(caption: str, following: str | None = None) -> list[str]:
 
 
 def _tokens(caption: str, following: str | None) -> list[str]:
-    if not _PLAIN(caption):
-        return lexed(caption, following)
-    *pieces, last = caption.split(" ")
+    plain = _PLAIN(caption)
+    head = plain or _HEAD(caption)
+    *pieces, last = (head[0] if head else "").split(" ")
     found = [token for piece in pieces for token in _piece(piece)]
-    found.extend(_last(last, None if following is None else following[:1]))
+    if plain:
+        found.extend(_last(last, None if following is None else following[:1]))
+    else:
+        found.extend(lexed(caption[head.end() if head else 0 :], following))
     return found
 
 
