@@ -11,8 +11,8 @@ of them.  It reads captions one behind the other, and what a caption ends with (
 next one begins: `tokens` reads them so, `tokenise` takes a caption as the last.
 
 Most captions are plain words.  They are cut at spaces and each piece is looked up, so that a word is lexed once; what
-follows the first piece that is not plain is lexed as a whole (`harness/metrics/ptb_rules.py`).  Source: the official jar,
-which the tests hold this against.
+follows the first piece that is not plain is lexed as a whole (`harness/metrics/ptb_rules.py`).  Source: the official
+jar, which the tests hold this against.
 
 Differences left: a quoted value in an SGML tag ends with its caption (the official tokeniser reads on into the next);
 a capital sigma within a token of more than letters may be written σ for ς; letters that Java's Unicode does not know
