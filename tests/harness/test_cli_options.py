@@ -213,3 +213,14 @@ def test_a_question_too_long_is_one_failure(call: Call, miniature: Path, tmp_pat
         2,
     )
     assert "this checkpoint has room for" in err
+
+
+def test_of_one_image_there_is_no_cider(call: Call, tmp_path: Path) -> None:
+    """The official code says 0."""
+    record = run(call, "coco_caption", "--limit", "1", "--no-meteor")
+    assert record["metrics"]["CIDEr"]["value"] is None
+    assert record["metrics"]["BLEU-1"]["value"] > 0
+    [scores] = (tmp_path / "results").rglob("scores.jsonl")
+    assert json.loads(scores.read_text())["cider"] is None
+    status, out, _ = call("show", record["id"])
+    assert status == 0 and "CIDEr       –" in out and "CIDEr of one image" in out
