@@ -156,7 +156,11 @@ def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: 
     for need in manifest.needs(one, [split]):
         if decode and images.store_path(root, need.path).exists():
             wrong += _store_is_wrong(root, need.path)
-    looked = check.look(root, (sample.question.image for sample in samples), decode=decode)
+    try:
+        looked = check.look(root, (sample.question.image for sample in samples), decode=decode)
+    except DataError as error:  # a store that cannot be read
+        print(f"  wrong    {error}")
+        return wrong + len(differing) + 1
     for what, found in (("missing", looked.missing), ("unreadable", tuple(looked.unreadable))):
         if found:
             print(f"  {what}: {len(found):,} images, such as {', '.join(found[:3])}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness import images
 from harness.cli import main
 from harness.metrics import java
 
@@ -161,6 +162,10 @@ def test_images_are_packed_and_read_from_there(call: Call, miniature: Path, tmp_
     (root / "vizwiz/val.lmdb/data.mdb").write_bytes(data)
     status, out, err = call("data", "check", *named, "--decode")
     assert status == 3 and ("wrong" in out or "unreadable" in out)
+    images.release(images.store_path(root, "vizwiz/val"))  # a file that is mapped must not be cut
+    (root / "vizwiz/val.lmdb/data.mdb").write_bytes(b"no LMDB")
+    status, out, err = call("data", "check", "--task", "vizwiz,textvqa", "--data", root)
+    assert status == 3 and "wrong " in out and "textvqa val:" in out  # and what comes after is checked
 
 
 @pytest.mark.parametrize(("given", "status", "said"), [
