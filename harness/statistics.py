@@ -4,7 +4,9 @@ Method: the percentile bootstrap.  A resample draws as many clusters as there ar
 weight per cluster (how often it was drawn: multinomial); a metric is evaluated anew under each, so ratios of sums,
 AP and CIDEr are treated as they are and not as means.  The interval is from the 2.5th to the 97.5th percentile.  What
 resamples push one way (`Biased`: AP) has the basic bootstrap's instead: how far resamples are off the number, taken off
-the number.  Percentiles would be off by the bias twice: of 300 images in 10 categories they hold mAP 74 times in 100.
+the number.  Percentiles would be off by the bias twice: of 300 images in 10 categories they held mAP in 74 % of 250
+draws, the basic bootstrap in 92 %.  Of the ways tried on five made worlds (percentile, basic, percentiles moved by the
+bias, BC) they held it in 74 to 97, 92 to 97, 92 to 98 and 87 to 96 %; the basic one is the plainest of the two that do.
 
 Where samples are of several data sets, the images of each may be resampled apart (strata).  Resamples in which a number
 is not defined (no truth of that size was drawn) are left out; where that is more than a tenth, there is no interval.
