@@ -53,7 +53,7 @@ def entry(published: Published, about: str, parameters: str, *, protocol: str) -
     )
 
 
-def embedded(name: str, about: str, parameters: str) -> Entry:
+def embedded(name: str, about: str, parameters: str, *, protocol: str = "zero_shot") -> Entry:
     """A checkpoint that comes with the project, trained on the miniature."""
     folder = WEIGHTS / name
     return Entry(
@@ -63,6 +63,7 @@ def embedded(name: str, about: str, parameters: str) -> Entry:
         parameters=parameters,
         repo="(with the project)",
         embedded=True,
+        protocol=protocol,
     )
 
 
@@ -99,6 +100,20 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
         batch=batch,
         forms=forms,
     )
+
+
+def checkpoint_folder(name: str, given: str | None = None) -> Path:
+    """Where a model's own weights lie, or those given instead; fetched where they are a hub's.
+
+    UsageError for a model that is no Florence-2, CheckpointError where the weights are not to be had.
+    """
+    if given:
+        return _given(given)
+    if name not in ENTRIES:
+        raise UsageError(f"{name} is no Florence-2, so it cannot be fine-tuned here; there are {', '.join(ENTRIES)}")
+    if ENTRIES[name].embedded:
+        return WEIGHTS / name
+    return _fetched(ENTRIES[name].repo, ENTRIES[name].revision, f"{name} needs the weights of")
 
 
 def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = False) -> Parts:
@@ -161,7 +176,10 @@ def _fetched(repo: str, revision: str, why: str) -> Path:
 
 
 ENTRIES = {
-    "florence2-nano": embedded("florence2-nano", "the same code at a small size, trained on the miniature", "3.3 M"),
+    "florence2-nano": embedded("florence2-nano", "the same code at a small size, pre-trained on drawings", "3.3 M"),
+    "florence2-nano-ft": embedded(
+        "florence2-nano-ft", "the same, fine-tuned on the miniature's training splits", "3.3 M", protocol="fine_tuned"
+    ),
     "florence2-b": entry(
         Published("florence2-b", "microsoft/Florence-2-base"),
         "Florence-2-B, pre-trained on FLD-5B (zero-shot)",

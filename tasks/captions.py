@@ -52,6 +52,7 @@ BLIP_ORIGIN = "https://storage.googleapis.com/sfr-vision-language-research/datas
 NOCAPS_ORIGIN = "https://nocaps.org"
 TEXTCAPS_ORIGIN = "https://textvqa.org/textcaps"
 KIND: Kind = "caption"
+COCO_TRAINING = {"train": "train2014", "restval": "val2014"}  # where Karpathy's training images were published
 log = logging.getLogger(__name__)
 
 
@@ -61,20 +62,22 @@ log = logging.getLogger(__name__)
 def load_coco(source: Source) -> Iterator[Sample[Text]]:
     """Karpathy's split of COCO 2014: from dataset_coco.json, or the split's own COCO-style file (BLIP's form).
 
-    `source.annotations` is a file in COCO's caption format that holds the split, or a folder with the files below ROOT.
+    BLIP's file of the training split is of another form, and is not read.  `source.annotations` is a file in COCO's
+    caption format that holds the split, or a folder with the files below ROOT.
     """
-    given = source.annotations
+    given, year = source.annotations, COCO_TRAINING.get(source.split, "val2014")
     folder = given if given is not None and given.is_dir() else source.root / "coco"
     alone = given if given is not None and given.is_file() else folder / f"coco_karpathy_{source.split}_gt.json"
-    listed, captioned = folder / "dataset_coco.json", folder / "annotations/captions_val2014.json"
-    if given is not alone and listed.is_file() and (captioned.is_file() or not alone.is_file()):
+    listed, captioned = folder / "dataset_coco.json", folder / f"annotations/captions_{year}.json"
+    there = listed.is_file() and (captioned.is_file() or not alone.is_file())
+    if given is not alone and (there or source.split in COCO_TRAINING):
         among = files.karpathy(listed, source.split, KARPATHY_ORIGIN)
         found = files.read(captioned, COCO_ORIGIN, among)
     else:
         found = files.read(alone, BLIP_ORIGIN)
     for image in found:
-        name = image.file_name or f"COCO_val2014_{int(image.id):012d}.jpg"
-        yield _sample(image, f"coco/val2014/{name}")
+        name = image.file_name or f"COCO_{year}_{int(image.id):012d}.jpg"
+        yield _sample(image, f"coco/{year}/{name}")
 
 
 def load_nocaps(source: Source) -> Iterator[Sample[Text]]:
@@ -85,8 +88,8 @@ def load_nocaps(source: Source) -> Iterator[Sample[Text]]:
 
 
 def load_textcaps(source: Source) -> Iterator[Sample[Text]]:
-    """TextCaps val; its images are TextVQA's."""
-    path = source.annotations or source.root / "textcaps/TextCaps_0.1_val.json"
+    """TextCaps; its images are TextVQA's, under train_images for either split."""
+    path = source.annotations or source.root / f"textcaps/TextCaps_0.1_{source.split}.json"
     for image in files.read_textcaps(path, TEXTCAPS_ORIGIN):
         yield _sample(image, f"textvqa/train_images/{image.file_name}")
 
@@ -271,7 +274,21 @@ METRICS: Mapping[str, Metric] = {
 
 # ---------------------------------------------------------------------------- tasks
 
-_COCO_IMAGES = FileNeed("coco/val2014", "COCO's 2014 validation images, https://cocodataset.org (val2014.zip)")
+_COCO_FILES = (
+    FileNeed("coco/dataset_coco.json", KARPATHY_ORIGIN, ("test",), instead="coco/coco_karpathy_test_gt.json"),
+    FileNeed("coco/dataset_coco.json", KARPATHY_ORIGIN, ("val",), instead="coco/coco_karpathy_val_gt.json"),
+    FileNeed("coco/dataset_coco.json", KARPATHY_ORIGIN, ("train", "restval")),
+    FileNeed("coco/annotations/captions_val2014.json", COCO_ORIGIN, ("test",), "coco/coco_karpathy_test_gt.json"),
+    FileNeed("coco/annotations/captions_val2014.json", COCO_ORIGIN, ("val",), "coco/coco_karpathy_val_gt.json"),
+    FileNeed("coco/annotations/captions_val2014.json", COCO_ORIGIN, ("restval",)),
+    FileNeed("coco/annotations/captions_train2014.json", COCO_ORIGIN, ("train",)),
+    FileNeed(
+        "coco/val2014",
+        "COCO's 2014 validation images, https://cocodataset.org (val2014.zip)",
+        ("test", "val", "restval"),
+    ),
+    FileNeed("coco/train2014", "COCO's 2014 training images, https://cocodataset.org (train2014.zip)", ("train",)),
+)
 
 
 def _task(
@@ -284,12 +301,15 @@ def _task(
     seen: str,
     published: Mapping[str, Mapping[str, int]],
     by_group: tuple[str, ...] = (),
+    *,
+    train_splits: tuple[str, ...] = (),
 ) -> Task[Text]:
     return Task(
         name=name,
         version=1,
         about=about,
         splits=splits,
+        train_splits=train_splits,
         load=load,
         score=score,
         corpus=marks,
@@ -311,19 +331,17 @@ TASKS: tuple[Task[Any], ...] = (
         ("test", "val"),
         load_coco,
         files.NUMBERED,
-        (
-            FileNeed("coco/dataset_coco.json", KARPATHY_ORIGIN, ("test",), instead="coco/coco_karpathy_test_gt.json"),
-            FileNeed("coco/dataset_coco.json", KARPATHY_ORIGIN, ("val",), instead="coco/coco_karpathy_val_gt.json"),
-            FileNeed(
-                "coco/annotations/captions_val2014.json", COCO_ORIGIN, ("test",), "coco/coco_karpathy_test_gt.json"
-            ),
-            FileNeed("coco/annotations/captions_val2014.json", COCO_ORIGIN, ("val",), "coco/coco_karpathy_val_gt.json"),
-            _COCO_IMAGES,
-        ),
+        _COCO_FILES,
         "The images are in COCO val2014.  The zero-shot checkpoints of Florence-2 were trained on none of COCO's "
         "captions; the fine-tuned ones on those of Karpathy's training split, and for detection on COCO train2017, "
         "which holds most images of val2014: they have seen most of these images, though not their captions.",
-        {"test": {"images": 5000, "references": 25010}, "val": {"images": 5000, "references": 25010}},
+        {
+            "test": {"images": 5000, "references": 25010},
+            "val": {"images": 5000, "references": 25010},
+            "train": {"images": 82783, "references": 414113},
+            "restval": {"images": 30504, "references": 152634},
+        },
+        train_splits=tuple(COCO_TRAINING),
     ),
     _task(
         "nocaps",
@@ -346,11 +364,13 @@ TASKS: tuple[Task[Any], ...] = (
         load_textcaps,
         files.NAMED,
         (
-            FileNeed("textcaps/TextCaps_0.1_val.json", TEXTCAPS_ORIGIN),
+            FileNeed("textcaps/TextCaps_0.1_val.json", TEXTCAPS_ORIGIN, ("val",)),
+            FileNeed("textcaps/TextCaps_0.1_train.json", TEXTCAPS_ORIGIN, ("train",)),
             FileNeed("textvqa/train_images", "https://textvqa.org/dataset (train_val_images.zip)"),
         ),
         "The images are Open Images training images, as are many of FLD-5B's; the captions are not in it.  The "
         "fine-tuned checkpoints were tuned on TextCaps' training split.",
-        {"val": {"images": 3166, "references": 15830}},
+        {"val": {"images": 3166, "references": 15830}, "train": {"images": 21953, "references": 109765}},
+        train_splits=("train",),
     ),
 )

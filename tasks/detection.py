@@ -24,7 +24,7 @@ RESAMPLES = 200
 
 
 def load(source: Source) -> Iterator[Sample[Objects]]:
-    """COCO val2017."""
+    """COCO 2017: val2017, or train2017 to learn from."""
     path = source.annotations or source.root / f"coco/annotations/instances_{source.split}.json"
     for image in files.read(path, COCO_ORIGIN):
         where = f"coco/{source.split}/{image.file_name}"
@@ -47,14 +47,19 @@ TASK: Task[Objects] = Task(
     version=1,
     about="COCO detection: boxes of everything that is of one of 80 categories",
     splits=("val2017",),
+    train_splits=("train2017",),
     load=load,
     score=score,
     **marked_by(SYNONYMS, "pycocotools"),
     headline="mAP",
     predictions=files.results(partial(found_in, synonyms=SYNONYMS)),
     files=(
-        FileNeed("coco/annotations/instances_val2017.json", COCO_ORIGIN),
-        FileNeed("coco/val2017", "COCO's 2017 validation images, https://cocodataset.org (val2017.zip)"),
+        FileNeed("coco/annotations/instances_val2017.json", COCO_ORIGIN, ("val2017",)),
+        FileNeed("coco/val2017", "COCO's 2017 validation images, https://cocodataset.org (val2017.zip)", ("val2017",)),
+        FileNeed("coco/annotations/instances_train2017.json", COCO_ORIGIN, ("train2017",)),
+        FileNeed(
+            "coco/train2017", "COCO's 2017 training images, https://cocodataset.org (train2017.zip)", ("train2017",)
+        ),
     ),
     seen_in_training=(
         "The images are a part of COCO val2014.  The zero-shot checkpoints of Florence-2 were trained on no boxes of "
@@ -65,6 +70,9 @@ TASK: Task[Objects] = Task(
     policy=POLICY,
     counted=("unmapped labels",),
     variants={"hotcoco": lambda task: replace(task, **marked_by(SYNONYMS, "hotcoco"))},
-    published={"val2017": {"images": 5000, "objects": 36781}},
+    published={
+        "val2017": {"images": 5000, "objects": 36781},
+        "train2017": {"images": 118287, "objects": 860001},
+    },
 )
 TASKS = (TASK,)

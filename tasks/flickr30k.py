@@ -82,6 +82,7 @@ TASK: Task[Grounded] = Task(
     version=1,
     about="Flickr30k Entities: the boxes of each phrase of a sentence (phrase grounding, not retrieval)",
     splits=("test", "val"),
+    train_splits=("train",),
     load=load,
     score=score,
     metrics={
@@ -95,6 +96,7 @@ TASK: Task[Grounded] = Task(
     files=(
         FileNeed("flickr30k/test.txt", files.ORIGIN, ("test",)),
         FileNeed("flickr30k/val.txt", files.ORIGIN, ("val",)),
+        FileNeed("flickr30k/train.txt", files.ORIGIN, ("train",)),
         FileNeed("flickr30k/Annotations", files.ORIGIN, annotations=True),
         FileNeed("flickr30k/Sentences", files.ORIGIN, annotations=True),
         FileNeed("flickr30k/flickr30k-images", "https://shannon.cs.illinois.edu/DenotationGraph (on request)"),

@@ -39,7 +39,7 @@ from harness.metrics.reduce import PERCENT, clusters_of, mean
 VQA_ORIGIN = "https://visualqa.org/download"
 TEXTVQA_ORIGIN = "https://textvqa.org/dataset"
 VIZWIZ_ORIGIN = "https://vizwiz.org/tasks-and-datasets/vqa"
-COCO_YEARS = {"val": "val2014", "test-dev": "test2015"}
+COCO_YEARS = {"train": "train2014", "val": "val2014", "test-dev": "test2015"}
 DECLINED = ("unanswerable", "unsuitable", "unsuitable image")
 
 
@@ -47,25 +47,26 @@ DECLINED = ("unanswerable", "unsuitable", "unsuitable image")
 
 
 def load_vqav2(source: Source) -> Iterator[Sample[Text]]:
-    """val with its answers, test-dev without; `source.annotations` is a folder with the files below ROOT/vqav2."""
+    """With answers, but for test-dev; `source.annotations` is a folder with the files below ROOT/vqav2."""
     folder = source.annotations or source.root / "vqav2"
-    year = "test-dev2015" if source.split == "test-dev" else "val2014"
-    annotations = folder / f"v2_mscoco_{year}_annotations.json" if source.split == "val" else None
-    asked = files.read_vqav2(folder / f"v2_OpenEnded_mscoco_{year}_questions.json", annotations, VQA_ORIGIN)
     year = COCO_YEARS[source.split]
+    hidden = source.split == "test-dev"
+    named = "test-dev2015" if hidden else year
+    annotations = None if hidden else folder / f"v2_mscoco_{named}_annotations.json"
+    asked = files.read_vqav2(folder / f"v2_OpenEnded_mscoco_{named}_questions.json", annotations, VQA_ORIGIN)
     return _samples(asked, lambda image: f"coco/{year}/COCO_{year}_{int(image):012d}.jpg")
 
 
 def load_textvqa(source: Source) -> Iterator[Sample[Text]]:
-    """TextVQA val."""
-    path = source.annotations or source.root / "textvqa/TextVQA_0.5.1_val.json"
+    """TextVQA; the images are under train_images for either split."""
+    path = source.annotations or source.root / f"textvqa/TextVQA_0.5.1_{source.split}.json"
     return _samples(files.read_textvqa(path, TEXTVQA_ORIGIN), lambda image: f"textvqa/train_images/{image}.jpg")
 
 
 def load_vizwiz(source: Source) -> Iterator[Sample[Text]]:
-    """VizWiz val."""
-    path = source.annotations or source.root / "vizwiz/Annotations/val.json"
-    return _samples(files.read_vizwiz(path, VIZWIZ_ORIGIN), lambda image: f"vizwiz/val/{image}")
+    """VizWiz, each split's images in a folder of its name."""
+    path = source.annotations or source.root / f"vizwiz/Annotations/{source.split}.json"
+    return _samples(files.read_vizwiz(path, VIZWIZ_ORIGIN), lambda image: f"vizwiz/{source.split}/{image}")
 
 
 def _samples(asked: Iterable[files.Asked], where: Callable[[str], str]) -> Iterator[Sample[Text]]:
@@ -170,6 +171,7 @@ def _task(
         version=1,
         about=about,
         splits=splits,
+        train_splits=("train",),
         load=load,
         score=score,
         corpus=corpus,
@@ -198,12 +200,21 @@ TASKS: tuple[Task[Any], ...] = (
             FileNeed("vqav2/v2_OpenEnded_mscoco_val2014_questions.json", VQA_ORIGIN, ("val",)),
             FileNeed("vqav2/v2_mscoco_val2014_annotations.json", VQA_ORIGIN, ("val",)),
             FileNeed("vqav2/v2_OpenEnded_mscoco_test-dev2015_questions.json", VQA_ORIGIN, ("test-dev",)),
+            FileNeed("vqav2/v2_OpenEnded_mscoco_train2014_questions.json", VQA_ORIGIN, ("train",)),
+            FileNeed("vqav2/v2_mscoco_train2014_annotations.json", VQA_ORIGIN, ("train",)),
             FileNeed("coco/val2014", "COCO's 2014 validation images, https://cocodataset.org (val2014.zip)", ("val",)),
             FileNeed("coco/test2015", "COCO's 2015 test images, https://cocodataset.org (test2015.zip)", ("test-dev",)),
+            FileNeed(
+                "coco/train2014", "COCO's 2014 training images, https://cocodataset.org (train2014.zip)", ("train",)
+            ),
         ),
         f"{_TUNED}  Images are COCO's val2014, of which most are in train2017 (tuned on for detection) and many in "
         "Karpathy's training split of captions, and test2015, of which none are.",
-        {"val": {"images": 40504, "samples": 214354}, "test-dev": {"samples": 107394}},
+        {
+            "val": {"images": 40504, "samples": 214354},
+            "test-dev": {"samples": 107394},
+            "train": {"images": 82783, "samples": 443757},
+        },
         splits=("val", "test-dev"),
     ),
     _task(
@@ -213,11 +224,12 @@ TASKS: tuple[Task[Any], ...] = (
         textvqa_marks,
         files.NUMBERED,
         (
-            FileNeed("textvqa/TextVQA_0.5.1_val.json", TEXTVQA_ORIGIN),
+            FileNeed("textvqa/TextVQA_0.5.1_val.json", TEXTVQA_ORIGIN, ("val",)),
+            FileNeed("textvqa/TextVQA_0.5.1_train.json", TEXTVQA_ORIGIN, ("train",)),
             FileNeed("textvqa/train_images", f"{TEXTVQA_ORIGIN} (train_val_images.zip)"),
         ),
         f"{_TUNED}  Images are Open Images training images, as are many of FLD-5B's.",
-        {"val": {"images": 3166, "samples": 5000}},
+        {"val": {"images": 3166, "samples": 5000}, "train": {"images": 21953, "samples": 34602}},
     ),
     _task(
         "vizwiz",
@@ -226,11 +238,13 @@ TASKS: tuple[Task[Any], ...] = (
         vizwiz_marks,
         files.NAMED,
         (
-            FileNeed("vizwiz/Annotations/val.json", VIZWIZ_ORIGIN),
-            FileNeed("vizwiz/val", f"{VIZWIZ_ORIGIN} (val.zip)"),
+            FileNeed("vizwiz/Annotations/val.json", VIZWIZ_ORIGIN, ("val",)),
+            FileNeed("vizwiz/val", f"{VIZWIZ_ORIGIN} (val.zip)", ("val",)),
+            FileNeed("vizwiz/Annotations/train.json", VIZWIZ_ORIGIN, ("train",)),
+            FileNeed("vizwiz/train", f"{VIZWIZ_ORIGIN} (train.zip)", ("train",)),
         ),
         _TUNED,
-        {"val": {"images": 4319, "samples": 4319}},
+        {"val": {"images": 4319, "samples": 4319}, "train": {"images": 20523, "samples": 20523}},
         more={
             "answerability AP": Unanswerable("average precision"),
             "answerability F1": Unanswerable("F1"),

@@ -33,6 +33,7 @@ from harness.core import Model, Run, RunSpec, Sample, Task
 from harness.data import manifest
 from harness.errors import IncompleteError, UsageError
 from harness.metrics.java import LACKING, java
+from harness.protocols import zero_shot
 from harness.provenance import provenance
 from harness.store import RunFolder
 
@@ -118,7 +119,10 @@ def run(
     split: Split = None,
     data: Data = None,
     options: Options = Options(),
-    protocol: Annotated[str | None, Parameter(help="zero_shot or fine_tuned [default: the model's].")] = None,
+    protocol: Annotated[
+        str | None,
+        Parameter(help="zero_shot: as it is; fine_tuned: on the training splits first [default: the model's]."),
+    ] = None,
     limit: Annotated[
         int | None, Parameter(help="Ask about this many images only, drawn with --seed; marked partial.")
     ] = None,
@@ -139,6 +143,8 @@ def run(
     if protocol not in (None, "zero_shot", "fine_tuned"):
         raise UsageError(f"--protocol {protocol}: zero_shot or fine_tuned")
     tasks.select(task)  # a wrong name is said before any data is made
+    if protocol == "fine_tuned" and entry.protocol != "fine_tuned" and options.weights is None:
+        options = replace(options, weights=str(_fine_tuned(task, model, data, options.device)))
     data_name, root = root_of(data, model, entry.embedded)
     wanted = _at_hand(tasks.select(task, embedded=data_name == MINIATURE), root, split, task)
     for one in wanted:
@@ -165,7 +171,8 @@ def run(
         )
         folder = RunFolder(store.run_folder(out, spec))
         before = None if fresh else folder.read_run()
-        record = runner.run(one, samples, built, spec, folder, root, provenance(command_line()), fresh=fresh)
+        told = {**provenance(command_line()), "seen": _seen(one, model, options.weights)}
+        record = runner.run(one, samples, built, spec, folder, root, told, fresh=fresh)
         if record == before:
             finished = record.provenance.get("date", "before")
             print(f"nothing was asked: this run was finished on {finished}; --fresh asks again", file=sys.stderr)
@@ -181,6 +188,23 @@ def run(
         raise IncompleteError(
             f"{', '.join(incomplete)}: some questions failed, so there is no headline; the same command asks them again"
         )
+
+
+def _fine_tuned(asked: str, model: str, data: str | None, device: str | None) -> Path:
+    """The checkpoint that the model becomes on the tasks' training splits: made, gone on with, or found finished."""
+    from harness.cli.teaching import tuned
+
+    taught = [one.name for one in tasks.select(asked) if one.train_splits]
+    if not taught:
+        raise UsageError(f"--protocol fine_tuned: {asked} has no training split; --protocol zero_shot asks as it is")
+    return tuned(model, task=None if asked == "all" else ",".join(taught), data=data, device=device)
+
+
+def _seen(task: Task[Any], model: str, weights: str | None) -> str:
+    """Which of a task's data the model's weights have seen, as far as their checkpoint says."""
+    if model not in baselines.florence2.ENTRIES:
+        return zero_shot.seen(task, None).said()
+    return zero_shot.seen(task, baselines.florence2.checkpoint_folder(model, weights)).said()
 
 
 def _at_hand(found: list[Task[Any]], root: Path, split: str | None, asked: str) -> list[Task[Any]]:
@@ -257,31 +281,3 @@ def score(
     folder = RunFolder(store.run_folder(out, spec))
     marked = runner.adopt(one, samples, answers, spec, folder, provenance(command_line()))
     show_run(marked, folder, json)
-
-
-@app.command
-def train(
-    *,
-    recipe: Annotated[
-        str,
-        Parameter(help="nano: from nothing; then nano-tasks, nano-reading, nano-outlines: each goes on from the last."),
-    ],
-    start: Annotated[
-        Path | None, Parameter(help="Checkpoint to begin from [default: the recipe before's, in runs/]")
-    ] = None,
-    to: Annotated[Path | None, Parameter(help="Where drafts, log and checkpoint go [default: runs/RECIPE]")] = None,
-) -> None:
-    """Train a model by recipe on the miniature's training scenes; killed at any moment, it goes on from there."""
-    from harness.training.nano import teach
-    from harness.training.recipes import RECIPES
-    from tasks.miniature.training import FIRST_TRAINING_SEED, every_scene, training_scene
-
-    if recipe not in RECIPES:
-        raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
-    names = list(RECIPES)
-    before = names[names.index(recipe) - 1] if recipe != names[0] else None
-    if before and start is None:
-        start = Path("runs") / before / "checkpoint"
-    source = every_scene if before else training_scene
-    folder = teach(RECIPES[recipe], source, FIRST_TRAINING_SEED, to or Path("runs") / recipe, start=start)
-    print(f"checkpoint: {folder}")

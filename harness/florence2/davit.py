@@ -165,10 +165,11 @@ class ChannelAttention(nn.Module):
 def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, multiple: int = 1) -> Tensor:
     """`function` of a map (B, H, W, C), on a CPU in strips of so many rows (or a multiple) that stay in its cache.
 
-    Elsewhere at once.  What an MLP makes of the first map (75 MB at the base size) is otherwise fresh memory each time.
+    Elsewhere, and where gradients are kept, at once.  What an MLP makes of the first map (75 MB at the base size) is
+    otherwise fresh memory each time.
     """
     rows = STRIP // (x.shape[0] * x.shape[2]) // multiple * multiple or multiple
-    if x.device.type != "cpu" or x.shape[1] <= rows:
+    if x.device.type != "cpu" or x.shape[1] <= rows or torch.is_grad_enabled():
         return function(x)
     return torch.cat([function(x[:, top : top + rows]) for top in range(0, x.shape[1], rows)], dim=1)
 

@@ -8,6 +8,9 @@ another, and `run --prompt kind=form` chooses.  Florence-2's release has no prom
 grounds the expression as a phrase, and the first box written is the answer.  Nor has it one for questions: only
 fine-tuned checkpoints answer those, and read them bare.
 
+`generic` asks everything in one wording, and `paraphrase` each kind in words that no checkpoint was taught: what
+studies of prompts hold against the published ones.
+
 A form is asked once; once for each of the question's phrases (`each`); or once with all of them (`joined`).  Asked
 `each`, a box is that phrase's whatever label was written; asked `joined`, the label has to name it.  No form reads an
 answer by looking at what is true, or reads coordinates in a second way.
@@ -56,6 +59,7 @@ PROMPTS_WITH_INPUT = {
     "<REGION_TO_OCR>": "What text is in the region {input}?",
 }
 AND = "<and>"
+GENERIC = "What is in the image?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,18 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
         "brief": Form("<CAPTION>"),
         "detailed": Form("<DETAILED_CAPTION>"),
         "more_detailed": Form("<MORE_DETAILED_CAPTION>"),
+        "generic": Form(GENERIC),
+        "paraphrase": Form("Write a sentence about this picture."),
     },
     "detailed_caption": {"detailed": Form("<DETAILED_CAPTION>")},
     "more_detailed_caption": {"more_detailed": Form("<MORE_DETAILED_CAPTION>")},
-    "detect": {"od": Form("<OD>"), "joined": Form(_FINDING, "joined"), "each": Form(_FINDING, "each")},
+    "detect": {
+        "od": Form("<OD>"),
+        "joined": Form(_FINDING, "joined"),
+        "each": Form(_FINDING, "each"),
+        "generic": Form(GENERIC),
+        "paraphrase": Form("Which things are in the picture, and where?"),
+    },
     "find": {
         "each": Form(_FINDING, "each"),
         "said": Form(_FINDING, "each", said=True),
@@ -88,9 +100,24 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
         "grounding": Form(_GROUNDING, "joined", ". "),
         "od": Form("<OD>"),
     },
-    "ground": {"sentence": Form(_GROUNDING), "each": Form(_GROUNDING, "each"), "open": Form(_FINDING, "each")},
-    "refer": {"grounding": Form(_GROUNDING), "open": Form(_FINDING)},
-    "segment": {"expression": Form("<REFERRING_EXPRESSION_SEGMENTATION>{}")},
+    "ground": {
+        "sentence": Form(_GROUNDING),
+        "each": Form(_GROUNDING, "each"),
+        "open": Form(_FINDING, "each"),
+        "generic": Form(f"{GENERIC} {{}}"),
+        "paraphrase": Form("Where is what this text names? {}"),
+    },
+    "refer": {
+        "grounding": Form(_GROUNDING),
+        "open": Form(_FINDING),
+        "generic": Form(f"{GENERIC} {{}}"),
+        "paraphrase": Form("Where is what this names? {}"),
+    },
+    "segment": {
+        "expression": Form("<REFERRING_EXPRESSION_SEGMENTATION>{}"),
+        "generic": Form(f"{GENERIC} {{}}"),
+        "paraphrase": Form("Draw the outline of {} in the picture"),
+    },
     "vqa": {"bare": Form("{}"), "vqa": Form("<VQA>{}"), "docvqa": Form("<DocVQA>{}")},
     "ocr": {"text": Form("<OCR>")},
     "ocr_regions": {"regions": Form("<OCR_WITH_REGION>")},

@@ -1,14 +1,15 @@
 """Training scenes, packed once: pixels at the network's size and every prompt and answer as ids.
 
-A batch is a pure function of (seed, step), so a run that was killed goes on with exactly the batches it would
-have had.  Each image of a batch is encoded once for all its prompts.
+A step's batch is a function of (seed, step) alone, so a run that was killed goes on with exactly the batches it would
+have had.
 """
 
 from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,9 +24,15 @@ from tqdm import tqdm
 from harness.core import Box, Kind, Sample, Size, Value
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import FORMS, prompts_of, write_answer
-from harness.florence2.tokenizer import BOS, EOS, PAD, Tokenizer
+from harness.florence2.tokenizer import BOS, EOS, Tokenizer
+from harness.training.lessons import Batch, Ids
+from harness.training.loop import Batches
+from harness.training.parallel import Ranks
+from harness.training.recipes import Drawing, Plan, Recipe
 
+Encoded = tuple[NDArray[np.uint8], list[list[float]], dict[Kind, list[tuple[list[int], list[int]]]]]  # a scene
 KINDS: tuple[Kind, ...] = tuple(FORMS)
+WORTH_PROCESSES = 500  # scenes
 
 
 class TrainingScene(Protocol):
@@ -54,6 +61,10 @@ class Examples:
     prompts: NDArray[np.int16]
     answers: NDArray[np.int16]
 
+    def head(self, scenes: int) -> Examples:
+        """Those of the first scenes."""
+        return Examples(self.first[: scenes + 1], self.bounds, self.prompts, self.answers)
+
 
 @dataclass(frozen=True, slots=True)
 class Pack:
@@ -63,40 +74,119 @@ class Pack:
     regions: NDArray[np.float32]
     examples: Mapping[Kind, Examples]
 
-    def batch(self, kind: Kind, scenes: NDArray[np.int64], draw: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """One example of a kind for each scene: prompts (B, P), which are real (B, P), answers (B, T), padded."""
+    def examples_of(self, kind: Kind, scenes: NDArray[np.int64], draw: np.random.Generator) -> list[tuple[Ids, Ids]]:
+        """Prompt and answer of one example of a kind for each scene."""
         packed = self.examples[kind]
         low, high = packed.first[scenes], packed.first[scenes + 1]
         chosen = low + (draw.random(len(scenes)) * (high - low)).astype(np.int64)
-        prompts = [packed.prompts[packed.bounds[i, 0] : packed.bounds[i + 1, 0]] for i in chosen]
-        answers = [packed.answers[packed.bounds[i, 1] : packed.bounds[i + 1, 1]] for i in chosen]
-        ids = pad(prompts)
-        return ids, ids != PAD, pad(answers)
+        bounds = zip(packed.bounds[chosen], packed.bounds[chosen + 1], strict=True)
+        return [(packed.prompts[p:p_end], packed.answers[a:a_end]) for (p, a), (p_end, a_end) in bounds]
 
-    def having(self, kind: Kind) -> NDArray[np.int64]:
-        """The scenes with at least one example of a kind."""
-        first = self.examples[kind].first
-        return np.flatnonzero(first[1:] > first[:-1])
+    def head(self, scenes: int) -> Pack:
+        """The first scenes alone."""
+        if scenes >= len(self.images):
+            return self
+        return Pack(self.images[:scenes], self.regions[:scenes], {k: e.head(scenes) for k, e in self.examples.items()})
+
+    def having(self, kinds: Sequence[Kind]) -> NDArray[np.bool_]:
+        """Whether each scene has an example of every one of these kinds."""
+        has = [np.diff(self.examples[kind].first) > 0 for kind in kinds]
+        every: NDArray[np.bool_] = np.logical_and.reduce(has)
+        return every
 
 
-def pad(rows: Sequence[NDArray[np.int16]]) -> Tensor:
-    """Ids of unequal lengths to (B, longest), filled with PAD."""
-    out = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
-    for place, row in enumerate(rows):
-        out[place, : len(row)] = row
-    return torch.from_numpy(out)
+def drawn(recipe: Recipe, data: Drawing, pack: Pack) -> Batches:
+    """Steps of scenes with a question a slot, in parts of this process's share; a function of (seed, step) alone."""
+    plan = recipe.plan
+    things = (pack.regions[..., 4] >= 0).sum(1)
+    ranks = Ranks.current()
+
+    def steps(start: int) -> Iterator[list[Batch]]:
+        for step in range(start, plan.steps):
+            draw = np.random.default_rng((plan.seed, 2, step))
+            progress = step / plan.steps
+            kinds = [slot[int(draw.integers(len(slot)))] for slot in data.slots]
+            able = pack.having(kinds)
+            if progress < data.few_until:
+                small = able & (things <= data.few)
+                able = small if small.any() else able
+            scenes = draw.choice(np.flatnonzero(able), plan.batch)
+            examples = [pack.examples_of(kind, scenes, draw) for kind in kinds]
+            parts = []
+            for mine in ranks.parts(plan.batch, plan.accumulate):
+                of = scenes[mine]
+                flat = [(slot, place) for slot in range(len(kinds)) for place in range(len(mine))]
+                parts.append(
+                    Batch(
+                        pack.images[torch.from_numpy(of)],
+                        torch.tensor([place for _, place in flat]),
+                        [kinds[slot] for slot, _ in flat],
+                        [examples[slot][mine[place]][0] for slot, place in flat],
+                        [examples[slot][mine[place]][1] for slot, place in flat],
+                        torch.from_numpy(pack.regions[of]) if data.regions else None,
+                        softened(recipe.sigma, progress),
+                        names=[f"scene {scene}" for scene in of],
+                        step=step,
+                    )
+                )
+            yield parts
+
+    return steps
+
+
+def drawn_regions(plan: Plan, pack: Pack) -> Batches:
+    """Steps of scenes with their regions alone."""
+    ranks = Ranks.current()
+
+    def steps(start: int) -> Iterator[list[Batch]]:
+        for step in range(start, plan.steps):
+            draw = np.random.default_rng((plan.seed, 1, step))
+            chosen = draw.integers(0, len(pack.images), plan.batch)
+            yield [
+                Batch(
+                    pack.images[torch.from_numpy(chosen[mine])],
+                    torch.empty(0, dtype=torch.long),
+                    (),
+                    (),
+                    (),
+                    torch.from_numpy(pack.regions[chosen[mine]]),
+                    names=[f"scene {scene}" for scene in chosen[mine]],
+                )
+                for mine in ranks.parts(plan.batch, plan.accumulate)
+            ]
+
+    return steps
+
+
+def softened(sigma: tuple[float, float], progress: float) -> float:
+    """How many bins a location's target is spread over, at this share of the steps."""
+    first, last = sigma
+    return first * (last / first) ** progress if first > 0 and last > 0 else 0.0
 
 
 def pack(
-    source: SceneSource, seeds: range, tokenizer: Tokenizer, preprocess: Preprocess, *, answer_limit: int, workers: int
+    source: SceneSource,
+    seeds: range,
+    tokenizer: Tokenizer,
+    preprocess: Preprocess,
+    *,
+    answer_limit: int,
+    workers: int,
+    forms: Mapping[Kind, str] | None = None,
 ) -> Pack:
-    """Draws and encodes the scenes of `seeds`; answers longer than `answer_limit` tokens are left out."""
-    encode = _Encoder(source, tokenizer, preprocess, answer_limit)
+    """Draws and encodes the scenes of `seeds`; answers longer than `answer_limit` tokens are left out.
+
+    `forms` are prompts other than each kind's first.
+    """
+    encode = _Encoder(source, tokenizer, preprocess, answer_limit, forms or {})
     images = torch.empty(len(seeds), preprocess.height, preprocess.width, 3, dtype=torch.uint8)
     regions: list[list[list[float]]] = []
     rows: dict[Kind, list[list[tuple[list[int], list[int]]]]] = {kind: [] for kind in KINDS}
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        done = pool.imap(encode, seeds, chunksize=64)
+    with ExitStack() as stack:
+        done: Iterator[Encoded] = map(encode, seeds)
+        if workers > 1 and len(seeds) > WORTH_PROCESSES:
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)))
+            done = pool.imap(encode, seeds, chunksize=64)
         for place, (pixels, here, examples) in enumerate(tqdm(done, "drawing scenes", len(seeds), disable=None)):
             images[place] = torch.from_numpy(pixels)
             regions.append(here)
@@ -129,18 +219,23 @@ def digest(*parts: object) -> str:
 class _Encoder:
     """One seed to pixels, regions and ids; a class so that worker processes can be sent it."""
 
-    def __init__(self, source: SceneSource, tokenizer: Tokenizer, preprocess: Preprocess, answer_limit: int) -> None:
+    def __init__(
+        self,
+        source: SceneSource,
+        tokenizer: Tokenizer,
+        preprocess: Preprocess,
+        answer_limit: int,
+        forms: Mapping[Kind, str],
+    ) -> None:
         self.source = source
         self.vocabulary = tokenizer.backend.to_str()
         self.preprocess = preprocess
         self.answer_limit = answer_limit
+        self.forms = forms
         self.tokenizer: Tokenizer | None = None
 
-    def __call__(
-        self, seed: int
-    ) -> tuple[NDArray[np.uint8], list[list[float]], dict[Kind, list[tuple[list[int], list[int]]]]]:
+    def __call__(self, seed: int) -> Encoded:
         if self.tokenizer is None:
-            torch.set_num_threads(1)
             from tokenizers import Tokenizer as Backend
 
             self.tokenizer = Tokenizer(Backend.from_str(self.vocabulary))
@@ -156,7 +251,7 @@ class _Encoder:
         for sample in scene.samples:
             if sample.target is None:
                 continue
-            [text] = prompts_of(sample.question)
+            [text] = prompts_of(sample.question, self.forms.get(sample.question.kind, ""))
             prompt = self.tokenizer.encode(text)
             text = write_answer(sample.question, sample.target, size)
             answer = [BOS, *self.tokenizer.backend.encode(text, add_special_tokens=False).ids, EOS]

@@ -1,216 +1,188 @@
-"""The loop: a vision phase, then every task at once; killed at any step, it goes on as if it had not been.
+"""The loop: anything that makes a batch a loss, moved by a plan; killed at any step, it goes on as if it had not been.
 
-A step depends on the weights, the optimiser and the step's number alone (batches are drawn from (seed, step), and
-there is no dropout), so the state that is kept every `save_every` steps is complete.  It is written to a new file
-that then replaces the old one.  `log.csv` has a line every 20 steps.
+A step depends on the weights, the optimiser's state and the step's number alone: batches are functions of (seed, step),
+and there is no dropout.  All of that is kept every `save_every` steps, in a new file that then replaces the old one.
+`log.csv` has a line every 20 steps, `log.png` draws it.
 """
 
 from __future__ import annotations
 
-import copy
-import csv
 import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from harness.core import Kind
 from harness.errors import ResourceError
-from harness.florence2.model import Florence2
-from harness.florence2.preprocess import Preprocess
-from harness.florence2.tokenizer import EOS, PAD
-from harness.training.data import Pack
-from harness.training.loss import token_loss
-from harness.training.recipes import Recipe
-from harness.training.start import initialise
-from harness.training.vision import RegionHeads, region_loss
+from harness.florence2.linear import bfloat16_products
+from harness.training.lessons import Batch
+from harness.training.log import Log
+from harness.training.parallel import Ranks, gathered, give_totals, wrapped
+from harness.training.recipes import Plan
+from harness.training.states import Kept
 
-LOG_EVERY = 20
-
-
-def train(
-    recipe: Recipe, pack: Pack, first_bin: int, out: Path, *, start: Florence2 | None = None, device: str = "cpu"
-) -> Florence2:
-    """The averaged weights at the recipe's end; resumes from what is in `out`.  `start` is where to begin."""
-    out.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    model = start or Florence2(recipe.config)
-    if start is None:
-        initialise(model, first_bin, generator)
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    heads = None
-    if recipe.vision_steps:
-        heads = _teach_vision(recipe, model, pack, out / "vision.pt", out / "vision.csv", generator)
-    kept = heads if recipe.regions else None
-    return _teach_all(recipe, model, kept, pack, first_bin, out)
+RISEN, PATIENCE = 4.0, 50  # a loss so many times its lowest average, for so many steps, has exploded
+Batches = Callable[[int], Iterator[list[Batch]]]  # from a step on, each step's parts
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up to `peak`, then a cosine to a hundredth of it."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def _teach_vision(
-    recipe: Recipe, model: Florence2, pack: Pack, state: Path, log: Path, generator: torch.Generator
-) -> RegionHeads:
-    regions = torch.from_numpy(pack.regions)
-    classes = tuple(int(regions[..., 4 + v].max()) + 1 for v in range(regions.shape[-1] - 4))
-    heads = RegionHeads(model.vision, recipe.config.vision.dims[-1], classes)
-    nn.init.xavier_uniform_(heads.head.weight, generator=generator)
-    nn.init.zeros_(heads.head.bias)
-    optimiser = _optimiser(heads, recipe, recipe.vision_rate)
-    preprocess = Preprocess(recipe.config.image_size, recipe.config.image_size)
-    start = _resume(state, {"heads": heads, "optimiser": optimiser})
-    with _log(log, start, ("step", "loss", "right", "rate")) as write:
-        for step in _steps(start, recipe.vision_steps, "vision"):
-            draw = np.random.default_rng((recipe.seed, 1, step))
-            chosen = torch.from_numpy(draw.integers(0, len(pack.images), recipe.vision_batch))
-            loss, right = region_loss(heads(preprocess.normalise(pack.images[chosen])), regions[chosen])
-            rate = learning_rate(step, recipe.vision_steps, recipe.vision_rate, min(100, recipe.vision_steps))
-            _update(heads, optimiser, loss, rate, recipe.clip, step)
-            if step % LOG_EVERY == 0:
-                write(step, float(loss.detach()), right, rate)
-            _keep(state, step + 1, recipe.vision_steps, recipe.save_every, {"heads": heads, "optimiser": optimiser})
-    return heads
-
-
-def _teach_all(
-    recipe: Recipe, model: Florence2, heads: RegionHeads | None, pack: Pack, first_bin: int, out: Path
-) -> Florence2:
-    state = out / "state.pt"
-    taught = model if heads is None else nn.ModuleList([model, heads])  # they share the tower
-    optimiser = _optimiser(taught, recipe, recipe.rate)
-    average = copy.deepcopy(model).requires_grad_(False)
-    parts = {"model": taught, "average": average, "optimiser": optimiser}
-    start = _resume(state, parts)
-    preprocess = Preprocess(recipe.config.image_size, recipe.config.image_size)
-    kinds: tuple[Kind, ...] = tuple(sorted({kind for slot in recipe.slots for kind in slot}))
-    with _log(out / "log.csv", start, ("step", *kinds, "rate", "images/s")) as write:
-        since, clock = start, time.monotonic()
-        for step in _steps(start, recipe.steps, "all tasks"):
-            losses, regions = _losses(recipe, model, heads, pack, preprocess, first_bin, step)
-            rate = learning_rate(step, recipe.steps, recipe.rate, recipe.warmup)
-            total = torch.stack([loss for _, loss in losses]).mean() + recipe.regions * regions
-            _update(taught, optimiser, total, rate, recipe.clip, step)
-            _follow(average, model, min(recipe.average, (1 + step) / (10 + step)))
-            if step % LOG_EVERY == 0:
-                now = time.monotonic()
-                speed = (step + 1 - since) * recipe.batch / (now - clock)
-                since, clock = step + 1, now
-                by_kind = {kind: float(loss.detach()) for kind, loss in losses}
-                write(step, *(by_kind.get(kind, "") for kind in kinds), rate, speed)
-            _keep(state, step + 1, recipe.steps, recipe.save_every, parts)
-    return average
-
-
-def _losses(
-    recipe: Recipe,
-    model: Florence2,
-    heads: RegionHeads | None,
-    pack: Pack,
-    preprocess: Preprocess,
-    first_bin: int,
-    step: int,
-) -> tuple[list[tuple[Kind, Tensor]], Tensor]:
-    """The loss of each slot of one step, and that of the regions, 0 without heads."""
-    draw = np.random.default_rng((recipe.seed, 2, step))
-    progress = step / recipe.steps
-    sigma = recipe.sigma[0] * (recipe.sigma[1] / recipe.sigma[0]) ** progress
-    kinds = [slot[int(draw.integers(len(slot)))] for slot in recipe.slots]
-    able = np.logical_and.reduce([np.diff(pack.examples[kind].first) > 0 for kind in kinds])
-    if progress < recipe.few_until:
-        able &= (pack.regions[..., 4] >= 0).sum(1) <= recipe.few
-    scenes = draw.choice(np.flatnonzero(able), recipe.batch)
-    features = model.vision(preprocess.normalise(pack.images[torch.from_numpy(scenes)]))
-    image = model.fusion(features)
-    regions = torch.zeros(())
-    if heads is not None:
-        regions, _ = region_loss(heads.told(features), torch.from_numpy(pack.regions[scenes]))
-    losses = []
-    for kind in kinds:
-        prompts, real, answers = pack.batch(kind, scenes, draw)
-        fed = torch.cat([torch.full_like(answers[:, :1], EOS), answers[:, :-1]], dim=1)
-        hidden = model.write(fed, model.read(image, prompts, real))
-        told = answers != PAD
-        losses.append((kind, token_loss(model.lm_head(hidden[told]), answers[told], first_bin, sigma).mean()))
-    return losses, regions
-
-
-def _optimiser(module: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    """AdamW; biases, norms and embeddings do not decay."""
-    named = list(module.named_parameters())
-    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    decayed = [p for _, p in named if p.ndim > 1 and id(p) not in embeddings]
-    kept = [p for _, p in named if p.ndim <= 1 or id(p) in embeddings]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=recipe.betas, fused=True)
-
-
-def _update(
-    module: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float, step: int
+def fit(
+    lesson: nn.Module,
+    batches: Batches,
+    plan: Plan,
+    out: Path,
+    *,
+    name: str = "training",
+    identity: str = "",
+    average: tuple[nn.Module, nn.Module] | None = None,
 ) -> None:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise ResourceError(f"the loss is {value} at step {step}; the last good state is kept: lower the learning rate")
+    """Moves the lesson's trainable weights to the plan's end, from what is kept in `out/name.pt` of this `identity`.
+
+    `lesson(batch)` gives a loss and its parts by name.  `average` is a module and the one that follows it.
+    ResourceError where the loss is not finite or explodes, or memory or disk runs out: the state that was last kept is
+    good.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    device = next(lesson.parameters()).device
+    optimiser = optimiser_of(lesson, plan)
+    scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "float16" and device.type == "cuda")
+    parts = {"lesson": lesson, "optimiser": optimiser, "scaler": scaler}
+    if average is not None:
+        parts["average"] = average[1]
+    kept = Kept(out / f"{name}.pt", identity)
+    start = kept.load(parts)
+    first = Ranks.current().rank == 0
+    taught, watch = wrapped(lesson), _Watch(kept)
+    with Log(out / f"{name}.csv", start, plan, enabled=first) as log:
+        drawn = batches(start)
+        for step in tqdm(
+            range(start, plan.steps), name, initial=start, total=plan.steps, disable=None if first else True
+        ):
+            with _explained(plan):
+                pieces = next(drawn)
+                give_totals(pieces)
+                losses = _step(taught, pieces, plan, optimiser, scaler, learning_rate(step, plan))
+            watch(step, losses, pieces)
+            if average is not None:
+                follow(*average, min(plan.average, (1 + step) / (10 + step)))
+            log(step, losses, learning_rate(step, plan))
+            if first and ((step + 1) % plan.save_every == 0 or step + 1 == plan.steps):
+                kept.save(step + 1, parts)
+
+
+def _step(
+    taught: nn.Module,
+    pieces: list[Batch],
+    plan: Plan,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    rate: float,
+) -> dict[str, float]:
+    """One movement of the weights; the loss over all parts and processes (as "loss"), and each kind's."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(module.parameters(), clip)
-    optimiser.step()
+    sums: dict[str, float] = {}
+    device = next(taught.parameters()).device
+    for number, piece in enumerate(pieces):
+        together = isinstance(taught, DistributedDataParallel) and number + 1 < len(pieces)
+        with taught.no_sync() if together else nullcontext():  # type: ignore[operator]
+            with _precision(plan, device):
+                loss, seen = taught(piece)
+            for kind, value in {"loss": float(loss.detach()), **seen}.items():
+                sums[kind] = sums.get(kind, 0.0) + value
+            scaler.scale(loss * Ranks.current().world).backward()  # the wrapper divides by the world
+    losses = gathered(sums)
+    if math.isfinite(losses["loss"]):
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(taught.parameters(), plan.clip)
+        scaler.step(optimiser)
+        scaler.update()
+    return losses
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+def _precision(plan: Plan, device: torch.device) -> AbstractContextManager[object]:
+    if plan.precision == "float32":
+        return nullcontext()
+    if device.type == "cpu":
+        return bfloat16_products()
+    return torch.autocast(device.type, getattr(torch, plan.precision))
 
 
-def _resume(path: Path, parts: Mapping[str, Any]) -> int:
-    """Loads every part; the step to go on from, 0 where nothing is kept."""
-    if not path.is_file():
-        return 0
-    kept = torch.load(path, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(kept[name])
-    return int(kept["step"])
+class _Watch:
+    """Stops a run whose loss is not finite, or has risen far above what it was for a while."""
 
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self.mean = math.nan
+        self.lowest = math.inf
+        self.risen = 0
 
-def _keep(path: Path, step: int, steps: int, every: int, parts: Mapping[str, Any]) -> None:
-    if step % every and step != steps:
-        return
-    partial = path.with_suffix(".partial")
-    torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, partial)
-    partial.replace(path)
+    def __call__(self, step: int, losses: dict[str, float], pieces: list[Batch]) -> None:
+        loss = losses["loss"]
+        if not math.isfinite(loss):
+            bad = [kind for kind, value in losses.items() if not math.isfinite(value) and kind != "loss"]
+            names = [name for piece in pieces for name in piece.names]
+            self._stop(f"the loss is {loss} at step {step} ({', '.join(bad)}; images {', '.join(names[:4])} ...)")
+        self.mean = loss if math.isnan(self.mean) else 0.95 * self.mean + 0.05 * loss
+        self.lowest = min(self.lowest, self.mean)
+        self.risen = self.risen + 1 if loss > RISEN * self.lowest else 0
+        if self.risen >= PATIENCE:
+            self._stop(f"the loss has exploded: {loss:.3g} at step {step}, from {self.lowest:.3g}")
 
-
-def _steps(start: int, steps: int, what: str) -> Iterator[int]:
-    yield from tqdm(range(start, steps), what, initial=start, total=steps, disable=None)
+    def _stop(self, what: str) -> None:
+        raise ResourceError(f"{what}; {self.kept.said()}: lower the rate (--set rate=...), or --set clip=...")
 
 
 @contextmanager
-def _log(path: Path, start: int, header: tuple[str, ...]) -> Iterator[Any]:
-    """A writer of rows; rows at or past `start`, from a run that was killed, are dropped."""
-    kept = []
-    if path.is_file():
-        with path.open(newline="") as stream:
-            kept = [row for row in csv.reader(stream) if row and row[0].isdigit() and int(row[0]) < start]
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(kept)
+def _explained(plan: Plan) -> Iterator[None]:
+    """Memory that runs out and workers that die, in one line with what to do."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ResourceError(_memory(plan)) from error
+    except RuntimeError as error:
+        said = str(error)
+        if "DataLoader worker" in said:
+            raise ResourceError(
+                f"a worker that reads images died ({said.splitlines()[0]}); the same command goes on from the last "
+                "state kept; --workers 0 reads them in this process, and shows why"
+            ) from error
+        if "allocate memory" in said or "out of memory" in said:
+            raise ResourceError(_memory(plan)) from error
+        raise
 
-        def write(*row: object) -> None:
-            writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row])
-            stream.flush()
 
-        yield write
+def _memory(plan: Plan) -> str:
+    return (
+        f"out of memory with {plan.batch // plan.accumulate} images at once in {plan.precision}: "
+        f"--set accumulate={2 * plan.accumulate}, --set precision=bfloat16, --set checkpointing=true or a smaller batch"
+    )
+
+
+def learning_rate(step: int, plan: Plan) -> float:
+    """Linear warm-up to the plan's rate, then a cosine to its floor."""
+    if step < plan.warmup:
+        return plan.rate * (step + 1) / plan.warmup
+    progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
+    return plan.rate * (plan.floor + (1 - plan.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def optimiser_of(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """AdamW over what is trainable; biases, norms and embeddings do not decay."""
+    named = [p for p in module.parameters() if p.requires_grad]
+    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    decayed = [p for p in named if p.ndim > 1 and id(p) not in embeddings]
+    kept = [p for p in named if p.ndim <= 1 or id(p) in embeddings]
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=plan.rate, betas=plan.betas, fused=True)
+
+
+@torch.no_grad()
+def follow(module: nn.Module, average: nn.Module, decay: float) -> None:
+    """Moves the average towards the module."""
+    pairs: list[tuple[Tensor, Tensor]] = list(zip(average.parameters(), module.parameters(), strict=True))
+    torch._foreach_lerp_([mine for mine, _ in pairs], [theirs for _, theirs in pairs], 1 - decay)

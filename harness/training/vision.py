@@ -43,8 +43,8 @@ def region_loss(outputs: tuple[Tensor, ...], regions: Tensor) -> tuple[Tensor, f
     """
     *logits, sides = outputs
     batch, height, width, _ = sides.shape
-    x = (torch.arange(width) + 0.5) / width
-    y = (torch.arange(height) + 0.5) / height
+    x = (torch.arange(width, device=sides.device) + 0.5) / width
+    y = (torch.arange(height, device=sides.device) + 0.5) / height
     boxes = regions[:, None, None, :, :4]  # (B, 1, 1, most, 4)
     inside = (x[None, :, None] > boxes[..., 0]) & (x[None, :, None] < boxes[..., 2])
     inside = inside & (y[:, None, None] > boxes[..., 1]) & (y[:, None, None] < boxes[..., 3])

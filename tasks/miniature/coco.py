@@ -7,6 +7,8 @@
     coco/annotations/instances_val2017.json
     coco/test2015/, vqav2/                 questions and annotations; test-dev has no annotations
 
+`train_files` writes the same of train2014 and train2017.
+
 Category ids have gaps.  Where three things or more share a category, two of them may be annotated as one crowd.
 """
 
@@ -20,10 +22,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from tasks.miniature.outline import area, flat
-from tasks.miniature.render import Rendered, jpeg, rendered_scene
+from harness.geometry.outlines import area, flat, refill
+from tasks.miniature.drawing import Order, drawn, save
+from tasks.miniature.render import Rendered
 from tasks.miniature.scene import Draw
 from tasks.miniature.shapes import SEEN
 from tasks.miniature.telling import Query, noisy, queries, references
@@ -48,35 +50,49 @@ class Photo:
 
 def write(root: Path) -> None:
     """Images and annotations under `root`."""
-    seeds = iter(range(FIRST_SEED, FIRST_SEED + sum(count for _, count in SPLITS) + TEST_DEV))
     splits = [split for split, count in (*SPLITS, ("test-dev", TEST_DEV)) for _ in range(count)]
-    photos = [
-        Photo(200_000 + 13 * (seed - FIRST_SEED), split, rendered_scene(seed))
-        for seed, split in tqdm(list(zip(seeds, splits, strict=True)), "drawing COCO", disable=None)
+    numbers = [200_000 + 13 * place for place in range(len(splits))]
+    orders = [
+        Order(FIRST_SEED + place, file_of(number, "test2015" if split == "test-dev" else "val2014"), outlines=True)
+        for place, (number, split) in enumerate(zip(numbers, splits, strict=True))
     ]
+    scenes = drawn(root, orders, "drawing COCO")
+    photos = [Photo(*photo) for photo in zip(numbers, splits, scenes, strict=True)]
     known, hidden = [p for p in photos if p.split != "test-dev"], [p for p in photos if p.split == "test-dev"]
     for photo in known:
-        picture = jpeg(photo.rendered)
-        save(root / f"coco/val2014/COCO_val2014_{photo.number:012d}.jpg", picture)
-        save(root / f"coco/val2017/{photo.number:012d}.jpg", picture)
-    for photo in hidden:
-        save(root / f"coco/test2015/COCO_test2015_{photo.number:012d}.jpg", jpeg(photo.rendered))
-    save_json(root / "coco/annotations/captions_val2014.json", _captions(known))
-    save_json(root / "coco/dataset_coco.json", _karpathy(known))
-    save_json(root / "coco/annotations/instances_val2017.json", _instances(known))
-    for year, theirs in (("val2014", known), ("test-dev2015", hidden)):
-        asked, annotations = _questions(theirs)
-        common = {"info": INFO, "license": {}, "data_type": "mscoco", "data_subtype": year}
-        questions = {**common, "task_type": "Open-Ended", "questions": asked}
-        save_json(root / f"vqav2/v2_OpenEnded_mscoco_{year}_questions.json", questions)
-        if year == "val2014":
-            save_json(root / f"vqav2/v2_mscoco_{year}_annotations.json", {**common, "annotations": annotations})
+        save(root / file_of(photo.number, "val2017"), (root / file_of(photo.number, "val2014")).read_bytes())
+    annotate_captions(root, "val2014", known)
+    annotate_objects(root, "val2017", known)
+    annotate_questions(root, "val2014", known)
+    annotate_questions(root, "test-dev2015", hidden, answered=False)
 
 
-def save(path: Path, data: bytes) -> None:
-    """A file, and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+def file_of(number: int, year: str) -> str:
+    """Where below the root a picture of this number is; from 2017 on the name no longer has the year."""
+    return f"coco/{year}/{number:012d}.jpg" if "2017" in year else f"coco/{year}/COCO_{year}_{number:012d}.jpg"
+
+
+def annotate_captions(root: Path, year: str, photos: Sequence[Photo]) -> None:
+    """COCO's captions, and Karpathy's splits of them."""
+    save_json(root / f"coco/annotations/captions_{year}.json", _captions(photos, year))
+    save_json(root / "coco/dataset_coco.json", _karpathy(photos, year))
+
+
+def annotate_objects(root: Path, year: str, photos: Sequence[Photo]) -> None:
+    """COCO's instances."""
+    save_json(root / f"coco/annotations/instances_{year}.json", _instances(photos, year))
+
+
+def annotate_questions(
+    root: Path, year: str, photos: Sequence[Photo], most: int = QUESTIONS, *, answered: bool = True
+) -> None:
+    """VQA's questions, so many of a photo at most, and what people answered."""
+    asked, annotations = _questions(photos, most)
+    common = {"info": INFO, "license": {}, "data_type": "mscoco", "data_subtype": year}
+    questions = {**common, "task_type": "Open-Ended", "questions": asked}
+    save_json(root / f"vqav2/v2_OpenEnded_mscoco_{year}_questions.json", questions)
+    if answered:
+        save_json(root / f"vqav2/v2_mscoco_{year}_annotations.json", {**common, "annotations": annotations})
 
 
 def save_json(path: Path, value: Any) -> None:
@@ -90,14 +106,14 @@ def image_entry(number: int | str, file_name: str, rendered: Rendered) -> Json:
     return {"id": number, "file_name": file_name, "width": size.width, "height": size.height, "license": 1}
 
 
-def _captions(photos: Sequence[Photo]) -> Json:
-    images = [image_entry(p.number, f"COCO_val2014_{p.number:012d}.jpg", p.rendered) for p in photos]
+def _captions(photos: Sequence[Photo], year: str) -> Json:
+    images = [image_entry(p.number, Path(file_of(p.number, year)).name, p.rendered) for p in photos]
     told = [(p.number, text) for p in photos for text in references(p.rendered, Draw(p.number))]
     annotations = [{"image_id": number, "id": place + 1, "caption": text} for place, (number, text) in enumerate(told)]
     return {"info": INFO, "images": images, "licenses": [], "type": "captions", "annotations": annotations}
 
 
-def _karpathy(photos: Sequence[Photo]) -> Json:
+def _karpathy(photos: Sequence[Photo], year: str) -> Json:
     images = []
     for place, photo in enumerate(photos):
         sentences: list[Json] = []
@@ -106,8 +122,8 @@ def _karpathy(photos: Sequence[Photo]) -> Json:
             sentences.append({"tokens": tokens, "raw": text, "imgid": place, "sentid": len(sentences) + 5 * place})
         images.append(
             {
-                "filepath": "val2014",
-                "filename": f"COCO_val2014_{photo.number:012d}.jpg",
+                "filepath": year,
+                "filename": Path(file_of(photo.number, year)).name,
                 "cocoid": photo.number,
                 "imgid": place,
                 "split": photo.split,
@@ -121,8 +137,8 @@ def _karpathy(photos: Sequence[Photo]) -> Json:
 # ---------------------------------------------------------------------------- detection
 
 
-def _instances(photos: Sequence[Photo]) -> Json:
-    images = [image_entry(p.number, f"{p.number:012d}.jpg", p.rendered) for p in photos]
+def _instances(photos: Sequence[Photo], year: str) -> Json:
+    images = [image_entry(p.number, Path(file_of(p.number, year)).name, p.rendered) for p in photos]
     annotations: list[Json] = []
     for photo in photos:
         rendered = photo.rendered
@@ -164,7 +180,7 @@ def _crowd(names: Sequence[str], draw: Draw) -> tuple[int, ...]:
 
 
 def _crowd_entry(rendered: Rendered, places: tuple[int, ...]) -> Json:
-    mask: NDArray[np.bool_] = np.logical_or.reduce([rendered.masks[place] for place in places])
+    mask: NDArray[np.bool_] = np.logical_or.reduce([refill(rendered.rings[i], rendered.scene.size) for i in places])
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return {
         "place": places[0],
@@ -191,13 +207,13 @@ def _runs(mask: NDArray[np.bool_]) -> list[int]:
 # ---------------------------------------------------------------------------- questions
 
 
-def _questions(photos: Sequence[Photo]) -> tuple[list[Json], list[Json]]:
+def _questions(photos: Sequence[Photo], most: int) -> tuple[list[Json], list[Json]]:
     """Questions and their annotations, some of each image's."""
     asked: list[Json] = []
     annotations: list[Json] = []
     for photo in photos:
         draw = Draw(photo.number + 3)
-        for place, query in enumerate(draw.shuffled(queries(photo.rendered, draw))[:QUESTIONS]):
+        for place, query in enumerate(draw.shuffled(queries(photo.rendered, draw))[:most]):
             number = 1000 * photo.number + place
             asked.append({"image_id": photo.number, "question": query.question, "question_id": number})
             annotations.append({"image_id": photo.number, "question_id": number, **_annotation(query, draw)})

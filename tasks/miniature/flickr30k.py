@@ -8,15 +8,13 @@ chain without a box, and "there" is marked as not visual.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tqdm import tqdm
-
-from tasks.miniature.coco import save
+from tasks.miniature.drawing import Order, drawn, save
 from tasks.miniature.language import caption, look
-from tasks.miniature.render import Rendered, jpeg, rendered_scene
+from tasks.miniature.render import Rendered
 from tasks.miniature.scene import Draw
 from tasks.miniature.telling import SETTINGS
 
@@ -28,19 +26,33 @@ Chain = tuple[int, ...]  # the things of a chain; none: the place
 
 def write(root: Path) -> None:
     """Images, sentences and annotations under `root`."""
-    folder, seed = root / "flickr30k", FIRST_SEED
+    first = FIRST_SEED
     for split, count in SPLITS:
-        names = []
-        for _ in tqdm(range(count), f"drawing Flickr30k {split}", disable=None):
-            rendered, name = rendered_scene(seed), str(1_000_000_000 + 97 * (seed - FIRST_SEED))
-            chains: dict[Chain, int] = {}
-            lines = [_marked(rendered, *said, seed, chains) for said in _said(rendered, Draw(seed))]
-            save(folder / f"flickr30k-images/{name}.jpg", jpeg(rendered))
-            save(folder / f"Sentences/{name}.txt", "".join(f"{line}\n" for line in lines).encode())
-            save(folder / f"Annotations/{name}.xml", _annotation(rendered, name, chains))
-            names.append(name)
-            seed += 1
-        save(folder / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+        seeds = range(first, first + count)
+        annotate(root, split, zip(seeds, drawn(root, orders(seeds), f"drawing Flickr30k {split}"), strict=True))
+        first += count
+
+
+def orders(seeds: Iterable[int]) -> list[Order]:
+    """What is to be drawn."""
+    return [Order(seed, f"flickr30k/flickr30k-images/{_name(seed)}.jpg") for seed in seeds]
+
+
+def annotate(root: Path, split: str, scenes: Iterable[tuple[int, Rendered]]) -> None:
+    """A split's list, and sentences and annotations of its scenes, which come with their seeds."""
+    folder, names = root / "flickr30k", []
+    for seed, rendered in scenes:
+        name = _name(seed)
+        chains: dict[Chain, int] = {}
+        lines = [_marked(rendered, *said, seed, chains) for said in _said(rendered, Draw(seed))]
+        save(folder / f"Sentences/{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+        save(folder / f"Annotations/{name}.xml", _annotation(rendered, name, chains))
+        names.append(name)
+    save(folder / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+
+
+def _name(seed: int) -> str:
+    return str(1_000_000_000 + 97 * (seed - FIRST_SEED))
 
 
 def _said(rendered: Rendered, draw: Draw) -> Iterator[tuple[str, tuple[tuple[int, int, Chain], ...], str]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tasks.miniature.coco import INFO, Json, image_entry, save, save_json, thing_entry
+from tasks.miniature.coco import INFO, Json, image_entry, save_json, thing_entry
+from tasks.miniature.drawing import save
 from tasks.miniature.render import Rendered, first_acceptable, jpeg
 from tasks.miniature.scene import Scene, draw_scene
 from tasks.miniature.shapes import COLOURS, SEEN

@@ -18,8 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from harness.geometry.outlines import area, flat
 from tasks.miniature.language import Style, expressions
-from tasks.miniature.outline import area, flat
 from tasks.miniature.render import Rendered, jpeg, rendered_scene
 from tasks.miniature.scene import Draw
 from tasks.miniature.shapes import LIVING, SEEN
@@ -65,10 +65,15 @@ def write(root: Path) -> None:
     for picture in tqdm(pictures(), "drawing the miniature", total, disable=None):
         (images / picture.file_name).write_bytes(jpeg(picture.rendered))
         shown.append(picture)
+    annotate(root, shown)
+
+
+def annotate(root: Path, shown: Sequence[Picture]) -> None:
+    """Refs and instances of pictures that are there already."""
+    instances, numbers = _instances(shown)
     for style, by in STYLES:
         folder = root / "refer" / style
         folder.mkdir(parents=True)
-        instances, numbers = _instances(shown)
         (folder / "instances.json").write_text(json.dumps(instances))
         (folder / f"refs({by}).p").write_bytes(pickle.dumps(_refs(shown, style, numbers), protocol=2))
 

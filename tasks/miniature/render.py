@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.core import Ring
+from harness.geometry.outlines import has_hole, outline, refill
 from tasks.miniature.lettering import paint
-from tasks.miniature.outline import has_hole, outline, refill
 from tasks.miniature.scene import Scene, Thing, draw_scene, draw_signs
 from tasks.miniature.shapes import COLOURS, FIXED, SEEN, SHAPES, Ellipse, Part
 
@@ -42,9 +42,9 @@ def rendered_scene(seed: int, categories: tuple[str, ...] = SEEN, most: int = 5)
     return first_acceptable(lambda attempt: draw_scene(seed, attempt, categories, most))
 
 
-def rendered_signs(seed: int) -> Rendered:
+def rendered_signs(seed: int, categories: tuple[str, ...] = SEEN) -> Rendered:
     """The same with something to read."""
-    return first_acceptable(lambda attempt: draw_signs(seed, attempt))
+    return first_acceptable(lambda attempt: draw_signs(seed, attempt, categories))
 
 
 def first_acceptable(draw: Callable[[int], Scene | None]) -> Rendered:

@@ -94,9 +94,9 @@ def draw_scene(seed: int, attempt: int, categories: Sequence[str] = SEEN, most: 
     return Scene(size, draw.one_of(BACKGROUNDS), draw.between(0.45, 0.7), seed * 1000 + attempt, tuple(things))
 
 
-def draw_signs(seed: int, attempt: int) -> Scene | None:
+def draw_signs(seed: int, attempt: int, categories: Sequence[str] = SEEN) -> Scene | None:
     """A scene with one or two signs, before one to three other things; None where no sign found room."""
-    plain = draw_scene(seed, attempt, most=3)
+    plain = draw_scene(seed, attempt, categories, most=3)
     draw = Draw(seed * 1000 + attempt + 500)
     signs: list[Thing] = []
     for word in draw.shuffled(WORDS)[: 1 + draw.below(2)]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core import Box, Boxes, Grounded, Kind, Phrase, Polygons, Quads, Question, Ring, Sample, Text, Value
+from harness.core import Box, Boxes, Grounded, Kind, Phrase, Polygons, Quads, Question, Sample, Text, Value
+from harness.geometry.outlines import simplify
 from tasks.miniature import lettering
 from tasks.miniature.language import Style, caption, expressions
-from tasks.miniature.outline import simplify
 from tasks.miniature.render import Rendered, rendered_scene, rendered_signs
 from tasks.miniature.scene import Draw, Thing
 from tasks.miniature.shapes import COLOURS, SEEN, SIGN
@@ -43,22 +43,24 @@ class MiniatureScene:
 def training_scene(seed: int) -> MiniatureScene:
     """The scene of a seed, with captions, detection, grounding, expressions and outlines."""
     rendered = rendered_scene(seed)
-    return MiniatureScene(rendered.image, tuple(_regions(rendered, seed)), tuple(_things(rendered)))
+    return MiniatureScene(rendered.image, tuple(regions_of(rendered, seed)), tuple(things_of(rendered)))
 
 
 def every_scene(seed: int) -> MiniatureScene:
     """The same, every third with signs; also captions at length, questions, categories to find, and words to read."""
     rendered = rendered_signs(seed) if seed % WITH_SIGNS == 0 else rendered_scene(seed)
-    samples = _regions(rendered, seed) + _told(rendered, seed)
-    things = [(box, (*classes, 0)) for box, classes in _things(rendered)]
-    return MiniatureScene(rendered.image, tuple(samples), (*things, *_letters(rendered)))
+    samples = regions_of(rendered, seed) + _told(rendered, seed)
+    things = [(box, (*classes, 0)) for box, classes in things_of(rendered)]
+    return MiniatureScene(rendered.image, tuple(samples), (*things, *letters_of(rendered)))
 
 
-def _things(rendered: Rendered) -> list[tuple[Box, tuple[int, int]]]:
+def things_of(rendered: Rendered) -> list[tuple[Box, tuple[int, int]]]:
+    """Each thing's box and its classes: category and colour."""
     return [(box, _classes(thing)) for thing, box in zip(rendered.scene.things, rendered.boxes, strict=True)]
 
 
-def _letters(rendered: Rendered) -> list[tuple[Box, tuple[int, int, int]]]:
+def letters_of(rendered: Rendered) -> list[tuple[Box, tuple[int, int, int]]]:
+    """Each sign's letters with their boxes: the sign's classes and the letter's."""
     letters = tuple(lettering.GLYPHS)
     return [
         (box, (*_classes(thing), 1 + letters.index(letter)))
@@ -82,13 +84,9 @@ def _told(rendered: Rendered, seed: int) -> list[Sample[Value]]:
 
     found = [told("detailed_caption", detailed(rendered)), told("more_detailed_caption", more_detailed(rendered))]
     asked = [*queries(rendered, draw), hopeless(rendered, draw)]
-    signs = words(rendered)
-    if signs:
+    if words(rendered):
         asked += reading(rendered) * 4  # as often as the others together
-        found.append(told("ocr", " ".join(word for word, _ in signs)))
-        quads = Quads(tuple(quad for _, quad in signs), tuple(word for word, _ in signs))
-        found.append(Sample("ocr_regions", Question(image, size, "ocr_regions"), quads, image))
-        found += _spelled(image, rendered)
+        found += [*written(image, rendered), *spelled(image, rendered)]
     found += [told("vqa", query.answer, query.question) for query in asked]
     text, spans = spaced(*caption(rendered, draw))
     phrases = tuple(Phrase(text[start:end], start, end) for start, end, _ in spans)
@@ -98,7 +96,18 @@ def _told(rendered: Rendered, seed: int) -> list[Sample[Value]]:
     return found
 
 
-def _spelled(image: str, rendered: Rendered) -> list[Sample[Value]]:
+def written(image: str, rendered: Rendered) -> list[Sample[Value]]:
+    """The words on signs, and each with its corners."""
+    size, signs = rendered.scene.size, words(rendered)
+    text = Text((" ".join(word for word, _ in signs),))
+    quads = Quads(tuple(quad for _, quad in signs), tuple(word for word, _ in signs))
+    return [
+        Sample("ocr", Question(image, size, "ocr"), text, image),
+        Sample("ocr_regions", Question(image, size, "ocr_regions"), quads, image),
+    ]
+
+
+def spelled(image: str, rendered: Rendered) -> list[Sample[Value]]:
     """The letters of the signs, word by word, each with its box, and the box of some that are there once.
 
     Letters are to be told apart before words can be read.
@@ -136,7 +145,8 @@ def _found(image: str, rendered: Rendered, phrase: str) -> Sample[Value]:
     return Sample(f"find {phrase}", question, Boxes(tuple(sorted(fits)), (phrase,) * len(fits)), image)
 
 
-def _regions(rendered: Rendered, seed: int) -> list[Sample[Value]]:
+def regions_of(rendered: Rendered, seed: int) -> list[Sample[Value]]:
+    """Captions, detection, grounding, expressions and outlines of a scene."""
     scene, boxes, draw = rendered.scene, rendered.boxes, Draw(seed)
     image, size = f"scene {seed}", scene.size
     text, spans = caption(rendered, draw)
@@ -158,7 +168,7 @@ def _regions(rendered: Rendered, seed: int) -> list[Sample[Value]]:
             image,
         ),
     ]
-    outlines = [Polygons(_outline(rings)) for rings in rendered.rings]
+    outlines = [outline_of(rendered, place) for place in range(len(boxes))]
     for style in STYLES:
         for place, said in enumerate(expressions(rendered, style, draw)):
             for sentence in said:
@@ -170,6 +180,7 @@ def _regions(rendered: Rendered, seed: int) -> list[Sample[Value]]:
     return found
 
 
-def _outline(rings: tuple[Ring, ...]) -> tuple[Ring, ...]:
-    """Each piece in few points, the largest first."""
-    return tuple(ring for ring in (simplify(ring, OUTLINE_POINTS) for ring in rings) if len(ring) >= 3)
+def outline_of(rendered: Rendered, place: int) -> Polygons:
+    """A thing's outline, each piece in few points, the largest first."""
+    rings = (simplify(ring, OUTLINE_POINTS) for ring in rendered.rings[place])
+    return Polygons(tuple(ring for ring in rings if len(ring) >= 3))

@@ -16,7 +16,7 @@ LINES = (
     {"geometry", "images", "store", "statistics", "timings", "provenance"},
     {"metrics", "data", "florence2"},
     {"tasks", "baselines", "training"},
-    {"runner", "report"},
+    {"runner", "report", "protocols"},
     {"cli"},
     {"__main__"},
 )

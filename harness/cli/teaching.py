@@ -1,0 +1,149 @@
+"""Commands that make weights: train, finetune, recipes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+import baselines
+import tasks
+from harness.cli.common import MINIATURE, Data, root_of
+from harness.errors import UsageError
+
+app = App()
+RUNS = Path("runs")
+
+To = Annotated[Path | None, Parameter(help="Where states, log and checkpoint go [default: runs/...]")]
+Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 ... [default: a GPU if there is one]")]
+Set = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="Change a setting of the recipe: --set rate=1e-5 --set steps=500; see `recipes`"),
+]
+
+
+@app.command
+def train(
+    *,
+    recipe: Annotated[str, Parameter(help="A recipe that draws its own scenes: nano. `recipes` lists all.")],
+    start: Annotated[Path | None, Parameter(help="Checkpoint to begin from [default: from nothing]")] = None,
+    set_: Set = None,
+    device: Device = None,
+    to: To = None,
+) -> None:
+    """Pre-train a model by recipe on drawn scenes; killed at any moment, the same command goes on from there."""
+    from harness.training import recipes
+    from harness.training.nano import teach
+    from harness.training.parallel import process_group
+    from tasks.miniature.pretraining import FIRST_PRETRAINING_SEED, pretraining_scene
+    from tasks.miniature.training import every_scene
+
+    chosen = recipes.changed(recipes.find(recipe), settings(set_))
+    with process_group(baselines.florence2.choose_device(device)) as mine:
+        folder = teach(
+            chosen,
+            pretraining_scene,
+            FIRST_PRETRAINING_SEED,
+            to or RUNS / recipe,
+            start=start,
+            vocabulary=every_scene,
+            device=mine,
+        )
+    print(f"checkpoint: {folder}")
+
+
+@app.command
+def finetune(
+    *,
+    model: Annotated[str, Parameter(help="A Florence-2 by name, as `models` lists them.")],
+    task: Annotated[
+        str | None, Parameter(help="Task names, with commas or globs [default: every task of the recipe]")
+    ] = None,
+    recipe: Annotated[
+        str | None, Parameter(help="A recipe for fine-tuning [default: unified, nano-unified for the nano]")
+    ] = None,
+    weights: Annotated[
+        str | None, Parameter(help="Checkpoint folder, or hub repository, instead of the model's own.")
+    ] = None,
+    split: Annotated[str | None, Parameter(help="Training splits, with commas [default: all of each task's]")] = None,
+    data: Data = None,
+    set_: Set = None,
+    workers: Annotated[int | None, Parameter(help="Processes that read images [default: by the cores]")] = None,
+    device: Device = None,
+    to: To = None,
+) -> None:
+    """Fine-tune a checkpoint on tasks' training splits: one task, several, or the paper's mixture of all.
+
+    The checkpoint it gives is what `run --weights` takes; killed at any moment, the same command goes on from there.
+    On several GPUs: torchrun --nproc-per-node N -m harness finetune ...
+    """
+    folder = tuned(
+        model, task=task, recipe=recipe, weights=weights, split=split, data=data, changes=settings(set_),
+        workers=workers, device=device, to=to,
+    )  # fmt: skip
+    print(f"checkpoint: {folder}")
+
+
+def tuned(
+    model: str,
+    *,
+    task: str | None,
+    recipe: str | None = None,
+    weights: str | None = None,
+    split: str | None = None,
+    data: str | None = None,
+    changes: dict[str, str] | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    to: Path | None = None,
+) -> Path:
+    """The checkpoint folder of a fine-tuned model: made, gone on with, or found finished."""
+    from harness.protocols import finetune as protocol
+    from harness.training import recipes
+    from harness.training.parallel import process_group
+    from tasks import miniature
+
+    entry = baselines.find(model)
+    begin = baselines.florence2.checkpoint_folder(model, weights)
+    chosen = recipes.changed(recipes.find(recipe or ("nano-unified" if entry.embedded else "unified")), changes or {})
+    names = task or ",".join(protocol.mixing_of(chosen).tasks)
+    wanted = protocol.choose(chosen, tasks.select(names), split)
+    data_name, root = root_of(data, model, entry.embedded)
+    if data_name == MINIATURE:
+        root = miniature.ensure_training()
+    out = to or RUNS / f"{model}-{chosen.name}{'' if task is None else '-' + task.replace(',', '+').replace('*', '')}"
+    with process_group(baselines.florence2.choose_device(device)) as mine:
+        few = 4 if mine.startswith("cuda") else 0
+        return protocol.finetune(
+            chosen, wanted, root, begin, out, device=mine, workers=few if workers is None else workers
+        )
+
+
+@app.command(name="recipes")
+def list_recipes(name: Annotated[str | None, Parameter(help="One recipe, with all its settings.")] = None, /) -> None:
+    """List the recipes, or show one with every setting and which of them the paper states."""
+    from dataclasses import asdict
+    from pprint import pformat
+
+    from harness.training import recipes
+
+    if name is None:
+        for one in recipes.RECIPES.values():
+            print(f"{one.name:14} {one.about}")
+        return
+    one = recipes.find(name)
+    print(pformat(asdict(replace(one, stated=())), width=110, sort_dicts=False))
+    print(f"stated by the paper: {', '.join(one.stated) or 'nothing'}; the rest is ours")
+
+
+def settings(pairs: list[str] | None) -> dict[str, str]:
+    """`key=value` pairs; UsageError where one is none."""
+    found = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair}: key=value, as --set rate=1e-5")
+        found[key.strip()] = value.strip()
+    return found

@@ -1,0 +1,159 @@
+"""The fine-tuned protocol: a checkpoint, taught by a recipe on tasks' training splits, is another checkpoint.
+
+What it was taught is written beside its weights (`training.json`), behind what was said of the checkpoint that it began
+from, so every later run knows which of a task's data it has seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.core import Source, Task
+from harness.data import manifest
+from harness.errors import UsageError
+from harness.florence2 import weights
+from harness.florence2.model import Florence2
+from harness.florence2.preprocess import read_preprocess
+from harness.florence2.tokenizer import Tokenizer
+from harness.protocols.zero_shot import TRAINING, history_of
+from harness.training import mixture
+from harness.training.data import digest
+from harness.training.nano import save, teach_all
+from harness.training.parallel import Ranks, barrier
+from harness.training.recipes import Mixing, Recipe
+from harness.training.states import replace_file
+from harness.training.stores import Store, open_store, write_store
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A task with the training splits that are read of it."""
+
+    task: Task[Any]
+    splits: tuple[str, ...]
+
+
+def choose(recipe: Recipe, tasks: Sequence[Task[Any]], split: str | None = None) -> dict[str, Taught]:
+    """The tasks with their training splits.
+
+    UsageError for one without a training split, and for an evaluation split: nothing is trained on those.
+    """
+    mixing = mixing_of(recipe)
+    found = {}
+    for task in tasks:
+        if not task.train_splits:
+            raise UsageError(f"{task.name} has no training split, so nothing can be fine-tuned on it")
+        wanted = tuple(split.split(",")) if split else mixing.splits.get(task.name, task.train_splits)
+        for name in wanted:
+            if name in task.splits:
+                raise UsageError(
+                    f"{task.name} {name} is for evaluation, and is not trained on; "
+                    f"it trains on {', '.join(task.train_splits)}"
+                )
+            if name not in task.train_splits:
+                raise UsageError(f"{task.name} has no training split {name!r}; it has {', '.join(task.train_splits)}")
+        found[task.name] = Taught(task, wanted)
+    return found
+
+
+def finetune(
+    recipe: Recipe,
+    tasks: Mapping[str, Taught],
+    root: Path,
+    start: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+) -> Path:
+    """The folder of the checkpoint that `start` becomes; resumes from what is in `out`, and reuses a finished one.
+
+    DataError where a training file is missing or holds nothing, UsageError where the checkpoint is of another size.
+    """
+    mixing = mixing_of(recipe)
+    finished = out / "checkpoint"
+    begun = weights.load(start)
+    data = {
+        name: {
+            "splits": list(taught.splits),
+            "sha256": manifest.digest(
+                [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
+            ),
+        }
+        for name, taught in tasks.items()
+    }
+    identity = digest(asdict(recipe), begun.sha256, data)
+    history = history_of(finished)
+    if history is not None and history[-1]["identity"] == identity:
+        return finished
+    tokenizer = Tokenizer.load(start)
+    model = resized(begun.model, recipe, start)
+    stores = {name: _store(recipe, taught, tokenizer, root, out / f"data/{name}") for name, taught in tasks.items()}
+    mixed = mixture.Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
+    side = model.config.image_size
+    batches = mixture.mixed(recipe, mixed, root, read_preprocess(start, side=side), workers=workers)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = teach_all(recipe, model, batches, tokenizer.first_bin, out, identity)
+    save(trained, tokenizer, finished)
+    if Ranks.current().rank == 0:
+        run = {
+            "identity": identity,
+            "recipe": asdict(recipe),
+            "from": begun.sha256,
+            "tasks": {
+                name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks
+            },
+        }
+        text = json.dumps({"runs": [*(history_of(start) or []), run]}, indent=1) + "\n"
+        replace_file(finished / TRAINING, lambda path: path.write_text(text))
+    return finished
+
+
+def mixing_of(recipe: Recipe) -> Mixing:
+    """What a recipe for fine-tuning mixes; UsageError for another recipe."""
+    if not isinstance(recipe.data, Mixing):
+        raise UsageError(f"recipe {recipe.name!r} draws scenes of its own: it is for `train`, not `finetune`")
+    return recipe.data
+
+
+def resized(model: Florence2, recipe: Recipe, folder: Path) -> Florence2:
+    """The network at the recipe's resolution; UsageError where the recipe is for another size of it."""
+    config = model.config
+    if recipe.config is not None and replace(recipe.config, image_size=config.image_size) != config:
+        raise UsageError(f"{folder} is of another size than recipe {recipe.name!r} trains")
+    side = recipe.image_size or read_preprocess(folder).height
+    if side == config.image_size:
+        return model
+    other = Florence2(replace(config, image_size=side))
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def _store(recipe: Recipe, taught: Taught, tokenizer: Tokenizer, root: Path, folder: Path) -> Store:
+    """The task's samples as ids, tokenised by the first process and then mapped by all."""
+    questions = mixing_of(recipe).questions
+    for split in taught.splits:
+        manifest.require(taught.task, root, split)
+    files = [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
+    name = digest(manifest.digest(files), tokenizer.backend.to_str(), questions, recipe.answer_limit)
+    folder = folder.with_name(f"{folder.name}-{name}")
+    store = open_store(folder)
+    if store is None and Ranks.current().rank == 0:
+        samples = (sample for split in taught.splits for sample in taught.task.load(Source(root, split)))
+        store = write_store(
+            folder,
+            samples,
+            tokenizer,
+            root,
+            questions=questions,
+            answer_limit=recipe.answer_limit,
+            name=taught.task.name,
+        )
+    barrier()
+    return store or Store.load(folder)

@@ -1,0 +1,60 @@
+"""Outlines: traced so that COCO's rasteriser gives the mask again, and simplified within what was asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.core import Size
+from harness.geometry.outlines import area, flat, has_hole, outline, refill, simplify
+
+
+def disc(radius: float, width: int = 40, height: int = 30) -> np.ndarray:
+    y, x = np.mgrid[:height, :width] + 0.5
+    return (x - 20) ** 2 + (y - 15) ** 2 <= radius**2
+
+
+def test_a_rectangle_is_its_four_corners() -> None:
+    mask = np.zeros((6, 8), bool)
+    mask[1:4, 2:7] = True
+    assert outline(mask) == (((2, 1), (7, 1), (7, 4), (2, 4)),)
+    assert area(outline(mask)[0]) == 15  # 5 x 3 pixels
+    assert flat(outline(mask)[0]) == [2, 1, 7, 1, 7, 4, 2, 4]
+    assert outline(np.zeros((6, 8), bool)) == ()
+
+
+@pytest.mark.parametrize("radius", [1, 4.5, 9, 14])
+def test_what_is_traced_fills_to_the_mask_again(radius: float) -> None:
+    mask = disc(radius)
+    rings = outline(mask)
+    assert np.array_equal(refill(rings, Size(40, 30)), mask)
+    assert sum(map(area, rings)) == mask.sum()
+
+
+def test_pieces_come_largest_first_and_corners_do_not_join_them() -> None:
+    mask = np.zeros((8, 8), bool)
+    mask[0:2, 0:2] = True
+    mask[2:6, 2:6] = True  # touches the other at a corner only
+    assert [area(ring) for ring in outline(mask)] == [16, 4]
+
+
+def test_a_hole_is_seen_and_a_bay_is_none() -> None:
+    assert not has_hole(disc(9))
+    assert has_hole(disc(9) & ~disc(3))
+    bay = disc(9)
+    bay[:, 20] = False
+    assert not has_hole(bay)
+
+
+@pytest.mark.parametrize("most", [4, 8, 16])
+def test_a_simplified_ring_keeps_so_many_of_its_points_at_most(most: int) -> None:
+    [ring] = outline(disc(14))
+    simple = simplify(ring, most)
+    assert len(simple) <= most and set(simple) <= set(ring) and simple[0] == ring[0]
+    assert simplify(ring, 1000, tolerance=0.0) == ring
+
+
+def test_a_ring_is_simplified_to_within_the_tolerance() -> None:
+    straight = ((0.0, 0.0), (5.0, 0.3), (10.0, 0.0), (10.0, 10.0), (0.0, 10.0))
+    assert simplify(straight, 16) == (straight[0], *straight[2:])  # 0.3 pixels off is near enough
+    assert simplify(straight, 16, tolerance=0.2) == straight

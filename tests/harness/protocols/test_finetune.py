@@ -1,0 +1,125 @@
+"""Fine-tuning end to end on a small training root, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.core import Source
+from harness.errors import DataError, UsageError
+from harness.florence2 import weights
+from harness.florence2.generate import Decoding, generate
+from harness.florence2.preprocess import read_preprocess
+from harness.florence2.tokenizer import Tokenizer
+from harness.protocols import finetune, zero_shot
+from harness.training.recipes import NANO_RECIPE, NANO_UNIFIED_RECIPE, UNIFIED_TASKS, Recipe
+from tasks import TASKS
+from tasks.miniature import train_files
+
+NANO = Path(__file__).parents[3] / "baselines/weights/florence2-nano"
+RECIPE: Recipe = replace(
+    NANO_UNIFIED_RECIPE, plan=replace(NANO_UNIFIED_RECIPE.plan, steps=4, batch=8, save_every=2, warmup=1, average=0.5)
+)
+NAMES = ("refcoco_res", "vqav2", "coco_detection", "coco_caption")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    train_files.write(folder, train_files.Images(coco=6, signs=4, vizwiz=3, flickr30k=3))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chosen = finetune.choose(RECIPE, [TASKS[name] for name in NAMES])
+    return finetune.finetune(RECIPE, chosen, root, NANO, tmp_path_factory.mktemp("runs") / "out")
+
+
+def test_the_unified_mixture_is_every_task_with_a_training_split() -> None:
+    assert set(UNIFIED_TASKS) == {name for name, task in TASKS.items() if task.train_splits}
+
+
+def test_a_checkpoint_is_another_checkpoint_and_says_what_it_has_seen(tuned: Path, root: Path) -> None:
+    one, other = weights.load(NANO).model.state_dict(), weights.load(tuned).model.state_dict()
+    assert one.keys() == other.keys()
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    [run] = zero_shot.history_of(tuned) or [{}]
+    assert set(run["tasks"]) == set(NAMES)
+    count = sum(1 for _ in TASKS["vqav2"].load(Source(root, "train")))
+    assert run["tasks"]["vqav2"]["samples"] == count
+    assert zero_shot.seen(TASKS["vqav2"], tuned).said() == "trained on train"
+    assert zero_shot.seen(TASKS["textvqa"], tuned).said() == "none of this task's data"
+    assert zero_shot.seen(TASKS["textvqa"], None).said().startswith("unknown")
+
+
+def test_transformers_loads_it_and_writes_the_same_tokens(tuned: Path) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    theirs = transformers.Florence2ForConditionalGeneration.from_pretrained(tuned, dtype=torch.float32).eval()
+    ours = weights.load(tuned).model.eval().float()
+    preprocess, tokenizer = read_preprocess(tuned), Tokenizer.load(tuned)
+    draw = np.random.default_rng(0)
+    pixels = preprocess.normalise(torch.from_numpy(draw.integers(0, 256, (2, 128, 128, 3), np.uint8)))
+    for text in ("What does the image describe?", "Locate the objects with category name in the image."):
+        ids = torch.tensor([tokenizer.encode(text)] * 2)
+        places = torch.full((2, ours.config.vision.map_side(preprocess.height) ** 2 + 1), theirs.config.image_token_id)
+        expected = theirs.generate(
+            input_ids=torch.cat([places, ids], 1), attention_mask=torch.ones(2, places.shape[1] + ids.shape[1]).long(),
+            pixel_values=pixels, num_beams=3, max_new_tokens=20, no_repeat_ngram_size=3, early_stopping=True,
+        )  # fmt: skip
+        with torch.inference_mode():
+            written = generate(ours, ours.read(ours.look(pixels), ids), Decoding(beams=3, max_new_tokens=20))
+        for row, mine in zip(expected, written.tokens, strict=True):
+            kept = [i for i in row.tolist()[1:] if i != 1]
+            assert [i for i in mine if i != 1][: len(kept)] == kept[: len(mine)]
+
+
+def test_a_finished_one_is_reused_and_an_interrupted_one_gone_on_with(
+    tuned: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = finetune.choose(RECIPE, [TASKS[name] for name in NAMES])
+    before = (tuned / "model.safetensors").stat().st_mtime_ns
+    assert finetune.finetune(RECIPE, chosen, root, NANO, tuned.parent) == tuned
+    assert (tuned / "model.safetensors").stat().st_mtime_ns == before
+    shutil.copytree(tuned.parent / "data", tmp_path / "data")
+    follow, done = finetune.teach_all.__globals__["fit"].__globals__["follow"], 0
+
+    def stopping(*given: Any) -> None:
+        nonlocal done
+        follow(*given)
+        done += 1
+        if done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(finetune.teach_all.__globals__["fit"].__globals__, "follow", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)
+    monkeypatch.setitem(finetune.teach_all.__globals__["fit"].__globals__, "follow", follow)
+    again = finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)
+    assert (again / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
+    assert json.loads((again / "training.json").read_text()) == json.loads((tuned / "training.json").read_text())
+
+
+def test_what_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nocaps has no training split"):
+        finetune.choose(RECIPE, [TASKS["nocaps"]])
+    with pytest.raises(UsageError, match="refcoco testA is for evaluation, and is not trained on; it trains on train"):
+        finetune.choose(RECIPE, [TASKS["refcoco"]], "train,testA")
+    with pytest.raises(UsageError, match="refcoco has no training split 'dev'; it has train"):
+        finetune.choose(RECIPE, [TASKS["refcoco"]], "dev")
+    with pytest.raises(UsageError, match="recipe 'nano' draws scenes of its own"):
+        finetune.choose(NANO_RECIPE, [TASKS["refcoco"]])
+    chosen = finetune.choose(RECIPE, [TASKS["refcoco"]])
+    other = replace(RECIPE, config=replace(weights.load(NANO).model.config, image_size=99, text=replace(
+        weights.load(NANO).model.config.text, decoder_layers=9)))  # fmt: skip
+    with pytest.raises(UsageError, match="is of another size than recipe 'nano-unified' trains"):
+        finetune.finetune(other, chosen, root, NANO, tmp_path / "a")
+    with pytest.raises(DataError, match=r"refcoco needs .*refs\(unc\)\.p, which is not there"):
+        finetune.finetune(RECIPE, chosen, tmp_path, NANO, tmp_path / "b")
