@@ -29,6 +29,7 @@ VERSION = 1  # raise it whenever a cell would come out differently
 PRETRAINING = Plan(steps=200, batch=32, rate=2e-3, warmup=50, precision="bfloat16", save_every=200)
 SIGMA = (20.0, 8.0)  # bins; the small world's objects are large
 ANSWER_LIMIT = 100
+SCENES = max(arm.scenes for study in STUDIES.values() for arm in study.arms.values())  # drawn for all arms together
 Evaluate = Callable[
     [Path, Evaluation, Path], Mapping[str, Mapping[str, Any]]
 ]  # checkpoint, how, scratch: task to number
@@ -105,7 +106,9 @@ def run_cell(
     checkpoint = folder / "checkpoint"
     if not checkpoint.is_dir():
         model, tokenizer = train_cell(cell, world, runs / world.name, folder, device)
-        save(model, tokenizer, checkpoint)
+        trained = asdict(replace(cell.arm, about="", evaluations={}))
+        run = {"identity": cell.identity, "recipe": trained, "from": None, "tasks": {}}
+        save(model, tokenizer, checkpoint, None, run)
     evaluations = {
         name: evaluate(checkpoint, replace(one, form=one.form or cell.arm.form), folder)
         for name, one in cell.arm.evaluations.items()
@@ -120,10 +123,11 @@ def run_cell(
         "evaluations": evaluations,
         "provenance": provenance,
     }
-    path = record_path(results, world.name, cell)
+    path, text = record_path(results, world.name, cell), json.dumps(record, indent=1, sort_keys=True) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda partial: partial.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n"))
-    return record
+    replace_file(path, lambda partial: partial.write_text(text))
+    kept: dict[str, Any] = json.loads(text)
+    return kept
 
 
 def train_cell(cell: Cell, world: World, shared: Path, folder: Path, device: str) -> tuple[Florence2, Tokenizer]:
@@ -166,8 +170,7 @@ def train_cell(cell: Cell, world: World, shared: Path, folder: Path, device: str
 
 def _pack(arm: Arm, world: World, tokenizer: Tokenizer, shared: Path, side: int) -> Pack:
     """The world's scenes at a resolution, in the arm's prompts; drawn once for all cells."""
-    scenes = max(one.scenes for study in STUDIES.values() for one in study.arms.values())
-    scenes = max(scenes, arm.scenes)
+    scenes = max(SCENES, arm.scenes)
     forms = {kind: arm.form for kind, known in FORMS.items() if arm.form in known}
     name = digest(world.name, scenes, side, forms, ANSWER_LIMIT, tokenizer.backend.to_str())
     seeds = range(world.first_seed, world.first_seed + scenes)

@@ -6,7 +6,6 @@ from, so every later run knows which of a task's data it has seen.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,13 +20,12 @@ from harness.florence2 import weights
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import read_preprocess
 from harness.florence2.tokenizer import Tokenizer
-from harness.protocols.zero_shot import TRAINING, history_of
 from harness.training import mixture
 from harness.training.data import digest
+from harness.training.history import history_of
 from harness.training.nano import save, teach_all
 from harness.training.parallel import Ranks, barrier
 from harness.training.recipes import Mixing, Recipe
-from harness.training.states import replace_file
 from harness.training.stores import Store, open_store, write_store
 
 
@@ -100,19 +98,13 @@ def finetune(
     batches = mixture.mixed(recipe, mixed, root, read_preprocess(start, side=side), workers=workers)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = teach_all(recipe, model, batches, tokenizer.first_bin, out, identity)
-    save(trained, tokenizer, finished)
-    if Ranks.current().rank == 0:
-        run = {
-            "identity": identity,
-            "recipe": asdict(recipe),
-            "from": begun.sha256,
-            "tasks": {
-                name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks
-            },
-        }
-        text = json.dumps({"runs": [*(history_of(start) or []), run]}, indent=1) + "\n"
-        replace_file(finished / TRAINING, lambda path: path.write_text(text))
-    return finished
+    run = {
+        "identity": identity,
+        "recipe": asdict(recipe),
+        "from": begun.sha256,
+        "tasks": {name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks},
+    }
+    return save(trained, tokenizer, finished, history_of(start), run)
 
 
 def mixing_of(recipe: Recipe) -> Mixing:
@@ -123,14 +115,11 @@ def mixing_of(recipe: Recipe) -> Mixing:
 
 
 def resized(model: Florence2, recipe: Recipe, folder: Path) -> Florence2:
-    """The network at the recipe's resolution; UsageError where the recipe is for another size of it."""
+    """The network at the recipe's resolution, free to be trained; UsageError where the recipe is of another size."""
     config = model.config
     if recipe.config is not None and replace(recipe.config, image_size=config.image_size) != config:
         raise UsageError(f"{folder} is of another size than recipe {recipe.name!r} trains")
-    side = recipe.image_size or read_preprocess(folder).height
-    if side == config.image_size:
-        return model
-    other = Florence2(replace(config, image_size=side))
+    other = Florence2(replace(config, image_size=recipe.image_size or read_preprocess(folder).height))
     other.load_state_dict(model.state_dict())
     return other
 

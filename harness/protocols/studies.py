@@ -48,7 +48,7 @@ class Phase:
     """Some steps of teaching at one resolution, in one form of prompts."""
 
     slots: Slots = EVERYTHING
-    steps: int = 700
+    steps: int = 1_400
     side: int = 64
 
 
@@ -93,11 +93,11 @@ class Study:
     claims: tuple[str, ...] = ()
 
 
-PRETRAINED = Phase(steps=500)
-TRANSFER = Phase(slots=(("caption",), ("detect",), ("ground",), ("segment",)), steps=250)
+PRETRAINED = Phase(steps=1_000)
+TRANSFER = Phase(slots=(("caption",), ("detect",), ("ground",), ("segment",)), steps=500)
 PLAIN = Arm(about="all tasks, contrastive tower, at 64 pixels, each task's own prompt")
 ASKED = {"": Evaluation(), "paraphrase": Evaluation(form="paraphrase")}
-SWEPT = {"": Evaluation(), "32": Evaluation(side=32), "48": Evaluation(side=48), "96": Evaluation(side=96)}
+SWEPT = {"": Evaluation(), "32": Evaluation(side=32), "48": Evaluation(side=48), "80": Evaluation(side=80)}
 
 
 def _levels(about: str, slots: Slots) -> Arm:
@@ -173,7 +173,7 @@ STUDIES: Mapping[str, Study] = {
                 "low, then high": replace(
                     PLAIN,
                     about="32, then 64 pixels",
-                    phases=(Phase(side=32, steps=450), Phase(steps=250)),
+                    phases=(Phase(side=32, steps=900), Phase(steps=500)),
                     evaluations=SWEPT,
                 ),
             },
@@ -215,7 +215,7 @@ def plan_of(phase: Phase, seed: int) -> Plan:
     """How a phase is taught, the same in every arm."""
     return Plan(
         steps=phase.steps,
-        batch=32,
+        batch=16,
         rate=2e-3,
         warmup=100,
         average=0.995,

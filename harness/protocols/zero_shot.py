@@ -1,21 +1,18 @@
-"""The model as it is; what its weights have seen of a task is read from what their checkpoint says of its training."""
+"""The model as it is; what its weights have seen of a task is what their checkpoint says of its training."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.core import Task
-
-TRAINING = "training.json"  # beside a checkpoint's weights
+from harness.training.history import history_of
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A task's training data as a checkpoint was trained on it, oldest run first; `known` False: nothing is said."""
+    """The splits of a task that a checkpoint was trained on, oldest run first; `known` False: nothing is said."""
 
     known: bool
     splits: tuple[str, ...] = ()
@@ -32,13 +29,5 @@ def seen(task: Task[Any], folder: Path | None) -> Seen:
     history = history_of(folder)
     if history is None:
         return Seen(False)
-    splits = [split for run in history for split in run.get("tasks", {}).get(task.name, {}).get("splits", ())]
+    splits = [split for run in history for split in run["tasks"].get(task.name, {}).get("splits", ())]
     return Seen(True, tuple(dict.fromkeys(splits)))
-
-
-def history_of(folder: Path | None) -> list[Mapping[str, Any]] | None:
-    """Every training run behind a checkpoint, oldest first; None where it says nothing."""
-    if folder is None or not (folder / TRAINING).is_file():
-        return None
-    history: list[Mapping[str, Any]] = json.loads((folder / TRAINING).read_text())["runs"]
-    return history

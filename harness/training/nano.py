@@ -21,6 +21,7 @@ from harness.florence2.prompts import prompts_of, write_answer
 from harness.florence2.tokenizer import Tokenizer
 from harness.training import network
 from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn, drawn_regions, pack
+from harness.training.history import Run, history_of, write_history
 from harness.training.lessons import Lesson, RegionLesson
 from harness.training.loop import Batches, fit
 from harness.training.parallel import Ranks
@@ -70,7 +71,8 @@ def teach(
         ),
     )
     model = train(recipe, packed, tokenizer.first_bin, out, start=begin, device=device)
-    return save(model, tokenizer, out / "checkpoint")
+    run = {"identity": name, "recipe": asdict(recipe), "from": None, "tasks": {}}
+    return save(model, tokenizer, out / "checkpoint", history_of(start), run)
 
 
 def train(
@@ -117,14 +119,15 @@ def teach_all(
     return network.merged(average[1] if average else model, recipe)
 
 
-def save(model: Florence2, tokenizer: Tokenizer, folder: Path) -> Path:
-    """A checkpoint folder in transformers' own layout, complete or not there."""
+def save(model: Florence2, tokenizer: Tokenizer, folder: Path, before: list[Run] | None, run: Run) -> Path:
+    """A checkpoint folder in transformers' own layout, complete or not there; with what it was trained on."""
     partial = folder.with_name(f"{folder.name}.partial")
     if Ranks.current().rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
         try:
             weights.save(model, partial)
             tokenizer.backend.save(str(partial / "tokenizer.json"))
+            write_history(partial, before, run)
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
         except (OSError, RuntimeError) as error:

@@ -161,7 +161,7 @@ NANO_UNIFIED_RECIPE = replace(
     name="nano-unified",
     about="florence2-nano-ft: the same for florence2-nano, on the miniature's training root",
     image_size=128,
-    plan=Plan(steps=3_000, batch=32, rate=1e-3, warmup=100, precision="bfloat16", average=0.999),
+    plan=Plan(steps=2_600, batch=32, rate=1e-3, warmup=100, precision="bfloat16", average=0.999),
     data=Mixing(tasks=UNIFIED_TASKS, splits={"coco_caption": ("train",)}, questions=3),
     sigma=(3.0, 2.0),
     answer_limit=140,

@@ -1,7 +1,8 @@
 """A task's training samples as ids in flat files, written once and then mapped into memory.
 
 A sample is a question with its answers: one, or the several that people gave, of which each epoch takes another.  The
-samples of an image are dealt into units of at most `questions`, in the order of the annotation file.
+samples of an image are dealt out in turn into units of at most `questions`: neighbours in the file, which are often of
+one object, come apart.
 """
 
 from __future__ import annotations
@@ -94,11 +95,10 @@ def write_store(
             by_image.setdefault(sample.question.image, []).append(taught)
         else:
             left_out += 1
-    units = [
-        (image, here[start : start + questions])
-        for image, here in by_image.items()
-        for start in range(0, len(here), questions)
-    ]
+    units = []
+    for image, here in by_image.items():
+        count = -(-len(here) // questions)
+        units += [(image, here[place::count]) for place in range(count)]
     if not units:
         raise DataError(f"{name}: its training split has no sample that can be taught ({left_out} without an answer)")
     flat = [answers for _, here in units for answers in here]

@@ -199,7 +199,7 @@ def test_a_run_that_is_killed_at_any_step_goes_on_bit_for_bit(tmp_path: Path) ->
     whole_rows, killed_rows = (_rows(tmp_path / name / "training.csv") for name in ("whole", "killed"))
     assert whole_rows[-1]["loss"] and [row["step"] for row in whole_rows] == [row["step"] for row in killed_rows]
     assert {path.name for path in (tmp_path / "whole/checkpoint").iterdir()} == {
-        "config.json", "preprocessor_config.json", "model.safetensors", "tokenizer.json",
+        "config.json", "preprocessor_config.json", "model.safetensors", "tokenizer.json", "training.json",
     }  # fmt: skip
     assert (tmp_path / "whole/training.png").is_file()
 

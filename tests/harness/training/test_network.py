@@ -45,9 +45,7 @@ def test_a_frozen_tower_or_stage_stays_as_it_was() -> None:
 
 
 def test_what_cannot_be_frozen_is_said() -> None:
-    with pytest.raises(
-        UsageError, match="freeze=tower: the network has no such part; it has vision, fusion"
-    ):
+    with pytest.raises(UsageError, match="freeze=tower: the network has no such part; it has vision, fusion"):
         network.prepare(Florence2(TINY.config), replace(TINY, freeze=("tower",)))  # type: ignore[arg-type]
     everything = ("vision", "fusion", "embedding", "encoder", "decoder")
     with pytest.raises(UsageError, match="everything is frozen"):

@@ -1,0 +1,129 @@
+"""A training step of ours beside the same model trained through transformers' forward, by turns in one process.
+
+The same weights, images, prompts and answers: three questions an image, of the lengths that florence2-nano is taught.
+One step is forward, backward and AdamW.  transformers takes a row a question, so each image three times; `one question`
+has one an image, where nothing is saved by encoding images once.  bfloat16 is ours as recipes have it on a CPU, and
+torch's autocast for transformers.  Where there is a GPU, both run there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.turns import by_turns, quote, rounds
+from harness.florence2.config import NANO
+from harness.florence2.linear import bfloat16_products
+from harness.florence2.tokenizer import PAD
+from harness.training.lessons import Batch, Lesson, pad
+from harness.training.loop import optimiser_of
+from harness.training.recipes import Plan
+from tests.twins import Twins, twins
+
+ROUNDS = rounds(5)
+STEPS = 3
+FIRST_BIN = 500
+LENGTHS = ((40, 10), (8, 10), (16, 9))  # answer and prompt tokens of an outline, an expression's box, a caption
+PLAN = Plan(steps=1, batch=1, rate=1e-5)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture
+def nano() -> Twins:
+    both = twins(NANO, seed=0, spread=0.15)
+    both.theirs.to(DEVICE)
+    both.ours.to(DEVICE).requires_grad_(True)
+    return both
+
+
+def batch_of(images: int, questions: int) -> Batch:
+    """Random images and ids, every question of an image of another length."""
+    draw = np.random.default_rng(images)
+    lengths = LENGTHS[:questions]
+    flat = [(place, *pair) for pair in lengths for place in range(images)]
+    return Batch(
+        torch.from_numpy(draw.integers(0, 256, (images, 128, 128, 3), np.uint8)),
+        torch.tensor([place for place, _, _ in flat]),
+        [f"answers of {answer}" for _, answer, _ in flat],
+        [draw.integers(4, 480, prompt + int(draw.integers(4)), np.int16) for _, _, prompt in flat],
+        [draw.integers(4, 480, answer + int(draw.integers(8)), np.int16) for _, answer, _ in flat],
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("questions", [3, 1])
+def test_step(benchmark: Any, nano: Twins, questions: int, precision: str) -> None:
+    batch = batch_of(16, questions)
+    lesson = Lesson(nano.ours.train(), FIRST_BIN)
+    steps = {"ours": _ours(lesson, batch, precision), "transformers": _theirs(nano, lesson, batch, precision)}
+    first = {name: step() for name, step in steps.items()}
+    if precision == "float32":  # the same loss but for how tokens are weighted: ours by kind, theirs all alike
+        assert first["ours"] == pytest.approx(first["transformers"], rel=0.05)
+    times = by_turns({name: _several(step) for name, step in steps.items()}, ROUNDS)
+    versions = {"threads": torch.get_num_threads(), "torch": torch.__version__, "transformers": version("transformers")}
+    asked = f"{questions} question{'s' if questions > 1 else ''} each"
+    what = f"training step, nano, {DEVICE}, 16 images, {asked}, {precision}"
+    quote(benchmark, what, times, ours="ours", theirs="transformers", **versions)
+    benchmark.pedantic(steps["ours"], rounds=1)
+
+
+def _several(step: Callable[[], float]) -> Callable[[], None]:
+    def steps() -> None:
+        for _ in range(STEPS):
+            step()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    return steps
+
+
+def _ours(lesson: Lesson, batch: Batch, precision: str) -> Callable[[], float]:
+    optimiser = optimiser_of(lesson, PLAN)
+
+    def step() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        with _halved(precision):
+            loss, _ = lesson(batch)
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    return step
+
+
+def _halved(precision: str) -> AbstractContextManager[object]:
+    """As recipes have it: on a CPU the products alone."""
+    if precision == "float32":
+        return nullcontext()
+    return bfloat16_products() if DEVICE == "cpu" else torch.autocast(DEVICE, torch.bfloat16)
+
+
+def _theirs(nano: Twins, lesson: Lesson, batch: Batch, precision: str) -> Callable[[], float]:
+    optimiser = torch.optim.AdamW(nano.theirs.parameters(), lr=1e-5, fused=True)
+    model = nano.theirs.train()
+    pixels = lesson.preprocess.normalise(batch.pixels)[batch.image]
+    prompts, answers = pad(batch.prompts), pad(batch.answers)
+    places = torch.full((len(prompts), NANO.vision.map_side(128) ** 2 + 1), model.config.image_token_id)
+    inputs = {
+        "input_ids": torch.cat([places, prompts], 1),
+        "attention_mask": torch.cat([torch.ones_like(places), (prompts != PAD).long()], 1),
+        "pixel_values": pixels,
+        "labels": answers.masked_fill(answers == PAD, -100),
+    }
+    inputs = {name: tensor.to(DEVICE) for name, tensor in inputs.items()}
+
+    def step() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = model(**inputs).loss
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    return step

@@ -1,0 +1,101 @@
+"""Studies: cells that are the same are one, what a cell is made of decides its identity, and one runs end to end."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import baselines
+from harness.errors import UsageError
+from harness.florence2 import weights
+from harness.protocols import ablate, studies
+from harness.protocols.ablate import Cell, World
+from harness.protocols.studies import STUDIES, Arm, Evaluation, Phase
+from tasks.miniature import small_world
+
+WORLD = World("small", small_world.small_scene, small_world.FIRST_TRAINING_SEED)
+PUBLISHED = Path(baselines.__file__).parent
+
+
+def test_the_five_studies_have_what_they_are_held_against() -> None:
+    assert list(STUDIES) == ["granularity", "prompts", "init", "resolution", "scale"]
+    claims = {row["id"] for row in csv.DictReader((PUBLISHED / "claims.csv").read_text().splitlines())}
+    for study in STUDIES.values():
+        assert study.against in study.arms
+        assert set(study.paper) <= set(study.arms)
+        assert set(study.claims) <= claims
+    with pytest.raises(UsageError, match="no study is called 'size'; there are granularity, prompts"):
+        studies.find("size")
+
+
+def test_the_papers_figures_are_those_of_the_published_table() -> None:
+    """Tables 10 to 12 and Figure 7, as `published.csv` has them."""
+    values = {row["value"] for row in csv.DictReader((PUBLISHED / "published.csv").read_text().splitlines())}
+    for study in STUDIES.values():
+        for numbers in study.paper.values():
+            assert all(str(number) in values for number in numbers if number is not None)
+
+
+def test_equal_arms_are_one_cell_and_are_asked_in_every_way_of_any_study() -> None:
+    plain = {name: Cell(STUDIES[name].arms[arm], 0).identity for name, arm in (
+        ("prompts", "own"), ("init", "V"), ("resolution", "high"), ("scale", "small, 6,000 scenes"))}  # fmt: skip
+    assert len(set(plain.values())) == 1
+    cell = ablate.cells_of(STUDIES["scale"], [0])["small, 6,000 scenes", 0]
+    assert set(cell.arm.evaluations) == {"", "paraphrase", "32", "48", "80"}
+    everything = {c.identity for study in STUDIES.values() for c in ablate.cells_of(study, [0, 1, 2]).values()}
+    assert len(everything) == 3 * (sum(len(study.arms) for study in STUDIES.values()) - 3)
+
+
+def test_the_identity_is_what_is_trained() -> None:
+    arm = STUDIES["prompts"].arms["own"]
+    same = Cell(replace(arm, about="other words", evaluations={}), 0)
+    assert same.identity == Cell(arm, 0).identity
+    for other in (
+        Cell(arm, 1),
+        Cell(replace(arm, tower="masked"), 0),
+        Cell(replace(arm, form="generic"), 0),
+        Cell(replace(arm, phases=(Phase(steps=7),)), 0),
+    ):
+        assert other.identity != Cell(arm, 0).identity
+
+
+def test_the_full_study_is_larger_in_everything() -> None:
+    arm = STUDIES["resolution"].arms["low, then high"]
+    full = studies.full(arm)
+    assert [phase.side for phase in full.phases] == [64, 128]
+    assert sum(phase.steps for phase in full.phases) == 4 * sum(phase.steps for phase in arm.phases)
+
+
+@pytest.mark.slow
+def test_a_cell_is_trained_once_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablate, "PRETRAINING", replace(ablate.PRETRAINING, steps=2, batch=4))
+    monkeypatch.setattr(ablate, "SCENES", 12)
+    monkeypatch.setattr(ablate, "plan_of", lambda phase, seed: replace(studies.plan_of(phase, seed), batch=4))
+    arm = Arm(
+        about="", scenes=8, tower="contrastive", text="denoising", frozen_tower=True,
+        phases=(Phase(steps=2, side=32), Phase(steps=2)), evaluations={"": Evaluation(), "32": Evaluation(side=32)},
+    )  # fmt: skip
+    asked: list[tuple[str, int | None]] = []
+
+    def evaluate(checkpoint: Path, how: Evaluation, scratch: Path) -> Mapping[str, Mapping[str, Any]]:
+        asked.append((weights.load(checkpoint).sha256, how.side))
+        return {"coco_caption": {"metric": "CIDEr", "value": 1.0}}
+
+    def run(cell: Cell) -> dict[str, Any]:
+        return ablate.run_cell(cell, WORLD, tmp_path / "runs", tmp_path / "results", evaluate, {}, device="cpu")
+
+    record = run(Cell(arm, 0))
+    assert [side for _, side in asked] == [None, 32]
+    assert run(Cell(arm, 0)) == record
+    assert len(asked) == 2  # nothing was asked again
+    more = run(Cell(replace(arm, evaluations={**arm.evaluations, "48": Evaluation(side=48)}), 0))
+    assert more["evaluations"].keys() == {"", "32", "48"}
+    assert len({sha for sha, _ in asked}) == 1  # the checkpoint was there already
+    assert run(Cell(arm, 1))["identity"] != record["identity"]
+    one, two = (tmp_path / f"runs/small/{cell.identity}/phase0/training.csv" for cell in (Cell(arm, 0), Cell(arm, 1)))
+    assert one.read_text() != two.read_text()
