@@ -1,0 +1,114 @@
+"""train, finetune, recipes, ablate and `run --protocol fine_tuned`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.training import recipes
+from tasks import miniature
+from tasks.miniature import train_files
+
+Call = Callable[..., tuple[int, str, str]]
+NAMED = ("--model", "florence2-nano", "--data", "miniature")
+FEW = ("--set", "steps=2", "--set", "batch=4", "--set", "warmup=1")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main([*map(str, arguments)])
+        told = capsys.readouterr()
+        return status, told.out, told.err.strip().splitlines()[-1] if told.err.strip() else ""
+
+    return called
+
+
+@pytest.fixture
+def training_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small one in place of the embedded one."""
+    root = tmp_path_factory.mktemp("training")
+    train_files.write(root, train_files.Images(coco=4, signs=2, vizwiz=2, flickr30k=2))
+    monkeypatch.setattr(miniature, "ensure_training", lambda: root)
+    return root
+
+
+@pytest.mark.parametrize(("arguments", "status", "complaint"), [
+    (("finetune", *NAMED, "--task", "nocaps"), 2, "nocaps has no training split"),
+    (("finetune", *NAMED, "--task", "refcoco", "--split", "val"), 2, "refcoco val is for evaluation, and is not"),
+    (("finetune", *NAMED, "--recipe", "nano"), 2, "recipe 'nano' draws scenes of its own"),
+    (("finetune", *NAMED, "--recipe", "giant"), 2, "no recipe is called 'giant'; there are base-stage1"),
+    (("finetune", *NAMED, "--set", "speed=3"), 2, "recipes have no 'speed'"),
+    (("finetune", *NAMED, "--set", "speed"), 2, "--set speed: key=value"),
+    (("finetune", "--model", "oracle", "--data", "miniature"), 2, "oracle is no Florence-2"),
+    (("finetune", *NAMED, "--weights", "./nowhere"), 4, "no such folder"),
+    (("train", "--recipe", "unified"), 2, "recipe 'unified' is for `finetune`"),
+    (("ablate", "--study", "size"), 2, "no study is called 'size'; there are granularity"),
+    (("ablate", "--study", "prompts", "--arm", "none"), 2, "--arm none: there is none; there are own, generic"),
+    (("ablate", "--study", "prompts", "--seeds", "0"), 2, "--seeds 0: at least 1"),
+    (("run", "--task", "nocaps", *NAMED, "--protocol", "fine_tuned"), 2, "nocaps has no training split"),
+    (("run", "--task", "refcoco", *NAMED, "--protocol", "tuned"), 2, "--protocol tuned: zero_shot or fine_tuned"),
+])  # fmt: skip
+def test_what_is_refused(
+    call: Call, training_root: Path, arguments: tuple[str, ...], status: int, complaint: str
+) -> None:
+    found, _, said = call(*arguments)
+    assert (found, said.startswith("error: ")) == (status, True)
+    assert complaint in said
+
+
+def test_a_missing_training_file_is_named(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    status, _, said = call("finetune", "--model", "florence2-nano", "--task", "vqav2", "--data", "root")
+    assert status == 3
+    assert "v2_OpenEnded_mscoco_train2014_questions.json, which is not there" in said
+
+
+def test_recipes_are_listed_and_shown(call: Call) -> None:
+    status, out, _ = call("recipes")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(recipes.RECIPES)
+    status, out, _ = call("recipes", "large-stage1")
+    assert status == 0
+    assert "'rate': 1e-05" in out and "'batch': 3072" in out and "stated by the paper: rate, batch" in out
+
+
+def test_both_stages_are_the_papers() -> None:
+    """Table 15: 3 billion samples at 384 pixels, then 0.5 (base) or 0.1 (large) at 768; batches of 2048 and 3072."""
+    for name, samples, batch, rate, side in (
+        ("base-stage1", 3e9, 2048, 1e-4, 384), ("base-stage2", 0.5e9, 2048, 1e-4, 768),
+        ("large-stage1", 3e9, 3072, 1e-5, 384), ("large-stage2", 0.1e9, 3072, 1e-5, 768),
+    ):  # fmt: skip
+        recipe = recipes.find(name)
+        assert recipe.plan.steps * recipe.plan.batch == pytest.approx(samples, rel=1e-3)
+        assert (recipe.plan.batch, recipe.plan.rate, recipe.image_size) == (batch, rate, side)
+        assert recipe.plan.warmup == 5_000
+
+
+@pytest.mark.slow
+def test_fine_tuned_then_run_and_found_finished_the_next_time(
+    call: Call, training_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(recipes.NANO_UNIFIED_RECIPE, plan=replace(recipes.NANO_UNIFIED_RECIPE.plan, steps=2, batch=4))
+    monkeypatch.setattr(recipes, "RECIPES", {**recipes.RECIPES, "nano-unified": short})
+    asked = ("run", "--task", "refcoco", *NAMED, "--protocol", "fine_tuned", "--limit", "3", "--json")
+    status, out, said = call(*asked)
+    assert status == 0, said
+    record = json.loads(out)
+    assert record["spec"]["protocol"] == "fine_tuned"
+    assert record["provenance"]["seen"] == "trained on train"
+    checkpoint = tmp_path / "runs/florence2-nano-nano-unified-refcoco/checkpoint/model.safetensors"
+    before = checkpoint.stat().st_mtime_ns
+    status, out, said = call(*asked)
+    assert status == 0 and "nothing was asked" in said
+    assert checkpoint.stat().st_mtime_ns == before
+    status, out, said = call("run", "--task", "refcoco", *NAMED, "--limit", "3", "--json")
+    assert json.loads(out)["provenance"]["seen"] == "none of this task's data"
+    assert json.loads(out)["spec"]["fingerprint"] != record["spec"]["fingerprint"]
