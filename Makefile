@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 
 demo: .venv/core
 	@rm -rf demo
-	$(BIN)/python -m harness run --task refcoco_res --model florence2-nano --data miniature --out demo/results
+	$(BIN)/python -m harness run --task refcoco_res --model florence2-nano-ft --data miniature --out demo/results
 	@$(BIN)/python -m harness report --results demo/results --to demo/report
 	@echo "pictures: demo/report/gallery, best seen in demo/report/index.html"
 

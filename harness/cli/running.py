@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -143,6 +144,8 @@ def run(
     if protocol not in (None, "zero_shot", "fine_tuned"):
         raise UsageError(f"--protocol {protocol}: zero_shot or fine_tuned")
     tasks.select(task)  # a wrong name is said before any data is made
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("run is one process: torchrun starts `finetune`, whose checkpoint `run --weights` then takes")
     if protocol == "fine_tuned" and entry.protocol != "fine_tuned" and options.weights is None:
         options = replace(options, weights=str(_fine_tuned(task, model, data, options.device)))
     data_name, root = root_of(data, model, entry.embedded)
@@ -157,6 +160,7 @@ def run(
         samples = runner.choose(load(one, root, name), limit, seed)
         if built is None or entry.sees_targets:
             built = entry.build(options.setting(root, samples))
+        seen = _seen(one, model, options.weights)
         spec = RunSpec(
             data=data_name,
             data_hash=manifest.digest(manifest.annotation_files(one, root, name)),
@@ -165,13 +169,13 @@ def run(
             split=name,
             model=model,
             fingerprint=built.fingerprint,
-            protocol=protocol or entry.protocol,
+            protocol=_protocol(one, protocol, entry.protocol, seen),
             limit=limit,
             seed=seed,
         )
         folder = RunFolder(store.run_folder(out, spec))
         before = None if fresh else folder.read_run()
-        told = {**provenance(command_line()), "seen": _seen(one, model, options.weights)}
+        told = {**provenance(command_line()), "seen": seen.said()}
         record = runner.run(one, samples, built, spec, folder, root, told, fresh=fresh)
         if record == before:
             finished = record.provenance.get("date", "before")
@@ -200,11 +204,23 @@ def _fine_tuned(asked: str, model: str, data: str | None, device: str | None) ->
     return tuned(model, task=None if asked == "all" else ",".join(taught), data=data, device=device)
 
 
-def _seen(task: Task[Any], model: str, weights: str | None) -> str:
+def _seen(task: Task[Any], model: str, weights: str | None) -> zero_shot.Seen:
     """Which of a task's data the model's weights have seen, as far as their checkpoint says."""
     if model not in baselines.florence2.ENTRIES:
-        return zero_shot.seen(task, None).said()
-    return zero_shot.seen(task, baselines.florence2.checkpoint_folder(model, weights)).said()
+        return zero_shot.seen(task, None)
+    return zero_shot.seen(task, baselines.florence2.checkpoint_folder(model, weights))
+
+
+def _protocol(task: Task[Any], asked: str | None, usual: str, seen: zero_shot.Seen) -> str:
+    """What a run is filed under: as asked, else by what the weights say they have seen, else the model's usual.
+
+    UsageError where what was asked for and what the weights say are at odds.
+    """
+    if asked == "zero_shot" and seen.splits:
+        raise UsageError(f"--protocol zero_shot: these weights were {seen.said()}; leave --protocol out")
+    if asked == "fine_tuned" and seen.known and not seen.splits and task.train_splits:
+        raise UsageError(f"--protocol fine_tuned: these weights were {seen.said()}; `finetune` does it first")
+    return asked or ("fine_tuned" if seen.splits else usual)
 
 
 def _at_hand(found: list[Task[Any]], root: Path, split: str | None, asked: str) -> list[Task[Any]]:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +22,7 @@ from harness import runner
 from harness.cli.common import MINIATURE, RESULTS, Out, command_line, load
 from harness.core import RunSpec
 from harness.data import manifest
-from harness.errors import UsageError
+from harness.errors import ResourceError, UsageError
 from harness.provenance import provenance
 from harness.report import studies as shown
 from harness.store import RunFolder
@@ -103,7 +104,11 @@ def _run(
             if not pending:
                 break
             for done in as_completed(list(pending)):
-                record = done.result()
+                try:
+                    record = done.result()
+                except BrokenProcessPool as error:
+                    said = f"a process died (out of memory?) over {', '.join(pending.values())}"
+                    raise ResourceError(f"{said}; the same command goes on; fewer at once: --jobs 1") from error
                 print(f"{pending.pop(done)}: {record['seconds']:.0f} s", file=sys.stderr)
                 bar.update()
                 break

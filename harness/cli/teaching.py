@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 import baselines
 import tasks
 from harness.cli.common import MINIATURE, Data, root_of
+from harness.data import manifest
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.protocols.finetune import Taught
 
 app = App()
 RUNS = Path("runs")
@@ -108,17 +114,30 @@ def tuned(
     entry = baselines.find(model)
     begin = baselines.florence2.checkpoint_folder(model, weights)
     chosen = recipes.changed(recipes.find(recipe or ("nano-unified" if entry.embedded else "unified")), changes or {})
-    names = task or ",".join(protocol.mixing_of(chosen).tasks)
-    wanted = protocol.choose(chosen, tasks.select(names), split)
+    mixing = protocol.mixing_of(chosen)
+    wanted = protocol.choose(chosen, tasks.select(task or ",".join(mixing.tasks)), split)
     data_name, root = root_of(data, model, entry.embedded)
     if data_name == MINIATURE:
         root = miniature.ensure_training()
-    out = to or RUNS / f"{model}-{chosen.name}{'' if task is None else '-' + task.replace(',', '+').replace('*', '')}"
+    if task is None:
+        wanted = _at_hand(wanted, root)
+    guards = [one for name in mixing.kept_out for one in tasks.select(name)]
+    told = (sorted(wanted), split, data_name, weights, sorted((changes or {}).items()))
+    out = to or RUNS / f"{model}-{chosen.name}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
     with process_group(baselines.florence2.choose_device(device)) as mine:
         few = 4 if mine.startswith("cuda") else 0
         return protocol.finetune(
-            chosen, wanted, root, begin, out, device=mine, workers=few if workers is None else workers
+            chosen, wanted, root, begin, out, guards=guards, device=mine, workers=few if workers is None else workers
         )
+
+
+def _at_hand(wanted: dict[str, Taught], root: Path) -> dict[str, Taught]:
+    """The tasks whose training files are there, of a recipe's; it is said which are left out."""
+    lacking = [name for name, taught in wanted.items() if manifest.missing(taught.task, root, taught.splits)]
+    if not lacking or len(lacking) == len(wanted):
+        return wanted
+    print(f"no training files of {', '.join(lacking)}, which are left out; see `data check`", file=sys.stderr)
+    return {name: taught for name, taught in wanted.items() if name not in lacking}
 
 
 @app.command(name="recipes")

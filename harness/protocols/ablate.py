@@ -55,7 +55,8 @@ class Cell:
     def identity(self) -> str:
         """Twelve letters; what the arm is called and how it is asked afterwards do not enter."""
         trained = replace(self.arm, about="", evaluations={})
-        return digest(VERSION, asdict(trained), asdict(PRETRAINING), SIGMA, ANSWER_LIMIT, self.seed)
+        plans = [asdict(plan_of(phase, self.seed)) for phase in self.arm.phases]
+        return digest(VERSION, asdict(trained), plans, asdict(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed)
 
 
 def cells_of(
@@ -141,12 +142,12 @@ def train_cell(cell: Cell, world: World, shared: Path, folder: Path, device: str
     model = Florence2(replace(arm.config, image_size=first.side))
     initialise(model, tokenizer.first_bin, generator)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    everything = _pack(arm, world, tokenizer, shared, first.side)
+    scenes = _pack(arm, world, tokenizer, shared, first.side).head(arm.scenes)
     plan = replace(PRETRAINING, seed=seed)
     if arm.text == "denoising":
-        pretrain_text(model, mask_of(tokenizer), everything, plan, folder, identity=cell.identity)
+        pretrain_text(model, mask_of(tokenizer), scenes, plan, folder, identity=cell.identity)
     if arm.tower != "scratch":
-        pretrain_tower(model, arm.tower, everything, plan, folder, identity=cell.identity)
+        pretrain_tower(model, arm.tower, scenes, plan, folder, identity=cell.identity)
     for number, phase in enumerate(arm.phases):
         resized = Florence2(replace(arm.config, image_size=phase.side))
         resized.load_state_dict(model.state_dict())

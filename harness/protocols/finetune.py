@@ -6,6 +6,8 @@ from, so every later run knows which of a task's data it has seen.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,13 +22,16 @@ from harness.florence2 import weights
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import read_preprocess
 from harness.florence2.tokenizer import Tokenizer
-from harness.training import mixture
+from harness.training import mixture, network
 from harness.training.data import digest
 from harness.training.history import history_of
 from harness.training.nano import save, teach_all
 from harness.training.parallel import Ranks, barrier
 from harness.training.recipes import Mixing, Recipe
-from harness.training.stores import Store, open_store, write_store
+from harness.training.stores import FORM, Store, open_store, write_store
+
+ANNOTATIONS = (".json", ".p", ".txt")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,13 @@ def finetune(
     start: Path,
     out: Path,
     *,
+    guards: Sequence[Task[Any]] = (),
     device: str = "cpu",
     workers: int = 0,
 ) -> Path:
     """The folder of the checkpoint that `start` becomes; resumes from what is in `out`, and reuses a finished one.
 
+    No image that a task of `guards` is evaluated on is trained on.
     DataError where a training file is missing or holds nothing, UsageError where the checkpoint is of another size.
     """
     mixing = mixing_of(recipe)
@@ -86,13 +93,17 @@ def finetune(
         }
         for name, taught in tasks.items()
     }
-    identity = digest(asdict(recipe), begun.sha256, data)
+    tokenizer = Tokenizer.load(start)
+    kept_out = evaluated(guards, root)
+    vocabulary = tokenizer.backend.to_str()
+    identity = digest(asdict(recipe), begun.sha256, data, vocabulary, read_preprocess(start), sorted(kept_out))
     history = history_of(finished)
     if history is not None and history[-1]["identity"] == identity:
         return finished
-    tokenizer = Tokenizer.load(start)
     model = resized(begun.model, recipe, start)
-    stores = {name: _store(recipe, taught, tokenizer, root, out / f"data/{name}") for name, taught in tasks.items()}
+    stores = {
+        name: _store(recipe, taught, tokenizer, root, out / f"data/{name}", kept_out) for name, taught in tasks.items()
+    }
     mixed = mixture.Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
     side = model.config.image_size
     batches = mixture.mixed(recipe, mixed, root, read_preprocess(start, side=side), workers=workers)
@@ -102,9 +113,28 @@ def finetune(
         "identity": identity,
         "recipe": asdict(recipe),
         "from": begun.sha256,
+        "kept_out": len(kept_out),
         "tasks": {name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks},
     }
     return save(trained, tokenizer, finished, history_of(start), run)
+
+
+def evaluated(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
+    """The images, by `image_key`, that these tasks are evaluated on, as far as the root has their annotations."""
+    found: set[str] = set()
+    for task in guards:
+        for split in task.splits:
+            if any(need.path.endswith(ANNOTATIONS) for need in manifest.missing(task, root, [split])):
+                log.warning("%s %s is not under %s: its images are not kept out of training", task.name, split, root)
+                continue
+            found |= {image_key(sample.question.image) for sample in task.load(Source(root, split))}
+    return frozenset(found)
+
+
+def image_key(reference: str) -> str:
+    """What an image is known by: COCO's number under whatever year it was published, else its path."""
+    named = re.search(r"(\d{12})\.jpg$", reference)
+    return f"coco {int(named[1])}" if named and "coco" in reference.lower() else reference
 
 
 def mixing_of(recipe: Recipe) -> Mixing:
@@ -119,22 +149,29 @@ def resized(model: Florence2, recipe: Recipe, folder: Path) -> Florence2:
     config = model.config
     if recipe.config is not None and replace(recipe.config, image_size=config.image_size) != config:
         raise UsageError(f"{folder} is of another size than recipe {recipe.name!r} trains")
-    other = Florence2(replace(config, image_size=recipe.image_size or read_preprocess(folder).height))
-    other.load_state_dict(model.state_dict())
-    return other
+    side = recipe.image_size or read_preprocess(folder).height
+    return network.fresh(model, replace(config, image_size=side), folder)
 
 
-def _store(recipe: Recipe, taught: Taught, tokenizer: Tokenizer, root: Path, folder: Path) -> Store:
+def _store(
+    recipe: Recipe, taught: Taught, tokenizer: Tokenizer, root: Path, folder: Path, kept_out: frozenset[str]
+) -> Store:
     """The task's samples as ids, tokenised by the first process and then mapped by all."""
     questions = mixing_of(recipe).questions
     for split in taught.splits:
         manifest.require(taught.task, root, split)
     files = [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
-    name = digest(manifest.digest(files), tokenizer.backend.to_str(), questions, recipe.answer_limit)
+    made = manifest.digest(files), tokenizer.backend.to_str(), questions, recipe.answer_limit, FORM, taught.task.version
+    name = digest(*made, sorted(kept_out))
     folder = folder.with_name(f"{folder.name}-{name}")
     store = open_store(folder)
     if store is None and Ranks.current().rank == 0:
-        samples = (sample for split in taught.splits for sample in taught.task.load(Source(root, split)))
+        samples = (
+            sample
+            for split in taught.splits
+            for sample in taught.task.load(Source(root, split))
+            if image_key(sample.question.image) not in kept_out
+        )
         store = write_store(
             folder,
             samples,

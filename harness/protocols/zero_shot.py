@@ -12,16 +12,25 @@ from harness.training.history import history_of
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The splits of a task that a checkpoint was trained on, oldest run first; `known` False: nothing is said."""
+    """The splits of a task that a checkpoint was trained on, oldest run first, and the other tasks it was trained on.
+
+    `known` False: nothing is said.  Another task may have the same images, or annotations of them.
+    """
 
     known: bool
     splits: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     def said(self) -> str:
         """For records."""
         if not self.known:
             return "unknown: the checkpoint says nothing of its training"
-        return f"trained on {', '.join(self.splits)}" if self.splits else "none of this task's data"
+        others = f"; also on {', '.join(self.others)}" if self.others else ""
+        return (
+            f"trained on this task's {', '.join(self.splits)}{others}"
+            if self.splits
+            else f"not trained on this task{others}"
+        )
 
 
 def seen(task: Task[Any], folder: Path | None) -> Seen:
@@ -30,4 +39,5 @@ def seen(task: Task[Any], folder: Path | None) -> Seen:
     if history is None:
         return Seen(False)
     splits = [split for run in history for split in run["tasks"].get(task.name, {}).get("splits", ())]
-    return Seen(True, tuple(dict.fromkeys(splits)))
+    others = dict.fromkeys(name for run in history for name in run["tasks"] if name != task.name)
+    return Seen(True, tuple(dict.fromkeys(splits)), tuple(others))

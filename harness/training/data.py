@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ def cached_pack(path: Path, make: Callable[[], Pack]) -> Pack:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = make()
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{os.getpid()}.partial")  # several processes may draw the same
         fields = {f"{kind}.{name}": getattr(made.examples[kind], name) for kind in KINDS for name in Examples.__slots__}
         with partial.open("wb") as stream:
             np.savez(stream, images=made.images.numpy(), regions=made.regions, **fields)

@@ -91,7 +91,7 @@ class Lesson(nn.Module):
         prompts, tokens = batch.counts() if batch.totals is None else batch.totals
         share = torch.tensor([prompts[kind] / sum(prompts.values()) for kind in names], device=device)
         mean = torch.tensor([1 / tokens[kind] for kind in names], device=device)
-        sums = image.new_zeros(len(names))
+        sums = torch.zeros(len(names), device=device)  # float32, whatever autocast makes of the rest
         for group in self._groups(batch):
             which, losses = self._losses(batch, group, image, names)
             sums = sums.index_add(0, which, losses)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from harness.errors import ResourceError
+from harness.errors import ResourceError, UsageError
 from harness.florence2.linear import bfloat16_products
 from harness.training.lessons import Batch
 from harness.training.log import Log
@@ -47,6 +47,8 @@ def fit(
     """
     out.mkdir(parents=True, exist_ok=True)
     device = next(lesson.parameters()).device
+    if plan.precision == "float16" and device.type == "cpu":
+        raise UsageError("precision=float16 needs a GPU; on a CPU, bfloat16 or float32")
     optimiser = optimiser_of(lesson, plan)
     scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "float16" and device.type == "cuda")
     parts = {"lesson": lesson, "optimiser": optimiser, "scaler": scaler}
@@ -56,7 +58,7 @@ def fit(
     start = kept.load(parts)
     first = Ranks.current().rank == 0
     taught, watch = wrapped(lesson), _Watch(kept)
-    with Log(out / f"{name}.csv", start, plan, enabled=first) as log:
+    with _repeatable(device), Log(out / f"{name}.csv", start, plan, enabled=first) as log:
         drawn = batches(start)
         for step in tqdm(
             range(start, plan.steps), name, initial=start, total=plan.steps, disable=None if first else True
@@ -71,6 +73,20 @@ def fit(
             log(step, losses, learning_rate(step, plan))
             if first and ((step + 1) % plan.save_every == 0 or step + 1 == plan.steps):
                 kept.save(step + 1, parts)
+
+
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """On a CPU, the same sums in the same order every time; else threads add gradients of gathered rows as they come.
+
+    On a GPU repeatable kernels are slower, and lacking for some of what is used here.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _step(

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness import images
+from harness.errors import HarnessError
 from harness.florence2.preprocess import Preprocess
 from harness.training.data import softened
 from harness.training.lessons import Batch, Ids
@@ -78,18 +79,21 @@ class Unit:
     examples: Sequence[tuple[Ids, Ids]]
 
 
-class _Reader(Dataset[Unit]):
-    """A place of the mixture to pixels and ids."""
+class _Reader(Dataset[Unit | HarnessError]):
+    """A place of the mixture to pixels and ids, or to what is wrong with its image: raised in a worker it is lost."""
 
     def __init__(self, mixture: Mixture, root: Path, preprocess: Preprocess) -> None:
         self.mixture, self.root, self.preprocess = mixture, root, preprocess
         self.names = list(mixture.stores)
 
-    def __getitem__(self, place: Place) -> Unit:
+    def __getitem__(self, place: Place) -> Unit | HarnessError:
         task, unit, epoch = place
         name = self.names[task]
         reference, examples = self.mixture.stores[name].unit(unit, epoch)
-        pixels = self.preprocess.resize(images.open_rgb(self.root, reference))
+        try:
+            pixels = self.preprocess.resize(images.open_rgb(self.root, reference))
+        except HarnessError as error:
+            return error
         return Unit(pixels, reference, name, examples)
 
 
@@ -103,7 +107,7 @@ def mixed(recipe: Recipe, mixture: Mixture, root: Path, preprocess: Preprocess, 
 
     def steps(start: int) -> Iterator[list[Batch]]:
         places = ([step[i] for i in mine] for step in mixture.places(start, plan.steps, plan.batch) for mine in parts)
-        loader: Iterable[list[Unit]] = DataLoader(
+        loader: Iterable[list[Unit | HarnessError]] = DataLoader(
             _Reader(mixture, root, preprocess),
             batch_sampler=_Sampler(places),
             num_workers=workers,
@@ -115,7 +119,7 @@ def mixed(recipe: Recipe, mixture: Mixture, root: Path, preprocess: Preprocess, 
         read = iter(loader)
         for step in range(start, plan.steps):
             sigma = softened(recipe.sigma, step / plan.steps)
-            yield [batch_of(next(read), sigma) for _ in parts]
+            yield [batch_of(_sound(next(read)), sigma) for _ in parts]
 
     return steps
 
@@ -144,8 +148,16 @@ class _Sampler:
         return iter(self.places)
 
 
-def _listed(units: list[Unit]) -> list[Unit]:
+def _listed(units: list[Unit | HarnessError]) -> list[Unit | HarnessError]:
     return units
+
+
+def _sound(units: list[Unit | HarnessError]) -> list[Unit]:
+    """The units, where all could be read; raises the first complaint otherwise."""
+    for unit in units:
+        if isinstance(unit, HarnessError):
+            raise unit
+    return [unit for unit in units if isinstance(unit, Unit)]
 
 
 def _alone(_: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from harness.errors import ResourceError, UsageError
@@ -24,7 +25,7 @@ from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn,
 from harness.training.history import Run, history_of, write_history
 from harness.training.lessons import Lesson, RegionLesson
 from harness.training.loop import Batches, fit
-from harness.training.parallel import Ranks
+from harness.training.parallel import Ranks, barrier
 from harness.training.recipes import Drawing, Recipe
 from harness.training.start import initialise
 from harness.training.vision import RegionHeads
@@ -70,13 +71,22 @@ def teach(
             workers=os.cpu_count() or 1,
         ),
     )
-    model = train(recipe, packed, tokenizer.first_bin, out, start=begin, device=device)
-    run = {"identity": name, "recipe": asdict(recipe), "from": None, "tasks": {}}
+    source_sha = weights.load(start).sha256 if start else None
+    identity = digest(asdict(recipe), name, source_sha)
+    model = train(recipe, packed, tokenizer.first_bin, out, identity, start=begin, device=device)
+    run = {"identity": identity, "recipe": asdict(recipe), "from": source_sha, "tasks": {}}
     return save(model, tokenizer, out / "checkpoint", history_of(start), run)
 
 
 def train(
-    recipe: Recipe, packed: Pack, first_bin: int, out: Path, *, start: Florence2 | None = None, device: str = "cpu"
+    recipe: Recipe,
+    packed: Pack,
+    first_bin: int,
+    out: Path,
+    identity: str,
+    *,
+    start: Florence2 | None = None,
+    device: str = "cpu",
 ) -> Florence2:
     """The weights at the recipe's end, averaged where it says so; resumes from what is in `out`."""
     data, config = drawing_of(recipe)
@@ -85,7 +95,6 @@ def train(
     if start is None:
         initialise(model, first_bin, generator)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    identity = digest(asdict(recipe), packed.regions.shape, packed.images.shape)
     heads = None
     if data.vision is not None:
         classes = tuple(int(packed.regions[..., 4 + v].max()) + 1 for v in range(packed.regions.shape[-1] - 4))
@@ -130,8 +139,10 @@ def save(model: Florence2, tokenizer: Tokenizer, folder: Path, before: list[Run]
             write_history(partial, before, run)
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
             raise ResourceError(f"{folder} cannot be written: {error}; the training state is kept beside it") from error
+    barrier()  # the others may read it next
     return folder
 
 
@@ -147,15 +158,13 @@ def _begun(recipe: Recipe, config: Config, folder: Path) -> Florence2:
     found = weights.load(folder).model
     if replace(found.config, image_size=config.image_size) != config:
         raise UsageError(f"{folder} is of another size than recipe {recipe.name!r} trains")
-    model = Florence2(config)
-    model.load_state_dict(found.state_dict())
-    return model
+    return network.fresh(found, config, folder)
 
 
 def tokenizer_of(
     vocabulary: int, sources: Sequence[SceneSource], first_seed: int, out: Path, given: Path | None
 ) -> Tokenizer:
-    kept = out / "tokenizer.json"
+    kept, partial = out / "tokenizer.json", out / f"tokenizer.{os.getpid()}.partial"
     if given is not None:
         return Tokenizer.load(given)
     if not kept.is_file():
@@ -165,5 +174,6 @@ def tokenizer_of(
                 texts.extend(prompts_of(sample.question))
                 if sample.question.size is not None and sample.target is not None and sample.question.kind != "segment":
                     texts.append(write_answer(sample.question, sample.target, sample.question.size).partition("<")[0])
-        learn(texts, vocabulary - 1).backend.save(str(kept))
+        learn(texts, vocabulary - 1).backend.save(str(partial))
+        partial.replace(kept)
     return Tokenizer.load(out)

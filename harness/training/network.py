@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from harness.errors import ResourceError, UsageError
+from harness.errors import CheckpointError, ResourceError, UsageError
+from harness.florence2 import linear
 from harness.florence2.bart import DecoderLayer, EncoderLayer
+from harness.florence2.config import Config
 from harness.florence2.davit import Block
+from harness.florence2.linear import bfloat16_products
 from harness.florence2.model import Florence2
 from harness.training.recipes import Recipe
 
@@ -50,7 +55,12 @@ def prepare(model: Florence2, recipe: Recipe) -> None:
 
 
 def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(checkpoint, forward, use_reentrant=False)
+    return partial(checkpoint, forward, use_reentrant=False, context_fn=_as_before)
+
+
+def _as_before() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of the first pass and of the one in which activations are made again: as precise as the first."""
+    return nullcontext(), bfloat16_products() if linear._in_bfloat16 else nullcontext()
 
 
 def _adapt(model: Florence2, rank: int) -> None:
@@ -59,6 +69,18 @@ def _adapt(model: Florence2, rank: int) -> None:
     except ImportError as error:
         raise ResourceError("lora needs peft, which is not installed: pip install peft") from error
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED), model)
+
+
+def fresh(model: Florence2, config: Config, where: Path) -> Florence2:
+    """A network of this size with the model's weights, free to be trained.
+
+    CheckpointError where its output layer is not its embedding: no published Florence-2 is so, and saving would tie it.
+    """
+    if model.lm_head.weight is not model.embedding.weight:
+        raise CheckpointError(f"{where} has an output layer apart from its embedding; only tied ones are trained")
+    other = Florence2(config)
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 def merged(model: Florence2, recipe: Recipe) -> Florence2:

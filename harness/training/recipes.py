@@ -14,6 +14,7 @@ from harness.core import Kind
 from harness.errors import UsageError
 from harness.florence2.config import BASE, LARGE, NANO, Config
 
+REFCOCO = ("refcoco", "refcoco_plus", "refcocog")
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 
@@ -46,6 +47,8 @@ class Plan:
                 raise UsageError(f"{name}={getattr(self, name)}: at least 0")
         if not (self.rate > 0 and self.clip > 0):
             raise UsageError(f"rate={self.rate}, clip={self.clip}: above 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(f"betas={self.betas[0]}+{self.betas[1]}: two decays, from 0 up to but not 1")
         if not 0 <= self.average < 1:
             raise UsageError(f"average={self.average}: a decay, from 0 up to but not 1")
 
@@ -64,11 +67,16 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixing:
-    """Tasks' training splits, drawn by weight; `questions` is the most that is asked of an image at once."""
+    """Tasks' training splits, drawn by weight; `questions` is the most that is asked of an image at once.
+
+    No image that a task of `kept_out` is evaluated on is trained on, under whatever task: RefCOCO's, RefCOCO+'s and
+    RefCOCOg's splits overlap one another's, and all are COCO's training images.
+    """
 
     tasks: Mapping[str, float]  # name to weight, as a share of their sum
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # where not all training splits
     questions: int = 4
+    kept_out: tuple[str, ...] = REFCOCO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +96,13 @@ class Recipe:
     checkpointing: bool = False  # activations are computed again in the backward pass, not kept
     compile: bool = False
     stated: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """UsageError where it cannot be meant."""
+        if self.lora < 0 or self.answer_limit < 1:
+            raise UsageError(f"lora={self.lora}, answer_limit={self.answer_limit}: at least 0, at least 1")
+        if isinstance(self.data, Drawing) and self.image_size is not None:
+            raise UsageError(f"image_size={self.image_size}: recipe {self.name!r} trains at its config's own size")
 
 
 OWN = ("image_size", "answer_limit", "freeze", "lora", "checkpointing", "compile")  # beside the plan

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from harness.core import Boxes, Mask, Objects, Polygons, Question, Sample, Size, Text, Value
-from harness.errors import DataError
+from harness.errors import DataError, ResourceError
 from harness.florence2.prompts import prompts_of, write_answer
 from harness.florence2.tokenizer import BOS, EOS, Tokenizer
 from harness.geometry import masks
 from harness.geometry.outlines import outline, simplify
 from harness.training.lessons import Ids
 
-FORM = 1  # of the files
+FORM = 2  # of the files, and of how answers are written: raise it with either
 OUTLINE_POINTS = 16  # the most in a ring that is taught
 ARRAYS = ("units", "samples", "bounds", "prompts", "answers")
 
@@ -43,14 +43,19 @@ class Store:
     bounds: NDArray[np.int64]
     prompts: Ids
     answers: Ids
-    left_out: int = 0
+    left_out: int
+    folder: Path
+
+    def __reduce__(self) -> tuple[Callable[[Path], Store], tuple[Path]]:
+        """Another process maps the files itself."""
+        return Store.load, (self.folder,)
 
     @classmethod
     def load(cls, folder: Path) -> Store:
         """Maps the files that `write_store` wrote."""
         said = json.loads((folder / "store.json").read_text())
         units, samples, bounds, prompts, answers = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
-        return cls(said["references"], units, samples, bounds, prompts, answers, said["left_out"])
+        return cls(said["references"], units, samples, bounds, prompts, answers, said["left_out"], folder)
 
     @property
     def units(self) -> int:
@@ -113,13 +118,17 @@ def write_store(
     )
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for array, file in zip(arrays, ARRAYS, strict=True):
-        np.save(partial / f"{file}.npy", array)
-    said = {"form": FORM, "references": [image for image, _ in units], "left_out": left_out}
-    (partial / "store.json").write_text(json.dumps(said))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    try:
+        partial.mkdir(parents=True)
+        for array, file in zip(arrays, ARRAYS, strict=True):
+            np.save(partial / f"{file}.npy", array)
+        said = {"references": [image for image, _ in units], "left_out": left_out}
+        (partial / "store.json").write_text(json.dumps(said))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:  # numpy's, of a full disk, says neither where nor why
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ResourceError(f"{folder} cannot be written: {error}; is the disk full?") from error
     return Store.load(folder)
 
 

@@ -58,6 +58,8 @@ def region_loss(outputs: tuple[Tensor, ...], regions: Tensor) -> tuple[Tensor, f
     nothing = logits[0].shape[-1] - 1
     category = torch.where(covered, mine[..., 4].long(), nothing)
     loss = F.cross_entropy(logits[0].flatten(0, 2), category.flatten())
+    if not covered.any():
+        return loss, 1.0
     right = logits[0].argmax(-1)[covered] == category[covered]
     for place, extra in enumerate(logits[1:]):
         wanted = mine[covered][:, 5 + place].long()

@@ -21,7 +21,7 @@ NANO = florence2.WEIGHTS / "florence2-nano"
 
 def test_the_names() -> None:
     assert set(baselines.MODELS) == {
-        "florence2-nano", "florence2-b", "florence2-l", "florence2-b-ft", "florence2-l-ft",
+        "florence2-nano", "florence2-nano-ft", "florence2-b", "florence2-l", "florence2-b-ft", "florence2-l-ft",
         "oracle", "oracle-quantised", "whole-image",
     }  # fmt: skip
     assert baselines.find("florence2-l").revision == "f0acedb"  # the paper's weights

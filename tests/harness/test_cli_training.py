@@ -103,12 +103,30 @@ def test_fine_tuned_then_run_and_found_finished_the_next_time(
     assert status == 0, said
     record = json.loads(out)
     assert record["spec"]["protocol"] == "fine_tuned"
-    assert record["provenance"]["seen"] == "trained on train"
-    checkpoint = tmp_path / "runs/florence2-nano-nano-unified-refcoco/checkpoint/model.safetensors"
+    assert record["provenance"]["seen"] == "trained on this task's train"
+    [checkpoint] = (tmp_path / "runs").glob("florence2-nano-nano-unified-*/checkpoint/model.safetensors")
     before = checkpoint.stat().st_mtime_ns
     status, out, said = call(*asked)
     assert status == 0 and "nothing was asked" in said
     assert checkpoint.stat().st_mtime_ns == before
+    asked = ("run", "--task", "refcoco", *NAMED, "--limit", "3", "--json", "--weights", checkpoint.parent)
+    assert json.loads(call(*asked)[1])["spec"]["protocol"] == "fine_tuned"  # by what the weights say
+    status, _, said = call(*asked, "--protocol", "zero_shot")
+    assert status == 2 and "these weights were trained on this task's train" in said
+    asked = (
+        "run",
+        "--task",
+        "vqav2",
+        *NAMED,
+        "--limit",
+        "3",
+        "--weights",
+        checkpoint.parent,
+        "--protocol",
+        "fine_tuned",
+    )
+    status, _, said = call(*asked)
+    assert status == 2 and "these weights were not trained on this task; also on refcoco" in said
     status, out, said = call("run", "--task", "refcoco", *NAMED, "--limit", "3", "--json")
-    assert json.loads(out)["provenance"]["seen"] == "none of this task's data"
+    assert json.loads(out)["provenance"]["seen"] == "not trained on this task"
     assert json.loads(out)["spec"]["fingerprint"] != record["spec"]["fingerprint"]

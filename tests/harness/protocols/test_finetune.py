@@ -52,12 +52,19 @@ def test_a_checkpoint_is_another_checkpoint_and_says_what_it_has_seen(tuned: Pat
     one, other = weights.load(NANO).model.state_dict(), weights.load(tuned).model.state_dict()
     assert one.keys() == other.keys()
     assert any(not torch.equal(one[name], other[name]) for name in one)
-    [run] = history_of(tuned) or [{}]
+    before, run = history_of(tuned) or [{}, {}]
+    assert before["recipe"]["name"] == "nano" and run["from"] == weights.load(NANO).sha256
     assert set(run["tasks"]) == set(NAMES)
     count = sum(1 for _ in TASKS["vqav2"].load(Source(root, "train")))
     assert run["tasks"]["vqav2"]["samples"] == count
-    assert zero_shot.seen(TASKS["vqav2"], tuned).said() == "trained on train"
-    assert zero_shot.seen(TASKS["textvqa"], tuned).said() == "none of this task's data"
+    assert (
+        zero_shot.seen(TASKS["vqav2"], tuned).said()
+        == "trained on this task's train; also on refcoco_res, coco_detection, coco_caption"
+    )
+    assert (
+        zero_shot.seen(TASKS["textvqa"], tuned).said()
+        == "not trained on this task; also on refcoco_res, vqav2, coco_detection, coco_caption"
+    )
     assert zero_shot.seen(TASKS["textvqa"], None).said().startswith("unknown")
 
 
@@ -110,6 +117,30 @@ def test_a_finished_one_is_reused_and_an_interrupted_one_gone_on_with(
     again = finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)
     assert (again / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
     assert json.loads((again / "training.json").read_text()) == json.loads((tuned / "training.json").read_text())
+
+
+def test_images_that_are_evaluated_on_are_kept_out(root: Path, tmp_path: Path) -> None:
+    """Under whatever task: a caption of an image of RefCOCO's val, say, by its number in any of COCO's years."""
+    numbers = [sample.question.image for sample in TASKS["coco_caption"].load(Source(root, "train"))]
+    assert finetune.image_key("coco/val2017/000000000123.jpg") == finetune.image_key(
+        "coco/train2014/COCO_train2014_000000000123.jpg"
+    )
+    assert finetune.image_key("flickr30k/flickr30k-images/000000000123.jpg") != finetune.image_key(numbers[0])
+
+    def evaluated(source: Source) -> Any:
+        for sample in TASKS["refcoco"].load(Source(source.root, "train")):
+            if sample.question.image in numbers[:2]:
+                yield sample
+
+    guard = replace(TASKS["refcoco"], splits=("val",), load=evaluated)
+    kept_out = finetune.evaluated([guard], root)
+    assert kept_out == {finetune.image_key(image) for image in numbers[:2]}
+    chosen = finetune.choose(RECIPE, [TASKS["coco_caption"]])
+    short = replace(RECIPE, plan=replace(RECIPE.plan, steps=1))
+    folder = finetune.finetune(short, chosen, root, NANO, tmp_path / "out", guards=[guard])
+    *_, run = history_of(folder) or [{}]
+    assert run["tasks"]["coco_caption"]["units"] == len(numbers) - 2
+    assert run["kept_out"] == 2
 
 
 def test_a_checkpoint_at_the_recipes_own_resolution_is_trained_too() -> None:

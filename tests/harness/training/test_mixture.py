@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -132,12 +133,33 @@ def test_batches_are_the_images_with_their_questions(workers: int, root: Path, t
                 assert [list(part.answers[i]) for i in mine] == [list(answer) for _, answer in examples]
 
 
-def test_a_missing_image_is_named(root: Path, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_missing_image_is_named(workers: int, root: Path, tokenizer: Tokenizer) -> None:
     (root / "3.png").unlink()
     mixed = Mixture({"one": _store(root, tokenizer, 7, 1, "one")}, {"one": 1.0}, seed=0)
-    batches = mixture.mixed(_recipe(3, 7), mixed, root, Preprocess(8, 8))
-    with pytest.raises(DataError, match=r"3\.png"):
+    batches = mixture.mixed(_recipe(3, 7), mixed, root, Preprocess(8, 8), workers=workers)
+    with pytest.raises(DataError, match=r"3\.png") as complaint:
         next(batches(0))
+    assert "Traceback" not in str(complaint.value)
+
+
+def test_another_process_maps_a_store_itself(root: Path, tokenizer: Tokenizer) -> None:
+    store = _store(root, tokenizer, 7, 5, "one")
+    sent = pickle.dumps(store)
+    assert len(sent) < 500
+    assert pickle.loads(sent).unit(3, 0)[0] == store.unit(3, 0)[0]
+
+
+def test_a_store_that_cannot_be_written_is_said(
+    root: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, array: object) -> None:
+        raise OSError("28 requested and 0 written")  # numpy's own words, without a file's name
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(ResourceError, match="one cannot be written: 28 requested and 0 written; is the disk full"):
+        _store(root, tokenizer, 2, 2, "one")
+    assert not list(root.glob("one*"))
 
 
 class _Deadly(_Broken):

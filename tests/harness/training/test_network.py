@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from harness.errors import UsageError
+from harness.errors import CheckpointError, UsageError
+from harness.florence2.linear import bfloat16_products
 from harness.florence2.model import Florence2
 from harness.training import network
 from harness.training.lessons import Lesson
@@ -62,6 +64,29 @@ def test_activations_made_again_give_the_same_gradients() -> None:
     kept, again = gradients(TINY), gradients(replace(TINY, checkpointing=True))
     assert len(kept) == len(again) > 50
     assert all(torch.equal(one, other) for one, other in zip(kept, again, strict=True))
+
+
+def test_they_are_made_again_as_precisely_as_before() -> None:
+    """In bfloat16 the backward pass, in which they are made again, is outside the context of the forward pass."""
+
+    def gradients(recipe: Recipe) -> list[Tensor]:
+        lesson, batch = _lesson_and_batch()
+        network.prepare(lesson.model, recipe)
+        with bfloat16_products():
+            loss = lesson(batch)[0]
+        loss.backward()
+        return [p.grad for p in lesson.parameters() if p.grad is not None]
+
+    kept, again = gradients(TINY), gradients(replace(TINY, checkpointing=True))
+    assert all(torch.equal(one, other) for one, other in zip(kept, again, strict=True))
+
+
+def test_a_network_with_an_output_layer_of_its_own_is_refused() -> None:
+    assert TINY.config is not None
+    untied = Florence2(TINY.config)
+    untied.lm_head.weight = torch.nn.Parameter(torch.zeros_like(untied.lm_head.weight))
+    with pytest.raises(CheckpointError, match="folder has an output layer apart from its embedding"):
+        network.fresh(untied, TINY.config, Path("folder"))
 
 
 def test_adapters_learn_alone_and_are_added_into_a_plain_network() -> None:
