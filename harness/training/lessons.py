@@ -4,7 +4,8 @@ One token cross-entropy for every task, as in the paper (section 3).  Each image
 they are read and written in groups of like length, so that little of the work is on padding.  The loss is the mean
 over the tokens of each kind of question, weighted by the kind's share of the prompts: long outlines do not drown short
 answers.  Counts are those of the whole step, over all its parts and processes, so a batch worked through in parts, or
-by several processes, has the loss and the gradients that it would have at once.
+by several processes, has the loss and the gradients that it would have at once; but for region classification, whose
+loss is each part's own mean over its covered cells.
 """
 
 from __future__ import annotations
