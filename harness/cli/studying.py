@@ -204,7 +204,8 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
     ordered = {key: values[key] for name in study.arms for key in values if key[0] == name}
     told = shown.Told(
         study.name, study.question, study.against, study.says, study.locator,
-        shown.lines_of(ordered, (study.against, ""), abouts, paper), METRICS, done, len(cells), world, _claims(study),
+        shown.lines_of(ordered, (study.against, ""), abouts, paper), METRICS, done, len(cells), world,
+        _claims(study), paper,
     )  # fmt: skip
     to.mkdir(parents=True, exist_ok=True)
     (to / f"{study.name}.md").write_text(shown.markdown(told))

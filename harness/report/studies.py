@@ -11,7 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,7 @@ class Told:
     wanted: int
     world: str
     claims: Sequence[tuple[str, str, str]]  # the claim, its verdict against the paper, what is noted
+    paper: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # by arm and task, done or not
 
 
 Values = Mapping[tuple[str, str], Mapping[int, Mapping[str, float]]]  # (arm, evaluation) to seed to task to number
@@ -129,12 +130,12 @@ def markdown(told: Told) -> str:
             cells = [_difference(line.differences[task]) for task in told.metrics]
             out.write(f"| {line.arm} | {line.evaluation or 'as trained'} | {' | '.join(cells)} |\n")
     out.write(f"\n## The paper\n\n{told.says}\n")
-    if any(line.paper for line in told.lines):
+    if told.paper:
         out.write(f"\nIts figures ({told.locator}), on real data, not to be compared in size:\n\n")
         out.write(f"| arm | {' | '.join(heads)} |\n|---|{'--:|' * len(heads)}\n")
-        for line in (line for line in told.lines if line.paper):
-            cells = ["" if line.paper[task] is None else f"{line.paper[task]}" for task in told.metrics]
-            out.write(f"| {line.arm} | {' | '.join(cells)} |\n")
+        for arm, numbers in told.paper.items():
+            cells = ["" if numbers[task] is None else f"{numbers[task]}" for task in told.metrics]
+            out.write(f"| {arm} | {' | '.join(cells)} |\n")
         out.write(f"\n{agreement(told)}\n")
     for claim, verdict, note in told.claims:
         out.write(f"\nClaim: *{claim}*: **{verdict}**{'; ' + note if note else ''}.\n")
@@ -158,6 +159,8 @@ def agreement(told: Told) -> str:
             found[verdict].append(
                 f"{name} {told.metrics[task]} ({printed - standard:+.1f} there, {spread.mean:+.1f} here)"
             )
+    if not any(found.values()):
+        return "Nothing can be compared yet: no other arm that the paper has is done."
     return "\n".join(f"- {verdict}: {'; '.join(which) or 'none'}" for verdict, which in found.items())
 
 

@@ -41,7 +41,7 @@ class Kept:
             self.step = int(kept["step"])
         except (UsageError, OSError):
             raise
-        except Exception as error:
+        except Exception as error:  # of a damaged file torch raises whatever its pickle does
             raise CheckpointError(
                 f"{self.path} cannot be read ({str(error).splitlines()[0]}); delete it to begin again"
             ) from error
