@@ -107,10 +107,10 @@ def checkpoint_folder(name: str, given: str | None = None) -> Path:
 
     UsageError for a model that is no Florence-2, CheckpointError where the weights are not to be had.
     """
-    if given:
-        return _given(given)
     if name not in ENTRIES:
         raise UsageError(f"{name} is no Florence-2, so it cannot be fine-tuned here; there are {', '.join(ENTRIES)}")
+    if given is not None:
+        return _given(given)
     if ENTRIES[name].embedded:
         return WEIGHTS / name
     return _fetched(ENTRIES[name].repo, ENTRIES[name].revision, f"{name} needs the weights of")

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         return _complain(_one_line(error), error.exit_status)
     except KeyboardInterrupt:
-        return _complain("interrupted; what was answered is kept, and the same command goes on from there", 130)
+        return _complain("interrupted; what was done is kept, and the same command goes on from there", 130)
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a path or a disk that cannot be used, wherever it was

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 from tqdm import tqdm
 
 import baselines
@@ -47,7 +47,12 @@ def ablate(
     world: Annotated[
         Literal["small", "full"], Parameter(help="small: minutes a cell on one core; full: the miniature, for a GPU.")
     ] = "small",
-    jobs: Annotated[int | None, Parameter(help="Cells at once [default: one a core, at most 4; on a GPU 4]")] = None,
+    jobs: Annotated[
+        int | None,
+        Parameter(
+            help="Cells at once [default: one a core, at most 4; on a GPU 4]", validator=validators.Number(gte=1)
+        ),
+    ] = None,
     device: Annotated[str | None, Parameter(help="cpu, cuda ... [default: a GPU if there is one]")] = None,
     minutes: Annotated[float | None, Parameter(help="Begin no cell after so many minutes.")] = None,
     report: Annotated[bool, Parameter(help="Write the table and figure of what is done.")] = True,

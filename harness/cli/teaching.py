@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 import baselines
 import tasks
@@ -76,7 +76,12 @@ def finetune(
     split: Annotated[str | None, Parameter(help="Training splits, with commas [default: all of each task's]")] = None,
     data: Data = None,
     set_: Set = None,
-    workers: Annotated[int | None, Parameter(help="Processes that read images [default: by the cores]")] = None,
+    workers: Annotated[
+        int | None,
+        Parameter(
+            help="Processes that read images [default: 4 on a GPU, else none]", validator=validators.Number(gte=0)
+        ),
+    ] = None,
     device: Device = None,
     to: To = None,
 ) -> None:
@@ -111,12 +116,23 @@ def tuned(
     from harness.training.parallel import process_group
     from tasks import miniature
 
+    given: dict[str, str | None] = {
+        "--task": task,
+        "--recipe": recipe,
+        "--weights": weights,
+        "--split": split,
+        "--to": None if to is None else str(to),
+    }
+    for flag, value in given.items():
+        if value is not None and not value.strip(" ."):
+            raise UsageError(f"{flag} is empty")
     entry = baselines.find(model)
     begin = baselines.florence2.checkpoint_folder(model, weights)
     chosen = recipes.changed(recipes.find(recipe or ("nano-unified" if entry.embedded else "unified")), changes or {})
     mixing = protocol.mixing_of(chosen)
     wanted = protocol.choose(chosen, tasks.select(task or ",".join(mixing.tasks)), split)
     data_name, root = root_of(data, model, entry.embedded)
+    guarded = root
     if data_name == MINIATURE:
         root = miniature.ensure_training()
     if task is None:
@@ -125,9 +141,18 @@ def tuned(
     told = (sorted(wanted), split, data_name, weights, sorted((changes or {}).items()))
     out = to or RUNS / f"{model}-{chosen.name}-{hashlib.sha256(repr(told).encode()).hexdigest()[:8]}"
     with process_group(baselines.florence2.choose_device(device)) as mine:
-        few = 4 if mine.startswith("cuda") else 0
+        if workers is None:
+            workers = 4 if mine.startswith("cuda") else 0
         return protocol.finetune(
-            chosen, wanted, root, begin, out, guards=guards, device=mine, workers=few if workers is None else workers
+            chosen,
+            wanted,
+            root,
+            begin,
+            out,
+            guards=guards,
+            guarded=guarded,
+            device=mine,
+            workers=workers,
         )
 
 

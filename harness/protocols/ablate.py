@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,11 +12,12 @@ from typing import Any
 
 import torch
 
+from harness.errors import DataError
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import FORMS
 from harness.florence2.tokenizer import Tokenizer
-from harness.protocols.studies import STUDIES, Arm, Evaluation, Study, plan_of
+from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Study, plan_of
 from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn, pack
 from harness.training.denoising import mask_of
 from harness.training.nano import save, teach_all
@@ -84,8 +86,16 @@ def read_record(results: Path, world: str, cell: Cell) -> dict[str, Any] | None:
     path = record_path(results, world, cell)
     if not path.is_file():
         return None
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record if cell.arm.evaluations.keys() <= record["evaluations"].keys() else None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        told = record["evaluations"]
+        numbers = [asked[task]["value"] for asked in told.values() for task in METRICS]
+        sound = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({error!r}); delete it to run the cell again") from error
+    if not sound:
+        raise DataError(f"{path} is damaged: some numbers are none; delete it to run the cell again")
+    return record if cell.arm.evaluations.keys() <= told.keys() else None
 
 
 def run_cell(

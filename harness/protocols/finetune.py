@@ -17,8 +17,9 @@ import torch
 
 from harness.core import Source, Task
 from harness.data import manifest
-from harness.errors import UsageError
+from harness.errors import CheckpointError, UsageError
 from harness.florence2 import weights
+from harness.florence2.config import Config
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import read_preprocess
 from harness.florence2.tokenizer import Tokenizer
@@ -52,7 +53,7 @@ def choose(recipe: Recipe, tasks: Sequence[Task[Any]], split: str | None = None)
     for task in tasks:
         if not task.train_splits:
             raise UsageError(f"{task.name} has no training split, so nothing can be fine-tuned on it")
-        wanted = tuple(split.split(",")) if split else mixing.splits.get(task.name, task.train_splits)
+        wanted = tuple(dict.fromkeys(split.split(","))) if split else mixing.splits.get(task.name, task.train_splits)
         for name in wanted:
             if name in task.splits:
                 raise UsageError(
@@ -73,12 +74,13 @@ def finetune(
     out: Path,
     *,
     guards: Sequence[Task[Any]] = (),
+    guarded: Path | None = None,
     device: str = "cpu",
     workers: int = 0,
 ) -> Path:
     """The folder of the checkpoint that `start` becomes; resumes from what is in `out`, and reuses a finished one.
 
-    No image that a task of `guards` is evaluated on is trained on.
+    No image that a task of `guards` is evaluated on, under the root `guarded` (else the same), is trained on.
     DataError where a training file is missing or holds nothing, UsageError where the checkpoint is of another size.
     """
     mixing = mixing_of(recipe)
@@ -94,15 +96,20 @@ def finetune(
         for name, taught in tasks.items()
     }
     tokenizer = Tokenizer.load(start)
-    kept_out = evaluated(guards, root)
+    kept_out = evaluated(guards, guarded or root)
     vocabulary = tokenizer.backend.to_str()
     identity = digest(asdict(recipe), begun.sha256, data, vocabulary, read_preprocess(start), sorted(kept_out))
-    history = history_of(finished)
-    if history is not None and history[-1]["identity"] == identity:
+    before = history_of(start)
+    if _is_finished(finished, identity, start):
         return finished
     model = resized(begun.model, recipe, start)
+    if tokenizer.size > model.config.text.vocab:
+        raise CheckpointError(
+            f"{start}: the tokenizer has {tokenizer.size} ids, the embedding only {model.config.text.vocab} rows"
+        )
     stores = {
-        name: _store(recipe, taught, tokenizer, root, out / f"data/{name}", kept_out) for name, taught in tasks.items()
+        name: _store(recipe, taught, tokenizer, root, out / f"data/{name}", kept_out, model.config)
+        for name, taught in tasks.items()
     }
     mixed = mixture.Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
     side = model.config.image_size
@@ -116,7 +123,18 @@ def finetune(
         "kept_out": len(kept_out),
         "tasks": {name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks},
     }
-    return save(trained, tokenizer, finished, history_of(start), run)
+    return save(trained, tokenizer, finished, before, run)
+
+
+def _is_finished(folder: Path, identity: str, start: Path) -> bool:
+    """Whether this very run has ended here; UsageError where the folder holds something else."""
+    if not folder.exists():
+        return False
+    history = history_of(folder)
+    if folder.resolve() == start.resolve() or history is None or history[-1]["identity"] != identity:
+        raise UsageError(f"{folder} holds something else, which would be lost: another --to, or move it away")
+    weights.load(folder)  # CheckpointError where it was damaged since
+    return True
 
 
 def evaluated(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
@@ -149,19 +167,38 @@ def resized(model: Florence2, recipe: Recipe, folder: Path) -> Florence2:
     config = model.config
     if recipe.config is not None and replace(recipe.config, image_size=config.image_size) != config:
         raise UsageError(f"{folder} is of another size than recipe {recipe.name!r} trains")
-    side = recipe.image_size or read_preprocess(folder).height
-    return network.fresh(model, replace(config, image_size=side), folder)
+    wanted = replace(
+        config, image_size=read_preprocess(folder).height if recipe.image_size is None else recipe.image_size
+    )
+    if room_for_words(wanted) < 16:
+        raise UsageError(
+            f"{folder} has {config.text.positions} positions, and an image of {wanted.image_size} pixels is "
+            f"{wanted.image_tokens} tokens: --set image_size=... smaller"
+        )
+    return network.fresh(model, wanted, folder)
+
+
+def room_for_words(config: Config) -> int:
+    """How many tokens a prompt may have beside the image."""
+    return config.text.positions - config.image_tokens
 
 
 def _store(
-    recipe: Recipe, taught: Taught, tokenizer: Tokenizer, root: Path, folder: Path, kept_out: frozenset[str]
+    recipe: Recipe,
+    taught: Taught,
+    tokenizer: Tokenizer,
+    root: Path,
+    folder: Path,
+    kept_out: frozenset[str],
+    config: Config,
 ) -> Store:
     """The task's samples as ids, tokenised by the first process and then mapped by all."""
     questions = mixing_of(recipe).questions
     for split in taught.splits:
         manifest.require(taught.task, root, split)
     files = [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
-    made = manifest.digest(files), tokenizer.backend.to_str(), questions, recipe.answer_limit, FORM, taught.task.version
+    limits = room_for_words(config), min(recipe.answer_limit, config.text.positions)  # of prompts and of answers
+    made = manifest.digest(files), tokenizer.backend.to_str(), questions, limits, FORM, taught.task.version
     name = digest(*made, sorted(kept_out))
     folder = folder.with_name(f"{folder.name}-{name}")
     store = open_store(folder)
@@ -178,7 +215,7 @@ def _store(
             tokenizer,
             root,
             questions=questions,
-            answer_limit=recipe.answer_limit,
+            limits=limits,
             name=taught.task.name,
         )
     barrier()

@@ -89,9 +89,18 @@ def read(path: Path) -> list[dict[str, float]]:
     """A log's rows; none where there is no such file.  Cells that are empty are left out."""
     if not path.is_file():
         return []
-    with path.open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if (row.get("step") or "").isdigit()]
-    return [{name: int(v) if name == "step" else float(v) for name, v in row.items() if v} for row in rows]
+    with path.open(newline="", errors="replace") as stream:
+        lines = list(csv.DictReader(line.replace("\0", "") for line in stream))
+    return [row for row in map(_numbers, lines) if row]
+
+
+def _numbers(line: dict[str, str]) -> dict[str, float]:
+    """A line's numbers; none where it is damaged."""
+    try:
+        found = {name: int(value) if name == "step" else float(value) for name, value in line.items() if value}
+    except (ValueError, TypeError):
+        return {}
+    return found if "step" in found else {}
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:

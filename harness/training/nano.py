@@ -51,6 +51,7 @@ def teach(
     UsageError where it is of another size than the recipe's.
     """
     data, config = drawing_of(recipe)
+    before = history_of(start)
     begin = _begun(recipe, config, start) if start else None
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_of(
@@ -75,7 +76,7 @@ def teach(
     identity = digest(asdict(recipe), name, source_sha)
     model = train(recipe, packed, tokenizer.first_bin, out, identity, start=begin, device=device)
     run = {"identity": identity, "recipe": asdict(recipe), "from": source_sha, "tasks": {}}
-    return save(model, tokenizer, out / "checkpoint", history_of(start), run)
+    return save(model, tokenizer, out / "checkpoint", before, run)
 
 
 def train(
@@ -130,6 +131,8 @@ def teach_all(
 
 def save(model: Florence2, tokenizer: Tokenizer, folder: Path, before: list[Run] | None, run: Run) -> Path:
     """A checkpoint folder in transformers' own layout, complete or not there; with what it was trained on."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
+        raise ResourceError(f"some trained weights are not finite, so {folder} is not written: lower the rate")
     partial = folder.with_name(f"{folder.name}.partial")
     if Ranks.current().rank == 0:
         shutil.rmtree(partial, ignore_errors=True)

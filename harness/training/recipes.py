@@ -6,6 +6,7 @@ weight decay, augmentation, the mixing of tasks and all of joint fine-tuning are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -43,10 +44,12 @@ class Plan:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: at least 1")
         for name in ("warmup", "weight_decay", "seed"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name}={getattr(self, name)}: at least 0")
-        if not (self.rate > 0 and self.clip > 0):
-            raise UsageError(f"rate={self.rate}, clip={self.clip}: above 0")
+            if not 0 <= getattr(self, name) < 2**63:
+                raise UsageError(f"{name}={getattr(self, name)}: at least 0, and finite")
+        if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
+            raise UsageError(f"rate={self.rate}, clip={self.clip}: above 0, and finite")
+        if not 0 <= self.floor <= 1:
+            raise UsageError(f"floor={self.floor}: a share of the rate, from 0 to 1")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise UsageError(f"betas={self.betas[0]}+{self.betas[1]}: two decays, from 0 up to but not 1")
         if not 0 <= self.average < 1:
@@ -101,6 +104,8 @@ class Recipe:
         """UsageError where it cannot be meant."""
         if self.lora < 0 or self.answer_limit < 1:
             raise UsageError(f"lora={self.lora}, answer_limit={self.answer_limit}: at least 0, at least 1")
+        if self.image_size is not None and self.image_size < 32:
+            raise UsageError(f"image_size={self.image_size}: at least 32 pixels, one cell of the last map")
         if isinstance(self.data, Drawing) and self.image_size is not None:
             raise UsageError(f"image_size={self.image_size}: recipe {self.name!r} trains at its config's own size")
 

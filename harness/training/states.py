@@ -26,7 +26,7 @@ class Kept:
 
         UsageError where the file is another run's, CheckpointError where it cannot be read.
         """
-        if not self.path.is_file():
+        if not self.path.exists():
             return 0
         try:
             kept = torch.load(self.path, weights_only=True, map_location="cpu")
@@ -39,11 +39,11 @@ class Kept:
                 part.load_state_dict(kept["parts"][name])
             torch.set_rng_state(kept["random"])
             self.step = int(kept["step"])
-        except (UsageError, OSError):
+        except UsageError:
             raise
         except Exception as error:  # of a damaged file torch raises whatever its pickle does
             raise CheckpointError(
-                f"{self.path} cannot be read ({str(error).splitlines()[0]}); delete it to begin again"
+                f"{self.path} is not a state that was kept here ({type(error).__name__}); delete it to begin again"
             ) from error
         return self.step
 
@@ -61,7 +61,7 @@ class Kept:
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """`write` to another file, flushed to disk, which then takes this one's place; ResourceError where it cannot."""
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
         with partial.open("rb") as stream:

@@ -77,8 +77,19 @@ class Store:
 
 
 def open_store(folder: Path) -> Store | None:
-    """A store that was written whole; None where there is none."""
-    return Store.load(folder) if (folder / "store.json").is_file() else None
+    """A store that was written whole; None where there is none, or a damaged one."""
+    try:
+        store = Store.load(folder)
+        whole = (
+            len(store.references) + 1 == len(store.first_sample)
+            and store.first_sample[-1] + 1 == len(store.first_answer)
+            and store.first_answer[-1] + 1 == len(store.bounds)
+            and store.bounds[-1].tolist() == [len(store.prompts), len(store.answers)]
+            and all(isinstance(reference, str) for reference in store.references)
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None  # it is written anew
+    return store if whole and store.references else None
 
 
 def write_store(
@@ -88,14 +99,18 @@ def write_store(
     root: Path,
     *,
     questions: int,
-    answer_limit: int,
+    limits: tuple[int, int],
     name: str,
 ) -> Store:
-    """Tokenises the samples into `folder`.  DataError where not one of them can be taught."""
+    """Tokenises the samples into `folder`; those longer than `limits` (of prompt and answer) are left out.
+
+    DataError where not one of them can be taught, ResourceError where it cannot be written.
+    """
     by_image: dict[str, list[list[tuple[list[int], list[int]]]]] = {}
     left_out = 0
     for sample in tqdm(samples, f"tokenising {name}", disable=None):
-        taught = [pair for pair in examples_of(sample, tokenizer, root) if len(pair[1]) <= answer_limit]
+        found = examples_of(sample, tokenizer, root)
+        taught = [pair for pair in found if len(pair[0]) <= limits[0] and len(pair[1]) <= limits[1]]
         if taught:
             by_image.setdefault(sample.question.image, []).append(taught)
         else:
@@ -105,7 +120,9 @@ def write_store(
         count = -(-len(here) // questions)
         units += [(image, here[place::count]) for place in range(count)]
     if not units:
-        raise DataError(f"{name}: its training split has no sample that can be taught ({left_out} without an answer)")
+        raise DataError(
+            f"{name}: its training split has no sample that can be taught ({left_out} without an answer, or too long)"
+        )
     flat = [answers for _, here in units for answers in here]
     pairs = [pair for answers in flat for pair in answers]
     dtype = np.int32 if tokenizer.size > np.iinfo(np.int16).max else np.int16

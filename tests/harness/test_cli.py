@@ -366,7 +366,7 @@ def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     assert complaint.strip().splitlines()[-1] == (
-        "error: interrupted; what was answered is kept, and the same command goes on from there"
+        "error: interrupted; what was done is kept, and the same command goes on from there"
     )
     record = json.loads(call(*run, "--json").out)
     assert record["status"] == "partial"

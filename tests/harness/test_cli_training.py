@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,3 +131,59 @@ def test_fine_tuned_then_run_and_found_finished_the_next_time(
     status, out, said = call("run", "--task", "refcoco", *NAMED, "--limit", "3", "--json")
     assert json.loads(out)["provenance"]["seen"] == "not trained on this task"
     assert json.loads(out)["spec"]["fingerprint"] != record["spec"]["fingerprint"]
+
+
+DAMAGED = (
+    "{", "{}", "null", '{"runs": []}', '{"runs": [{}]}',
+    '{"runs": [{"identity": "x", "tasks": {"a": {"splits": "b"}}}]}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_history_is_said_before_anything_is_done(
+    call: Call, training_root: Path, tmp_path: Path, damage: str
+) -> None:
+    own = Path(__file__).parents[2] / "baselines/weights/florence2-nano"
+    shutil.copytree(own, tmp_path / "w")
+    (tmp_path / "w/training.json").write_text(damage)
+    for command in (
+        ("finetune", *NAMED, "--task", "vizwiz", *FEW),
+        ("run", "--task", "vizwiz", *NAMED, "--limit", "1"),
+    ):
+        status, _, said = call(*command, "--weights", tmp_path / "w")
+        assert status == 4
+        assert "training.json is damaged" in said
+    assert not list(tmp_path.glob("runs/*/training.pt"))
+
+
+def test_what_lies_where_a_checkpoint_would_go_is_not_lost(call: Call, training_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "out/checkpoint").mkdir(parents=True)
+    (tmp_path / "out/checkpoint/thesis.txt").write_text("years of work")
+    status, _, said = call("finetune", *NAMED, "--task", "vizwiz", *FEW, "--to", tmp_path / "out")
+    assert status == 2
+    assert "checkpoint holds something else, which would be lost" in said
+    assert (tmp_path / "out/checkpoint/thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(("setting", "complaint"), [
+    ("rate=inf", "rate=inf"), ("rate=nan", "rate=nan"), ("weight_decay=inf", "weight_decay=inf"),
+    ("floor=nan", "floor=nan"),
+    ("image_size=0", "image_size=0: at least 32 pixels"), ("image_size=768", "has 256 positions, and an image of 768"),
+])  # fmt: skip
+def test_settings_that_would_ruin_the_weights(call: Call, training_root: Path, setting: str, complaint: str) -> None:
+    status, _, said = call("finetune", *NAMED, "--task", "vizwiz", *FEW, "--set", setting)
+    assert status == 2
+    assert complaint in said
+
+
+def test_a_damaged_record_is_named(call: Call, tmp_path: Path) -> None:
+    from harness.protocols.ablate import cells_of, record_path
+    from harness.protocols.studies import STUDIES
+
+    cell = cells_of(STUDIES["prompts"], [0])["generic", 0]
+    path = record_path(tmp_path, "small", cell)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"evaluations": []}')
+    status, _, said = call("ablate", "--study", "prompts", "--only-report", "--out", tmp_path, "--to", tmp_path / "to")
+    assert status == 3
+    assert path.name in said and "delete it to run the cell again" in said
