@@ -26,21 +26,22 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A mean over seeds and its 95 % interval (None with fewer than two)."""
+    """A mean over seeds, its 95 % interval (None with fewer than two), and each seed's number."""
 
     mean: float
     low: float | None
     high: float | None
     n: int
+    each: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         """Student's interval around the mean."""
         mean = float(np.mean(values))
         if len(values) < 2:
-            return cls(mean, None, None, len(values))
+            return cls(mean, None, None, len(values), tuple(values))
         half = float(student.ppf(LEVEL, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        return cls(mean, mean - half, mean + half, len(values))
+        return cls(mean, mean - half, mean + half, len(values), tuple(values))
 
     @property
     def settled(self) -> bool:
@@ -189,7 +190,10 @@ def _plain(value: float | str | None) -> str:
 
 
 def draw(told: Told, path: Path) -> None:
-    """A panel a metric: each arm's mean with its interval; `path` without its ending, for .svg and .png."""
+    """A panel a metric: each arm's mean, its seeds as strokes, and from three seeds on the mean's interval.
+
+    `path` is without its ending, for .svg and .png.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -204,7 +208,8 @@ def draw(told: Told, path: Path) -> None:
                 is_base = line.arm == told.against and not line.evaluation
                 style = {"color": "#0072b2" if is_base else "#333333", "marker": "s" if is_base else "o"}
                 axes.plot([spread.mean], [place], **style)
-                if spread.low is not None and spread.high is not None:
+                axes.plot(spread.each, [place] * spread.n, "|", color=style["color"], markersize=9)
+                if spread.low is not None and spread.high is not None and spread.n > 2:
                     axes.plot([spread.low, spread.high], [place, place], color=style["color"], linewidth=1.5)
             axes.set_title(f"{task}\n{metric}", fontsize=9)
             axes.grid(axis="x", alpha=0.3)

@@ -34,7 +34,7 @@ def test_the_interval_over_seeds_is_students() -> None:
     # Standard deviation 10, standard error 10 / sqrt(3), and t(0.975, 2 degrees) = 4.3027 from the printed table.
     assert spread.mean == 110
     assert spread.low == pytest.approx(110 - 4.3027 * 10 / math.sqrt(3), abs=1e-3)
-    assert Spread.of([5.0]) == Spread(5.0, None, None, 1)
+    assert Spread.of([5.0]) == Spread(5.0, None, None, 1, (5.0,))
     assert not Spread.of([5.0]).settled
 
 
