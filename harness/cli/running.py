@@ -146,6 +146,10 @@ def run(
     tasks.select(task)  # a wrong name is said before any data is made
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("run is one process: torchrun starts `finetune`, whose checkpoint `run --weights` then takes")
+    for one in tasks.select(task):
+        list(splits_of(one, split))  # nor is a wrong split found after hours of training
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: a run asks about at least one image")
     if protocol == "fine_tuned" and entry.protocol != "fine_tuned" and options.weights is None:
         options = replace(options, weights=str(_fine_tuned(task, model, data, options.device)))
     data_name, root = root_of(data, model, entry.embedded)

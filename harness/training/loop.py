@@ -160,16 +160,22 @@ def _explained(plan: Plan) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ResourceError(_memory(plan)) from error
+    except (ConnectionError, EOFError) as error:  # it was sending an image when it died
+        raise ResourceError(_dead(str(error) or type(error).__name__)) from error
     except RuntimeError as error:
         said = str(error)
         if "DataLoader worker" in said:
-            raise ResourceError(
-                f"a worker that reads images died ({said.splitlines()[0]}); the same command goes on from the last "
-                "state kept; --workers 0 reads them in this process, and shows why"
-            ) from error
+            raise ResourceError(_dead(said)) from error
         if "allocate memory" in said or "out of memory" in said:
             raise ResourceError(_memory(plan)) from error
         raise
+
+
+def _dead(said: str) -> str:
+    return (
+        f"a worker that reads images died ({said.splitlines()[0]}); the same command goes on from the last state kept; "
+        "--workers 0 reads them in this process, and shows why"
+    )
 
 
 def _memory(plan: Plan) -> str:
