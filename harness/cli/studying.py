@@ -152,7 +152,7 @@ def _world(name: str) -> World:
     from tasks.miniature import small_world, training
 
     if name == "full":
-        return World("full", training.training_scene, training.FIRST_TRAINING_SEED)
+        return World("full", training.every_scene, training.FIRST_TRAINING_SEED)
     return World("small", small_world.small_scene, small_world.FIRST_TRAINING_SEED)
 
 

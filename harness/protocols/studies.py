@@ -228,8 +228,7 @@ def plan_of(phase: Phase, seed: int) -> Plan:
 
 def full(arm: Arm) -> Arm:
     """The same arm at the miniature's own size: four times the pixels and steps, for a GPU."""
-    sizes = {id(SMALL): NANO, id(LARGER): replace(NANO, vision=replace(NANO.vision, dims=(48, 96, 192, 240)))}
+    sizes = {SMALL: NANO, LARGER: replace(NANO, vision=replace(NANO.vision, dims=(48, 96, 192, 240)))}
     phases = tuple(replace(phase, side=2 * phase.side, steps=4 * phase.steps) for phase in arm.phases)
     evaluations = {name: replace(one, side=2 * one.side if one.side else None) for name, one in arm.evaluations.items()}
-    config = sizes.get(id(arm.config), NANO)
-    return replace(arm, config=config, scenes=arm.scenes * 3, phases=phases, evaluations=evaluations)
+    return replace(arm, config=sizes[arm.config], scenes=arm.scenes * 3, phases=phases, evaluations=evaluations)

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import baselines
+from harness.cli import studying
 from harness.errors import UsageError
 from harness.florence2 import weights
+from harness.florence2.config import NANO
 from harness.protocols import ablate, studies
 from harness.protocols.ablate import Cell, World
 from harness.protocols.studies import STUDIES, Arm, Evaluation, Phase
@@ -89,6 +91,21 @@ def test_the_full_study_is_larger_in_everything() -> None:
     full = studies.full(arm)
     assert [phase.side for phase in full.phases] == [64, 128]
     assert sum(phase.steps for phase in full.phases) == 4 * sum(phase.steps for phase in arm.phases)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("study", "arm"), [("granularity", "image+region+pixel"), ("init", "V+L")])
+def test_cells_of_the_full_world_have_scenes_for_every_phase(
+    study: str, arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every kind that a slot names is asked of some scene there, and the sizes fit."""
+    monkeypatch.setattr(ablate, "PRETRAINING", replace(ablate.PRETRAINING, steps=1, batch=2, warmup=1))
+    monkeypatch.setattr(ablate, "SCENES", 12)
+    monkeypatch.setattr(ablate, "plan_of", lambda phase, seed: replace(studies.plan_of(phase, seed), steps=3, batch=2))
+    full = replace(studies.full(STUDIES[study].arms[arm]), scenes=12)
+    folder = tmp_path / "cell"
+    model, _ = ablate.train_cell(Cell(full, 0), studying._world("full"), tmp_path, folder, "cpu")
+    assert model.config == replace(NANO, image_size=128)
 
 
 @pytest.mark.slow
