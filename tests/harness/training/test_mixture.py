@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import signal
 from collections import Counter
@@ -175,12 +176,14 @@ class _Deadly(_Broken):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's loader, as it is collected
 def test_a_worker_that_dies_is_said_in_a_line(root: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     mixed = Mixture({"one": _store(root, tokenizer, 7, 2, "one")}, {"one": 1.0}, seed=0)
     recipe = _recipe(400, 4)
     batches = mixture.mixed(recipe, mixed, root, Preprocess(8, 8), workers=1)
     with pytest.raises(ResourceError, match=r"a worker that reads images died .* the same command goes on"):
         loop.fit(_Deadly([1.0] * 400), batches, recipe.plan, tmp_path / "out")
+    gc.collect()  # here, and not in the middle of another test
 
 
 def test_an_empty_training_split_is_said(root: Path, tokenizer: Tokenizer) -> None:
