@@ -58,15 +58,14 @@ def fit(
     start = kept.load(parts)
     first = Ranks.current().rank == 0
     taught, watch = wrapped(lesson), _Watch(kept)
-    with _repeatable(device), Log(out / f"{name}.csv", start, plan, enabled=first) as log:
+    with _explained(plan), _repeatable(device), Log(out / f"{name}.csv", start, plan, enabled=first) as log:
         drawn = batches(start)
         for step in tqdm(
             range(start, plan.steps), name, initial=start, total=plan.steps, disable=None if first else True
         ):
-            with _explained(plan):
-                pieces = next(drawn)
-                give_totals(pieces)
-                losses = _step(taught, pieces, plan, optimiser, scaler, learning_rate(step, plan))
+            pieces = next(drawn)
+            give_totals(pieces)
+            losses = _step(taught, pieces, plan, optimiser, scaler, learning_rate(step, plan))
             watch(step, losses, pieces)
             if average is not None:
                 follow(*average, min(plan.average, (1 + step) / (10 + step)))
@@ -155,7 +154,10 @@ class _Watch:
 
 @contextmanager
 def _explained(plan: Plan) -> Iterator[None]:
-    """Memory that runs out and workers that die, in one line with what to do."""
+    """Memory that runs out and workers that die, in one line with what to do.
+
+    It is around everything: of a dead worker torch tells by raising wherever the main thread happens to be.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
