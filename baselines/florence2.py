@@ -27,7 +27,7 @@ NEEDED = ("config.json",)
 WANTED = ("preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MAX_NEW_TOKENS = 1024
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
     if folder is None:
         raise CheckpointError("no weights were given")
     from harness.florence2 import prompts
-    from harness.florence2.generate import Decoding
     from harness.florence2.predictor import Predictor
+    from harness.florence2.search import Decoding
 
     forms = prompts.choose(published.family if published else "pretrained", setting.prompt)
     device = choose_device(setting.device)
@@ -147,13 +147,19 @@ def choose_device(name: str | None) -> str:
 
 
 def choose_dtype(name: str | None, device: str) -> torch.dtype:
-    """What was asked for; float16 on a GPU, as published, and float32 elsewhere.  UsageError for another name."""
+    """What was asked for; float16 on a GPU, as published, and float32 elsewhere.
+
+    UsageError for another name, and for int8 on a GPU.
+    """
     import torch
 
+    on_gpu = device.startswith("cuda")
     if name is None:
-        name = "float16" if device.startswith("cuda") else "float32"
+        name = "float16" if on_gpu else "float32"
     if name not in DTYPES:
         raise UsageError(f"--dtype {name}: one of {', '.join(DTYPES)}")
+    if name == "int8" and on_gpu:
+        raise UsageError("--dtype int8 is for a CPU; on a GPU try bfloat16 or float16")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 

@@ -24,7 +24,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness.florence2.config import BASE, LARGE, with_text
-from harness.florence2.generate import Decoding, generate
+from harness.florence2.generate import generate, padded
+from harness.florence2.search import Decoding
 from tests.twins import Twins, twins, with_image_tokens
 
 ROUNDS = 7
@@ -64,7 +65,8 @@ def inputs(batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 def ours(twin: Twins, pixels: torch.Tensor, prompt: torch.Tensor, tokens: int) -> torch.Tensor:
     with torch.inference_mode():
         memory = twin.ours.read(twin.ours.look(pixels), prompt)
-        return generate(twin.ours, memory, Decoding(beams=3, max_new_tokens=tokens)).tokens
+        decoding = Decoding(beams=3, max_new_tokens=tokens)
+        return padded(generate(twin.ours, memory, decoding), decoding)
 
 
 def theirs(twin: Twins, pixels: torch.Tensor, prompt: torch.Tensor, tokens: int) -> torch.Tensor:

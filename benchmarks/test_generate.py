@@ -17,7 +17,8 @@ from torch import Tensor
 
 from benchmarks.turns import by_turns, quote, rounds
 from harness.florence2.config import BASE, with_text
-from harness.florence2.generate import Decoding, generate
+from harness.florence2.generate import generate, padded
+from harness.florence2.search import Decoding
 from tests.twins import Twins, twins, with_image_tokens
 
 ROUNDS = rounds(5)
@@ -51,7 +52,8 @@ def test_answer(benchmark: Any, base: Twins, batch: int, tokens: int) -> None:
     def ours() -> None:
         with torch.inference_mode():
             memory = base.ours.read(base.ours.look(pixels), prompt)
-            found["ours"] = generate(base.ours, memory, Decoding(beams=3, max_new_tokens=tokens)).tokens
+            decoding = Decoding(beams=3, max_new_tokens=tokens)
+            found["ours"] = padded(generate(base.ours, memory, decoding), decoding)
 
     def theirs() -> None:
         with torch.inference_mode():

@@ -29,47 +29,43 @@ class Memory:
     values: Tensor
     mask: Tensor | None
 
-    def keep(self, sequences: Tensor) -> Memory:
-        """Only these sequences."""
-        mask = None if self.mask is None else self.mask[sequences]
-        return Memory(self.keys[:, sequences], self.values[:, sequences], mask)
 
-
+@dataclass(slots=True)
 class Cache:
-    """Self-attention keys and values of what has been decoded, in a buffer that grows by doubling.
+    """Self-attention keys and values of what has been decoded: (Y, R, N, room, D), filled to `length`.
 
-    `keys` and `values` are (Y, R, N, room, D), of which the first `length` places are filled.
+    Where rows are not as full as each other, that is the fullest; `places` (R,) says where each one's next token goes,
+    and `mask` (R, 1, 1, length + 1) which places it sees; then one token is fed at a time.
     """
 
-    def __init__(self, config: TextConfig, rows: int, like: Tensor, room: int = 64) -> None:
-        self.length = 0
+    keys: Tensor
+    values: Tensor
+    length: int = 0
+    places: Tensor | None = None
+    mask: Tensor | None = None
+
+    @classmethod
+    def empty(cls, config: TextConfig, rows: int, like: Tensor, room: int = 64) -> Cache:
+        """With nothing in it, in the kind and on the device of `like`."""
         shape = (config.decoder_layers, rows, config.heads, room, config.width // config.heads)
-        self.keys = like.new_empty(shape)
-        self.values = like.new_empty(shape)
+        return cls(like.new_zeros(shape), like.new_zeros(shape))
 
     def make_room(self, tokens: int) -> None:
-        """So that `tokens` more fit."""
+        """So that `tokens` more fit; the buffers grow by doubling."""
         room = self.keys.shape[3]
         if self.length + tokens > room:
-            more = (0, 0, 0, max(room, tokens))
+            more = (0, 0, 0, max(room, self.length + tokens - room))
             self.keys, self.values = F.pad(self.keys, more), F.pad(self.values, more)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Stores (R, N, T, D) behind what is there; gives all so far, (R, N, length + T, D)."""
         end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
+        for buffer, new in ((self.keys[layer], keys), (self.values[layer], values)):
+            if self.places is None:
+                buffer[:, :, self.length : end] = new
+            else:
+                buffer[torch.arange(len(self.places), device=new.device), :, self.places] = new[:, :, 0]
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-    def keep(self, rows: Tensor) -> None:
-        """Only these rows, in this order."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
-
-    def select(self, rows: Tensor) -> None:
-        """Row r becomes a copy of row `rows[r]`."""
-        for buffer in (self.keys, self.values):
-            filled = buffer[:, :, :, : self.length]
-            filled.copy_(filled.index_select(1, rows))
 
 
 class Encoder(nn.Module):
@@ -132,7 +128,10 @@ class Decoder(nn.Module):
         tokens = x.shape[1]
         if cache:
             cache.make_room(tokens)
-        x = self.norm(x + self.positions(start, tokens))
+        if cache and cache.places is not None:
+            x = self.norm(x + self.positions.at(cache.places))
+        else:
+            x = self.norm(x + self.positions(start, tokens))
         for index, layer in enumerate(self.layers):
             x = layer(x, memory, index, cache)
         if cache:
@@ -182,7 +181,8 @@ class SelfAttention(nn.Module):
         fresh = q.shape[2] == k.shape[2]
         if not fresh and q.shape[2] != 1:
             raise ValueError("after the first feed, one token at a time")
-        return self.join(F.scaled_dot_product_attention(q, k, v, is_causal=fresh and q.shape[2] > 1))
+        mask = cache.mask if cache else None
+        return self.join(F.scaled_dot_product_attention(q, k, v, mask, is_causal=fresh and q.shape[2] > 1))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(R, T, E) to 3 x (R, N, T, D)."""
@@ -224,3 +224,7 @@ class Positions(nn.Embedding):
         if start + count + 2 > self.num_embeddings:
             raise ValueError(f"{start + count} tokens; this checkpoint has positions for {self.num_embeddings - 2}")
         return self.weight[start + 2 : start + count + 2]
+
+    def at(self, places: Tensor) -> Tensor:
+        """(R, 1, E) for the place (R,) of each row's one token."""
+        return self.weight[places + 2][:, None]

@@ -1,270 +1,267 @@
-"""Greedy and beam search over a static cache, token for token what transformers' `generate` writes.
+"""A pool of answers under way, each in a slot of its own: admitted, written a token at a time, let go when settled.
 
-Shapes: B sequences, K beams, R = B*K rows (beams of one sequence side by side), V vocabulary, M = 1 + most new
-tokens, the length of a full row with its start token.
+Shapes are those of `bart` and `search`; a slot has K rows, one a beam, and slots at work are the first n.  One that is
+let go gives its place to the last, so that the rows at work lie together and none is computed for nothing.
 
-What makes the tokens equal, beyond the textbook:
-    the n-gram ban sees the start token, and acts on log-probabilities (beams) or logits (greedy) that are not
-    normalised again;  2K candidates are kept of the flat K*V, and a finished one counts only among the first K;
-    a finished score is divided by its length to the power `length_penalty`, the heuristic for going on by one less;
-    the last place is always the end token.
-transformers decides about stopping for the whole batch, but a sequence that is settled no longer changes; so here its
-rows are let go, and batch mates do not change a result.
+Where every slot is as far as the others (a plain batch), rows are fed as such; where they are not, each has its own
+place in the cache, and what it must not see is masked.  With `static`, which is for devices that run ahead of the host,
+shapes come from a few sizes, what is settled is asked only once every so many steps, and a step is a fixed sequence of
+kernels that `graphs` may capture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from harness.florence2.bart import Cache, Memory
 from harness.florence2.model import Florence2
+from harness.florence2.search import Beams, Decoding, Greedy, Search
 
-FAR = -1.0e9  # a score that no real one reaches; finite, as in transformers, so that it can be added to
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
-    """How answers are written.  The defaults are the published ones, with an explicit bound on length."""
-
-    beams: int = 3
-    max_new_tokens: int = 1024
-    no_repeat_ngram: int = 3  # 0: no ban
-    length_penalty: float = 1.0
-    early_stopping: bool | Literal["never"] = True
-    start: int = 2
-    pad: int = 1
-    end: int = 2
-    forced_first: int | None = 0
-    forced_last: int | None = 2
-
-    def __post_init__(self) -> None:
-        if self.beams < 1 or self.max_new_tokens < 1:
-            raise ValueError(f"{self.beams} beams and {self.max_new_tokens} new tokens: both must be at least 1")
-
-    def describe(self) -> str:
-        """One line for fingerprints: every setting by name."""
-        return " ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+LOOK_EVERY = 4  # steps between two questions of what is settled, where the device runs ahead
+ROOMS = (64, 128, 256, 512, 1024, 2048, 4096)
+K = TypeVar("K")
+Step = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """Token ids (B, L) from the start token on, filled with `pad`; the log-probability of each (0 for those not
-    chosen); how many tokens were generated (B,); and whether an answer used all it was allowed (B,)."""
+class Written(Generic[K]):
+    """An answer: its key, the ids that were generated (without the start token), the log-probability of each, and
+    whether it used all that it was allowed."""
 
-    tokens: Tensor
-    log_probs: Tensor
-    lengths: Tensor
-    truncated: Tensor
+    key: K
+    tokens: list[int]
+    log_probs: list[float]
+    truncated: bool
 
-    def cpu(self) -> Written:
-        """The same in the host's memory, in one go."""
-        return Written(self.tokens.cpu(), self.log_probs.cpu(), self.lengths.cpu(), self.truncated.cpu())
 
-    def row(self, index: int) -> tuple[list[int], list[float]]:
-        """The generated ids of one answer and their log-probabilities, without the start token."""
-        end = int(self.lengths[index]) + 1
-        return self.tokens[index, 1:end].tolist(), self.log_probs[index, 1:end].tolist()
+class Pool(Generic[K]):
+    """At most `slots` answers at once.  Everything runs where the memory is that is admitted."""
+
+    def __init__(self, model: Florence2, decoding: Decoding, slots: int, *, static: bool = False) -> None:
+        room = model.config.text.positions
+        if decoding.max_new_tokens > room:
+            raise ValueError(f"{decoding.max_new_tokens} new tokens; this checkpoint has positions for {room}")
+        if slots < 1:
+            raise ValueError(f"{slots} slots: at least one")
+        self.model = model
+        self.decoding = decoding
+        self.slots = slots
+        self.static = static
+        self.keys: list[K] = []  # of the slots at work
+        self.current: list[int] = []  # how many tokens of each are known
+        device = model.embedding.weight.device
+        kind = Greedy if decoding.beams == 1 else Beams
+        self.search: Search = kind(decoding, slots, device)
+        like = model.embedding.weight
+        self.cache = Cache.empty(model.config.text, slots * decoding.beams, like, self._room(len(decoding.first)))
+        self.hidden = like.new_zeros(slots * decoding.beams, model.config.text.width)
+        self.memory: Memory | None = None
+        self.advance: Step = self.take_step  # what `graphs` replaces
+        self._since = 0  # steps since what is settled was asked
+        self._done: list[Written[K]] = []
+
+    @property
+    def free(self) -> int:
+        """How many more answers may be admitted."""
+        return self.slots - len(self.keys)
+
+    @torch.inference_mode()
+    def admit(self, keys: Sequence[K], memory: Memory) -> None:
+        """An answer for each sequence of the memory; ValueError where there are not so many slots."""
+        count, first = len(keys), len(self.keys)
+        if count > self.free:
+            raise ValueError(f"{count} answers for {self.free} free slots")
+        slots = slice(first, first + count)
+        self._remember(memory, slots)
+        self.search.begin(slots)
+        # Until they differ, the beams of a slot are one row.
+        given = torch.tensor([self.decoding.first] * count, device=self.hidden.device)
+        begun = Cache.empty(self.model.config.text, count, self.hidden, given.shape[1])
+        hidden = self.model.write(given, memory, begun)[:, -1]
+        beams = self.decoding.beams
+        rows = slice(first * beams, (first + count) * beams)
+        self.hidden[rows] = hidden.repeat_interleave(beams, 0)
+        self.cache.keys[:, rows, :, : begun.length] = begun.keys.repeat_interleave(beams, 1)
+        self.cache.values[:, rows, :, : begun.length] = begun.values.repeat_interleave(beams, 1)
+        self.keys += keys
+        self.current += [given.shape[1]] * count
+        self.cache.length = max(self.cache.length, begun.length)
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One more token for every answer; those that are settled leave."""
+        if self.keys and self.static:
+            self._step_static()
+        elif self.keys:
+            self._step_exact()
+
+    def poll(self) -> list[Written[K]]:
+        """The answers that have left since the last time."""
+        done, self._done = self._done, []
+        return done
+
+    def _step_exact(self) -> None:
+        """What is settled leaves before the next token is fed."""
+        count, beams = len(self.keys), self.decoding.beams
+        longest = max(self.current)
+        origin = self.search.step(count, self.model.lm_head(self.hidden[: count * beams]), longest)
+        self.current = [known + 1 for known in self.current]
+        sources = self._let_go()
+        if not sources:
+            return
+        if origin is not None or sources != list(range(count)):
+            rows = torch.arange(count * beams, device=self.hidden.device) if origin is None else origin
+            self._reorder(rows.view(count, beams)[sources].flatten(), longest)
+        self._feed(len(sources), max(self.current) - 1)
+
+    def _step_static(self) -> None:
+        """A fixed sequence of kernels, on shapes of a few sizes."""
+        count = min(self.slots, 1 << (len(self.keys) - 1).bit_length())
+        longest = self._room(max(self.current) + 1)
+        self._make_room(longest)
+        self.advance(count, longest - 1)
+        self.current = [min(known + 1, self.search.limit) for known in self.current]
+        self._since += 1
+        if self._since < LOOK_EVERY and max(self.current) < self.search.limit:
+            return
+        self._since = 0
+        before = len(self.keys)
+        sources = self._let_go()
+        if sources != list(range(before)):
+            rows = torch.arange(before * self.decoding.beams, device=self.hidden.device)
+            rows = rows.view(before, -1)[sources].flatten()
+            self._reorder(rows, self.cache.keys.shape[3])
+            self.hidden[: len(rows)] = self.hidden[rows]
+            self.search.settled[len(sources) : before] = True
+
+    def take_step(self, count: int, longest: int) -> None:
+        """Choose a token for every row of the first `count` slots, and feed it; `longest` bounds what they know."""
+        rows = count * self.decoding.beams
+        origin = self.search.step(count, self.model.lm_head(self.hidden[:rows]), longest)
+        if origin is not None:
+            for buffer in (self.cache.keys, self.cache.values):
+                filled = buffer[:, :rows, :, :longest]
+                filled.copy_(filled.index_select(1, origin))
+        self._feed(count, longest, ragged=True)
+
+    def _let_go(self) -> list[int]:
+        """What is settled leaves; gives, for the slots at work now, which slot each was."""
+        settled = self.search.settled[: len(self.keys)].tolist()
+        gone = [slot for slot, over in enumerate(settled) if over]
+        if not gone:
+            return list(range(len(settled)))
+        self._done += self._answers(gone)
+        stay = len(settled) - len(gone)
+        sources = list(range(stay))
+        movable = [slot for slot in range(stay, len(settled)) if not settled[slot]]
+        for target in gone:
+            if target < stay:
+                sources[target] = movable.pop()
+        for target, source in enumerate(sources):
+            if target != source:
+                self.search.move(source, target)
+                self._move_memory(source, target)
+                self.keys[target], self.current[target] = self.keys[source], self.current[source]
+        del self.keys[stay:], self.current[stay:]
+        return sources
+
+    def _answers(self, slots: Sequence[int]) -> list[Written[K]]:
+        ids, log_probs = (found.tolist() for found in self.search.answers(slots))
+        most = self.decoding.max_new_tokens
+        found = []
+        for slot, row, probabilities in zip(slots, ids, log_probs, strict=True):
+            known = row[1:]
+            length = known.index(self.decoding.end) + 1 if self.decoding.end in known else most
+            truncated = length >= most
+            found.append(Written(self.keys[slot], known[:length], probabilities[1 : length + 1], truncated))
+        return found
+
+    def _feed(self, count: int, longest: int, *, ragged: bool = False) -> None:
+        """The tokens that the first `count` slots wrote last, through the decoder, to what it makes of them."""
+        rows = count * self.decoding.beams
+        self._make_room(longest + 1)
+        cache = Cache(self.cache.keys[:, :rows], self.cache.values[:, :rows], longest)
+        if ragged or len(set(self.current)) > 1:
+            cache.places = (self.search.current[:count] - 1).repeat_interleave(self.decoding.beams)
+            cache.mask = torch.arange(longest + 1, device=cache.places.device) <= cache.places[:, None, None, None]
+        self.hidden[:rows] = self.model.write(self.search.last(count), self._memory(count), cache)[:, -1]
+
+    def _reorder(self, sources: Tensor, longest: int) -> None:
+        """Row r of the cache becomes what row `sources[r]` was; what stays where it is is not touched."""
+        rows = len(sources)
+        moved = (sources != torch.arange(rows, device=sources.device)).nonzero()[:, 0]
+        for buffer in (self.cache.keys, self.cache.values):
+            filled = buffer[:, :, :, :longest]
+            if 3 * len(moved) > 2 * rows:
+                filled[:, :rows].copy_(filled.index_select(1, sources))
+            elif len(moved):
+                filled.index_copy_(1, moved, filled.index_select(1, sources[moved]))
+
+    def _room(self, tokens: int) -> int:
+        """The size of cache, of a few, in which so many tokens fit."""
+        return next((room for room in ROOMS if room >= tokens), tokens)
+
+    def _make_room(self, tokens: int) -> None:
+        if tokens > self.cache.keys.shape[3]:
+            self.cache.length = self.cache.keys.shape[3]
+            self.cache.make_room(self._room(tokens) - self.cache.length)
+
+    def _memory(self, count: int) -> Memory:
+        if self.memory is None:
+            raise RuntimeError("nothing was admitted")
+        mask = self.memory.mask
+        return Memory(
+            self.memory.keys[:, :count], self.memory.values[:, :count], None if mask is None else mask[:count]
+        )
+
+    def _remember(self, memory: Memory, slots: slice) -> None:
+        """The memory in these slots; the buffers are made for the first, and grow where a later one is longer."""
+        length = memory.keys.shape[3]
+        mine = self.memory
+        if mine is None or (not self.keys and not self.static):  # as large as is needed now
+            shape = (memory.keys.shape[0], self.slots, *memory.keys.shape[2:])
+            mine = Memory(memory.keys.new_zeros(shape), memory.keys.new_zeros(shape), None)
+        more = length - mine.keys.shape[3]
+        if mine.mask is None and (memory.mask is not None or more or self.static):
+            mine.mask = torch.ones((self.slots, 1, 1, mine.keys.shape[3]), dtype=torch.bool, device=memory.keys.device)
+        if more > 0:
+            keys, values = (F.pad(buffer, (0, 0, 0, more)) for buffer in (mine.keys, mine.values))
+            mine = Memory(keys, values, None if mine.mask is None else F.pad(mine.mask, (0, more)))
+        mine.keys[:, slots, :, :length] = memory.keys
+        mine.values[:, slots, :, :length] = memory.values
+        if mine.mask is not None:
+            mine.mask[slots] = False
+            mine.mask[slots, ..., :length] = True if memory.mask is None else memory.mask
+        self.memory = mine
+
+    def _move_memory(self, source: int, target: int) -> None:
+        if self.memory is None:
+            return
+        for buffer in (self.memory.keys, self.memory.values):
+            buffer[:, target] = buffer[:, source]
+        if self.memory.mask is not None:
+            self.memory.mask[target] = self.memory.mask[source]
 
 
 @torch.inference_mode()
-def generate(model: Florence2, memory: Memory, decoding: Decoding) -> Written:
-    """One answer for each sequence of the memory."""
+def generate(model: Florence2, memory: Memory, decoding: Decoding, *, static: bool = False) -> list[Written[int]]:
+    """One answer for each sequence of the memory, in their order."""
     batch = memory.keys.shape[1]
-    room = model.config.text.positions
-    if decoding.max_new_tokens > room:
-        raise ValueError(f"{decoding.max_new_tokens} new tokens; this checkpoint has positions for {room}")
-    search = _greedy if decoding.beams == 1 else _beam
-    return search(model, memory, decoding, batch)
+    pool: Pool[int] = Pool(model, decoding, batch, static=static)
+    pool.admit(range(batch), memory)
+    while pool.keys:
+        pool.step()
+    return sorted(pool.poll(), key=lambda one: one.key)
 
 
-def _first_feed(decoding: Decoding, rows: int, device: torch.device) -> tuple[Tensor, int]:
-    """The buffer (R, M) with the start token, and the forced first one where there is one; how many are known."""
-    tokens = torch.full((rows, 1 + decoding.max_new_tokens), decoding.pad, dtype=torch.long, device=device)
-    tokens[:, 0] = decoding.start
-    if decoding.forced_first is None or decoding.max_new_tokens == 1:
-        return tokens, 1
-    tokens[:, 1] = decoding.forced_first
-    return tokens, 2
-
-
-def _greedy(model: Florence2, memory: Memory, decoding: Decoding, batch: int) -> Written:
-    device = memory.keys.device
-    tokens, current = _first_feed(decoding, batch, device)
-    limit = tokens.shape[1]
-    log_probs = torch.zeros(tokens.shape, device=device)
-    finished = torch.zeros(batch, dtype=torch.bool, device=device)
-    rows = torch.arange(batch, device=device)  # the sequences still decoded
-    cache = Cache(model.config.text, batch, memory.keys)
-    hidden = model.write(tokens[:, :current], memory, cache)[:, -1]
-    while True:
-        logits = model.lm_head(hidden).float()
-        normaliser = logits.logsumexp(-1)
-        _ban_repeats(logits, tokens[rows], current, decoding.no_repeat_ngram)
-        if current == limit - 1 and decoding.forced_last is not None:
-            chosen = torch.full_like(rows, decoding.forced_last)
-            chosen_log_prob = torch.zeros_like(normaliser)
-        else:
-            best, chosen = logits.max(-1)
-            chosen_log_prob = best - normaliser
-        over = finished[rows]
-        tokens[rows, current] = torch.where(over, decoding.pad, chosen)
-        log_probs[rows, current] = chosen_log_prob.masked_fill(over, 0.0)
-        finished[rows] = over | (chosen == decoding.end)
-        current += 1
-        left = int((~finished).sum())
-        if current == limit or not left:
-            break
-        if left <= len(rows) // 2:
-            kept = (~finished[rows]).nonzero()[:, 0]
-            rows, memory = rows[kept], memory.keep(kept)
-            cache.keep(kept)
-        hidden = model.write(tokens[rows, current - 1 : current], memory, cache)[:, -1]
-    return _finish(tokens[:, :current], log_probs[:, :current], decoding)
-
-
-@dataclass(slots=True)
-class _Beams:
-    """What a beam search knows of each sequence; (B, K, M), (B, K) and, for the last two, (B, 1) and (B,)."""
-
-    running: Tensor
-    running_log_probs: Tensor
-    running_scores: Tensor
-    done: Tensor
-    done_log_probs: Tensor
-    done_scores: Tensor
-    is_done: Tensor
-    may_improve: Tensor
-    place: Tensor  # of the sequence in the batch as it was given
-
-    @classmethod
-    def begin(cls, tokens: Tensor, batch: int, beams: int) -> _Beams:
-        """All beams at the start, but only the first of each sequence alive."""
-        running = tokens.view(batch, beams, -1)
-        zeros = torch.zeros(running.shape, device=tokens.device)
-        far = torch.full((batch, beams), FAR, device=tokens.device)
-        alive = far.clone()
-        alive[:, 0] = 0.0
-        none = torch.zeros((batch, beams), dtype=torch.bool, device=tokens.device)
-        place = torch.arange(batch, device=tokens.device)
-        return cls(running, zeros, alive, running.clone(), zeros.clone(), far, none, ~none[:, :1], place)
-
-    def keep(self, sequences: Tensor) -> None:
-        """Only these sequences."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name)[sequences])
-
-    def best(self) -> tuple[Tensor, Tensor]:
-        """(B, M) ids and log-probabilities: the best that ended, or else (as in transformers) the best running."""
-        ended = self.is_done.any(-1)[:, None]
-        tokens = torch.where(ended, self.done[:, 0], self.running[:, 0])
-        return tokens, torch.where(ended, self.done_log_probs[:, 0], self.running_log_probs[:, 0])
-
-
-def _beam(model: Florence2, memory: Memory, decoding: Decoding, batch: int) -> Written:
-    beams, device = decoding.beams, memory.keys.device
-    tokens, current = _first_feed(decoding, batch * beams, device)
-    state = _Beams.begin(tokens, batch, beams)
-    out = torch.full((batch, tokens.shape[1]), decoding.pad, dtype=torch.long, device=device)
-    out_log_probs = torch.zeros(out.shape, device=device)
-    cache = Cache(model.config.text, batch * beams, memory.keys)
-    hidden = model.write(tokens[:, :current], memory, cache)[:, -1]
-    while True:
-        origin, last = _step(state, model.lm_head(hidden), current, decoding)
-        current += 1
-        settled = ~state.may_improve[:, 0] | (state.is_done.all(-1) & (decoding.early_stopping is True))
-        left = 0 if last else int((~settled).sum())
-        if not left:
-            break
-        # The rows of the cache follow their beams; once half of the sequences are settled, theirs are let go.
-        rows = torch.arange(len(settled), device=device)[:, None] * beams + origin
-        if left <= len(settled) // 2:
-            tokens, log_probs = state.best()
-            out[state.place], out_log_probs[state.place] = tokens, log_probs
-            kept = (~settled).nonzero()[:, 0]
-            state.keep(kept)
-            memory = memory.keep(kept)
-            cache.keep(rows[kept].flatten())
-        else:
-            cache.select(rows.flatten())
-        hidden = model.write(state.running[:, :, current - 1].reshape(-1, 1), memory, cache)[:, -1]
-    out[state.place], out_log_probs[state.place] = state.best()
-    return _finish(out[:, :current], out_log_probs[:, :current], decoding)
-
-
-def _step(state: _Beams, logits: Tensor, current: int, decoding: Decoding) -> tuple[Tensor, bool]:
-    """One token for every beam, from logits (R, V): which beam each of the new ones continues (B, K), and whether
-    every candidate ended."""
-    batch, beams, limit = state.running.shape
-    scores = logits.float().log_softmax(-1)
-    _ban_repeats(scores, state.running.flatten(0, 1), current, decoding.no_repeat_ngram)
-    if current == limit - 1 and decoding.forced_last is not None:
-        scores = torch.full_like(scores, -torch.inf)
-        scores[:, decoding.forced_last] = 0.0
-    vocabulary = scores.shape[-1]
-    total = (scores.view(batch, beams, vocabulary) + state.running_scores[..., None]).flatten(1)
-    best, flat = total.topk(2 * beams)  # (B, 2K)
-    origin, token = flat // vocabulary, flat % vocabulary
-    wide = origin[..., None].expand(-1, -1, limit)
-    candidates = state.running.gather(1, wide)
-    candidates[:, :, current] = token
-    log_probs = state.running_log_probs.gather(1, wide)
-    log_probs[:, :, current] = best - state.running_scores.gather(1, origin)
-    hit = (token == decoding.end) | (current + 1 >= limit)  # (B, 2K)
-
-    # Those that go on.
-    state.running_scores, kept = (best + hit * FAR).topk(beams)
-    wide = kept[..., None].expand(-1, -1, limit)
-    state.running, state.running_log_probs = candidates.gather(1, wide), log_probs.gather(1, wide)
-    origin = origin.gather(1, kept)
-
-    # Those that end here, against those that ended before.
-    just = hit & (torch.arange(2 * beams, device=hit.device) < beams)
-    full = state.is_done.all(-1, keepdim=True) & (decoding.early_stopping is True)
-    score = best / current**decoding.length_penalty
-    score = score + full * FAR + ~state.may_improve * FAR + ~just * FAR
-    state.done_scores, kept = torch.cat([state.done_scores, score], dim=1).topk(beams)
-    wide = kept[..., None].expand(-1, -1, limit)
-    state.done = torch.cat([state.done, candidates], dim=1).gather(1, wide)
-    state.done_log_probs = torch.cat([state.done_log_probs, log_probs], dim=1).gather(1, wide)
-    state.is_done = torch.cat([state.is_done, just], dim=1).gather(1, kept)
-    state.may_improve = state.may_improve & _may_improve(state, current + 1, limit, decoding)
-    return origin, current + 1 >= limit
-
-
-def _may_improve(state: _Beams, current: int, limit: int, decoding: Decoding) -> Tensor:
-    """(B, 1): whether the best running beam could still beat the worst finished one."""
-    forever = decoding.early_stopping == "never" and decoding.length_penalty > 0
-    length = limit - 1 if forever else current - 1
-    best_possible = state.running_scores[:, :1] / length**decoding.length_penalty
-    worst = torch.where(state.is_done, state.done_scores.min(-1, keepdim=True).values, FAR)
-    better: Tensor = best_possible > worst
-    return better.any(-1, keepdim=True)
-
-
-def _ban_repeats(scores: Tensor, tokens: Tensor, current: int, size: int) -> None:
-    """-inf, in place, for every token that would repeat an n-gram of its row's first `current` tokens."""
-    if size < 1 or current < size:
-        return
-    grams = tokens[:, :current].unfold(1, size, 1)  # (R, current - size + 1, size)
-    last = tokens[:, None, current - size + 1 : current]
-    repeats = (grams[..., :-1] == last).all(-1)
-    penalty = (
-        torch.zeros_like(repeats, dtype=scores.dtype).masked_fill(repeats, -torch.inf).masked_fill(~repeats, torch.inf)
-    )
-    scores.scatter_reduce_(1, grams[..., -1], penalty, "amin")
-
-
-def _finish(tokens: Tensor, log_probs: Tensor, decoding: Decoding) -> Written:
-    """Cuts to the longest answer."""
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    is_end = (tokens == decoding.end) & (places > 0)
-    ended = is_end.any(1)
-    lengths = torch.where(ended, is_end.int().argmax(1), tokens.shape[1] - 1)
-    truncated = lengths >= decoding.max_new_tokens
-    longest = int(lengths.max()) + 1
-    tokens = tokens[:, :longest].masked_fill(places[:longest] > lengths[:, None], decoding.pad)
-    return Written(tokens, log_probs[:, :longest], lengths, truncated)
+def padded(written: Sequence[Written[K]], decoding: Decoding) -> Tensor:
+    """(B, L) ids as transformers' `generate` gives them: from the start token on, padded to the longest."""
+    longest = max(len(one.tokens) for one in written)
+    rows = [[decoding.start, *one.tokens, *[decoding.pad] * (longest - len(one.tokens))] for one in written]
+    return torch.tensor(rows)

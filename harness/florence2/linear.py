@@ -23,11 +23,35 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, by `linear`."""
+    """`nn.Linear`, by `linear`, with a GELU behind it where that is asked for."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
         """(..., in) to (..., out)."""
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, gelu=gelu)
+
+
+class Head(Linear):
+    """Scores of the vocabulary, in float32 whatever the weights are in.
+
+    Rounded to half precision, neighbouring bins of a location tie: of florence2-nano-ft's location tokens 97 in 100
+    stayed what they are in float32 with float16 weights, and 99.8 with scores in float32.
+    """
+
+    def __init__(self, dim: int, words: int) -> None:
+        super().__init__(dim, words, bias=False)
+        self._float: tuple[tuple[int, int], Tensor] | None = None  # on a CPU: which weight, and it in float32
+
+    def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
+        """(..., in) to (..., words)."""
+        if self.weight.dtype == torch.float32 or torch.is_grad_enabled():
+            return super().forward(x, gelu=gelu)
+        if x.device.type == "cuda":
+            scores = torch.mm(x.flatten(0, -2), self.weight.T, out_dtype=torch.float32)
+            return scores.view(*x.shape[:-1], -1)
+        which = self.weight.data_ptr(), self.weight._version
+        if self._float is None or self._float[0] != which:
+            self._float = which, self.weight.float()
+        return linear(x.float(), self._float[1], None)
 
 
 class FeedForward(nn.Module):
@@ -35,13 +59,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.up = nn.Linear(dim, hidden)
-        self.down = nn.Linear(hidden, dim)
+        self.up = Linear(dim, hidden)
+        self.down = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., dim) to (..., dim)."""
-        x = linear(x, self.up.weight, self.up.bias, gelu=True)
-        return linear(x, self.down.weight, self.down.bias)
+        out: Tensor = self.down(self.up(x, gelu=True))
+        return out
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:

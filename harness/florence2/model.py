@@ -10,7 +10,7 @@ from harness.florence2.bart import Cache, Decoder, Encoder, Memory
 from harness.florence2.config import Config
 from harness.florence2.davit import DaViT
 from harness.florence2.fusion import Fusion
-from harness.florence2.linear import Linear
+from harness.florence2.linear import Head
 
 
 class Florence2(nn.Module):
@@ -27,7 +27,7 @@ class Florence2(nn.Module):
         self.embedding = nn.Embedding(config.text.vocab, config.text.width)
         self.encoder = Encoder(config.text)
         self.decoder = Decoder(config.text)
-        self.lm_head = Linear(config.text.width, config.text.vocab, bias=False)
+        self.lm_head = Head(config.text.width, config.text.vocab)
         self.lm_head.weight = self.embedding.weight  # tied; a checkpoint that unties them is loaded untied
 
     def look(self, pixels: Tensor) -> Tensor:

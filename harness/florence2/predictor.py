@@ -1,50 +1,48 @@
-"""Questions to answers: the only file here that touches both pixels and strings.
+"""Questions to answers, on top of the engine: the only file here that touches both pixels and strings.
 
 Questions are pulled a window at a time and grouped by image, so that an image is encoded once for all that is asked
-of it.  Images are decoded and resized ahead, in threads, while the network works; batches are formed of prompts of
-like length.  A batch that does not fit in memory is halved and tried again, and that is said.  A question may take
-several prompts (one for each category, say): it is answered once all of them are.
+of it.  Images are decoded and resized ahead, in threads, while the network works; prompts of like kind and length are
+submitted one after another, and answers leave as they are settled.  A question may take several prompts (one for each
+category, say): it is answered once all of them are.
 
-The time kept with an answer is that of the batches it was written in: encoding of their images (in full, also where
-one was encoded for several batches), the prompts, and every token.  Decoding of files and resizing are not in it.
+The time kept with an answer is that of its stay in the engine, from when the pictures it came in with began to be
+encoded until its last token was settled, beside whatever else was under way.  Decoding of files and resizing are not
+in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
+import math
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket
-from harness.errors import DataError, ResourceError, UsageError
+from harness.errors import DataError, UsageError
 from harness.florence2 import locations, prompts
-from harness.florence2.generate import Decoding, Written, generate
+from harness.florence2.engine import Done, Engine, Picture
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.tokenizer import PAD, Tokenizer
+from harness.florence2.quantised import quantise
+from harness.florence2.search import Decoding
+from harness.florence2.tokenizer import Tokenizer
 from harness.images import open_rgb
 
 WINDOW = 2048  # questions looked at together
 IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
-AHEAD = 4  # batches whose images are encoded together
+AHEAD = 4  # batches whose images are opened together
 CODE = (
-    "bart", "davit", "fusion", "generate", "linear", "locations", "model", "predictor", "preprocess", "prompts",
-    "tokenizer",
+    "bart", "davit", "engine", "fusion", "generate", "linear", "locations", "model", "predictor", "preprocess",
+    "prompts", "quantised", "search", "tokenizer",
 )  # fmt: skip
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(slots=True)
@@ -54,11 +52,11 @@ class UnderWay:
     ticket: Ticket
     question: Question
     size: Size
-    place: int  # of its image in the chunk
-    pieces: list[list[locations.Item]] = field(default_factory=list)
-    left: int = 0
+    pieces: list[list[locations.Item]]
+    left: int  # prompts that are not answered yet
     tokens: int = 0
     truncated: bool = False
+    begun: float = math.inf
     seconds: float = 0.0
     batch: int = 1
 
@@ -70,11 +68,10 @@ class UnderWay:
 
 
 class Asked(NamedTuple):
-    """One prompt of a question, as ids."""
+    """One prompt of a question."""
 
     whole: UnderWay
     number: int
-    prompt: list[int]
 
 
 Chunk = list[tuple[ImageRef, list[tuple[Ticket, Question]]]]
@@ -124,7 +121,12 @@ class Predictor:
         self.tokenizer = parts.tokenizer
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
-        self.model = parts.model.to(device=self.device, dtype=dtype)
+        if dtype == torch.int8:
+            self.model = parts.model.float()
+            quantise(self.model)
+        else:
+            self.model = parts.model.to(device=self.device, dtype=dtype)
+        self._engine: Engine[Asked] | None = None
         vision = self.model.config.vision
         self.room = room - vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width) - 1
 
@@ -154,15 +156,21 @@ class Predictor:
         }
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """Answers as their batches are done; a Failure for every question about an image that cannot be used."""
+        """Answers as they are settled; a Failure for every question about an image that cannot be used."""
         chunks = self._chunks(questions)
         pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), "images")
+        engine = self._idle_engine()
         try:
             upcoming = _opening(next(chunks, None), self._open, pool)
-            while upcoming is not None:
-                chunk, opened = upcoming
-                upcoming = _opening(next(chunks, None), self._open, pool)
-                yield from self._answer_chunk(chunk, [future.result() for future in opened])
+            while upcoming is not None or engine.busy:
+                if upcoming is not None and len(engine.waiting) < engine.slots:
+                    chunk, opened = upcoming
+                    upcoming = _opening(next(chunks, None), self._open, pool)
+                    yield from self._submit(engine, chunk, [future.result() for future in opened])
+                engine.step()
+                self.batch = engine.slots
+                for done in engine.poll():
+                    yield from self._settle(done)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -189,16 +197,24 @@ class Predictor:
             return Failure(str(error))
         return self.preprocess.resize(picture), Size(*picture.size)
 
-    def _answer_chunk(self, chunk: Chunk, opened: Sequence[Opened]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        pixels: list[Tensor] = []
-        asked: list[Asked] = []
+    def _idle_engine(self) -> Engine[Asked]:
+        """The last one, which has its buffers, unless it was left in the middle of something."""
+        if self._engine is None or self._engine.busy:
+            self._engine = Engine(self.model, self.preprocess, self.decoding, slots=self.batch)
+        return self._engine
+
+    def _submit(
+        self, engine: Engine[Asked], chunk: Chunk, opened: Sequence[Opened]
+    ) -> Iterator[tuple[Ticket, Failure]]:
+        """All that is asked of a chunk's images, to the engine; gives what cannot be asked."""
+        asked: list[tuple[Asked, Picture, list[int]]] = []
         for (image, questions), found in zip(chunk, opened, strict=True):
             wrong = found.reason if isinstance(found, Failure) else _size_conflict(image, questions, found[1])
             if wrong or isinstance(found, Failure):
                 yield from ((ticket, Failure(wrong)) for ticket, _ in questions)
                 continue
+            picture = Picture(found[0])
             for ticket, question in questions:
-                whole = UnderWay(ticket, question, found[1], len(pixels))
                 texts = prompts.prompts_of(question, self.forms[question.kind])
                 if not texts:
                     yield ticket, Failure(f"a {question.kind!r} question without phrases cannot be asked")
@@ -208,78 +224,23 @@ class Predictor:
                 if longest > self.room:
                     yield ticket, Failure(f"a prompt of {longest} tokens; this checkpoint has room for {self.room}")
                     continue
-                whole.pieces, whole.left = [[] for _ in texts], len(texts)
-                asked.extend(Asked(whole, number, prompt) for number, prompt in enumerate(prompted))
-            pixels.append(found[0])
-        if not asked:
-            return
-        start = time.perf_counter()
-        images = torch.cat([tokens for _, tokens in self._in_batches(self._look, pixels)])
-        self._synchronise()
-        looking = (time.perf_counter() - start) / len(pixels)
+                whole = UnderWay(ticket, question, found[1], [[] for _ in texts], len(texts))
+                asked.extend((Asked(whole, number), picture, prompt) for number, prompt in enumerate(prompted))
+        for one, picture, prompt in sorted(asked, key=lambda item: (item[0].whole.question.kind, len(item[2]))):
+            engine.submit(one, picture, prompt)
 
-        asked.sort(key=lambda one: (one.whole.question.kind, len(one.prompt)))
-        start = time.perf_counter()
-        for batch, written in self._in_batches(lambda batch: self._write(images, batch), asked):
-            seconds = time.perf_counter() - start + looking * len({one.whole.place for one in batch})
-            for whole in {id(one.whole): one.whole for one in batch}.values():
-                whole.seconds += seconds
-                whole.batch = max(whole.batch, len(batch))
-            for row, one in enumerate(batch):
-                whole = one.whole
-                ids, log_probs = written.row(row)
-                whole.pieces[one.number] = self.tokenizer.items(ids, log_probs)
-                whole.tokens += len(ids)
-                whole.truncated |= bool(written.truncated[row])
-                whole.left -= 1
-                if not whole.left:
-                    yield whole.ticket, whole.answer(self.forms[whole.question.kind])
-            start = time.perf_counter()
-
-    @torch.inference_mode()
-    def _look(self, pixels: Sequence[Tensor]) -> Tensor:
-        batch = torch.stack(list(pixels)).to(self.device)
-        return self.model.look(self.preprocess.normalise(batch, self.dtype))
-
-    @torch.inference_mode()
-    def _write(self, images: Tensor, batch: Sequence[Asked]) -> Written:
-        longest = max(len(one.prompt) for one in batch)
-        ids = torch.tensor([one.prompt + [PAD] * (longest - len(one.prompt)) for one in batch], device=self.device)
-        lengths = torch.tensor([len(one.prompt) for one in batch], device=self.device)
-        real = torch.arange(longest, device=self.device) < lengths[:, None]
-        places = torch.tensor([one.whole.place for one in batch], device=self.device)
-        memory = self.model.read(images[places], ids, None if bool(real.all()) else real)
-        return generate(self.model, memory, self.decoding).cpu()
-
-    def _in_batches(self, work: Callable[[Sequence[T]], R], items: Sequence[T]) -> Iterator[tuple[Sequence[T], R]]:
-        """`work` on batches of at most `self.batch` items; ResourceError where a single one does not fit in memory."""
-        start = 0
-        while start < len(items):
-            part = items[start : start + self.batch]
-            try:
-                result = work(part)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self._halve(len(part), error)
-                continue
-            yield part, result
-            start += len(part)
-
-    def _halve(self, tried: int, error: BaseException) -> None:
-        if tried == 1:
-            raise ResourceError(
-                f"one answer does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
-                "--max-new-tokens"
-            ) from error
-        self.batch = tried // 2
-        log.warning("a batch of %d does not fit in the memory of %s: going on with %d", tried, self.device, self.batch)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _synchronise(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+    def _settle(self, done: Done[Asked]) -> Iterator[tuple[Ticket, Answer]]:
+        """Puts an answer's tokens to its question; gives the question's answer once it is whole."""
+        (whole, number), written = done.ticket, done.written
+        whole.pieces[number] = self.tokenizer.items(written.tokens, written.log_probs)
+        whole.tokens += len(written.tokens)
+        whole.truncated |= written.truncated
+        whole.begun = min(whole.begun, done.begun)
+        whole.batch = max(whole.batch, done.batch)
+        whole.left -= 1
+        if not whole.left:
+            whole.seconds = done.ended - whole.begun
+            yield whole.ticket, whole.answer(self.forms[whole.question.kind])
 
 
 def code_digest() -> str:
@@ -311,8 +272,3 @@ def _size_conflict(image: ImageRef, questions: Sequence[tuple[Ticket, Question]]
             stated = f"{question.size.width}x{question.size.height}"
             return f"the image {image} is {size.width}x{size.height}; its annotation says {stated}"
     return ""
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch raises a plain RuntimeError where the CPU's memory ends."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -192,6 +192,19 @@ NANO_UNIFIED_RECIPE = replace(
     checkpointing=False,
     stated=(),
 )
+NANO_FURTHER_RECIPE = replace(
+    NANO_UNIFIED_RECIPE,
+    name="nano-further",
+    about="on from nano-unified: two thirds of the images for outlines, then detection, which are learnt slowest",
+    data=Mixing(
+        tasks={
+            name: 5.0 if name.endswith("_res") else 3.0 if name == "coco_detection" else weight / 2
+            for name, weight in UNIFIED_TASKS.items()
+        },
+        splits={"coco_caption": ("train",)},
+        questions=3,
+    ),
+)
 
 CAPTIONING_RECIPE = replace(
     UNIFIED_RECIPE,
@@ -221,6 +234,7 @@ RECIPES: Mapping[str, Recipe] = {
         REGIONS_RECIPE,
         NANO_RECIPE,
         NANO_UNIFIED_RECIPE,
+        NANO_FURTHER_RECIPE,
     )
 }
 

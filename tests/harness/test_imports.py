@@ -15,7 +15,7 @@ LINES = (
     {"harness", "core", "errors"},
     {"geometry", "images", "store", "statistics", "timings", "provenance"},
     {"metrics", "data", "florence2"},
-    {"tasks", "baselines", "training"},
+    {"tasks", "baselines", "training", "speed"},
     {"runner", "report", "protocols"},
     {"cli"},
     {"__main__"},

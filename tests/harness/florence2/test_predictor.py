@@ -12,11 +12,11 @@ from torch import Tensor
 
 from harness.core import Answer, Failure, Question, Size
 from harness.errors import ResourceError, UsageError
-from harness.florence2 import predictor
 from harness.florence2.config import with_text
-from harness.florence2.generate import Decoding, Written
+from harness.florence2.generate import Pool
 from harness.florence2.predictor import Parts, Predictor
 from harness.florence2.preprocess import Preprocess
+from harness.florence2.search import Decoding
 from harness.training.vocabulary import learn
 from tests.twins import TINY, twins
 
@@ -101,14 +101,14 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(
     parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = raw(answers(ask(parts, root), questions()))
-    generate = predictor.generate
+    step = Pool.step
 
-    def small_memory(model: object, memory: predictor.Any, decoding: Decoding) -> Written:
-        if memory.keys.shape[1] > 2:
+    def small_memory(pool: Pool[object]) -> None:
+        if len(pool.keys) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(model, memory, decoding)  # type: ignore[arg-type]
+        step(pool)
 
-    monkeypatch.setattr(predictor, "generate", small_memory)
+    monkeypatch.setattr(Pool, "step", small_memory)
     model = ask(parts, root, batch=8)
     assert raw(answers(model, questions())) == expected
     assert [record.getMessage() for record in caplog.records] == [
@@ -121,19 +121,19 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(
 def test_one_answer_that_does_not_fit_is_a_resource_error(
     parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(*_: object) -> Written:
+    def no_memory(*_: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(predictor, "generate", no_memory)
+    monkeypatch.setattr(Pool, "admit", no_memory)
     with pytest.raises(ResourceError, match="one answer does not fit"):
         answers(ask(parts, root, batch=2), questions())
 
 
 def test_another_error_is_not_taken_for_memory(parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> Written:
+    def broken(*_: object) -> None:
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(predictor, "generate", broken)
+    monkeypatch.setattr(Pool, "step", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         answers(ask(parts, root), questions())
 

@@ -202,7 +202,8 @@ def test_an_image_larger_than_the_position_tables_is_refused() -> None:
 @pytest.mark.parametrize("layout", ["native", "original"])
 def test_base_size_tokens_equal_transformers(tmp_path: Path, layout: str) -> None:
     """The whole published base size, from files of either layout: tokens equal."""
-    from harness.florence2.generate import Decoding, generate
+    from harness.florence2.generate import generate, padded
+    from harness.florence2.search import Decoding
 
     twin = twins(with_text(BASE, vocab=51328 if layout == "native" else 51290), seed=9, spread=0.15)
     state = state_of(twin)
@@ -215,11 +216,12 @@ def test_base_size_tokens_equal_transformers(tmp_path: Path, layout: str) -> Non
     pixels, prompt, real, _ = inputs(ours.config, 768, 768, rows=1)
     with torch.inference_mode():
         memory = ours.read(ours.look(pixels), prompt, real)
-        written = generate(ours, memory, Decoding(beams=3, max_new_tokens=10))
+        decoding = Decoding(beams=3, max_new_tokens=10)
+        written = padded(generate(ours, memory, decoding), decoding)
         places, mask = with_image_tokens(twin, prompt, real, ours.config.image_tokens)
         expected = twin.theirs.generate(
             input_ids=places, attention_mask=mask, pixel_values=pixels, num_beams=3, max_new_tokens=10, do_sample=False,
             early_stopping=True, no_repeat_ngram_size=3, forced_bos_token_id=0, forced_eos_token_id=2,
             decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
         )  # fmt: skip
-    assert torch.equal(written.tokens, expected)
+    assert torch.equal(written, expected)

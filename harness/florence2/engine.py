@@ -1,0 +1,209 @@
+"""Pictures and prompts to answers under way: submit, step, poll.
+
+An engine keeps a pool of slots full: as answers are settled, waiting ones take their places, the pictures of those that
+come in are encoded together, and each picture once for all that waits to be asked of it.  It knows no strings and no
+files.  What does not fit in memory is tried again with half the slots, and that is said.
+
+    engine = Engine(model, preprocess, decoding, slots=8)
+    engine.submit("a ticket", Picture(pixels), prompt)
+    while engine.busy:
+        engine.step()
+        for ticket, written in engine.poll(): ...
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from harness.errors import ResourceError
+from harness.florence2.bart import Memory
+from harness.florence2.generate import Pool, Written
+from harness.florence2.graphs import Captured
+from harness.florence2.model import Florence2
+from harness.florence2.preprocess import Preprocess
+from harness.florence2.search import Decoding
+from harness.florence2.tokenizer import PAD
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Picture:
+    """Resized pixels (height, width, 3) uint8, to be encoded once for all that is asked of it."""
+
+    pixels: Tensor
+    tokens: Tensor | None = None  # (I, E), once encoded
+    waiting: int = 0  # prompts that were submitted and not yet read
+
+
+@dataclass(slots=True, eq=False)
+class _Asked(Generic[T]):
+    """A prompt under way."""
+
+    ticket: T
+    picture: Picture
+    prompt: Sequence[int]
+    begun: float = 0.0
+    beside: int = 0  # the most answers that were under way at once
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """An answer, when its picture's batch was begun and when it was settled (seconds of `time.perf_counter`), and the
+    most answers that were under way with it."""
+
+    ticket: T
+    written: Written[Any]
+    begun: float
+    ended: float
+    batch: int
+
+
+class Engine(Generic[T]):
+    """At most `slots` answers at once, on the model's device.
+
+    `refill` is the share of the slots that must be free before waiting prompts are taken in, so that they are encoded
+    together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes, as they are
+    on a GPU, where they are replayed as CUDA graphs.
+    """
+
+    def __init__(
+        self,
+        model: Florence2,
+        preprocess: Preprocess,
+        decoding: Decoding,
+        *,
+        slots: int,
+        refill: float = 0.25,
+        static: bool | None = None,
+    ) -> None:
+        self.model = model
+        self.preprocess = preprocess
+        self.decoding = decoding
+        self.slots = slots
+        self.refill = refill
+        self.device = model.embedding.weight.device
+        self.static = self.device.type == "cuda" if static is None else static
+        self.waiting: deque[_Asked[T]] = deque()
+        self._done: list[Done[T]] = []
+        self._tried = 0  # answers under way after the last refill
+        self.pool: Pool[_Asked[T]] = self._new_pool()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits, is under way, or was not yet polled."""
+        return bool(self.waiting or self.pool.keys or self._done)
+
+    def submit(self, ticket: T, picture: Picture, prompt: Sequence[int]) -> None:
+        """Puts a prompt (ids, with the tokens that begin and end it) behind what waits."""
+        picture.waiting += 1
+        self.waiting.append(_Asked(ticket, picture, prompt))
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Takes in what there is room for, then writes a token of every answer; ResourceError where not even one fits
+        in memory."""
+        try:
+            self._refill()
+            self.pool.step()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._collect()
+            self._shrink(error)
+        else:
+            self._collect()
+
+    def poll(self) -> list[Done[T]]:
+        """What has been settled since the last time."""
+        done, self._done = self._done, []
+        return done
+
+    def _collect(self) -> None:
+        now = time.perf_counter()
+        for one in self.pool.poll():
+            self._done.append(Done(one.key.ticket, one, one.key.begun, now, one.key.beside))
+
+    def _refill(self) -> None:
+        free = self.pool.free
+        if not self.waiting or not free or (self.pool.keys and free < self.refill * self.slots):
+            return
+        taken = [self.waiting[place] for place in range(min(free, len(self.waiting)))]
+        self._tried = len(self.pool.keys) + len(taken)
+        start = time.perf_counter()
+        self._look([asked.picture for asked in taken])
+        memory = self._read(taken)
+        self.pool.admit(taken, memory)
+        for asked in taken:
+            self.waiting.popleft()
+            asked.begun = start
+            asked.picture.waiting -= 1
+            if not asked.picture.waiting:
+                asked.picture.tokens = None
+        for asked in self.pool.keys:
+            asked.beside = max(asked.beside, len(self.pool.keys))
+
+    def _look(self, pictures: Sequence[Picture]) -> None:
+        """Encodes those that are not."""
+        new = list({id(picture): picture for picture in pictures if picture.tokens is None}.values())
+        if not new:
+            return
+        batch = torch.stack([picture.pixels for picture in new])
+        if self.device.type == "cuda":
+            batch = batch.pin_memory()
+        pixels = self.preprocess.normalise(batch.to(self.device, non_blocking=True), self.model.embedding.weight.dtype)
+        for picture, tokens in zip(new, self.model.look(pixels), strict=True):
+            picture.tokens = tokens
+
+    def _read(self, taken: Sequence[_Asked[T]]) -> Memory:
+        """Pictures and prompts, padded to the longest, to the decoder's memory."""
+        lengths = [len(asked.prompt) for asked in taken]
+        longest = max(lengths)
+        ids = torch.tensor(
+            [[*asked.prompt, *[PAD] * (longest - len(asked.prompt))] for asked in taken], device=self.device
+        )
+        real = None
+        if min(lengths) < longest:
+            real = torch.arange(longest, device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
+        images = torch.stack([asked.picture.tokens for asked in taken if asked.picture.tokens is not None])
+        return self.model.read(images, ids, real)
+
+    def _new_pool(self) -> Pool[_Asked[T]]:
+        pool: Pool[_Asked[T]] = Pool(self.model, self.decoding, self.slots, static=self.static)
+        if self.device.type == "cuda":
+            pool.advance = Captured(pool)
+        return pool
+
+    def _shrink(self, error: BaseException) -> None:
+        """Half the slots; what was under way waits again, in front."""
+        if self._tried <= 1:
+            raise ResourceError(
+                f"one answer does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
+                "--max-new-tokens"
+            ) from error
+        self.slots = self._tried // 2
+        for asked in reversed(self.pool.keys):
+            asked.picture.waiting += 1
+            self.waiting.appendleft(asked)
+        for asked in self.waiting:
+            asked.picture.tokens = None
+        self.pool = self._new_pool()
+        log.warning(
+            "a batch of %d does not fit in the memory of %s: going on with %d", self._tried, self.device, self.slots
+        )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch raises a plain RuntimeError where the CPU's memory ends."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,0 +1,187 @@
+"""Submit, step, poll: whatever comes when, each gets the answer it would have had alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.florence2.engine import Engine, Picture
+from harness.florence2.generate import Pool, Written, generate
+from harness.florence2.graphs import Captured
+from harness.florence2.preprocess import Preprocess
+from harness.florence2.search import Decoding
+from tests.twins import TINY, twins
+
+SIDE = 96
+PREPROCESS = Preprocess(SIDE, SIDE)
+MODEL = twins(seed=1, ending=7.0).ours
+DECODING = Decoding(max_new_tokens=24)
+
+
+def pictures(count: int) -> list[Tensor]:
+    return list(torch.randint(0, 256, (count, SIDE, SIDE, 3), generator=torch.Generator().manual_seed(1)).byte())
+
+
+def prompts(count: int) -> list[list[int]]:
+    draw = torch.Generator().manual_seed(2)
+    lengths = torch.randint(1, 7, (count,), generator=draw).tolist()
+    return [[0, *torch.randint(4, TINY.text.vocab - 1, (length,), generator=draw).tolist(), 2] for length in lengths]
+
+
+def alone(pixels: Tensor, prompt: list[int]) -> Written[int]:
+    with torch.inference_mode():
+        image = MODEL.look(PREPROCESS.normalise(pixels[None], torch.float32))
+        return generate(MODEL, MODEL.read(image, torch.tensor([prompt])), DECODING)[0]
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_whenever_they_come_answers_are_those_given_alone(slots: int, static: bool) -> None:
+    pixels, asked = pictures(4), prompts(14)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=slots, static=static)
+    draw = torch.Generator().manual_seed(slots)
+    shown = [Picture(one) for one in pixels]
+    found: dict[int, Any] = {}
+    ticket = 0
+    while ticket < len(asked) or engine.busy:
+        for _ in range(int(torch.randint(0, 3, (), generator=draw))):
+            if ticket < len(asked):
+                engine.submit(ticket, shown[ticket % 4], asked[ticket])
+                ticket += 1
+        engine.step()
+        found |= {done.ticket: done for done in engine.poll()}
+    assert sorted(found) == list(range(14))
+    assert len({len(done.written.tokens) for done in found.values()}) > 5
+    for number, done in found.items():
+        expected = alone(pixels[number % 4], asked[number])
+        assert done.written.tokens == expected.tokens
+        torch.testing.assert_close(done.written.log_probs, expected.log_probs, rtol=1e-3, atol=1e-3)
+        assert done.batch <= slots
+        assert done.ended > done.begun
+    assert all(picture.tokens is None and not picture.waiting for picture in shown)  # none is kept for nothing
+
+
+def test_nothing_is_lost_where_memory_ends_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ends twice: after an answer was settled, and while new ones are taken in."""
+    pixels, asked = pictures(3), prompts(9)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=6)
+    for number, prompt in enumerate(asked):
+        engine.submit(number, Picture(pixels[number % 3]), prompt)
+    feed, admit, ended = Pool._feed, Pool.admit, [False, False]
+
+    def failing_feed(pool: Any, count: int, *given: Any, **more: Any) -> None:
+        if count < 6 and not ended[0]:  # something has just been let go
+            ended[0] = True
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        feed(pool, count, *given, **more)
+
+    def failing_admit(pool: Any, *given: Any) -> None:
+        if ended[0] and not ended[1]:
+            ended[1] = True
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        admit(pool, *given)
+
+    monkeypatch.setattr(Pool, "_feed", failing_feed)
+    monkeypatch.setattr(Pool, "admit", failing_admit)
+    found = {}
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    assert ended == [True, True]
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == ["going on with 3", "going on with 1"]
+    assert found == {number: alone(pixels[number % 3], prompt).tokens for number, prompt in enumerate(asked)}
+
+
+def test_waiting_prompts_are_taken_in_together_but_an_idle_engine_takes_what_there_is() -> None:
+    [pixels], asked = pictures(1), prompts(9)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=8, refill=0.5)
+    for number in range(6):
+        engine.submit(number, Picture(pixels), asked[number])
+    engine.step()
+    assert len(engine.pool.keys) == 6  # idle: at once
+    engine.submit(6, Picture(pixels), asked[6])
+    engine.step()
+    assert len(engine.waiting) == 1  # two places are free, and four are waited for
+    while engine.waiting:
+        before = engine.pool.free
+        engine.step()
+    assert before >= 4
+
+
+class Recording:
+    """A stand-in for a CUDA graph where there is no GPU: what is recorded is what is called again."""
+
+    def __init__(self, broken: bool) -> None:
+        self.broken = broken
+        self.recorded: list[Any] = []
+        self.replays = 0
+
+    def graphs(self) -> dict[str, Any]:
+        """What of torch.cuda is replaced."""
+        outer = self
+
+        class Graph:
+            def pool(self) -> int:
+                return 0
+
+            def replay(self) -> None:
+                outer.replays += 1
+                self.work()
+
+        class capturing:
+            def __init__(self, graph: Any, pool: Any) -> None:
+                self.graph = graph
+
+            def __enter__(self) -> None:
+                if outer.broken:
+                    raise RuntimeError("operation not supported\nby this driver")
+                outer.recorded.append(self.graph)
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        return {"CUDAGraph": Graph, "graph": capturing}
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_step_is_recorded_at_its_second_meeting_or_goes_on_as_it_is(
+    broken: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a GPU: the bookkeeping alone, with a graph that calls the step it stands for."""
+    recording = Recording(broken)
+    for name, value in recording.graphs().items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    pixels, asked = pictures(1)[0], prompts(5)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=4, static=True)
+    pool = engine.pool
+    take_step, recorded = pool.take_step, []
+
+    def step(count: int, longest: int) -> None:
+        if recording.recorded and not hasattr(recording.recorded[-1], "work"):  # recorded, and not run
+            recording.recorded[-1].work = lambda: take_step(count, longest)
+            recorded.append((count, longest))
+        else:
+            take_step(count, longest)
+
+    monkeypatch.setattr(pool, "take_step", step)
+    pool.advance = Captured(pool)
+    for number, prompt in enumerate(asked):
+        engine.submit(number, Picture(pixels), prompt)
+    found = {}
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    assert found == {number: alone(pixels, prompt).tokens for number, prompt in enumerate(asked)}
+    messages = [record.getMessage() for record in caplog.records]
+    if broken:
+        assert messages == ["CUDA graphs cannot be recorded here (operation not supported): going on without"]
+        assert recording.replays == 0
+    else:
+        assert not messages
+        assert len(recorded) == len(set(recorded)) >= 2  # a size each
+        assert recording.replays > len(recorded)

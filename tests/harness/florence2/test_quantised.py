@@ -1,0 +1,80 @@
+"""Eight-bit linear maps against the same arithmetic in whole numbers, and what surrounds them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness.errors import ResourceError
+from harness.florence2.davit import ChannelAttention
+from harness.florence2.linear import Head, Linear
+from harness.florence2.quantised import Int8Linear, quantise
+from tests.twins import TINY, twins
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("gelu", [True, False])
+def test_it_is_the_product_of_rounded_factors(bias: bool, gelu: bool) -> None:
+    torch.manual_seed(0)
+    like, x = Linear(40, 24, bias=bias), torch.randn(2, 5, 40) * torch.logspace(-3, 3, 5)[:, None]
+    with torch.no_grad():
+        found = Int8Linear(like)(x, gelu=gelu)
+        # Whole numbers: weights by the largest of their output, inputs by the largest of their row.
+        by_output = like.weight.abs().amax(1) / 127
+        weight = (like.weight / by_output[:, None]).round().long()
+        by_row = x.abs().amax(-1, keepdim=True) / 127
+        product = (x / by_row).round().long() @ weight.T
+        expected = product.double() * by_row * by_output
+        if bias:
+            expected = expected + like.bias
+        expected = F.gelu(expected) if gelu else expected
+        torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=1e-4)  # a tie may round either way
+        exact = like(x, gelu=gelu)
+    assert (found - exact).norm() / exact.norm() < 0.03
+    assert not torch.equal(found, exact)
+
+
+def test_what_else_is_in_the_batch_changes_nothing() -> None:
+    torch.manual_seed(1)
+    mapped = Int8Linear(Linear(32, 16))
+    x = torch.randn(6, 32)
+    together = mapped(x * torch.tensor([1.0, 50, 0, 1e4, 1, 1])[:, None])
+    torch.testing.assert_close(mapped(x[:1]), together[:1], rtol=0, atol=0)
+    torch.testing.assert_close(together[2], mapped.bias, rtol=0, atol=0)  # a row of zeros
+
+
+def test_every_linear_map_of_a_model_but_the_folded_one() -> None:
+    model = twins().ours
+    exact = copy.deepcopy(model)
+    quantise(model)
+    left = [name for name, module in model.named_modules() if isinstance(module, Linear)]
+    channels = [name for name, module in model.named_modules() if isinstance(module, ChannelAttention)]
+    assert left == [f"{name}.proj" for name in channels]
+    assert isinstance(model.lm_head, Int8Linear)
+    torch.manual_seed(2)
+    given = torch.randn(2, 3, 96, 96), torch.randint(4, 90, (2, 5)), None, torch.randint(4, 90, (2, 6))
+    with torch.inference_mode():
+        one, other = model(*given), exact(*given)
+    assert (one - other).norm() / other.norm() < 0.15  # random weights at full spread, two layers each
+
+
+def test_a_torch_without_the_kernel_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "onednn", object())
+    with pytest.raises(ResourceError, match="--dtype float32"):
+        quantise(twins().ours)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_scores_are_float32_products_of_half_precision_weights(dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    head = Head(TINY.text.width, 50).to(dtype)
+    x = torch.randn(3, 2, TINY.text.width).to(dtype)
+    with torch.inference_mode():
+        found = head(x)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), x.double() @ head.weight.double().T, rtol=1e-5, atol=1e-5)
+        head.weight.data = head.weight.data * 2  # another weight is not answered from the last one's copy
+        torch.testing.assert_close(head(x), 2 * found)
