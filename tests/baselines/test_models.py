@@ -44,17 +44,17 @@ def test_nano_is_small(name: str) -> None:
 
 def test_what_the_checkpoints_have_seen() -> None:
     zero, tuned = (history_of(florence2.WEIGHTS / name) or [] for name in ("florence2-nano", "florence2-nano-ft"))
-    assert tuned[:-1] == zero
+    assert tuned[: len(zero)] == zero
     assert not any(run["tasks"] for run in zero)
-    assert tuned[-1]["from"] == weights.load(NANO).sha256
+    assert tuned[len(zero)]["from"] == weights.load(NANO).sha256
     assert {name for name, task in TASKS.items() if task.train_splits} == set(tuned[-1]["tasks"])
 
 
 @pytest.mark.parametrize(
     ("task", "least"),
     [
-        *(("refcoco", 92), ("refcoco_plus", 92), ("refcocog", 92), ("refcoco_res", 63)),
-        *(("coco_caption", 300), ("textcaps", 500), ("coco_detection", 28), ("flickr30k", 62)),
+        *(("refcoco", 92), ("refcoco_plus", 92), ("refcocog", 92), ("refcoco_res", 69)),
+        *(("coco_caption", 300), ("textcaps", 500), ("coco_detection", 45), ("flickr30k", 62)),
         *(("vqav2", 93), ("textvqa", 85), ("vizwiz", 55)),
     ],
 )
