@@ -18,7 +18,7 @@ import torch
 from harness.florence2 import weights
 from harness.florence2.config import BASE, LARGE, with_text
 from harness.florence2.model import Florence2
-from harness.training.start import initialise
+from harness.florence2.start import initialise
 from harness.training.vocabulary import learn
 from tests.layouts import write_original
 

@@ -22,7 +22,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -227,6 +227,26 @@ def pack(folder: RunFolder) -> None:
             _replace(folder.path / f"{name}.gz", gzip.compress(plain.read_bytes(), 9, mtime=0))
             plain.unlink()
     (folder.path / "lock").unlink(missing_ok=True)
+
+
+def keep_speed(results: Path, device: str, name: str, record: Mapping[str, Any]) -> Path:
+    """Writes a record of `bench`, whole, to RESULTS/speed/<device>/<name>.json; its path."""
+    path = results / "speed" / _safe(device) / f"{_safe(name)}.json"
+    with _resources(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, (json.dumps(record, indent=1) + "\n").encode())
+    return path
+
+
+def speeds(results: Path) -> list[dict[str, Any]]:
+    """Every record of `bench`, by path; DataError for one that cannot be read."""
+    found = []
+    for path in sorted((results / "speed").glob("*/*.json")):
+        try:
+            found.append(json.loads(path.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is not a readable record: {error}") from error
+    return found
 
 
 def with_status(run: Run, **changes: Any) -> Run:

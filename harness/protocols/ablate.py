@@ -16,6 +16,7 @@ from harness.errors import DataError
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import FORMS
+from harness.florence2.start import initialise
 from harness.florence2.tokenizer import Tokenizer
 from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Study, plan_of
 from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn, pack
@@ -24,7 +25,6 @@ from harness.training.nano import save, teach_all
 from harness.training.nano import tokenizer_of as learned
 from harness.training.pretraining import pretrain_text, pretrain_tower
 from harness.training.recipes import Drawing, Plan, Recipe
-from harness.training.start import initialise
 from harness.training.states import replace_file
 
 VERSION = 1  # raise it whenever a cell would come out differently

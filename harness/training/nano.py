@@ -19,6 +19,7 @@ from harness.florence2.config import Config
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import prompts_of, write_answer
+from harness.florence2.start import initialise
 from harness.florence2.tokenizer import Tokenizer
 from harness.training import network
 from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn, drawn_regions, pack
@@ -27,7 +28,6 @@ from harness.training.lessons import Lesson, RegionLesson
 from harness.training.loop import Batches, fit
 from harness.training.parallel import Ranks, barrier
 from harness.training.recipes import Drawing, Recipe
-from harness.training.start import initialise
 from harness.training.vision import RegionHeads
 from harness.training.vocabulary import learn
 

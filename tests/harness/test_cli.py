@@ -387,5 +387,5 @@ def test_data_check_names_what_is_missing(here: Call, root: Path, tmp_path: Path
 def test_the_commands_are_these() -> None:
     """Adding one is a decision."""
     names = {name for name in app if not name.startswith("-")}
-    making = {"run", "score", "train", "finetune", "recipes", "ablate"}
+    making = {"run", "score", "bench", "train", "finetune", "recipes", "ablate"}
     assert names == making | {"tasks", "models", "data", "ls", "show", "rm", "export", "report"}

@@ -15,9 +15,9 @@ from harness.florence2.bart import Encoder
 from harness.florence2.config import NANO, TextConfig, VisionConfig
 from harness.florence2.davit import DaViT
 from harness.florence2.model import Florence2
+from harness.florence2.start import initialise
 from harness.florence2.tokenizer import PAD
 from harness.training.contrastive import Contrastive, TextTower, labels_of, pair_loss
-from harness.training.start import initialise
 
 VISION: VisionConfig = replace(NANO.vision, dims=(8, 8, 16, 16), heads=(1, 1, 2, 2), groups=(1, 1, 2, 2))
 TEXT = TextConfig(width=32, heads=2, encoder_layers=1, decoder_layers=1, ffn=32, positions=32, vocab=40)

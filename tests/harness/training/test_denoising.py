@@ -14,9 +14,9 @@ from tokenizers import AddedToken
 
 from harness.florence2.config import NANO, TextConfig
 from harness.florence2.model import Florence2
+from harness.florence2.start import initialise
 from harness.florence2.tokenizer import BOS, EOS, UNK
 from harness.training.denoising import Denoising, corrupt, mask_of
-from harness.training.start import initialise
 from harness.training.vocabulary import learn
 
 SMALL = replace(

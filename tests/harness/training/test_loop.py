@@ -20,12 +20,12 @@ from torch import nn
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
 from harness.florence2.linear import bfloat16_products, linear
+from harness.florence2.start import smooth_bins
 from harness.training import loop, recipes, states
 from harness.training.lessons import Batch, Lesson, pad
 from harness.training.loss import token_loss
 from harness.training.nano import teach
 from harness.training.recipes import Drawing, Plan
-from harness.training.start import smooth_bins
 from tasks.miniature.training import FIRST_TRAINING_SEED, training_scene
 from tests.harness.training.tiny import TINY
 
@@ -110,7 +110,7 @@ def test_the_loss_is_each_kinds_mean_by_its_share_of_the_prompts() -> None:
 
 def _lesson_and_batch() -> tuple[Lesson, Batch]:
     from harness.florence2.model import Florence2
-    from harness.training.start import initialise
+    from harness.florence2.start import initialise
 
     assert TINY.config is not None
     model = Florence2(TINY.config)

@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.florence2.config import NANO, VisionConfig
 from harness.florence2.davit import DaViT
 from harness.florence2.model import Florence2
+from harness.florence2.start import initialise
 from harness.training.masked_autoencoder import MaskedAutoencoder, hidden_loss
-from harness.training.start import initialise
 
 SMALL: VisionConfig = replace(NANO.vision, dims=(8, 8, 16, 16), heads=(1, 1, 2, 2), groups=(1, 1, 2, 2))
 

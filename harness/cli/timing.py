@@ -1,0 +1,309 @@
+"""The command `bench`: latency and throughput by rule, beside the hardware's limit and beside transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json as encoder
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter, validators
+from tqdm import tqdm
+
+import baselines
+import tasks
+from harness import store
+from harness.cli.common import RESULTS, Data, Json, Out, Split, command_line, load, root_of, splits_of
+from harness.errors import UsageError
+from harness.provenance import provenance
+from harness.report import speed as shown
+
+if TYPE_CHECKING:
+    from harness.speed.levels import Level
+    from harness.speed.systems import Queries, Subject
+
+app = App()
+REPORTS = Path("reports/speed")
+RANDOM = "random"
+NEW_TOKENS = 20  # of random weights, where nothing is said
+COUNT = Parameter(validator=validators.Number(gte=1))
+Listed = Annotated[str | None, Parameter(negative=())]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A point of a sweep."""
+
+    task: str
+    batch_size: int | None
+    beams: int | None
+    dtype: str | None
+    resolution: int | None
+
+
+@app.command
+def bench(
+    *,
+    model: Annotated[str, Parameter(help="A Florence-2 by name, as `models` lists them.")],
+    scenario: Annotated[
+        Literal["single_stream", "offline", "server"],
+        Parameter(help="One at a time: latency; all at once: throughput; or at random moments: latency under load."),
+    ] = "single_stream",
+    task: Annotated[str, Parameter(help="Whose questions are asked; with commas: a sweep.")] = "coco_caption",
+    split: Split = None,
+    data: Data = None,
+    images: Annotated[int, COUNT, Parameter(help="Questions in the set, each on an image of its own.")] = 32,
+    weights: Annotated[
+        str | None, Parameter(help="Checkpoint folder or hub repository; 'random': drawn, no download.")
+    ] = None,
+    level: Annotated[
+        Literal["smoke", "default", "official"],
+        Parameter(help="At least 1 s and 8 queries; 30 s and 64; 600 s and 1,024."),
+    ] = "default",
+    new_tokens: Annotated[
+        int | None, COUNT, Parameter(help="Every answer has exactly so many tokens [default: 20 with random weights].")
+    ] = None,
+    batch_size: Annotated[
+        str | None, Parameter(help="Answers under way at once; with commas: a sweep [default: 1; offline the model's].")
+    ] = None,
+    beams: Annotated[str | None, Parameter(help="With commas: a sweep [default: 3].")] = None,
+    dtype: Annotated[
+        str | None, Parameter(help="float32, bfloat16, float16, int8 (CPU); with commas: a sweep.")
+    ] = None,
+    resolution: Annotated[str | None, Parameter(help="Side of the input in pixels; with commas: a sweep.")] = None,
+    device: Annotated[str | None, Parameter(help="cpu, cuda ... [default: a GPU if there is one]")] = None,
+    threads: Annotated[int | None, COUNT, Parameter(help="Of a CPU [default: torch's].")] = None,
+    against: Annotated[
+        str | None,
+        Parameter(help="transformers, transformers-static, transformers-compile, or several: by turns, a ratio."),
+    ] = None,
+    rate: Annotated[
+        float | None, Parameter(help="server: queries a second [default: the highest is looked for].")
+    ] = None,
+    target: Annotated[float | None, Parameter(help="server: seconds that 99 of 100 answers may take.")] = None,
+    stages: Annotated[bool, Parameter(help="Time each stage apart, beside its floor.")] = True,
+    to: Annotated[Path, Parameter(help="Where the table and figures go.")] = REPORTS,
+    out: Out = RESULTS,
+    json: Json = False,
+) -> None:
+    """Measure latency or throughput by rule: warmed up, long enough, and VALID or INVALID with reasons.
+
+    A point's record is kept in OUT/speed; lists make sweeps. Random weights need no download:
+
+    python -m harness bench --model florence2-b --weights random --against transformers,transformers-static
+    """
+    _refuse(scenario, rate, target, weights)
+    for wanted in _points(task, batch_size, beams, dtype, resolution):
+        record = _measured(
+            wanted, model, scenario, split, data, images, weights, level, new_tokens, device, threads,
+            [name for name in (against or "").split(",") if name], rate, target, stages,
+        )  # fmt: skip
+        asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
+        name = hashlib.sha256(encoder.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+        path = store.keep_speed(out, record["device"], name, record)
+        print(encoder.dumps(record) if json else f"{shown.describe(record)}\n  record: {path}", flush=True)
+    shown.render(store.speeds(out), to)
+    print(f"report: {to / 'speed.md'}", file=sys.stderr)
+
+
+def _refuse(scenario: str, rate: float | None, target: float | None, weights: str | None) -> None:
+    """UsageError for settings that cannot be meant together."""
+    if scenario != "server" and (rate is not None or target is not None):
+        raise UsageError(f"--rate and --target are of --scenario server, not of {scenario}")
+    if scenario == "server" and rate is None and target is None:
+        raise UsageError("--scenario server needs --target SECONDS (the highest rate is looked for), --rate, or both")
+    for name, value in (("--rate", rate), ("--target", target)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{name} {value}: above 0, and finite")
+    if weights is not None and not weights.strip():
+        raise UsageError("--weights is empty: a checkpoint folder, owner/name[@revision], or 'random'")
+
+
+def _points(task: str, *lists: str | None) -> Iterator[Wanted]:
+    """Every combination of what was listed."""
+    names = ("--batch-size", "--beams", "--dtype", "--resolution")
+    columns: list[list[Any]] = []
+    for name, given in zip(names, lists, strict=True):
+        parts: Sequence[str | None] = [None] if given is None else given.split(",")
+        columns.append([part if part is None or name == "--dtype" else _whole(name, part) for part in parts])
+    for one, *rest in itertools.product([part for part in task.split(",") if part], *columns):
+        yield Wanted(one, *rest)
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UsageError(f"{name} {text}: a whole number, or several with commas") from error
+
+
+def _measured(
+    wanted: Wanted, model: str, scenario: str, split: str | None, data: str | None, images: int, weights: str | None,
+    level: str, new_tokens: int | None, device: str | None, threads: int | None, against: Sequence[str],
+    rate: float | None, target: float | None, with_stages: bool,
+) -> dict[str, Any]:  # fmt: skip
+    import torch
+
+    from harness.speed import bench as rules
+    from harness.speed import levels
+    from harness.speed.meters import device_name
+    from harness.speed.systems import PEERS, Ours, Peer
+
+    for name in against:
+        if name not in PEERS:
+            raise UsageError(f"--against {name}: one of {', '.join(PEERS)}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = levels.find(level)
+    if wanted.batch_size is None and scenario == "single_stream":
+        wanted = replace(wanted, batch_size=1)
+    subject, queries, told = _prepared(wanted, model, split, data, images, weights, new_tokens, device)
+    slots = min(subject.batch, len(queries)) if scenario != "server" else subject.batch
+    ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
+    with tqdm(desc=f"{scenario}, {wanted.task}", unit=" queries", disable=None) as bar:
+        point = rules.measure(
+            ours,
+            len(queries),
+            scenario,
+            chosen,
+            subject.device,
+            target=target,
+            rate=rate,
+            tick=lambda done: bar.update(done - bar.n),
+        )
+    batch = [place % len(queries) for place in range(ours.engine.slots)]
+    record: dict[str, Any] = {
+        "device": device_name(subject.device),
+        "model": model,
+        "weights": subject.sha256,
+        "set": queries.about,
+        "settings": {
+            "task": wanted.task if weights != RANDOM else "",
+            "batch size": len(batch),
+            "beams": subject.decoding.beams,
+            "dtype": str(subject.dtype).removeprefix("torch."),
+            "resolution": f"{subject.preprocess.width}x{subject.preprocess.height}",
+            "new tokens": subject.decoding.min_new_tokens,
+            "threads": torch.get_num_threads(),
+            "rate": rate,
+            "target s": target,
+        },
+        **point.record(),
+    }
+    if with_stages:
+        record |= _staged(subject, queries, len(batch), chosen, round(point.throughput["tokens an answer"]))
+    record["against"] = {}
+    for name in against:
+        whole = subject.model if subject.dtype != torch.int8 else subject.in_full()
+        try:
+            peer = Peer(name, whole, subject.preprocess, subject.decoding, queries, len(batch))
+            found = rules.beside(ours, peer, name, batch, chosen.rounds, subject.device)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+            record["against"][name] = {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
+        else:
+            record["against"][name] = asdict(found)
+    record["provenance"] = provenance(command_line(), **told, load=os.getloadavg())
+    return record
+
+
+def _prepared(
+    wanted: Wanted, model: str, split: str | None, data: str | None, images: int, weights: str | None,
+    new_tokens: int | None, device: str | None,
+) -> tuple[Subject, Queries, dict[str, Any]]:  # fmt: skip
+    """The model, the set of queries with pictures opened, and what a record says of both."""
+    from harness.florence2.predictor import Predictor
+    from harness.speed.systems import Subject, asked_of, drawn
+
+    entry = baselines.find(model)
+    if model not in baselines.florence2.ENTRIES:
+        raise UsageError(f"{model} is no Florence-2; bench measures {', '.join(baselines.florence2.ENTRIES)}")
+    if weights == RANDOM:
+        subject = _drawn(wanted, model, new_tokens or NEW_TOKENS, device)
+        config = subject.model.config
+        return subject, drawn(images, subject.preprocess.width, config.text.vocab), {}
+    name, root = root_of(data, model, entry.embedded)
+    [one] = tasks.select(wanted.task)
+    [part] = splits_of(one, split)
+    asked = {sample.question.image: sample.question for sample in load(one, root, part)}  # one question an image
+    questions = list(asked.values())[:images]
+
+    def built(dtype: str | None) -> Predictor:
+        setting = baselines.Setting(
+            root=root, weights=weights, device=device, dtype=dtype, batch_size=wanted.batch_size,
+            beams=wanted.beams, max_new_tokens=new_tokens, resolution=wanted.resolution,
+        )  # fmt: skip
+        predictor = entry.build(setting)
+        if not isinstance(predictor, Predictor):
+            raise UsageError(f"{model} is no network that bench can measure")
+        return predictor
+
+    predictor = built(wanted.dtype)
+    decoding = replace(predictor.decoding, min_new_tokens=new_tokens or 0)
+    subject = Subject(
+        predictor.model, predictor.preprocess, decoding, predictor.batch, predictor.sha256, predictor.dtype,
+        lambda: built("float32").model,
+    )  # fmt: skip
+    about = f"{len(questions)} of {name}, {one.name} {part}"
+    return subject, asked_of(predictor, questions, about), predictor.provenance
+
+
+def _drawn(wanted: Wanted, model: str, new_tokens: int, device: str | None) -> Subject:
+    """A network of the model's size with random weights, without files."""
+    import torch
+
+    from harness.florence2.config import BASE, LARGE, NANO
+    from harness.florence2.preprocess import Preprocess
+    from harness.florence2.quantised import quantise
+    from harness.florence2.search import Decoding
+    from harness.speed.systems import Subject, random_model
+
+    config = NANO if "nano" in model else BASE if model.startswith("florence2-b") else LARGE
+    side = wanted.resolution or config.image_size
+    if side < 32:
+        raise UsageError(f"--resolution {side}: at least 32 pixels, one cell of the last map")
+    mine = baselines.florence2.choose_device(device)
+    dtype = baselines.florence2.choose_dtype(wanted.dtype, mine)
+    for option, value in (("--beams", wanted.beams), ("--batch-size", wanted.batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} {value}: at least 1")
+    if new_tokens > config.text.positions:
+        raise UsageError(f"--new-tokens {new_tokens}: this size has positions for {config.text.positions}")
+    network = random_model(config)
+    if dtype == torch.int8:
+        quantise(network)
+    else:
+        network = network.to(device=mine, dtype=dtype)
+    decoding = Decoding(beams=wanted.beams or 3, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
+    batch = wanted.batch_size or (64 if mine.startswith("cuda") else 8)
+    return Subject(network, Preprocess(side, side), decoding, batch, RANDOM, dtype, lambda: random_model(config))
+
+
+def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens: int) -> dict[str, Any]:
+    """The record's lines about stages and ceilings."""
+    from harness.speed import ceilings
+    from harness.speed.bench import beside_floors
+    from harness.speed.stages import staged
+
+    found = staged(
+        subject.model, subject.preprocess, subject.decoding, queries, batch, level.rounds,
+        opening=queries.opening, parsing=queries.parsing,
+    )  # fmt: skip
+    most = ceilings.measured(subject.device, subject.dtype)
+    work = ceilings.counted(
+        subject.model.config,
+        batch=batch,
+        beams=subject.decoding.beams,
+        side=subject.preprocess.width,
+        prompt=max(map(len, queries.prompts)),
+        written=tokens,
+        size=subject.dtype.itemsize,
+    )
+    return {
+        "stages": {"batch": batch, "steps": found.steps, "lines": beside_floors(found, work, most)},
+        "ceilings": asdict(most),
+    }

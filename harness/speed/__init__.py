@@ -1,0 +1,1 @@
+"""Latency and throughput, by rules that can be defended."""

@@ -1,0 +1,254 @@
+"""A point measured by rule: what was asked, what came, whether it counts, and why not.
+
+A record is VALID where nothing speaks against it.  INVALID has its reasons beside it, and the numbers all the same:
+the device was shared or throttled; latencies drifted; answers of both sides were not equally long; there were too few
+queries for the percentile that a target is held to; what was answered while the clock ran is not what is answered
+without one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from harness.core import Estimate
+from harness.speed import scenarios
+from harness.speed.ceilings import Ceilings, Work, synchronise
+from harness.speed.levels import Level
+from harness.speed.meters import Meter
+from harness.speed.percentiles import percentile, percentiles
+from harness.speed.scenarios import Held, Measured, System, Tokens
+from harness.speed.stages import Staged
+from harness.speed.systems import rounds_of
+
+SCENARIOS = ("single_stream", "offline", "server")
+DRIFT = 0.05  # between the medians of the first and the last third, of latencies that rank with time
+DIFFER = 0.01  # of the answers: floats summed in another order may tip a near tie, and no more than that
+TOO_FEW_ROUNDS = 6  # rounds below which a median has no distribution-free interval
+
+
+@dataclass(slots=True)
+class Point:
+    """What `measure` found: everything that a record says of it."""
+
+    scenario: str
+    level: str
+    queries: int
+    seconds: float  # on the clock; the meter's also hold the warm-up
+    latency: Mapping[str, Estimate]
+    throughput: Mapping[str, float]
+    meter: Mapping[str, Any]
+    reasons: list[str] = field(default_factory=list)
+    held: Sequence[Held] = ()
+    differing: int = 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.reasons
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "scenario": self.scenario,
+            "level": self.level,
+            "valid": self.valid,
+            "reasons": self.reasons,
+            "queries": self.queries,
+            "seconds": self.seconds,
+            "answers that differ": self.differing,
+            "latency s": {name: asdict(estimate) for name, estimate in self.latency.items()},
+            "throughput": dict(self.throughput),
+            "rates tried": [asdict(one) for one in self.held],
+            "meter": {key: value for key, value in self.meter.items() if key != "reasons"},
+        }
+
+
+def measure(
+    system: System,
+    queries: int,
+    scenario: str,
+    level: Level,
+    device: torch.device,
+    *,
+    target: float | None = None,
+    rate: float | None = None,
+    tick: Callable[[int], object] = int,
+) -> Point:
+    """A scenario over a system, after an accuracy run that its answers are held against.
+
+    For "server": at `rate` a second, or else the highest that holds `target` seconds is searched for.
+    """
+    expected = scenarios.ask(system, list(range(queries)))
+    meter = Meter(device)
+    held: list[Held] = []
+    reasons: list[str] = []
+    if scenario == "server":
+        scenarios.warm_up(lambda: scenarios.ask(system, [0]), level)
+        start = time.perf_counter()
+        scenarios.ask(system, list(range(queries)))
+        possible = queries / (time.perf_counter() - start)
+        meter.start()
+        measured, held, reasons = _served(system, queries, level, target, rate, possible, tick)
+    else:
+        run = scenarios.single_stream if scenario == "single_stream" else scenarios.offline
+        meter.start()
+        measured = run(system, queries, level, tick)
+    used = meter.stop()
+    differing = sum(
+        list(tokens) != list(expected[query]) for query, tokens in zip(measured.queries, measured.written, strict=True)
+    )
+    reasons += used["reasons"]
+    if differing > DIFFER * len(measured.queries):
+        reasons.append(f"{differing} of {len(measured.queries)} answers differ from those of the accuracy run")
+    if scenario == "single_stream":
+        reasons += drift(measured.latencies)
+    latencies = {} if scenario == "offline" else percentiles(measured.latencies)
+    if scenario != "offline" and "p90" not in latencies:
+        reasons.append(f"too few: {len(measured.queries)} queries have no p90")
+    return Point(
+        scenario,
+        level.name,
+        len(measured.queries),
+        measured.seconds,
+        latencies,
+        throughput(measured),
+        used,
+        reasons,
+        held,
+        differing,
+    )
+
+
+def _served(
+    system: System,
+    queries: int,
+    level: Level,
+    target: float | None,
+    rate: float | None,
+    possible: float,
+    tick: Callable[[int], object],
+) -> tuple[Measured, list[Held], list[str]]:
+    """The run at the given rate, or at the highest that held; all that were tried; and what speaks against it."""
+    if rate is not None:
+        measured = scenarios.server(system, queries, level, rate, tick=tick)
+        if target is None:
+            return measured, [], []
+        one = scenarios.holds(measured, target, rate)
+        reasons = [] if one.holds else [f"{rate:g} a second cannot be held within {target:g} s: {_told(one)}"]
+        return measured, [one], reasons
+    if target is None:
+        raise ValueError("a server run needs a rate, a target, or both")
+    tried = scenarios.highest_rate(
+        lambda rate: scenarios.server(system, queries, level, rate, tick=tick), possible / 2, target
+    )
+    held = [one for one, _ in tried]
+    good = [pair for pair in tried if pair[0].holds]
+    if not good:
+        least = min(tried, key=lambda pair: pair[0].rate)
+        return least[1], held, [f"no rate was found that holds {target:g} s; at the least tried, {_told(least[0])}"]
+    best = max(good, key=lambda pair: pair[0].rate)
+    few = [] if best[0].percent >= 99 else [f"the target was held to p{best[0].percent:g}: too few queries for p99"]
+    return best[1], held, few
+
+
+def _told(one: Held) -> str:
+    return f"{one.rate:.3g} a second, p{one.percent:g} is {one.latency:.3g} s"
+
+
+def throughput(measured: Measured) -> dict[str, float]:
+    """Images and tokens a second."""
+    return {
+        "images/s": len(measured.queries) / measured.seconds,
+        "tokens/s": measured.tokens / measured.seconds,
+        "tokens an answer": measured.tokens / max(1, len(measured.queries)),
+    }
+
+
+def drift(latencies: Sequence[float]) -> list[str]:
+    """A reason where latencies rise or fall with time: by rank (p below 0.001) and by more than `DRIFT`."""
+    if len(latencies) < 30:
+        return []
+    third = len(latencies) // 3
+    first, last = statistics.median(latencies[:third]), statistics.median(latencies[-third:])
+    p = float(spearmanr(np.arange(len(latencies)), latencies).pvalue)
+    change = last / first - 1
+    if p >= 0.001 or abs(change) <= DRIFT:
+        return []
+    return [f"a trend: the last third of latencies is {change:+.0%} beside the first"]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Ours and another by turns: the median of the rounds' ratios (theirs over ours) and its interval."""
+
+    name: str
+    ratio: Estimate
+    least: float
+    most: float
+    ours: float
+    theirs: float
+    rounds: int
+    queries: int
+    equal: float  # share of answers that are the same, token for token
+    reasons: Sequence[str] = ()
+
+
+def beside(
+    ours: System, theirs: System, name: str, queries: Sequence[int], rounds: int, device: torch.device
+) -> Beside:
+    """The same queries, by turns, in one process; INVALID where either side wrote more tokens than the other."""
+
+    def clock() -> float:
+        synchronise(device)
+        return time.perf_counter()
+
+    meter = Meter(device)
+    meter.start()
+    times, wrote = rounds_of(
+        {"ours": lambda: scenarios.ask(ours, queries), name: lambda: scenarios.ask(theirs, queries)}, rounds, clock
+    )
+    used = meter.stop()
+    ratios = sorted(slow / fast for fast, slow in zip(times["ours"], times[name], strict=True))
+    middle = percentile(ratios, 50.0) or Estimate(statistics.median(ratios), None, None, len(ratios))
+    reasons = list(used["reasons"])
+    mine, other = ([len(tokens) for tokens in wrote[side]] for side in ("ours", name))
+    if mine != other:
+        reasons.append(f"unequal token counts: {sum(mine)} ours, {sum(other)} theirs")
+    if rounds < TOO_FEW_ROUNDS:
+        reasons.append(f"too few: {rounds} rounds have no interval")
+    same = sum(_same(one, two) for one, two in zip(wrote["ours"], wrote[name], strict=True)) / len(queries)
+    return Beside(
+        name, middle, ratios[0], ratios[-1], statistics.median(times["ours"]), statistics.median(times[name]),
+        rounds, len(queries), same, reasons,
+    )  # fmt: skip
+
+
+def _same(one: Tokens, other: Tokens) -> bool:
+    return list(one) == list(other)
+
+
+def beside_floors(found: Staged, work: Mapping[str, Work], ceilings: Ceilings) -> list[dict[str, Any]]:
+    """A line a stage: seconds, the floor, which ceiling it is under, and how near it is."""
+    lines: list[dict[str, Any]] = []
+    for name, seconds in found.seconds.items():
+        line: dict[str, Any] = {"stage": name, "seconds": seconds}
+        if name in work:
+            needed = work[name]
+            floor = needed.floor(ceilings)
+            line |= {
+                "floor s": floor,
+                "bound": needed.bound(ceilings),
+                "of the ceiling": floor / seconds,
+                "operations": needed.operations,
+                "bytes": needed.bytes,
+            }
+        lines.append(line)
+    return lines

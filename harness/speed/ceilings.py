@@ -1,0 +1,145 @@
+"""What the device can do and what the work needs: a floor under every stage.
+
+Ceilings are measured on the spot: a large matrix product in the precision in use, and a large copy (bytes read and
+written).  The work is counted: floating-point operations by torch's own counter over the network on the meta device,
+where nothing is computed, and the fewest bytes that must move (weights once a batch, what comes in, what goes out).
+No version of the work runs faster than the larger of operations over the one and bytes over the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.florence2.bart import Cache
+from harness.florence2.config import Config
+from harness.florence2.linear import Linear
+from harness.florence2.model import Florence2
+from harness.florence2.quantised import Int8Linear
+
+T = TypeVar("T")
+STAGES = ("vision", "encoder", "prefill", "decode")
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Operations and bytes a second."""
+
+    operations: float
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Floating-point operations (two to a multiply-add) and the fewest bytes through memory."""
+
+    operations: float
+    bytes: float
+
+    def floor(self, ceilings: Ceilings) -> float:
+        """Seconds."""
+        return max(self.operations / ceilings.operations, self.bytes / ceilings.bytes)
+
+    def bound(self, ceilings: Ceilings) -> str:
+        """Which of the two it is."""
+        slow = self.operations / ceilings.operations >= self.bytes / ceilings.bytes
+        return "arithmetic" if slow else "memory"
+
+
+def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
+    """The best of several tries; what else runs on the device only lowers it."""
+    side = 8192 if device.type == "cuda" else 1536
+    count = (1 << 30 if device.type == "cuda" else 1 << 26) // 4
+    draw = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        given = torch.randn(side, side, generator=draw)
+        product: Callable[[], object]
+        if dtype == torch.int8:
+            product = partial(Int8Linear(_holding(given)), given)
+        else:
+            given = given.to(device, dtype)
+            product = partial(torch.matmul, given, given)
+        source = torch.randn(count, generator=draw).to(device)
+        target = torch.empty_like(source)
+        return Ceilings(
+            2 * side**3 / _best(product, device), 2 * 4 * count / _best(lambda: target.copy_(source), device)
+        )
+
+
+def _holding(weight: Tensor) -> Linear:
+    linear = Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear.weight.copy_(weight)
+    return linear
+
+
+def _best(work: Callable[[], object], device: torch.device, tries: int = 7) -> float:
+    work()
+    times = []
+    for _ in range(tries):
+        synchronise(device)
+        start = time.perf_counter()
+        work()
+        synchronise(device)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits for a GPU; a CPU has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def counted(
+    config: Config, *, batch: int, beams: int, side: int, prompt: int, written: int, size: int
+) -> Mapping[str, Work]:
+    """The work of each stage for a batch of images, one prompt each; "decode" is a token of every row, half way.
+
+    `size` is bytes a number; eight-bit weights are counted as one byte, what lies between them as four.
+    """
+    between = max(size, 2) if size > 1 else 4
+    with torch.device("meta"):
+        model = Florence2(config).eval().requires_grad_(False)
+        pixels = torch.empty(batch, 3, side, side)
+        ids = torch.empty(batch, prompt, dtype=torch.long)
+        with torch.inference_mode():
+            vision, image = _counting(lambda: model.look(pixels))
+            encoder, memory = _counting(lambda: model.read(image, ids))
+            first = torch.empty(batch, 2, dtype=torch.long)
+            cache = Cache.empty(config.text, batch, image, 64)
+            prefill, _ = _counting(lambda: model.lm_head(model.write(first, memory, cache)[:, -1:]))
+            rows, half = batch * beams, max(2, written // 2)
+            cache = Cache.empty(config.text, rows, image, half + 64)
+            cache.length = half
+            token = torch.empty(rows, 1, dtype=torch.long)
+            decode, _ = _counting(lambda: model.lm_head(model.write(token, memory, cache)))
+    tower = _numbers(model.vision) + _numbers(model.fusion)
+    reading = _numbers(model.encoder) + _numbers(model.decoder.memory)
+    writing = _numbers(model.decoder) - _numbers(model.decoder.memory)
+    words = model.lm_head.weight.numel()
+    crossed = memory.keys.numel() * 2
+    kept = 2 * cache.keys[:, :, :, :half].numel()
+    scores = config.text.vocab * 4
+    return {
+        "vision": Work(vision, tower * size + batch * 3 * side * side + image.numel() * between),
+        "encoder": Work(encoder, reading * size + (image.numel() + crossed) * between),
+        "prefill": Work(prefill, (writing + words) * size + crossed * between + batch * scores),
+        "decode": Work(decode, (writing + words) * size + (crossed + kept) * between + rows * scores),
+    }
+
+
+def _counting(work: Callable[[], T]) -> tuple[float, T]:
+    with FlopCounterMode(display=False) as counter:
+        result = work()
+    return float(counter.get_total_flops()), result
+
+
+def _numbers(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,133 @@
+"""What else was going on while it was measured: memory, energy, clocks, and who else used the device.
+
+On a GPU through NVML (package nvidia-ml-py) where that is installed; on a CPU from /proc.  What cannot be told is None.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+OTHERS = 0.05  # of the cores, taken by other processes: more, and a CPU counts as shared
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A moment: the clock, seconds of processors used by this process and by all, and joules of a GPU."""
+
+    at: float
+    own: float
+    all: float | None
+    joules: float | None
+
+
+class Meter:
+    """Reads a device before and after."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.nvml = _nvml(device) if device.type == "cuda" else None
+        self.before = self.read()
+
+    def read(self) -> Reading:
+        """Now."""
+        times = os.times()
+        return Reading(time.perf_counter(), times.user + times.system, _processors(), self._joules())
+
+    def start(self) -> None:
+        """From here on."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.before = self.read()
+
+    def stop(self) -> dict[str, Any]:
+        """What was used since `start`, and under "reasons" why the device was not what it should be."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        after, before = self.read(), self.before
+        seconds = after.at - before.at
+        found: dict[str, Any] = {"seconds": seconds, "peak memory MiB": self._peak(), "reasons": []}
+        if after.joules is not None and before.joules is not None:
+            found["joules"] = after.joules - before.joules
+        if self.device.type == "cuda":
+            found["reasons"] += self._gpu_reasons()
+        elif after.all is not None and before.all is not None:
+            cores = os.cpu_count() or 1
+            others = ((after.all - before.all) - (after.own - before.own)) / (seconds * cores) if seconds else 0.0
+            found["other processes' share of the cores"] = max(0.0, others)
+            if others > OTHERS:
+                found["reasons"].append(f"the device is shared: other processes took {others:.0%} of the cores")
+        return found
+
+    def _peak(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / (1 << 20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1024)
+
+    def _joules(self) -> float | None:
+        if self.nvml is None:
+            return None
+        library, handle = self.nvml
+        try:
+            return float(library.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+        except library.NVMLError:
+            return None
+
+    def _gpu_reasons(self) -> list[str]:
+        if self.nvml is None:
+            return []
+        library, handle = self.nvml
+        reasons = []
+        try:
+            others = [one.pid for one in library.nvmlDeviceGetComputeRunningProcesses(handle) if one.pid != os.getpid()]
+            if others:
+                reasons.append(f"the device is shared: {len(others)} other processes compute on it")
+            slowed = library.nvmlDeviceGetCurrentClocksEventReasons(handle)
+            hot = library.nvmlClocksThrottleReasonSwThermalSlowdown | library.nvmlClocksThrottleReasonHwSlowdown
+            if slowed & hot:
+                reasons.append("the device was throttled (heat or power brake)")
+        except (library.NVMLError, AttributeError):
+            pass
+        return reasons
+
+
+def _nvml(device: torch.device) -> tuple[Any, Any] | None:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+    except (pynvml.NVMLError, AttributeError):
+        return None
+
+
+def _processors() -> float | None:
+    """Seconds that all processors have worked, for whomever; None where there is no /proc."""
+    try:
+        user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split(None, 9)[1:9])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called in records."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
+    except OSError:
+        pass
+    return f"cpu, {os.cpu_count()} cores"

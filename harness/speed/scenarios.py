@@ -1,0 +1,207 @@
+"""What is asked when: MLPerf LoadGen's scenarios, over anything that is submitted to, stepped and polled.
+
+    single_stream   the next query once the last is answered: latency
+    offline         all at once: throughput
+    server          at the moments of a Poisson process: latency under load, and the highest rate that still holds
+
+Queries are numbers into a set that the system holds in memory; loading and decoding of files are not timed.  The set is
+gone through in one seeded order again and again.  (LoadGen: Reddi et al., MLPerf Inference Benchmark, 2020, section 3.)
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from harness.speed.levels import MOST_GROUPS, STEADY, Level
+from harness.speed.percentiles import least_count, percentile
+
+Tokens = Sequence[int]
+BEFORE = 0.9  # of its queries a server run must have answered within the schedule: else it falls behind
+TRIES = 8  # halvings in the search for a rate
+
+
+class System(Protocol):
+    """Something that answers queries by their numbers."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    def submit(self, ticket: int, query: int) -> None: ...
+
+    def step(self) -> None: ...
+
+    def poll(self) -> Sequence[tuple[int, Tokens]]:
+        """Tickets with the tokens of their answers, each once."""
+        ...
+
+
+@dataclass(slots=True)
+class Measured:
+    """Queries in the order they were asked, with seconds to each answer, when each ended, and what was written."""
+
+    queries: list[int] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
+    written: list[Tokens] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, query: int, latency: float, ended: float, tokens: Tokens) -> None:
+        self.queries.append(query)
+        self.latencies.append(latency)
+        self.ended.append(ended)
+        self.written.append(tokens)
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.written))
+
+
+def order(queries: int, seed: int = 0) -> Iterator[int]:
+    """All of them, in one seeded order, for ever."""
+    return itertools.cycle(np.random.default_rng(seed).permutation(queries).tolist())
+
+
+def ask(system: System, queries: Sequence[int]) -> list[Tokens]:
+    """All at once, in their order."""
+    for ticket, query in enumerate(queries):
+        system.submit(ticket, query)
+    found: dict[int, Tokens] = {}
+    while system.busy:
+        system.step()
+        found |= dict(system.poll())
+    return [found[ticket] for ticket in range(len(queries))]
+
+
+def warm_up(work: Callable[[], object], level: Level) -> int:
+    """Works uncounted until two neighbouring groups are about as quick; how many groups that took."""
+    before = None
+    for group in range(1, MOST_GROUPS + 1):
+        times = []
+        for _ in range(level.group):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        now = statistics.median(times)
+        if before is not None and abs(now - before) <= STEADY * before:
+            return group
+        before = now
+    return MOST_GROUPS
+
+
+def single_stream(system: System, queries: int, level: Level, tick: Callable[[int], object] = int) -> Measured:
+    """One after another."""
+    asked, measured = order(queries), Measured()
+    warm_up(lambda: ask(system, [next(asked)]), level)
+    asked, begin = order(queries), time.perf_counter()
+    while measured.seconds < level.seconds or len(measured.queries) < level.count:
+        query = next(asked)
+        start = time.perf_counter()
+        [tokens] = ask(system, [query])
+        now = time.perf_counter()
+        measured.add(query, now - start, now - begin, tokens)
+        measured.seconds = now - begin
+        tick(len(measured.queries))
+    return measured
+
+
+def offline(system: System, queries: int, level: Level, tick: Callable[[int], object] = int) -> Measured:
+    """All of the set at once, as often as the level asks for; latencies are from the beginning of each time."""
+    one = list(itertools.islice(order(queries), queries))
+    warm_up(lambda: ask(system, one[: max(1, len(one) // 4)]), level)
+    measured, begin = Measured(), time.perf_counter()
+    while measured.seconds < level.seconds or len(measured.queries) < level.count:
+        start = time.perf_counter()
+        for ticket, query in enumerate(one):
+            system.submit(ticket, query)
+        while system.busy:
+            system.step()
+            for ticket, tokens in system.poll():
+                now = time.perf_counter()
+                measured.add(one[ticket], now - start, now - begin, tokens)
+        measured.seconds = time.perf_counter() - begin
+        tick(len(measured.queries))
+    return measured
+
+
+def server(
+    system: System, queries: int, level: Level, rate: float, seed: int = 0, tick: Callable[[int], object] = int
+) -> Measured:
+    """Queries at the moments of a Poisson process of `rate` a second; a latency begins when its query was due."""
+    count = max(level.count, int(rate * level.seconds))
+    due = np.cumsum(np.random.default_rng((seed, 7)).exponential(1 / rate, count)).tolist()
+    chosen = list(itertools.islice(order(queries), count))
+    measured, begin, asked = Measured(), time.perf_counter(), 0
+    while asked < count or system.busy:
+        now = time.perf_counter() - begin
+        while asked < count and due[asked] <= now:
+            system.submit(asked, chosen[asked])
+            asked += 1
+        if system.busy:
+            system.step()
+        elif asked < count:
+            time.sleep(max(0.0, due[asked] - (time.perf_counter() - begin)))
+        now = time.perf_counter() - begin
+        for ticket, tokens in system.poll():
+            measured.add(chosen[ticket], now - due[ticket], now, tokens)
+        tick(len(measured.queries))
+    measured.seconds = time.perf_counter() - begin
+    return measured
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A rate that was tried, the percentile that was looked at, its latency, and whether it held."""
+
+    rate: float
+    percent: float
+    latency: float
+    holds: bool
+
+
+def looked_at(count: int) -> float:
+    """The percentile that a target is held to: p99, or the highest that the count supports."""
+    return next((percent for percent in (99.0, 95.0, 90.0, 50.0) if count >= least_count(percent)), 50.0)
+
+
+def holds(measured: Measured, target: float, rate: float) -> Held:
+    """Whether the latency target was met, and the queue did not grow to the end."""
+    percent = looked_at(len(measured.latencies))
+    found = percentile(sorted(measured.latencies), percent)
+    latency = float("inf") if found is None or found.value is None else found.value
+    scheduled = len(measured.queries) / rate
+    in_time = sum(ended <= scheduled + target for ended in measured.ended) / max(1, len(measured.ended))
+    return Held(rate, percent, latency, latency <= target and in_time >= BEFORE)
+
+
+def highest_rate(try_rate: Callable[[float], Measured], first: float, target: float) -> list[tuple[Held, Measured]]:
+    """Every rate that was tried: doubled while it holds, halved until one does, then bisected to a few percent."""
+    tried: list[tuple[Held, Measured]] = []
+
+    def attempt(rate: float) -> bool:
+        measured = try_rate(rate)
+        tried.append((holds(measured, target, rate), measured))
+        return tried[-1][0].holds
+
+    low, high = 0.0, first
+    while attempt(high) and len(tried) < TRIES:
+        low, high = high, 2 * high
+    while low == 0.0 and len(tried) < TRIES:
+        low_try = high / 2
+        if attempt(low_try):
+            low = low_try
+        else:
+            high = low_try
+    while low and high > 1.05 * low and len(tried) < 2 * TRIES:
+        middle = (low * high) ** 0.5
+        if attempt(middle):
+            low = middle
+        else:
+            high = middle
+    return tried

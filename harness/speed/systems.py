@@ -1,0 +1,248 @@
+"""What is measured: ours, and what people would use instead, answering the same set of queries.
+
+A set is resized pixels and prompts as ids, in memory; that is where LoadGen's clock begins, too.  `Ours` is the engine.
+A `Peer` answers a batch at a time, as transformers' `generate` does, and waits for nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.core import Question, Size
+from harness.errors import ResourceError, UsageError
+from harness.florence2 import prompts, weights
+from harness.florence2.config import Config
+from harness.florence2.engine import Engine, Picture
+from harness.florence2.locations import BINS
+from harness.florence2.model import Florence2
+from harness.florence2.predictor import Predictor
+from harness.florence2.preprocess import Preprocess
+from harness.florence2.search import Decoding
+from harness.florence2.start import initialise
+from harness.florence2.tokenizer import PAD
+from harness.images import open_rgb
+
+PEERS = ("transformers", "transformers-static", "transformers-compile")
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Pixels (height, width, 3) uint8 and the ids of a prompt about them, and what they are, for records."""
+
+    pixels: Sequence[Tensor]
+    prompts: Sequence[Sequence[int]]
+    about: str
+    opening: Callable[[int], object] | None = None  # opens and resizes the picture of a query anew
+    parsing: Callable[[Sequence[int], Sequence[float], int], object] | None = (
+        None  # reads ids, as the answer to a query
+    )
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def drawn(count: int, side: int, vocabulary: int, seed: int = 0, length: int = 10) -> Queries:
+    """Noise and random prompts of ten ids: for random weights, to which no picture means anything."""
+    draw = torch.Generator().manual_seed(seed)
+    pixels = [torch.randint(0, 256, (side, side, 3), generator=draw).byte() for _ in range(count)]
+    most = min(vocabulary - 1, 50_000)
+    prompts = torch.randint(4, most, (count, length - 2), generator=draw).tolist()
+    return Queries(pixels, [[0, *prompt, 2] for prompt in prompts], f"{count} drawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured, and how to have the same weights in full for a peer, where here they are in eight bits."""
+
+    model: Florence2
+    preprocess: Preprocess
+    decoding: Decoding
+    batch: int
+    sha256: str
+    dtype: torch.dtype
+    in_full: Callable[[], Florence2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.model.embedding.weight.device
+
+
+def asked_of(predictor: Predictor, questions: Sequence[Question], about: str) -> Queries:
+    """The first prompt of each question, with its picture opened and resized; DataError for one that cannot be."""
+
+    def opening(query: int) -> Tensor:
+        return predictor.preprocess.resize(open_rgb(predictor.root, questions[query].image))
+
+    def parsing(ids: Sequence[int], log_probs: Sequence[float], query: int) -> object:
+        question = questions[query]
+        items = predictor.tokenizer.items(ids, log_probs)
+        return prompts.read_answer(question, [items], question.size or Size(1, 1), predictor.forms[question.kind])
+
+    texts = [prompts.prompts_of(question, predictor.forms[question.kind])[0] for question in questions]
+    pixels = [opening(query) for query in range(len(questions))]
+    return Queries(pixels, [predictor.tokenizer.encode(text) for text in texts], about, opening, parsing)
+
+
+def random_model(config: Config, seed: int = 0) -> Florence2:
+    """A network of that size with drawn weights, which say nothing: for speed where there is no checkpoint."""
+    model = Florence2(config).requires_grad_(False).eval()
+    initialise(model, config.text.vocab - BINS, torch.Generator().manual_seed(seed))
+    return model
+
+
+class Ours:
+    """The engine over a set of queries: a `scenarios.System`."""
+
+    def __init__(
+        self, model: Florence2, preprocess: Preprocess, decoding: Decoding, queries: Queries, slots: int
+    ) -> None:
+        self.queries = queries
+        self.engine: Engine[int] = Engine(model, preprocess, decoding, slots=slots)
+        self._finished = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits, is under way, or was not polled."""
+        return self.engine.busy
+
+    def submit(self, ticket: int, query: int) -> None:
+        """Each query is shown its picture anew: no work is saved between two that are of one image."""
+        self.engine.submit(ticket, Picture(self.queries.pixels[query]), self.queries.prompts[query])
+
+    def step(self) -> None:
+        """A token for everything that is under way."""
+        self.engine.step()
+
+    def poll(self) -> list[tuple[int, list[int]]]:
+        """What has been settled."""
+        return [(done.ticket, done.written.tokens) for done in self.engine.poll()]
+
+
+class Peer:
+    """transformers' Florence-2 of the same weights: a `scenarios.System` whose step is a whole batch.
+
+    `mode` is one of PEERS: as it comes; with a static cache; and with its forward compiled as well.
+    UsageError for another, ResourceError where transformers is not installed.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        model: Florence2,
+        preprocess: Preprocess,
+        decoding: Decoding,
+        queries: Queries,
+        batch: int,
+    ) -> None:
+        if mode not in PEERS:
+            raise UsageError(f"--against {mode}: one of {', '.join(PEERS)}")
+        self.name = mode
+        self.preprocess, self.decoding, self.queries, self.batch = preprocess, decoding, queries, batch
+        self.network = _in_transformers(model)
+        weight = model.embedding.weight
+        self.device, self.dtype = weight.device, weight.dtype
+        self.more: dict[str, Any] = {} if mode == "transformers" else {"cache_implementation": "static"}
+        if mode == "transformers-compile":
+            self.network.forward = torch.compile(self.network.forward, mode="reduce-overhead", dynamic=False)
+        vision = model.config.vision
+        self.image_tokens = vision.map_side(preprocess.height) * vision.map_side(preprocess.width) + 1
+        self._waiting: list[tuple[int, int]] = []
+        self._done: list[tuple[int, list[int]]] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits, or was not polled."""
+        return bool(self._waiting or self._done)
+
+    def submit(self, ticket: int, query: int) -> None:
+        """Puts a query behind those that wait."""
+        self._waiting.append((ticket, query))
+
+    def poll(self) -> list[tuple[int, list[int]]]:
+        """What has been answered."""
+        done, self._done = self._done, []
+        return done
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """A batch, from pixels to ids."""
+        taken, self._waiting = self._waiting[: self.batch], self._waiting[self.batch :]
+        if not taken:
+            return
+        pixels = torch.stack([self.queries.pixels[query] for _, query in taken]).to(self.device)
+        asked = [self.queries.prompts[query] for _, query in taken]
+        longest = max(map(len, asked))
+        image = [self.network.config.image_token_id] * self.image_tokens
+        ids = torch.tensor([[*image, *one, *[PAD] * (longest - len(one))] for one in asked], device=self.device)
+        mask = (torch.arange(longest) < torch.tensor([len(one) for one in asked])[:, None]).to(self.device)
+        mask = torch.cat([mask.new_ones(len(asked), self.image_tokens), mask], 1).long()
+        written = self.network.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            pixel_values=self.preprocess.normalise(pixels, self.dtype),
+            do_sample=False,
+            **_settings(self.decoding),
+            **self.more,
+        )
+        for (ticket, _), row in zip(taken, written.tolist(), strict=True):
+            self._done.append((ticket, _answer(row, self.decoding)))
+
+
+def _settings(decoding: Decoding) -> dict[str, Any]:
+    """The same decoding, as `generate` takes it."""
+    settings: dict[str, Any] = {
+        "num_beams": decoding.beams, "max_new_tokens": decoding.max_new_tokens,
+        "no_repeat_ngram_size": decoding.no_repeat_ngram, "forced_bos_token_id": decoding.forced_first,
+        "forced_eos_token_id": decoding.forced_last, "decoder_start_token_id": decoding.start,
+        "eos_token_id": decoding.end, "pad_token_id": decoding.pad,
+    }  # fmt: skip
+    if decoding.min_new_tokens:
+        settings["min_new_tokens"] = decoding.min_new_tokens
+    if decoding.beams > 1:
+        settings |= {"early_stopping": decoding.early_stopping, "length_penalty": decoding.length_penalty}
+    return settings
+
+
+def _answer(row: Sequence[int], decoding: Decoding) -> list[int]:
+    """The generated ids of a row, without its start token and what pads it."""
+    known = list(row[1:])
+    return known[: known.index(decoding.end) + 1] if decoding.end in known else known
+
+
+def _in_transformers(model: Florence2) -> Any:
+    """The same weights in transformers' class, by way of a checkpoint in its own layout."""
+    try:
+        from transformers import Florence2ForConditionalGeneration
+    except ImportError as error:
+        raise ResourceError("--against transformers needs it installed: pip install transformers") from error
+    weight = model.embedding.weight
+    with tempfile.TemporaryDirectory() as folder:
+        weights.save(model, Path(folder), dtype=weight.dtype)
+        network: Any = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=weight.dtype)
+    return network.to(weight.device).eval()
+
+
+def rounds_of(
+    sides: Mapping[str, Callable[[], Sequence[Sequence[int]]]], count: int, clock: Callable[[], float]
+) -> tuple[dict[str, list[float]], dict[str, Sequence[Sequence[int]]]]:
+    """Seconds of each side in each round, after one that is not counted, and what each wrote last.
+
+    Whoever was first in one round is last in the next.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    wrote: dict[str, Sequence[Sequence[int]]] = {}
+    for number in range(-1, count):
+        for name in list(sides)[:: 1 if number % 2 else -1]:
+            start = clock()
+            wrote[name] = sides[name]()
+            if number >= 0:
+                times[name].append(clock() - start)
+    return times, wrote

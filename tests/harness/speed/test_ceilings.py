@@ -1,0 +1,52 @@
+"""Counted work against the dossier's arithmetic, and floors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.florence2.config import BASE, LARGE
+from harness.speed.ceilings import Ceilings, Work, counted, measured
+from tests.twins import TINY
+
+
+@pytest.mark.parametrize(("config", "vision", "decode"), [(BASE, 380.7e9, 0.190e9), (LARGE, 1490.4e9, 0.489e9)])
+def test_operations_are_those_of_the_published_sizes(config: object, vision: float, decode: float) -> None:
+    """At 768 pixels; counted by torch over transformers' network (tower and projection; a token at place 50).
+
+    Ours folds channel attention into its projection, which is some tenths of a percent.
+    """
+    work = counted(config, batch=1, beams=1, side=768, prompt=13, written=100, size=2)  # type: ignore[arg-type]
+    assert work["vision"].operations == pytest.approx(vision, rel=0.005)
+    assert work["decode"].operations == pytest.approx(decode, rel=0.005)
+
+
+def test_operations_of_a_small_one_by_hand() -> None:
+    """A token of every row: in each layer four maps of attention, two of cross attention and two of the feed-forward,
+    attention over what is written and over the memory; then the vocabulary.  Two operations to a multiply-add."""
+    batch, beams, prompt, written = 2, 3, 5, 40
+    work = counted(TINY, batch=batch, beams=beams, side=96, prompt=prompt, written=written, size=4)
+    rows, text = batch * beams, TINY.text
+    maps = 4 * text.width**2 + 2 * text.width**2 + 2 * text.width * text.ffn
+    memory = 1 + 3 * 3 + prompt  # the mean, nine cells of 32 pixels, and the prompt
+    reads = 2 * text.width * (written // 2 + 1) + 2 * text.width * memory
+    expected = 2 * rows * (text.decoder_layers * (maps + reads) + text.width * text.vocab)
+    assert work["decode"].operations == expected
+    again = counted(TINY, batch=2 * batch, beams=beams, side=96, prompt=prompt, written=written, size=4)
+    assert again["vision"].operations == 2 * work["vision"].operations
+    assert again["vision"].bytes < 2 * work["vision"].bytes  # weights are read once a batch
+
+
+def test_a_floor_is_the_larger_of_two_times() -> None:
+    ceilings = Ceilings(operations=100.0, bytes=10.0)
+    assert Work(1000.0, 50.0).floor(ceilings) == 10.0
+    assert Work(1000.0, 50.0).bound(ceilings) == "arithmetic"
+    assert Work(100.0, 50.0).floor(ceilings) == 5.0
+    assert Work(100.0, 50.0).bound(ceilings) == "memory"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_ceilings_are_measured(dtype: torch.dtype) -> None:
+    found = measured(torch.device("cpu"), dtype)
+    assert 1e8 < found.operations < 1e15
+    assert 1e8 < found.bytes < 1e14

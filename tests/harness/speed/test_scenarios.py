@@ -1,0 +1,158 @@
+"""Scenarios over a system whose speed is known, and what makes a point INVALID; on a clock of our own."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from harness.errors import UsageError
+from harness.speed import bench, levels, scenarios
+from harness.speed.levels import Level
+
+CPU = torch.device("cpu")
+SHORT = Level("short", 0.2, 40, 2, 7)
+STEP = 0.004
+
+
+class Clock:
+    now = 0.0
+
+    @classmethod
+    def sleep(cls, seconds: float) -> None:
+        cls.now += max(seconds, 1e-6)
+
+
+@pytest.fixture(autouse=True)
+def told_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes where a system works or a scenario waits, and nowhere else."""
+    stand_in = SimpleNamespace(perf_counter=lambda: Clock.now, sleep=Clock.sleep)
+    monkeypatch.setattr(scenarios, "time", stand_in)
+    monkeypatch.setattr(bench, "time", stand_in)
+
+
+class Known:
+    """Answers the oldest of what waits, each step, in so many seconds; query q is answered [q] * tokens."""
+
+    def __init__(self, seconds: float = STEP, tokens: int = 3) -> None:
+        self.seconds, self.tokens = seconds, tokens
+        self.waiting: deque[tuple[int, int]] = deque()
+        self.done: list[tuple[int, list[int]]] = []
+        self.asked = 0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting or self.done)
+
+    def submit(self, ticket: int, query: int) -> None:
+        self.waiting.append((ticket, query))
+
+    def step(self) -> None:
+        Clock.sleep(self.seconds)
+        ticket, query = self.waiting.popleft()
+        self.asked += 1
+        self.done.append((ticket, [query] * self.tokens))
+
+    def poll(self) -> list[tuple[int, list[int]]]:
+        done, self.done = self.done, []
+        return done
+
+
+def test_a_single_stream_asks_one_at_a_time_long_enough_and_often_enough() -> None:
+    measured = scenarios.single_stream(Known(), 5, SHORT)
+    assert measured.seconds >= 0.2
+    assert len(measured.queries) >= 40
+    assert measured.latencies == pytest.approx([STEP] * len(measured.queries))  # never two at once
+    assert all(tokens == [query] * 3 for query, tokens in zip(measured.queries, measured.written, strict=True))
+    counts = [measured.queries.count(query) for query in range(5)]
+    assert max(counts) - min(counts) <= 1  # the set is gone through evenly
+    fewer = scenarios.single_stream(Known(0.02), 5, Level("count", 0.01, 12, 2, 3))
+    assert len(fewer.queries) == 12  # the time was over long before
+
+
+def test_offline_is_the_whole_set_at_once() -> None:
+    measured = scenarios.offline(Known(), 10, SHORT)
+    assert len(measured.queries) % 10 == 0
+    found = bench.throughput(measured)
+    assert found["tokens an answer"] == 3
+    assert found["images/s"] == pytest.approx(1 / STEP)
+    assert found["tokens/s"] == pytest.approx(3 * found["images/s"])
+
+
+def test_a_server_run_is_a_poisson_process_whose_latencies_begin_when_queries_are_due() -> None:
+    rate = 50.0
+    measured = scenarios.server(Known(), 5, Level("s", 2.0, 40, 2, 3), rate)
+    assert len(measured.queries) == 100
+    assert measured.seconds == pytest.approx(100 / rate, rel=0.5)  # a sum of 100 exponentials has a spread of 10 %
+    late = scenarios.server(Known(0.03), 5, Level("s", 1.0, 40, 2, 3), rate)  # it can do 33 a second
+    # The queue grows: the last of 50 begins when 50 * 0.03 s are done and was due at about 1 s.
+    assert max(late.latencies) > 0.25
+    assert not scenarios.holds(late, 0.1, rate).holds
+
+
+def test_the_highest_rate_is_found_and_one_that_cannot_be_held_is_said() -> None:
+    """A queue with one server of 4 ms: at half its 250 a second the mean wait is 2 ms (M/D/1), at all of it endless."""
+    level = Level("s", 10.0, 400, 2, 3)
+    tried = scenarios.highest_rate(lambda rate: scenarios.server(Known(), 5, level, rate), 60.0, 0.05)
+    best = max(one.rate for one, _ in tried if one.holds)
+    assert 150 < best < 260
+    assert any(not one.holds for one, _ in tried)
+    point = bench.measure(Known(0.03), 5, "server", level, CPU, target=0.05, rate=60.0)
+    assert any("60 a second cannot be held within 0.05 s" in reason for reason in point.reasons)
+
+
+class Other(Known):
+    """Answers otherwise once it was asked for a while, and slower and slower."""
+
+    def step(self) -> None:
+        super().step()
+        self.seconds *= 1.02
+        if self.asked > 5:
+            ticket, tokens = self.done.pop()
+            self.done.append((ticket, [*tokens, 9]))
+
+
+def test_what_makes_a_point_invalid_is_said() -> None:
+    point = bench.measure(Other(0.001), 5, "single_stream", Level("few", 0.0, 60, 2, 3), CPU)
+    told = "; ".join(point.reasons)
+    assert not point.valid
+    assert "a trend: the last third of latencies is +" in told
+    assert "answers differ from those of the accuracy run" in told
+    few = bench.measure(Known(), 5, "single_stream", Level("few", 0.0, 8, 2, 3), CPU)
+    assert any(reason == "too few: 8 queries have no p90" for reason in few.reasons)
+    assert not bench.drift([1.0, 1.2] * 50)
+    assert set(few.latency) == {"p50"}
+
+
+def test_two_sides_by_turns() -> None:
+    """One takes three times as long as the other; one of unequal length is INVALID."""
+    found = bench.beside(Known(), Known(3 * STEP), "slow", [0, 1, 2], 7, CPU)
+    assert found.ratio.value == pytest.approx(3, rel=1e-6)
+    assert found.ratio.low is not None
+    assert found.equal == 1.0
+    assert not any("unequal" in reason for reason in found.reasons)
+    longer = bench.beside(Known(), Known(tokens=4), "longer", [0, 1], 3, CPU)
+    assert any(reason == "unequal token counts: 6 ours, 8 theirs" for reason in longer.reasons)
+    assert any(reason == "too few: 3 rounds have no interval" for reason in longer.reasons)
+
+
+def test_warm_up_goes_on_until_two_groups_are_alike() -> None:
+    times = itertools.chain([0.02, 0.02, 0.005, 0.005], itertools.repeat(0.001))
+    slowing = [0]
+
+    def work() -> None:
+        slowing[0] += 1
+        Clock.sleep(next(times))
+
+    groups = scenarios.warm_up(work, Level("w", 0, 0, 2, 3))
+    assert 3 <= groups <= levels.MOST_GROUPS
+    assert slowing[0] == 2 * groups
+
+
+def test_levels_by_name() -> None:
+    assert levels.find("official").seconds == 600
+    with pytest.raises(UsageError, match="one of smoke, default, official"):
+        levels.find("long")

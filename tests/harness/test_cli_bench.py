@@ -1,0 +1,94 @@
+"""bench as a person types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+Call = Callable[..., tuple[int, str, str]]
+NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level", "smoke", "--images", "2")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main([*map(str, arguments)])
+        told = capsys.readouterr()
+        return status, told.out, told.err.strip().splitlines()[-1] if told.err.strip() else ""
+
+    return called
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), [
+    (("--rate", "3"), "--rate and --target are of --scenario server"),
+    (("--scenario", "server"), "needs --target SECONDS"),
+    (("--scenario", "server", "--target", "-1"), "--target -1.0: above 0"),
+    (("--batch-size", "two"), "--batch-size two: a whole number"),
+    (("--against", "vllm"), "one of transformers, transformers-static, transformers-compile"),
+    (("--dtype", "int4"), "one of float32, bfloat16, float16, int8"),
+    (("--weights", " "), "--weights is empty"),
+    (("--weights", "random", "--resolution", "8"), "at least 32 pixels"),
+    (("--weights", "random", "--beams", "0"), "--beams 0: at least 1"),
+    (("--weights", "random", "--new-tokens", "9999"), "positions for 256"),
+])  # fmt: skip
+def test_what_cannot_be_meant(call: Call, arguments: tuple[str, ...], complaint: str) -> None:
+    status, _, said = call(*NANO, *arguments)
+    assert status == 2
+    assert complaint in said
+
+
+def test_a_device_that_is_not_there_and_a_model_that_is_no_network(call: Call) -> None:
+    status, _, said = call(*NANO, "--device", "cuda:99")
+    assert (status, "cannot be used here" in said) == (6, True)
+    status, _, said = call("bench", "--model", "oracle")
+    assert (status, "is no Florence-2" in said) == (2, True)
+
+
+def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path) -> None:
+    status, out, said = call(*NANO, "--scenario", "offline", "--batch-size", "1,2", "--new-tokens", "4", "--json")
+    assert status == 0
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["settings"]["batch size"] for record in records] == [1, 2]
+    assert len(list((tmp_path / "results/speed").glob("*/*.json"))) == 2
+    for record in records:
+        assert record["throughput"]["tokens an answer"] == 4
+        assert record["queries"] >= 8
+        assert record["answers that differ"] == 0
+        stages = {line["stage"]: line for line in record["stages"]["lines"]}
+        assert set(stages) == {"open", "transfer", "vision", "encoder", "prefill", "decode", "parsing"}
+        assert all(stages[name]["floor s"] > 0 for name in ("vision", "encoder", "prefill", "decode"))
+        assert record["stages"]["steps"] == 3  # the first of four tokens is given
+    told = (tmp_path / "reports/speed/speed.md").read_text()
+    assert told.count("florence2-nano-ft") == 2
+    assert said == "report: reports/speed/speed.md"
+    for name in ("stages", "roofline", "scaling"):
+        assert (tmp_path / f"reports/speed/{name}.png").stat().st_size > 5_000
+
+
+def test_transformers_writes_the_same_tokens_and_one_that_cannot_run_is_said(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = (*NANO[:3], "--weights", "random", *NANO[5:], "--new-tokens", "6", "--no-stages")
+    status, out, _ = call(*random, "--against", "transformers,transformers-static", "--json")
+    assert status == 0
+    record = json.loads(out)
+    for name in ("transformers", "transformers-static"):
+        found = record["against"][name]
+        assert found["equal"] == 1.0
+        assert found["ratio"]["value"] > 0
+        assert not any("unequal" in reason for reason in found["reasons"])
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel\nfor this")
+
+    monkeypatch.setattr("harness.speed.systems._in_transformers", broken)
+    status, out, _ = call(*random, "--against", "transformers")
+    assert status == 0
+    assert "beside transformers: it cannot run here (no kernel)" in out
