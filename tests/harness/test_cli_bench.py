@@ -8,22 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-
 Call = Callable[..., tuple[int, str, str]]
 NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level", "smoke", "--images", "2")
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments: str | Path) -> tuple[int, str, str]:
-        status = main([*map(str, arguments)])
-        told = capsys.readouterr()
-        return status, told.out, told.err.strip().splitlines()[-1] if told.err.strip() else ""
-
-    return called
 
 
 @pytest.mark.parametrize(("arguments", "complaint"), [

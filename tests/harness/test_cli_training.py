@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
 from harness.training import recipes
 from tasks import miniature
 from tasks.miniature import train_files
@@ -18,18 +17,6 @@ from tasks.miniature import train_files
 Call = Callable[..., tuple[int, str, str]]
 NAMED = ("--model", "florence2-nano", "--data", "miniature")
 FEW = ("--set", "steps=2", "--set", "batch=4", "--set", "warmup=1")
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments: str | Path) -> tuple[int, str, str]:
-        status = main([*map(str, arguments)])
-        told = capsys.readouterr()
-        return status, told.out, told.err.strip().splitlines()[-1] if told.err.strip() else ""
-
-    return called
 
 
 @pytest.fixture

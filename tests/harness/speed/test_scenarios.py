@@ -93,6 +93,16 @@ def test_a_server_run_is_a_poisson_process_whose_latencies_begin_when_queries_ar
     assert not scenarios.holds(late, 0.1, rate).holds
 
 
+def test_a_rate_at_which_the_queue_grows_does_not_hold_whatever_its_median_is() -> None:
+    """Two thirds of the latencies are short, but the last third is late: few values, so p50 alone is looked at."""
+    ended = [float(second) for second in range(30)]
+    latencies = [0.1] * 20 + [2.0] * 10
+    growing = scenarios.Measured(queries=[0] * 30, latencies=latencies, ended=ended, written=[[1]] * 30, seconds=30.0)
+    assert scenarios.holds(growing, 1.0, 1.0) == scenarios.Held(1.0, 50.0, 0.1, False)
+    growing.latencies = [0.1] * 30
+    assert scenarios.holds(growing, 1.0, 1.0).holds
+
+
 def test_the_highest_rate_is_found_and_one_that_cannot_be_held_is_said() -> None:
     """A queue with one server of 4 ms: at half its 250 a second the mean wait is 2 ms (M/D/1), at all of it endless."""
     level = Level("s", 10.0, 400, 2, 3)
