@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2.config import TextConfig
+from harness.florence2.fused import add_norm, attend_lineage
 from harness.florence2.linear import FeedForward, Linear
 
 
@@ -35,7 +36,8 @@ class Cache:
     """Self-attention keys and values of what has been decoded: (Y, R, N, room, D), filled to `length`.
 
     Where rows are not as full as each other, that is the fullest; `places` (R,) says where each one's next token goes,
-    and `mask` (R, 1, 1, length + 1) which places it sees; then one token is fed at a time.
+    and `mask` (R, 1, 1, length + 1) which places it sees; then one token is fed at a time.  In place of the mask,
+    `lineage` (B, K, room) says which beam of its sequence wrote what a beam has at each place.
     """
 
     keys: Tensor
@@ -43,6 +45,7 @@ class Cache:
     length: int = 0
     places: Tensor | None = None
     mask: Tensor | None = None
+    lineage: Tensor | None = None
 
     @classmethod
     def empty(cls, config: TextConfig, rows: int, like: Tensor, room: int = 64) -> Cache:
@@ -97,8 +100,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, E) to (B, S, E)."""
-        x = self.attention_norm(x + self.attention(x, mask))
-        x = self.mlp_norm(x + self.mlp(x))
+        x = add_norm(x, self.attention(x, mask), self.attention_norm)
+        x = add_norm(x, self.mlp(x), self.mlp_norm)
         if x.dtype == torch.float16:
             x = x.clamp(-64504.0, 64504.0)  # transformers' bound: float16's largest less 1,000
         return x
@@ -153,10 +156,9 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory, index: int, cache: Cache | None) -> Tensor:
         """(R, T, E) to (R, T, E)."""
-        x = self.attention_norm(x + self.attention.causal(x, index, cache))
-        x = self.cross_norm(x + self.cross(x, memory.keys[index], memory.values[index], memory.mask))
-        out: Tensor = self.mlp_norm(x + self.mlp(x))
-        return out
+        x = add_norm(x, self.attention.causal(x, index, cache), self.attention_norm)
+        x = add_norm(x, self.cross(x, memory.keys[index], memory.values[index], memory.mask), self.cross_norm)
+        return add_norm(x, self.mlp(x), self.mlp_norm)
 
 
 class SelfAttention(nn.Module):
@@ -175,6 +177,11 @@ class SelfAttention(nn.Module):
 
     def causal(self, x: Tensor, layer: int, cache: Cache | None) -> Tensor:
         """(R, T, E) to (R, T, E): every token sees itself and what came before it."""
+        if cache and cache.lineage is not None and cache.places is not None:
+            new = self.qkv(x)[:, 0]
+            x = attend_lineage(new, cache.keys[layer], cache.values[layer], cache.lineage, cache.places)
+            out: Tensor = self.out(x)
+            return out[:, None]
         q, k, v = self.split(x)
         if cache:
             k, v = cache.append(layer, k, v)

@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.florence2 import fused
 from harness.florence2.config import VisionConfig
-from harness.florence2.linear import FeedForward, Linear
+from harness.florence2.linear import FeedForward, Linear, add_product, bias_in_sum
+from harness.florence2.windows import from_windows, to_windows
 
 STRIP = 2048  # tokens
 
@@ -83,7 +85,7 @@ class PatchEmbed(nn.Module):
 class Block(nn.Module):
     """Depthwise convolution, attention, depthwise convolution, MLP: four residuals."""
 
-    def __init__(self, dim: int, mlp_ratio: int, attention: nn.Module) -> None:
+    def __init__(self, dim: int, mlp_ratio: int, attention: WindowAttention | ChannelAttention) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.norm1 = nn.LayerNorm(dim)
@@ -94,10 +96,27 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
+        if fused.usable(x):
+            return self.in_passes(x)
         x = convolve(self.conv1, x).add_(x)
         x = self.attention(self.norm1(x)).add_(x)
         x = convolve(self.conv2, x).add_(x)
         return in_strips(lambda strip: self.mlp(self.norm2(strip)).add_(strip), x)
+
+    def in_passes(self, x: Tensor) -> Tensor:
+        """`forward` in as few passes over memory as there are: convolution, residual and norm are one, which also
+        lays the map out for what follows, and the other residuals are where products are added up."""
+        shape = x.shape[1], x.shape[2]
+        attention, down = self.attention, self.mlp.down
+        window = attention.fits(shape)
+        added, normed = fused.convolve_add_norm(
+            x.flatten(1, 2), shape, self.conv1, self.norm1, bias_in_sum(attention.proj), window_out=window
+        )
+        added = attention.add_to(added, normed, shape)
+        added, normed = fused.convolve_add_norm(
+            added, shape, self.conv2, self.norm2, bias_in_sum(down), window_in=window
+        )
+        return add_product(added, self.mlp.up(normed, gelu=True), down).view(x.shape)
 
 
 class WindowAttention(nn.Module):
@@ -124,11 +143,31 @@ class WindowAttention(nn.Module):
     def attend(self, x: Tensor) -> Tensor:
         """A map of whole windows (B, H, W, C) to the same."""
         height, width = x.shape[1:3]
-        x = to_windows(x, self.window)  # (B*K, L, C)
+        x = self.proj(self.mix(to_windows(x, self.window)))
+        return from_windows(x, self.window, height, width)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Windows (B*K, L, C) to the same, before the output projection."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = F.scaled_dot_product_attention(q, k, v)  # (B*K, N, L, D)
-        x = self.proj(x.transpose(1, 2).flatten(2))  # (B*K, L, C)
-        return from_windows(x, self.window, height, width)
+        mixed: Tensor = x.transpose(1, 2).flatten(2)
+        return mixed
+
+    def fits(self, shape: tuple[int, int]) -> int:
+        """The side of a window if a map of this (H, W) is whole windows; else 0: it stays in rows."""
+        return 0 if shape[0] % self.window or shape[1] % self.window else self.window
+
+    def add_to(self, added: Tensor, normed: Tensor, shape: tuple[int, int]) -> Tensor:
+        """What attention makes of `normed`, added; both (B, T, C), in windows where the map `fits`.
+
+        `added` has the output projection's bias already, where `bias_in_sum` gives one.
+        """
+        if self.fits(shape):
+            mixed = self.mix(normed.reshape(-1, self.window**2, normed.shape[-1]))
+            return add_product(added, mixed.view(normed.shape), self.proj)
+        attended = self(normed.view(len(normed), *shape, -1)).flatten(1, 2)
+        bias = bias_in_sum(self.proj)
+        return added + (attended if bias is None else attended - bias)
 
 
 class ChannelAttention(nn.Module):
@@ -156,10 +195,25 @@ class ChannelAttention(nn.Module):
         scale = (height * width) ** -0.5
         attention = torch.baddbmm(q.new_zeros(()), q, k, beta=0, alpha=scale).softmax(-1)  # (B*N, D, D)
 
-        weight = self.proj.weight.view(dim, self.groups, -1).permute(1, 2, 0)  # (N, D, C)
-        folded = attention.view(batch, self.groups, *attention.shape[1:]).transpose(-1, -2) @ weight  # (B, N, D, C)
-        x = torch.baddbmm(self.proj.bias, v, folded.flatten(1, 2))  # (B, T, C)
+        folded = self.fold(attention.view(batch, self.groups, *attention.shape[1:]))
+        x = torch.baddbmm(self.proj.bias, v, folded)  # (B, T, C)
         return x.view(batch, height, width, dim)
+
+    def fold(self, attention: Tensor) -> Tensor:
+        """Attention (B, N, D, D) and the output projection as one map of values, (B, C, C)."""
+        dim = len(self.proj.weight)
+        weight = self.proj.weight.view(dim, self.groups, -1).permute(1, 2, 0)  # (N, D, C)
+        return (attention.transpose(-1, -2) @ weight).flatten(1, 2)
+
+    def fits(self, shape: tuple[int, int]) -> int:
+        """Always 0: the map stays in rows."""
+        return 0
+
+    def add_to(self, added: Tensor, normed: Tensor, shape: tuple[int, int]) -> Tensor:
+        """See `WindowAttention.add_to`."""
+        qkv = self.qkv(normed)
+        products = fused.channel_products(qkv, self.groups) * (shape[0] * shape[1]) ** -0.5
+        return torch.baddbmm(added, qkv.chunk(3, -1)[2], self.fold(products.softmax(-1).to(qkv.dtype)))
 
 
 def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, multiple: int = 1) -> Tensor:
@@ -178,17 +232,3 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """(B, H', W', C') to (B, H, W, C), without copying: the permuted map is channels-last already."""
     y: Tensor = conv(x.permute(0, 3, 1, 2))
     return y.permute(0, 2, 3, 1)
-
-
-def to_windows(x: Tensor, side: int) -> Tensor:
-    """(B, H, W, C) to (B*K, L, C).  H and W are multiples of S."""
-    batch, height, width, dim = x.shape
-    x = x.view(batch, height // side, side, width // side, side, dim)
-    return x.transpose(2, 3).reshape(-1, side * side, dim)
-
-
-def from_windows(x: Tensor, side: int, height: int, width: int) -> Tensor:
-    """(B*K, L, C) to (B, H, W, C): undoes `to_windows`."""
-    dim = x.shape[-1]
-    x = x.view(-1, height // side, width // side, side, side, dim)
-    return x.transpose(2, 3).reshape(-1, height, width, dim)

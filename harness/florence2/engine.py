@@ -14,10 +14,12 @@ files.  What does not fit in memory is tried again with half the slots, and that
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -26,7 +28,8 @@ from torch import Tensor
 from harness.errors import ResourceError
 from harness.florence2.bart import Memory
 from harness.florence2.generate import Pool, Written
-from harness.florence2.graphs import Captured
+from harness.florence2.graphs import CapturedMap, CapturedStep
+from harness.florence2.lanes import Lane, join
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
@@ -42,6 +45,7 @@ class Picture:
 
     pixels: Tensor
     tokens: Tensor | None = None  # (I, E), once encoded
+    encoded: torch.cuda.Event | None = None  # what must have happened before they are read
     waiting: int = 0  # prompts that were submitted and not yet read
 
 
@@ -72,8 +76,9 @@ class Engine(Generic[T]):
     """At most `slots` answers at once, on the model's device.
 
     `refill` is the share of the slots that must be free before waiting prompts are taken in, so that they are encoded
-    together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes, as they are
-    on a GPU, where they are replayed as CUDA graphs.
+    together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes and that
+    the pictures of the next ones to be taken in are encoded while these are written, as it is on a GPU, where steps are
+    replayed as CUDA graphs and pictures have a stream of their own.
     """
 
     def __init__(
@@ -96,12 +101,14 @@ class Engine(Generic[T]):
         self.waiting: deque[_Asked[T]] = deque()
         self._done: list[Done[T]] = []
         self._tried = 0  # answers under way after the last refill
+        self._lane = Lane(self.device)
+        self._encode = CapturedMap(model.look) if self.device.type == "cuda" else model.look
         self.pool: Pool[_Asked[T]] = self._new_pool()
 
     @property
     def busy(self) -> bool:
         """Whether anything waits, is under way, or was not yet polled."""
-        return bool(self.waiting or self.pool.keys or self._done)
+        return bool(self.waiting or self.pool.busy or self._done)
 
     def submit(self, ticket: T, picture: Picture, prompt: Sequence[int]) -> None:
         """Puts a prompt (ids, with the tokens that begin and end it) behind what waits."""
@@ -115,10 +122,12 @@ class Engine(Generic[T]):
         try:
             self._refill()
             self.pool.step()
+            if self.static and self.pool.keys:
+                self._look([asked.picture for asked in self._next(self._wanted)])
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._collect()
+            self._collect(wait=True)
             self._shrink(error)
         else:
             self._collect()
@@ -128,16 +137,25 @@ class Engine(Generic[T]):
         done, self._done = self._done, []
         return done
 
-    def _collect(self) -> None:
+    def _collect(self, *, wait: bool = False) -> None:
+        written = self.pool.poll(wait=wait)
         now = time.perf_counter()
-        for one in self.pool.poll():
+        for one in written:
             self._done.append(Done(one.key.ticket, one, one.key.begun, now, one.key.beside))
+
+    @property
+    def _wanted(self) -> int:
+        """How many slots must be free before waiting prompts are taken in beside others."""
+        return max(1, math.ceil(self.refill * self.slots))
+
+    def _next(self, count: int) -> list[_Asked[T]]:
+        return list(islice(self.waiting, count))
 
     def _refill(self) -> None:
         free = self.pool.free
-        if not self.waiting or not free or (self.pool.keys and free < self.refill * self.slots):
+        if not self.waiting or not free or (self.pool.keys and free < self._wanted):
             return
-        taken = [self.waiting[place] for place in range(min(free, len(self.waiting)))]
+        taken = self._next(free)
         self._tried = len(self.pool.keys) + len(taken)
         start = time.perf_counter()
         self._look([asked.picture for asked in taken])
@@ -160,9 +178,14 @@ class Engine(Generic[T]):
         batch = torch.stack([picture.pixels for picture in new])
         if self.device.type == "cuda":
             batch = batch.pin_memory()
-        pixels = self.preprocess.normalise(batch.to(self.device, non_blocking=True), self.model.embedding.weight.dtype)
-        for picture, tokens in zip(new, self.model.look(pixels), strict=True):
-            picture.tokens = tokens
+
+        def look() -> Tensor:
+            pixels = batch.to(self.device, non_blocking=True)
+            return self._encode(self.preprocess.normalise(pixels, self.model.embedding.weight.dtype))
+
+        encoded, event = self._lane.run(look)
+        for picture, tokens in zip(new, encoded, strict=True):
+            picture.tokens, picture.encoded = tokens, event
 
     def _read(self, taken: Sequence[_Asked[T]]) -> Memory:
         """Pictures and prompts, padded to the longest, to the decoder's memory."""
@@ -174,13 +197,15 @@ class Engine(Generic[T]):
         real = None
         if min(lengths) < longest:
             real = torch.arange(longest, device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
-        images = torch.stack([asked.picture.tokens for asked in taken if asked.picture.tokens is not None])
-        return self.model.read(images, ids, real)
+        images = [
+            join(asked.picture.tokens, asked.picture.encoded) for asked in taken if asked.picture.tokens is not None
+        ]
+        return self.model.read(torch.stack(images), ids, real)
 
     def _new_pool(self) -> Pool[_Asked[T]]:
         pool: Pool[_Asked[T]] = Pool(self.model, self.decoding, self.slots, static=self.static)
         if self.device.type == "cuda":
-            pool.advance = Captured(pool)
+            pool.advance = CapturedStep(pool)
         return pool
 
     def _shrink(self, error: BaseException) -> None:

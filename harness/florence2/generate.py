@@ -5,12 +5,14 @@ let go gives its place to the last, so that the rows at work lie together and no
 
 Where every slot is as far as the others (a plain batch), rows are fed as such; where they are not, each has its own
 place in the cache, and what it must not see is masked.  With `static`, which is for devices that run ahead of the host,
-shapes come from a few sizes, what is settled is asked only once every so many steps, and a step is a fixed sequence of
-kernels that `graphs` may capture.
+shapes come from a few sizes, a step is a fixed sequence of kernels that `graphs` may capture, and nothing waits for the
+device: what is settled is known a few steps later, and answers come when they have been copied.  Nor is the cache
+copied where beams part or die: which beam wrote what is kept beside it, and read by the attention.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -20,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.florence2.bart import Cache, Memory
+from harness.florence2.lanes import OnTheWay
 from harness.florence2.model import Florence2
 from harness.florence2.search import Beams, Decoding, Greedy, Search
 
-LOOK_EVERY = 4  # steps between two questions of what is settled, where the device runs ahead
+LAG = 2  # steps after which it is asked what was settled, where the device runs ahead
 ROOMS = (64, 128, 256, 512, 1024, 2048, 4096)
 K = TypeVar("K")
 Step = Callable[[int, int], None]
@@ -63,13 +66,21 @@ class Pool(Generic[K]):
         self.hidden = like.new_zeros(slots * decoding.beams, model.config.text.width)
         self.memory: Memory | None = None
         self.advance: Step = self.take_step  # what `graphs` replaces
-        self._since = 0  # steps since what is settled was asked
-        self._done: list[Written[K]] = []
+        room = self._room(self.search.limit + 1) if static else 0
+        self.lineage = torch.zeros((slots, decoding.beams, room), dtype=torch.int32, device=device)
+        self._beam = torch.arange(decoding.beams, dtype=torch.int32, device=device)
+        self._settled: deque[OnTheWay] = deque()  # after each of the last steps
+        self._leaving: deque[tuple[list[K], OnTheWay]] = deque()
 
     @property
     def free(self) -> int:
         """How many more answers may be admitted."""
         return self.slots - len(self.keys)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any answer is under way or was not yet polled."""
+        return bool(self.keys or self._leaving)
 
     @torch.inference_mode()
     def admit(self, keys: Sequence[K], memory: Memory) -> None:
@@ -89,6 +100,8 @@ class Pool(Generic[K]):
         self.hidden[rows] = hidden.repeat_interleave(beams, 0)
         self.cache.keys[:, rows, :, : begun.length] = begun.keys.repeat_interleave(beams, 1)
         self.cache.values[:, rows, :, : begun.length] = begun.values.repeat_interleave(beams, 1)
+        self.lineage[slots] = self._beam[:, None]
+        self._settled.clear()
         self.keys += keys
         self.current += [given.shape[1]] * count
         self.cache.length = max(self.cache.length, begun.length)
@@ -101,10 +114,14 @@ class Pool(Generic[K]):
         elif self.keys:
             self._step_exact()
 
-    def poll(self) -> list[Written[K]]:
-        """The answers that have left since the last time."""
-        done, self._done = self._done, []
-        return done
+    def poll(self, *, wait: bool = False) -> list[Written[K]]:
+        """The answers that have left since the last time and are on the host; with `wait`, or where none is under way,
+        all that have left."""
+        found: list[Written[K]] = []
+        while self._leaving and (wait or not self.keys or self._leaving[0][1].arrived):
+            keys, answers = self._leaving.popleft()
+            found += self._read(keys, *answers.wait())
+        return found
 
     def _step_exact(self) -> None:
         """What is settled leaves before the next token is fed."""
@@ -112,7 +129,7 @@ class Pool(Generic[K]):
         longest = max(self.current)
         origin = self.search.step(count, self.model.lm_head(self.hidden[: count * beams]), longest)
         self.current = [known + 1 for known in self.current]
-        sources = self._let_go()
+        sources = self._let_go(self.search.settled[:count].tolist())
         if not sources:
             return
         if origin is not None or sources != list(range(count)):
@@ -127,36 +144,45 @@ class Pool(Generic[K]):
         self._make_room(longest)
         self.advance(count, longest - 1)
         self.current = [min(known + 1, self.search.limit) for known in self.current]
-        self._since += 1
-        if self._since < LOOK_EVERY and max(self.current) < self.search.limit:
-            return
-        self._since = 0
         before = len(self.keys)
-        sources = self._let_go()
-        if sources != list(range(before)):
-            rows = torch.arange(before * self.decoding.beams, device=self.hidden.device)
-            rows = rows.view(before, -1)[sources].flatten()
-            self._reorder(rows, self.cache.keys.shape[3])
-            self.hidden[: len(rows)] = self.hidden[rows]
-            self.search.settled[len(sources) : before] = True
+        self._settled.append(OnTheWay(self.search.settled[:before]))
+        if len(self._settled) <= LAG and min(self.current) < self.search.limit:
+            return
+        flags = self._settled.pop() if min(self.current) == self.search.limit else self._settled.popleft()
+        settled: list[bool] = flags.wait()[0].tolist()
+        if not any(settled):
+            return
+        self._settled.clear()  # of slots that are about to move
+        sources = self._let_go(settled)
+        beams, moved = self.decoding.beams, [slot for slot, source in enumerate(sources) if slot != source]
+        if moved:
+            to = torch.tensor(moved, device=self.hidden.device)
+            of = torch.tensor([sources[slot] for slot in moved], device=self.hidden.device)
+            self.lineage[to] = self.lineage[of]
+            to, of = (beams * slots[:, None] + self._beam for slots in (to, of))
+            for buffer in (self.cache.keys, self.cache.values):
+                buffer[:, to.flatten()] = buffer[:, of.flatten()]
+            self.hidden[to.flatten()] = self.hidden[of.flatten()]
+        self.search.settled[len(sources) : before] = True
 
     def take_step(self, count: int, longest: int) -> None:
         """Choose a token for every row of the first `count` slots, and feed it; `longest` bounds what they know."""
         rows = count * self.decoding.beams
         origin = self.search.step(count, self.model.lm_head(self.hidden[:rows]), longest)
+        place = (self.search.current[:count] - 1)[:, None, None].expand(-1, self.decoding.beams, 1)
+        lineage = self.lineage[:count]
         if origin is not None:
-            for buffer in (self.cache.keys, self.cache.values):
-                filled = buffer[:, :rows, :, :longest]
-                filled.copy_(filled.index_select(1, origin))
-        self._feed(count, longest, ragged=True)
+            parent = (origin % self.decoding.beams).view(count, -1, 1)
+            lineage.copy_(lineage.gather(1, parent.expand(lineage.shape)))
+        lineage.scatter_(2, place, self._beam[:, None].expand(place.shape))
+        self._feed(count, longest, lineage)
 
-    def _let_go(self) -> list[int]:
+    def _let_go(self, settled: Sequence[bool]) -> list[int]:
         """What is settled leaves; gives, for the slots at work now, which slot each was."""
-        settled = self.search.settled[: len(self.keys)].tolist()
         gone = [slot for slot, over in enumerate(settled) if over]
         if not gone:
             return list(range(len(settled)))
-        self._done += self._answers(gone)
+        self._leaving.append(([self.keys[slot] for slot in gone], OnTheWay(*self.search.answers(gone))))
         stay = len(settled) - len(gone)
         sources = list(range(stay))
         movable = [slot for slot in range(stay, len(settled)) if not settled[slot]]
@@ -171,24 +197,24 @@ class Pool(Generic[K]):
         del self.keys[stay:], self.current[stay:]
         return sources
 
-    def _answers(self, slots: Sequence[int]) -> list[Written[K]]:
-        ids, log_probs = (found.tolist() for found in self.search.answers(slots))
+    def _read(self, keys: Sequence[K], ids: Tensor, log_probs: Tensor) -> list[Written[K]]:
+        """Rows (n, M) of a search as answers."""
         most = self.decoding.max_new_tokens
         found = []
-        for slot, row, probabilities in zip(slots, ids, log_probs, strict=True):
+        for key, row, probabilities in zip(keys, ids.tolist(), log_probs.tolist(), strict=True):
             known = row[1:]
             length = known.index(self.decoding.end) + 1 if self.decoding.end in known else most
-            truncated = length >= most
-            found.append(Written(self.keys[slot], known[:length], probabilities[1 : length + 1], truncated))
+            found.append(Written(key, known[:length], probabilities[1 : length + 1], length >= most))
         return found
 
-    def _feed(self, count: int, longest: int, *, ragged: bool = False) -> None:
+    def _feed(self, count: int, longest: int, lineage: Tensor | None = None) -> None:
         """The tokens that the first `count` slots wrote last, through the decoder, to what it makes of them."""
         rows = count * self.decoding.beams
         self._make_room(longest + 1)
-        cache = Cache(self.cache.keys[:, :rows], self.cache.values[:, :rows], longest)
-        if ragged or len(set(self.current)) > 1:
+        cache = Cache(self.cache.keys[:, :rows], self.cache.values[:, :rows], longest, lineage=lineage)
+        if lineage is not None or len(set(self.current)) > 1:
             cache.places = (self.search.current[:count] - 1).repeat_interleave(self.decoding.beams)
+        if lineage is None and cache.places is not None:
             cache.mask = torch.arange(longest + 1, device=cache.places.device) <= cache.places[:, None, None, None]
         self.hidden[:rows] = self.model.write(self.search.last(count), self._memory(count), cache)[:, -1]
 

@@ -1,46 +1,77 @@
-"""A pool's step as CUDA graphs: its kernels are recorded once for each size and then started by one call.
+"""Work on a GPU as CUDA graphs: its kernels are recorded once for each size and then started by one call.
 
-A decoding step is some hundreds of small kernels, which a GPU does faster than a host can ask for them; replayed, the
-host asks once.  The first step of a size runs as it is, which also warms it up; the second is recorded.  Where the
-driver cannot record, that is said once and steps go on as they are.
+A decoding step, or one picture through the tower, is some hundreds of small kernels, which a GPU does faster than a
+host can ask for them; replayed, the host asks once.  The first time a size is met it runs as it is, which also warms it
+up; the second time it is recorded.  Where the driver cannot record, that is said once and work goes on as it is.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.florence2.generate import Pool
 
 log = logging.getLogger(__name__)
 Key = tuple[int, ...]
+SMALL = 8  # pictures; where more come at once the device is the slower of the two anyway
 
 
-class Captured:
+class Graphs:
+    """Recorded work, by size.  All of it shares memory, so no two of them may run at once."""
+
+    def __init__(self) -> None:
+        self.graphs: dict[Key, torch.cuda.CUDAGraph] = {}
+        self._met: set[Key] = set()
+        self._memory: Any = None
+        self._usable = True
+
+    def run(self, key: Key, work: Callable[[], None]) -> bool:
+        """The work of this size: replayed where it is recorded, else as it is.  Whether it was replayed.
+
+        Work that is recorded reads and writes only tensors that stay where they are.
+        """
+        if self._usable and key in self._met and key not in self.graphs:
+            self._record(key, work)
+        graph = self.graphs.get(key)
+        if graph is None:
+            self._met.add(key)
+            work()
+            return False
+        graph.replay()
+        return True
+
+    def _record(self, key: Key, work: Callable[[], None]) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._memory):
+                work()
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            self._usable = False
+            log.warning("CUDA graphs cannot be recorded here (%s): going on without", str(error).splitlines()[0])
+            return
+        self._memory = graph.pool()
+        self.graphs[key] = graph
+
+
+class CapturedStep:
     """What takes the place of `Pool.advance`."""
 
     def __init__(self, pool: Pool[Any]) -> None:
         self.pool = pool
-        self.graphs: dict[Key, torch.cuda.CUDAGraph] = {}
-        self._met: set[Key] = set()
-        self._memory: Any = None  # shared by all graphs, which never run at once
-        self._usable = True
+        self.recorded = Graphs()
 
     def __call__(self, count: int, longest: int) -> None:
-        """A step of the first `count` slots; see `Pool._advance`."""
-        key = (count, longest, *self._places())
-        if self._usable and key in self._met and key not in self.graphs:
-            self._record(key, count, longest)
-        graph = self.graphs.get(key)
-        if graph is None:
-            self._met.add(key)
-            self.pool.take_step(count, longest)
-        else:
-            graph.replay()
+        """A step of the first `count` slots; see `Pool.take_step`."""
+        self.recorded.run((count, longest, *self._places()), lambda: self.pool.take_step(count, longest))
 
-    def _places(self) -> tuple[int, ...]:
+    def _places(self) -> Key:
         """Where the buffers lie that a step reads and that may be made anew, larger."""
         memory, cache = self.pool.memory, self.pool.cache
         own = (cache.keys.data_ptr(), cache.values.data_ptr())
@@ -48,14 +79,29 @@ class Captured:
             return own
         return (*own, memory.keys.data_ptr(), memory.values.data_ptr(), memory.mask.data_ptr())
 
-    def _record(self, key: Key, count: int, longest: int) -> None:
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, pool=self._memory):
-                self.pool.take_step(count, longest)
-        except RuntimeError as error:
-            self._usable = False
-            log.warning("CUDA graphs cannot be recorded here (%s): going on without", str(error).splitlines()[0])
-            return
-        self._memory = graph.pool()
-        self.graphs[key] = graph
+
+class CapturedMap:
+    """A function of one tensor, replayed where that holds at most `SMALL` pictures."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+        self.recorded = Graphs()
+        self._given: dict[Key, Tensor] = {}
+        self._made: dict[Key, Tensor] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, ...) to what the function makes of it."""
+        if len(x) > SMALL:
+            return self.function(x)
+        key = tuple(x.shape)
+        given = self._given.get(key)
+        if given is None:
+            given = self._given[key] = x.clone()
+        else:
+            given.copy_(x)
+
+        def work() -> None:
+            self._made[key] = self.function(given)
+
+        self.recorded.run(key, work)
+        return self._made[key].clone()  # the next replay writes where this lies

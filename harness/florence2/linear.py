@@ -68,6 +68,19 @@ class FeedForward(nn.Module):
         return out
 
 
+def bias_in_sum(last: nn.Module) -> Tensor | None:
+    """The bias that `add_product` leaves out, to be added where the sum is begun; None: it leaves out none."""
+    return last.bias if isinstance(last, Linear) else None
+
+
+def add_product(added: Tensor, x: Tensor, last: nn.Module) -> Tensor:
+    """`added` (..., out) and what a linear map makes of x (..., in), but for its `bias_in_sum`, by one kernel."""
+    if not isinstance(last, Linear):
+        out: Tensor = added + last(x)
+        return out
+    return torch.addmm(added.flatten(0, -2), x.flatten(0, -2), last.weight.T).view(added.shape)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """`x @ weight.T + bias`, and GELU of it: (..., in), (out, in), (out) to (..., out)."""
     if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and _has_onednn():

@@ -40,8 +40,8 @@ WINDOW = 2048  # questions looked at together
 IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
 AHEAD = 4  # batches whose images are opened together
 CODE = (
-    "bart", "davit", "engine", "fusion", "generate", "linear", "locations", "model", "predictor", "preprocess",
-    "prompts", "quantised", "search", "tokenizer",
+    "bart", "davit", "engine", "fused", "fusion", "generate", "kernels", "linear", "locations", "model", "predictor",
+    "preprocess", "prompts", "quantised", "search", "tokenizer", "windows",
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import torch
 
 from harness.florence2.generate import Pool
-from harness.florence2.graphs import Captured
+from harness.florence2.graphs import CapturedMap, CapturedStep
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
@@ -77,9 +77,10 @@ def staged(
     real = torch.arange(longest, device=device) < lengths[:, None]
     mask = None if bool(real.all()) else real
     dtype = model.embedding.weight.dtype
+    look = CapturedMap(model.look) if device.type == "cuda" else model.look
     pool: Pool[int] = Pool(model, decoding, batch, static=device.type == "cuda")
     if device.type == "cuda":
-        pool.advance = Captured(pool)
+        pool.advance = CapturedStep(pool)
     with torch.inference_mode():
         for number in range(rounds + 1):
             if opening is not None:
@@ -90,7 +91,7 @@ def staged(
             with timed("transfer"):
                 pixels = preprocess.normalise(stacked.to(device), dtype)
             with timed("vision"):
-                image = model.look(pixels)
+                image = look(pixels)
             with timed("encoder"):
                 memory = model.read(image, ids, mask)
             with timed("prefill"):
@@ -100,8 +101,8 @@ def staged(
                 while pool.keys:
                     pool.step()
                     steps += 1
+                written = pool.poll()
             times["decode"][-1] /= steps
-            written = pool.poll()
             if parsing is not None:
                 with timed("parsing"):
                     for one in written:

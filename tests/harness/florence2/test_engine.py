@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import Pool, Written, generate
-from harness.florence2.graphs import Captured
+from harness.florence2.graphs import CapturedStep
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
 from tests.twins import TINY, twins
@@ -169,7 +169,7 @@ def test_a_step_is_recorded_at_its_second_meeting_or_goes_on_as_it_is(
             take_step(count, longest)
 
     monkeypatch.setattr(pool, "take_step", step)
-    pool.advance = Captured(pool)
+    pool.advance = CapturedStep(pool)
     for number, prompt in enumerate(asked):
         engine.submit(number, Picture(pixels), prompt)
     found = {}

@@ -1,0 +1,108 @@
+"""Steps that a GPU does in one pass over memory and torch in several: each with what it computes in plain torch.
+
+Where the tensors are on a GPU, Triton is installed and no gradients are kept, `kernels` does them; elsewhere the plain
+functions here do.  Both are tested against each other.
+
+Shapes: B images, T tokens of a map, H x W of them, C channels; G groups of D channels; R rows, K beams of C slots; N
+heads of D channels; M places of a cache.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.florence2.windows import from_windows, to_windows
+
+
+def usable(x: Tensor) -> bool:
+    """Whether the kernels take this."""
+    return x.is_cuda and not torch.is_grad_enabled() and _kernels() is not None
+
+
+def convolve_add_norm(
+    x: Tensor,
+    shape: tuple[int, int],
+    conv: nn.Conv2d,
+    norm: nn.LayerNorm,
+    bias: Tensor | None = None,
+    *,
+    window_in: int = 0,
+    window_out: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """A depthwise 3 x 3 convolution of a map (B, T, C) of this (H, W), plus the map, and the norm of that sum.
+
+    `bias` (C,) is added to the sum but not to what is normalised: that of a linear map whose product will be added.
+    The map is read by rows or, with a window's side, window after window, and written so.  Gives two of (B, T, C).
+    """
+    kernels = _kernels() if usable(x) else None
+    if kernels is not None:
+        both = kernels.convolve_add_norm(
+            x, shape, (conv.weight, conv.bias), (norm.weight, norm.bias, norm.eps), bias, window_in, window_out
+        )
+        return both[0], both[1]
+    (batch, _, dim), (height, width) = x.shape, shape
+    rows = from_windows(x, window_in, height, width) if window_in else x.view(batch, height, width, dim)
+    planes = rows.permute(0, 3, 1, 2)
+    rows = (conv(planes) + planes).permute(0, 2, 3, 1)
+    rows = to_windows(rows, window_out).view(rows.shape) if window_out else rows
+    added = rows.flatten(1, 2)
+    return added if bias is None else added + bias, norm(added)
+
+
+def add_norm(x: Tensor, y: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """The norm of x + y, both (..., C)."""
+    kernels = _kernels() if usable(x) else None
+    if kernels is not None:
+        fused: Tensor = kernels.add_norm(x, y, (norm.weight, norm.bias, norm.eps))
+        return fused
+    out: Tensor = norm(x + y)
+    return out
+
+
+def channel_products(qkv: Tensor, groups: int) -> Tensor:
+    """Queries times keys, summed over the tokens: (B, T, 3C) to (B, G, D, D), float32 from the kernel."""
+    kernels = _kernels() if usable(qkv) else None
+    if kernels is not None:
+        summed: Tensor = kernels.channel_products(qkv, groups)
+        return summed
+    q, k, _ = qkv.view(*qkv.shape[:2], 3, groups, -1).unbind(2)  # (B, T, G, D)
+    return torch.einsum("btgi,btgj->bgij", q, k)
+
+
+def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, places: Tensor) -> Tensor:
+    """Self-attention of one new token a row, where a beam's past lies in the rows of the beams it descends from.
+
+    `qkv` (R, 3 N D); `keys` and `values` (R, N, M, D), to which the token is added at its place, `places` (R,);
+    `lineage` (C, K, >= M) says which beam of the slot wrote what this one has at each earlier place.  Gives (R, N D).
+    So beams that part or die copy nothing.
+    """
+    kernels = _kernels() if usable(qkv) else None
+    if kernels is not None:
+        attended: Tensor = kernels.attend_lineage(qkv, keys, values, lineage, places)
+        return attended
+    rows, heads, room, size = keys.shape
+    beams = lineage.shape[1]
+    q, k, v = qkv.view(rows, 3, heads, size).unbind(1)
+    row = torch.arange(rows, device=qkv.device)
+    keys[row, :, places], values[row, :, places] = k, v
+    first = torch.div(row, beams, rounding_mode="floor")[:, None] * beams
+    ahead = torch.arange(room, device=qkv.device) - places[:, None]  # (R, M)
+    writer = torch.where(ahead < 0, first + lineage[:, :, :room].flatten(0, 1), row[:, None])
+    at = writer[:, None, :, None].expand(-1, heads, -1, size)
+    past = keys.gather(0, at), values.gather(0, at)
+    x = F.scaled_dot_product_attention(q[:, :, None], past[0], past[1], (ahead <= 0)[:, None, None])
+    return x[:, :, 0].flatten(1)
+
+
+@cache
+def _kernels() -> ModuleType | None:
+    try:
+        from harness.florence2 import kernels
+    except ImportError:
+        return None
+    return kernels

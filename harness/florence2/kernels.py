@@ -1,0 +1,194 @@
+"""Triton kernels for what torch does in several passes over memory; `fused` says what each computes, and chooses.
+
+A program works on a tile and sums in float32.  They run on a CPU too, through Triton's interpreter (TRITON_INTERPRET=1
+before this file is imported), which is how they are tested where there is no GPU.
+"""
+
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+TILE = 4096  # numbers that a program of `convolve_add_norm` keeps in registers
+CHUNK = 1024  # tokens that a program of `channel_products` sums over
+STEP = 64  # tokens that one of them multiplies at once
+PLACES = 64  # places of the cache that a program of `attend_lineage` reads at once
+
+
+def convolve_add_norm(
+    x: Tensor,
+    shape: tuple[int, int],
+    taps: tuple[Tensor, Tensor],
+    norm: tuple[Tensor, Tensor, float],
+    bias: Tensor | None,
+    window_in: int,
+    window_out: int,
+) -> tuple[Tensor, Tensor]:
+    """See `fused.convolve_add_norm`."""
+    x = x.contiguous()
+    batch, _, dim = x.shape
+    height, width = shape
+    columns = triton.next_power_of_2(dim)
+    tokens = max(1, min(triton.next_power_of_2(width), TILE // columns))
+    added, normed = torch.empty_like(x), torch.empty_like(x)
+    grid = (batch * height, triton.cdiv(width, tokens))
+    _convolve_add_norm[grid](
+        x, *taps, norm[0], norm[1], taps[1] if bias is None else bias, added, normed, height, width, norm[2],
+        DIM=dim, COLUMNS=columns, TOKENS=tokens, IN=window_in, OUT=window_out, BIASED=bias is not None,
+    )  # fmt: skip
+    return added, normed
+
+
+@triton.jit
+def _place(row, column, width, WINDOW: tl.constexpr):
+    """Where the token at this row and column lies in its image: by rows, or window after window."""
+    if WINDOW == 0:
+        return row * width + column
+    inside = (row % WINDOW) * WINDOW + column % WINDOW
+    return ((row // WINDOW) * (width // WINDOW) + column // WINDOW) * WINDOW * WINDOW + inside
+
+
+@triton.jit
+def _convolve_add_norm(
+    x, weight, conv_bias, gain, shift, bias, added, normed, height, width, epsilon,
+    DIM: tl.constexpr, COLUMNS: tl.constexpr, TOKENS: tl.constexpr,
+    IN: tl.constexpr, OUT: tl.constexpr, BIASED: tl.constexpr,
+):  # fmt: skip
+    image = (tl.program_id(0) // height).to(tl.int64) * height * width
+    column = tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)
+    row = tl.program_id(0) % height + tl.zeros_like(column)
+    channel = tl.arange(0, COLUMNS)
+    is_channel = channel < DIM
+    total = tl.zeros((TOKENS, COLUMNS), tl.float32) + tl.load(conv_bias + channel, is_channel, 0.0)[None].to(tl.float32)
+    for tap in tl.static_range(9):
+        above, beside = row + tap // 3 - 1, column + tap % 3 - 1
+        inside = (above >= 0) & (above < height) & (beside >= 0) & (beside < width)
+        at = (image + _place(above, beside, width, IN))[:, None] * DIM + channel[None]
+        seen = tl.load(x + at, inside[:, None] & is_channel[None], 0.0).to(tl.float32)
+        factor = tl.load(weight + channel * 9 + tap, is_channel, 0.0).to(tl.float32)
+        if tap == 4:
+            factor += 1.0  # the residual
+        total += seen * factor[None]
+    mean = tl.sum(total, 1) / DIM
+    centred = tl.where(is_channel[None], total - mean[:, None], 0.0)
+    deviation = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / DIM + epsilon)
+    scaled = centred * deviation[:, None] * tl.load(gain + channel, is_channel, 0.0)[None].to(tl.float32)
+    scaled += tl.load(shift + channel, is_channel, 0.0)[None].to(tl.float32)
+    if BIASED:
+        total += tl.load(bias + channel, is_channel, 0.0)[None].to(tl.float32)
+    at = (image + _place(row, column, width, OUT))[:, None] * DIM + channel[None]
+    real = (column < width)[:, None] & is_channel[None]
+    tl.store(added + at, total.to(added.dtype.element_ty), real)
+    tl.store(normed + at, scaled.to(normed.dtype.element_ty), real)
+
+
+def add_norm(x: Tensor, y: Tensor, norm: tuple[Tensor, Tensor, float]) -> Tensor:
+    """See `fused.add_norm`."""
+    dim = x.shape[-1]
+    x, y = x.contiguous(), y.contiguous()
+    out = torch.empty_like(x)
+    _add_norm[(x.numel() // dim,)](x, y, *norm[:2], out, norm[2], DIM=dim, COLUMNS=triton.next_power_of_2(dim))
+    return out
+
+
+@triton.jit
+def _add_norm(x, y, gain, shift, out, epsilon, DIM: tl.constexpr, COLUMNS: tl.constexpr):
+    channel = tl.arange(0, COLUMNS)
+    real = channel < DIM
+    at = tl.program_id(0).to(tl.int64) * DIM + channel
+    total = tl.load(x + at, real, 0.0).to(tl.float32) + tl.load(y + at, real, 0.0).to(tl.float32)
+    centred = tl.where(real, total - tl.sum(total, 0) / DIM, 0.0)
+    deviation = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / DIM + epsilon)
+    scaled = centred * deviation * tl.load(gain + channel, real, 0.0).to(tl.float32)
+    scaled += tl.load(shift + channel, real, 0.0).to(tl.float32)
+    tl.store(out + at, scaled.to(out.dtype.element_ty), real)
+
+
+def channel_products(qkv: Tensor, groups: int) -> Tensor:
+    """See `fused.channel_products`."""
+    batch, tokens, three_dims = qkv.shape
+    dim = three_dims // 3
+    size = dim // groups
+    chunks = triton.cdiv(tokens, CHUNK)
+    partial = qkv.new_empty((chunks, batch * groups, size, size), dtype=torch.float32)
+    _channel_products[(chunks, batch * groups)](
+        qkv, partial, tokens, GROUPS=groups, DIM=dim, SIZE=size, COLUMNS=max(16, triton.next_power_of_2(size)),
+        CHUNK=CHUNK, STEP=STEP,
+    )  # fmt: skip
+    return partial.sum(0).view(batch, groups, size, size)
+
+
+@triton.jit
+def _channel_products(
+    qkv, partial, tokens,
+    GROUPS: tl.constexpr, DIM: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr,
+    CHUNK: tl.constexpr, STEP: tl.constexpr,
+):  # fmt: skip
+    chunk, pair = tl.program_id(0), tl.program_id(1)
+    first = (pair // GROUPS).to(tl.int64) * tokens
+    channel = tl.arange(0, COLUMNS)
+    is_channel = channel < SIZE
+    total = tl.zeros((COLUMNS, COLUMNS), tl.float32)
+    for start in range(0, CHUNK, STEP):
+        token = chunk * CHUNK + start + tl.arange(0, STEP)
+        real = (token < tokens)[:, None] & is_channel[None]
+        at = (first + token)[:, None] * (3 * DIM) + (pair % GROUPS) * SIZE + channel[None]
+        query = tl.load(qkv + at, real, 0.0)
+        key = tl.load(qkv + at + DIM, real, 0.0)
+        total += tl.dot(tl.trans(query), key, input_precision="ieee")
+    at = ((chunk * tl.num_programs(1) + pair) * SIZE + channel)[:, None] * SIZE + channel[None]
+    tl.store(partial + at, total, is_channel[:, None] & is_channel[None])
+
+
+def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, places: Tensor) -> Tensor:
+    """See `fused.attend_lineage`."""
+    rows, heads, _, size = keys.shape
+    beams = lineage.shape[1]
+    out = qkv.new_empty((rows, heads * size))
+    _attend_lineage[(rows, heads)](
+        qkv, keys, values, lineage, places, out, keys.stride(0), keys.stride(1), lineage.stride(0), lineage.stride(1),
+        size**-0.5, BEAMS=beams, HEADS=heads, SIZE=size, COLUMNS=triton.next_power_of_2(size), PLACES=PLACES,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _attend_lineage(
+    qkv, keys, values, lineage, places, out, row_stride, head_stride, slot_stride, beam_stride, scale,
+    BEAMS: tl.constexpr, HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, PLACES: tl.constexpr,
+):  # fmt: skip
+    row, head = tl.program_id(0), tl.program_id(1)
+    slot, beam = row // BEAMS, row % BEAMS
+    column = tl.arange(0, COLUMNS)
+    is_column = column < SIZE
+    mine = qkv + row * (3 * HEADS * SIZE) + head * SIZE + column
+    query = tl.load(mine, is_column, 0.0).to(tl.float32) * scale
+    key = tl.load(mine + HEADS * SIZE, is_column, 0.0)
+    value = tl.load(mine + 2 * HEADS * SIZE, is_column, 0.0)
+    place = tl.load(places + row)
+    here = row.to(tl.int64) * row_stride + head * head_stride + place * SIZE + column
+    tl.store(keys + here, key, is_column)
+    tl.store(values + here, value, is_column)
+
+    # The new token itself, then what came before it, with the softmax kept up as it goes.
+    highest = tl.sum(query * key.to(tl.float32), 0)
+    weight = 1.0
+    total = value.to(tl.float32)
+    for start in range(0, place, PLACES):
+        before = start + tl.arange(0, PLACES)
+        real = before < place
+        writer = slot * BEAMS + tl.load(lineage + slot * slot_stride + beam * beam_stride + before, real, 0)
+        at = (writer.to(tl.int64) * row_stride + head * head_stride + before * SIZE)[:, None] + column[None]
+        wanted = real[:, None] & is_column[None]
+        score = tl.sum(tl.load(keys + at, wanted, 0.0).to(tl.float32) * query[None], 1)
+        score = tl.where(real, score, float("-inf"))
+        new = tl.maximum(highest, tl.max(score, 0))
+        share, kept = tl.exp(score - new), tl.exp(highest - new)
+        weight = weight * kept + tl.sum(share, 0)
+        total = total * kept + tl.sum(share[:, None] * tl.load(values + at, wanted, 0.0).to(tl.float32), 0)
+        highest = new
+    tl.store(out + row * (HEADS * SIZE) + head * SIZE + column, (total / weight).to(out.dtype.element_ty), is_column)
