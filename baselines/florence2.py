@@ -27,7 +27,7 @@ NEEDED = ("config.json",)
 WANTED = ("preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MAX_NEW_TOKENS = 1024
-DTYPES = ("float32", "bfloat16", "float16", "int8")
+DTYPES = ("float32", "bfloat16", "float16", "int8", "float8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def choose_device(name: str | None) -> str:
 def choose_dtype(name: str | None, device: str) -> torch.dtype:
     """What was asked for; float16 on a GPU, as published, and float32 elsewhere.
 
-    UsageError for another name, and for int8 on a GPU.
+    UsageError for another name, and for int8 on a GPU or float8 on a CPU.
     """
     import torch
 
@@ -160,7 +160,9 @@ def choose_dtype(name: str | None, device: str) -> torch.dtype:
         raise UsageError(f"--dtype {name}: one of {', '.join(DTYPES)}")
     if name == "int8" and on_gpu:
         raise UsageError("--dtype int8 is for a CPU; on a GPU try bfloat16 or float16")
-    dtype: torch.dtype = getattr(torch, name)
+    if name == "float8" and not on_gpu:
+        raise UsageError("--dtype float8 is for a GPU; on a CPU try int8")
+    dtype: torch.dtype = getattr(torch, "float8_e4m3fn" if name == "float8" else name)
     return dtype
 
 

@@ -73,7 +73,7 @@ def bench(
     ] = None,
     beams: Annotated[str | None, Parameter(help="With commas: a sweep [default: 3].")] = None,
     dtype: Annotated[
-        str | None, Parameter(help="float32, bfloat16, float16, int8 (CPU); with commas: a sweep.")
+        str | None, Parameter(help="float32, bfloat16, float16, int8 (CPU), float8 (GPU); with commas: a sweep.")
     ] = None,
     resolution: Annotated[str | None, Parameter(help="Side of the input in pixels; with commas: a sweep.")] = None,
     device: Annotated[str | None, Parameter(help="cpu, cuda ... [default: a GPU if there is one]")] = None,
@@ -200,7 +200,9 @@ def _measured(
         record |= _staged(subject, queries, len(batch), chosen, round(point.throughput["tokens an answer"]))
     record["against"] = {}
     for name in against:
-        whole = subject.model if subject.dtype != torch.int8 else subject.in_full()
+        whole = subject.model
+        if subject.dtype.itemsize == 1:
+            whole = subject.in_full().to(subject.device, subject.model.embedding.weight.dtype)
         try:
             peer = Peer(name, whole, subject.preprocess, subject.decoding, queries, len(batch))
             ask(peer, batch)
@@ -259,7 +261,7 @@ def _drawn(wanted: Wanted, model: str, new_tokens: int, device: str | None) -> S
 
     from harness.florence2.config import BASE, LARGE, NANO
     from harness.florence2.preprocess import Preprocess
-    from harness.florence2.quantised import quantise
+    from harness.florence2.quantised import in_precision
     from harness.florence2.search import Decoding
     from harness.speed.systems import Subject, random_model
 
@@ -275,10 +277,7 @@ def _drawn(wanted: Wanted, model: str, new_tokens: int, device: str | None) -> S
     if new_tokens > config.text.positions:
         raise UsageError(f"--new-tokens {new_tokens}: this size has positions for {config.text.positions}")
     network = random_model(config)
-    if dtype == torch.int8:
-        quantise(network)
-    else:
-        network = network.to(device=mine, dtype=dtype)
+    network = in_precision(network, torch.device(mine), dtype)
     decoding = Decoding(beams=wanted.beams or 3, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
     batch = wanted.batch_size or (64 if mine.startswith("cuda") else 8)
     return Subject(network, Preprocess(side, side), decoding, batch, RANDOM, dtype, lambda: random_model(config))

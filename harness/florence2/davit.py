@@ -149,9 +149,8 @@ class WindowAttention(nn.Module):
     def mix(self, x: Tensor) -> Tensor:
         """Windows (B*K, L, C) to the same, before the output projection."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(q, k, v)  # (B*K, N, L, D)
-        mixed: Tensor = x.transpose(1, 2).flatten(2)
-        return mixed
+        attended: Tensor = F.scaled_dot_product_attention(q, k, v)  # (B*K, N, L, D)
+        return attended.transpose(1, 2).flatten(2)
 
     def fits(self, shape: tuple[int, int]) -> int:
         """The side of a window if a map of this (H, W) is whole windows; else 0: it stays in rows."""
@@ -165,7 +164,7 @@ class WindowAttention(nn.Module):
         if self.fits(shape):
             mixed = self.mix(normed.reshape(-1, self.window**2, normed.shape[-1]))
             return add_product(added, mixed.view(normed.shape), self.proj)
-        attended = self(normed.view(len(normed), *shape, -1)).flatten(1, 2)
+        attended: Tensor = self(normed.view(len(normed), *shape, -1)).flatten(1, 2)
         bias = bias_in_sum(self.proj)
         return added + (attended if bias is None else attended - bias)
 

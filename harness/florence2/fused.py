@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from harness.florence2.windows import from_windows, to_windows
 
+MOST = 448.0  # the largest number of e4m3
+LEAST = 1e-12  # of a row's largest value, so that a row of zeros divides by something
+
 
 def usable(x: Tensor) -> bool:
     """Whether the kernels take this."""
@@ -97,6 +100,16 @@ def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, p
     past = keys.gather(0, at), values.gather(0, at)
     x = F.scaled_dot_product_attention(q[:, :, None], past[0], past[1], (ahead <= 0)[:, None, None])
     return x[:, :, 0].flatten(1)
+
+
+def to_float8(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (R, C) as e4m3, each divided by what takes its largest value to 448, and that divisor, (R, 1) float32."""
+    kernels = _kernels() if usable(x) else None
+    if kernels is not None:
+        both = kernels.to_float8(x)
+        return both[0], both[1]
+    scale = x.abs().amax(1, keepdim=True).float().clamp_min(LEAST) / MOST
+    return (x.float() / scale).clamp(-MOST, MOST).to(torch.float8_e4m3fn), scale
 
 
 @cache

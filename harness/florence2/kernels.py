@@ -192,3 +192,23 @@ def _attend_lineage(
         total = total * kept + tl.sum(share[:, None] * tl.load(values + at, wanted, 0.0).to(tl.float32), 0)
         highest = new
     tl.store(out + row * (HEADS * SIZE) + head * SIZE + column, (total / weight).to(out.dtype.element_ty), is_column)
+
+
+def to_float8(x: Tensor) -> tuple[Tensor, Tensor]:
+    """See `fused.to_float8`."""
+    rows, dim = x.shape
+    rounded, scale = x.new_empty((rows, dim), dtype=torch.float8_e4m3fn), x.new_empty((rows, 1), dtype=torch.float32)
+    _to_float8[(rows,)](x.contiguous(), rounded, scale, DIM=dim, COLUMNS=triton.next_power_of_2(dim))
+    return rounded, scale
+
+
+@triton.jit
+def _to_float8(x, rounded, scale, DIM: tl.constexpr, COLUMNS: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, COLUMNS)
+    real = column < DIM
+    given = tl.load(x + row * DIM + column, real, 0.0).to(tl.float32)
+    divisor = tl.maximum(tl.max(tl.abs(given), 0), 1e-12) / 448.0
+    tl.store(scale + row, divisor)
+    bounded = tl.minimum(tl.maximum(given / divisor, -448.0), 448.0)
+    tl.store(rounded + row * DIM + column, bounded.to(tl.float8e4nv), real)

@@ -31,7 +31,7 @@ from harness.florence2 import locations, prompts
 from harness.florence2.engine import Done, Engine, Picture
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.quantised import quantise
+from harness.florence2.quantised import in_precision
 from harness.florence2.search import Decoding
 from harness.florence2.tokenizer import Tokenizer
 from harness.images import open_rgb
@@ -121,11 +121,7 @@ class Predictor:
         self.tokenizer = parts.tokenizer
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
-        if dtype == torch.int8:
-            self.model = parts.model.float()
-            quantise(self.model)
-        else:
-            self.model = parts.model.to(device=self.device, dtype=dtype)
+        self.model = in_precision(parts.model, self.device, dtype)
         self._engine: Engine[Asked] | None = None
         vision = self.model.config.vision
         self.room = room - vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width) - 1

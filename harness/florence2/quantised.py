@@ -1,9 +1,14 @@
-"""Linear maps in eight bits, for a CPU: an option that trades a little accuracy for speed.
+"""Linear maps in eight bits: an option that trades a little accuracy for speed.
 
-Weights are rounded once, each output channel by its own largest value, to [-127, 127]; what is fed in is rounded as it
-comes, each row by its own largest value, so that what else is in the batch changes nothing.  Products are summed in
-whole numbers by oneDNN, through the operator that torch.compile's own code calls; everything between the maps stays
-float32.  The output map of channel attention, whose weight is folded into another product, is left as it is.
+Weights are rounded once, each output channel by its own largest value; what is fed in is rounded as it comes, each row
+by its own largest value, so that what else is in the batch changes nothing.  The output map of channel attention, whose
+weight is folded into another product, is left as it is.
+
+`int8`, for a CPU: whole numbers in [-127, 127], summed as such by oneDNN, through the operator that torch.compile's own
+code calls; everything between the maps is float32.
+
+`float8`, for a GPU that multiplies it: e4m3, summed in float32; everything between the maps is bfloat16, and so is the
+map to the vocabulary, whose scores would tie.
 """
 
 from __future__ import annotations
@@ -14,8 +19,11 @@ from torch import Tensor, nn
 
 from harness.errors import ResourceError
 from harness.florence2.davit import ChannelAttention
-from harness.florence2.linear import Linear
+from harness.florence2.fused import to_float8
+from harness.florence2.linear import Head, Linear
+from harness.florence2.model import Florence2
 
+FLOAT8 = torch.float8_e4m3fn
 LEAST = 1e-12  # of a row's largest value, so that a row of zeros divides by something
 
 
@@ -43,11 +51,59 @@ class Int8Linear(nn.Module):
         return (F.gelu(out) if gelu else out).view(*x.shape[:-1], -1)
 
 
-def quantise(model: nn.Module) -> None:
-    """Every `Linear` in eight bits, in place; ResourceError where this build of torch has no kernel for it."""
-    if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
-        raise ResourceError("int8 needs a torch with oneDNN, which this is not; try --dtype float32")
+class Float8Linear(nn.Module):
+    """A `Linear` with eight-bit weights and inputs, and bfloat16 around it.  Both sizes are multiples of 16."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, like: Linear) -> None:
+        super().__init__()
+        weight, scale = to_float8(like.weight.detach().float())
+        self.register_buffer("weight", weight, persistent=False)  # (out, in)
+        self.register_buffer("scale", scale.T, persistent=False)  # (1, out)
+        bias = None if like.bias is None else like.bias.detach().bfloat16()
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
+        """(..., in) to (..., out), bfloat16."""
+        rounded, by_row = to_float8(x.reshape(-1, x.shape[-1]))
+        out = torch._scaled_mm(
+            rounded, self.weight.T, by_row, self.scale, self.bias, out_dtype=torch.bfloat16, use_fast_accum=False
+        )
+        return (F.gelu(out) if gelu else out).view(*x.shape[:-1], -1)
+
+
+def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> Florence2:
+    """The model with these weights, changed in place: plain, or in eight bits; ResourceError where the device or this
+    build of torch has no kernel for those."""
+    if dtype == torch.int8:
+        if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
+            raise ResourceError("int8 needs a torch with oneDNN, which this is not; try --dtype float32")
+        return _replaced(model.float(), Int8Linear)
+    if dtype != FLOAT8:
+        return model.to(device=device, dtype=dtype)
+    model = model.to(device=device, dtype=torch.bfloat16)
+    try:
+        with torch.inference_mode():
+            Float8Linear(Linear(32, 16, device=device, dtype=torch.bfloat16))(
+                torch.ones(1, 32, device=device).bfloat16()
+            )
+    except (RuntimeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResourceError(f"{device} does not multiply float8 ({reason}); try --dtype bfloat16") from error
+    return _replaced(model, Float8Linear)
+
+
+def _replaced(model: Florence2, kind: type[Int8Linear] | type[Float8Linear]) -> Florence2:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, Linear) and not (isinstance(parent, ChannelAttention) and name == "proj"):
-                setattr(parent, name, Int8Linear(child))
+            folded = isinstance(parent, ChannelAttention) and name == "proj"
+            if isinstance(child, Linear) and not folded and (kind is Int8Linear or _is_for_float8(child)):
+                setattr(parent, name, kind(child))
+    return model
+
+
+def _is_for_float8(child: Linear) -> bool:
+    return not isinstance(child, Head) and child.in_features % 16 == child.out_features % 16 == 0

@@ -22,7 +22,7 @@ from harness.florence2.bart import Cache
 from harness.florence2.config import Config
 from harness.florence2.linear import Linear
 from harness.florence2.model import Florence2
-from harness.florence2.quantised import Int8Linear
+from harness.florence2.quantised import FLOAT8, Float8Linear, Int8Linear
 
 T = TypeVar("T")
 STAGES = ("vision", "encoder", "prefill", "decode")
@@ -63,6 +63,9 @@ def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
         product: Callable[[], object]
         if dtype == torch.int8:
             product = partial(Int8Linear(_holding(given)), given)
+        elif dtype == FLOAT8:
+            given = given.to(device, torch.bfloat16)
+            product = partial(Float8Linear(_holding(given)), given)
         else:
             given = given.to(device, dtype)
             product = partial(torch.matmul, given, given)
@@ -74,7 +77,7 @@ def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
 
 
 def _holding(weight: Tensor) -> Linear:
-    linear = Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear = Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
     linear.weight.copy_(weight)
     return linear
 

@@ -18,7 +18,7 @@ NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level
     (("--scenario", "server", "--target", "-1"), "--target -1.0: above 0"),
     (("--batch-size", "two"), "--batch-size two: a whole number"),
     (("--against", "vllm"), "one of transformers, transformers-static, transformers-compile"),
-    (("--dtype", "int4"), "one of float32, bfloat16, float16, int8"),
+    (("--dtype", "int4"), "one of float32, bfloat16, float16, int8, float8"),
     (("--weights", " "), "--weights is empty"),
     (("--weights", "random", "--resolution", "8"), "at least 32 pixels"),
     (("--weights", "random", "--beams", "0"), "--beams 0: at least 1"),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from harness.errors import ResourceError
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.linear import Head, Linear
-from harness.florence2.quantised import Int8Linear, quantise
+from harness.florence2.quantised import FLOAT8, Float8Linear, Int8Linear, in_precision
 from tests.twins import TINY, twins
 
 
@@ -49,7 +49,7 @@ def test_what_else_is_in_the_batch_changes_nothing() -> None:
 def test_every_linear_map_of_a_model_but_the_folded_one() -> None:
     model = twins().ours
     exact = copy.deepcopy(model)
-    quantise(model)
+    in_precision(model, torch.device("cpu"), torch.int8)
     left = [name for name, module in model.named_modules() if isinstance(module, Linear)]
     channels = [name for name, module in model.named_modules() if isinstance(module, ChannelAttention)]
     assert left == [f"{name}.proj" for name in channels]
@@ -64,7 +64,55 @@ def test_every_linear_map_of_a_model_but_the_folded_one() -> None:
 def test_a_torch_without_the_kernel_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "onednn", object())
     with pytest.raises(ResourceError, match="--dtype float32"):
-        quantise(twins().ours)
+        in_precision(twins().ours, torch.device("cpu"), torch.int8)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_float8_is_the_product_of_rounded_factors(bias: bool) -> None:
+    torch.manual_seed(4)
+    like = Linear(48, 32, bias=bias).bfloat16()
+    x = (torch.randn(2, 5, 48) * torch.logspace(-3, 3, 5)[:, None]).bfloat16()
+    with torch.inference_mode():
+        found = Float8Linear(like)(x)
+        # e4m3: the largest of an output or of a row becomes 448; a significand has three bits behind its first.
+        weight, rows = like.weight.double(), x.double()
+        by_output, by_row = weight.abs().amax(1) / 448, rows.abs().amax(-1, keepdim=True) / 448
+        expected = (three_bits(rows / by_row) @ three_bits(weight / by_output[:, None]).T) * by_row * by_output
+        if like.bias is not None:
+            expected = expected + like.bias.double()
+        exact = like(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=0.01 * expected.abs().max().item() / 1000)
+    assert (found - exact).norm() / exact.norm() < 0.05
+
+
+def three_bits(x: torch.Tensor) -> torch.Tensor:
+    """Rounded to a multiple of an eighth of the power of two below it, or of 2 ** -9 where it is small."""
+    step = 2.0 ** (x.abs().clamp_min(2.0**-6).log2().floor() - 3)
+    return (x / step).round() * step
+
+
+def test_float8_leaves_the_vocabulary_and_odd_sizes_and_runs_as_a_whole() -> None:
+    model = twins().ours
+    exact = copy.deepcopy(model)
+    in_precision(model, torch.device("cpu"), FLOAT8)
+    left = [module for module in model.modules() if isinstance(module, Linear)]
+    assert model.lm_head in left
+    assert any(isinstance(module, Float8Linear) for module in model.modules())
+    torch.manual_seed(2)
+    pixels, rest = torch.randn(2, 3, 96, 96), (torch.randint(4, 90, (2, 5)), None, torch.randint(4, 90, (2, 6)))
+    with torch.inference_mode():
+        one, other = model(pixels.bfloat16(), *rest), exact(pixels, *rest)
+    assert (one - other).norm() / other.norm() < 0.3
+
+
+def test_a_device_without_float8_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("torch._scaled_mm is only supported on devices with compute capability >= 8.9\nmore")
+
+    monkeypatch.setattr(torch, "_scaled_mm", refuse)
+    with pytest.raises(ResourceError, match=r"cpu does not multiply float8 \(.* >= 8.9\); try --dtype bfloat16"):
+        in_precision(twins().ours, torch.device("cpu"), FLOAT8)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
