@@ -1,123 +1,476 @@
-"""Florence-2 on a GPU: correctness first, then speed beside transformers, then the record.
+"""Florence-2 on a GPU: correctness first, then speed beside transformers, then what each part of it is worth.
 
-    python benchmarks/gpu.py --out OUT [--size base|large]
+    python benchmarks/gpu.py --out OUT [--minutes 9]
+    python benchmarks/gpu.py --out OUT --rehearse      # the same on a CPU with a tiny network; its numbers say nothing
 
-Correctness: float32 tokens on the GPU equal those on the CPU; float16 tokens equal transformers' float16 tokens (shares
-are printed, as near ties may fall either way).  Speed: ours and transformers by turns in one process, the same weights,
-images and tokens, after warm-up, with the device synchronised before every clock.  Everything is printed and written to
-OUT/gpu.json; where there is no GPU it says so, and measures nothing.
+It needs torch (2.11 or newer), transformers and numpy, and downloads nothing: weights are drawn, pictures are noise of
+768 pixels, answers are of 20 new tokens.  Ours and transformers take turns in one process, the same weights, pictures
+and tokens; a ratio is the median of the rounds' ratios, beside the least and the most of them.  The most important rows
+come first; OUT/gpu.json is written anew after each, and what there was no time for is in it by name.  Where there is
+no GPU it says so, and measures nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.florence2.config import BASE, LARGE, with_text
-from harness.florence2.generate import generate, padded
+from harness.florence2 import fused
+from harness.florence2.config import BASE, LARGE, Config, TextConfig, VisionConfig, with_text
+from harness.florence2.engine import Engine, Picture
+from harness.florence2.generate import generate
+from harness.florence2.model import Florence2
+from harness.florence2.preprocess import Preprocess
+from harness.florence2.quantised import FLOAT8, in_precision
 from harness.florence2.search import Decoding
-from tests.twins import Twins, twins, with_image_tokens
+from harness.speed import ceilings
+from harness.speed.stages import staged
+from harness.speed.systems import Ours, Peer, Queries, drawn, random_model, rounds_of
 
-ROUNDS = 7
+VOCABULARY = 51328  # the published checkpoints' 51,289, in rows that a matrix unit likes
+NEW_TOKENS = 20
+TINY = Config(
+    vision=VisionConfig(dims=(16, 32, 48, 64), depths=(1, 1, 2, 1), heads=(1, 2, 3, 4), groups=(2, 2, 3, 4), window=6),
+    text=TextConfig(width=48, heads=3, encoder_layers=2, decoder_layers=2, ffn=96, positions=64, vocab=1100),
+    image_size=96,
+)
 
 
-def main() -> int:
+class OutOfTime(Exception):
+    """The next row would not be done in time."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where and how long it is measured."""
+
+    device: torch.device
+    deadline: float
+    rehearsal: bool
+
+    def config(self, size: str) -> Config:
+        """The published size; in a rehearsal a tiny one."""
+        return TINY if self.rehearsal else with_text(LARGE if size == "large" else BASE, vocab=VOCABULARY)
+
+    def count(self, wanted: int) -> int:
+        """Of pictures, of rounds; few in a rehearsal."""
+        return min(wanted, 2) if self.rehearsal else wanted
+
+    def synchronise(self) -> None:
+        """Waits for the device."""
+        ceilings.synchronise(self.device)
+
+    def clock(self) -> float:
+        """Seconds, once the device has done what it was asked."""
+        self.synchronise()
+        return time.perf_counter()
+
+    def in_time(self, seconds: float) -> None:
+        """Raises where there is not so much time left."""
+        if time.monotonic() + seconds > self.deadline:
+            raise OutOfTime(f"{self.deadline - time.monotonic():.0f} s were left of the {seconds:.0f} that it may take")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, and gives 1 where something is not correct."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("."))
-    parser.add_argument("--size", choices=("base", "large"), default="base")
-    given = parser.parse_args()
-    if not torch.cuda.is_available():
+    parser.add_argument("--minutes", type=float, default=9.0, help="after which no new row is begun")
+    parser.add_argument("--rehearse", action="store_true", help="a tiny network on a CPU")
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    given = parser.parse_args(arguments)
+    if not given.rehearse and not torch.cuda.is_available():
         print("there is no GPU here: not measured")
         return 0
-    config = with_text(BASE if given.size == "base" else LARGE, vocab=51328)
-    twin = twins(config, seed=0, spread=0.15)
-    record: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "size": given.size,
-        "float32 tokens equal the CPU's": equal_to_cpu(twin),
-    }
-    twin.theirs.to("cuda", torch.float16)
-    twin.ours.to("cuda", torch.float16)
-    record["rows"] = [row(twin, batch, tokens) for batch in (1, 8, 32) for tokens in (20, 100)]
+    torch.set_grad_enabled(False)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32
+    device = torch.device("cpu" if given.rehearse else "cuda")
+    ground = Ground(device, time.monotonic() + 60 * given.minutes, given.rehearse)
+    record: dict[str, Any] = {"rehearsal": given.rehearse, **about(device), "rows": {}}
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "gpu.json").write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(record, indent=2))
-    return 0
+    for name, row in rows():
+        if given.only not in name:
+            continue
+        start = time.monotonic()
+        try:
+            found: Any = row(ground)
+        except OutOfTime as error:
+            found = {"not measured": str(error)}
+        except (RuntimeError, ValueError, TypeError, AttributeError, ImportError) as error:  # the next row may run
+            found = {"failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+        record["rows"][name] = {"seconds": round(time.monotonic() - start, 1), **found}
+        print(name, json.dumps(record["rows"][name]), flush=True)
+        (given.out / "gpu.json").write_text(json.dumps(record, indent=2) + "\n")
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return int(any(found.get("correct") is False or "failed" in found for found in record["rows"].values()))
 
 
-def inputs(batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 3, 768, 768, generator=draw), torch.randint(4, 50000, (batch, 10), generator=draw)
-
-
-def ours(twin: Twins, pixels: torch.Tensor, prompt: torch.Tensor, tokens: int) -> torch.Tensor:
-    with torch.inference_mode():
-        memory = twin.ours.read(twin.ours.look(pixels), prompt)
-        decoding = Decoding(beams=3, max_new_tokens=tokens)
-        return padded(generate(twin.ours, memory, decoding), decoding)
-
-
-def theirs(twin: Twins, pixels: torch.Tensor, prompt: torch.Tensor, tokens: int) -> torch.Tensor:
-    real = torch.ones_like(prompt, dtype=torch.bool)
-    places, mask = with_image_tokens(twin, prompt.cpu(), real.cpu(), twin.ours.config.image_tokens)
-    found: torch.Tensor = twin.theirs.generate(
-        input_ids=places.to(pixels.device), attention_mask=mask.to(pixels.device), pixel_values=pixels, num_beams=3,
-        max_new_tokens=tokens, do_sample=False, early_stopping=True, no_repeat_ngram_size=3, forced_bos_token_id=0,
-        forced_eos_token_id=2, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
-    )  # fmt: skip
+def about(device: torch.device) -> dict[str, Any]:
+    """What a record says of the machine."""
+    found: dict[str, Any] = {"device": platform.processor() or "cpu", "torch": torch.__version__}
+    for package in ("transformers", "triton"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    if device.type == "cuda":
+        found |= {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+        found["kernels"] = fused.usable(torch.empty(1, device=device))
     return found
 
 
-def equal_to_cpu(twin: Twins) -> float:
-    """The share of rows whose float32 tokens are the same on both devices."""
-    pixels, prompt = inputs(4)
-    on_cpu = ours(twin, pixels, prompt, 20)
-    twin.ours.to("cuda")
-    on_gpu = ours(twin, pixels.cuda(), prompt.cuda(), 20).cpu()
-    return float((on_cpu == on_gpu).all(1).float().mean())
+def rows() -> Iterator[tuple[str, Callable[[Ground], Mapping[str, Any]]]]:
+    """What is measured, in this order."""
+    half = torch.bfloat16
+    yield "kernels", kernels_are_right
+    yield "tokens", tokens_are_right
+    yield "large, bf16, offline", lambda ground: offline(ground, "large", half, peer_batches=(16, 64))
+    yield "large, bf16, single stream", lambda ground: single_stream(ground, "large", half)
+    yield "base, bf16, offline", lambda ground: offline(ground, "base", half, peer_batches=(64,))
+    yield "large, parts", parts
+    yield "large, fp16, offline", lambda ground: offline(ground, "large", torch.float16, peer_batches=())
+    yield "large, float8, offline", lambda ground: offline(ground, "large", FLOAT8, peer_batches=())
+    yield "large, stages at batch 64", lambda ground: in_stages(ground, "large", half, 64)
+    yield "large, stages at batch 1", lambda ground: in_stages(ground, "large", half, 1)
+    yield "base, batches", batches
+    yield "large, bf16, single stream, compiled", lambda ground: single_stream(ground, "large", half, compiled=True)
 
 
-def row(twin: Twins, batch: int, tokens: int) -> dict[str, Any]:
-    """One line of the table: the share of equal rows, both medians and the median ratio."""
-    pixels, prompt = inputs(batch, seed=batch)
-    pixels, prompt = pixels.to("cuda", torch.float16), prompt.cuda()
-    same = ours(twin, pixels, prompt, tokens) == theirs(twin, pixels, prompt, tokens)
-    times: tuple[list[float], list[float]] = ([], [])
-    calls: tuple[Callable[[], Any], ...] = (
-        lambda: ours(twin, pixels, prompt, tokens),
-        lambda: theirs(twin, pixels, prompt, tokens),
-    )
-    for number in range(-2, ROUNDS):
-        for place in (0, 1) if number % 2 else (1, 0):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            calls[place]()
-            torch.cuda.synchronize()
-            if number >= 0:
-                times[place].append(time.perf_counter() - start)
-    mine, other = (statistics.median(one) for one in times)
+def kernels_are_right(ground: Ground) -> dict[str, Any]:
+    """Norm of the difference over the norm, of each kernel beside its plain twin in float64, at the largest sizes."""
+    torch.manual_seed(time.time_ns() % 2**31)
+    worst: dict[str, float] = {}
+
+    def beside(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
+        difference = ((found.double() - expected).norm() / expected.norm()).item()
+        worst[name] = max(worst.get(name, 0.0), difference if difference == difference else float("inf"))
+
+    side = 8 if ground.rehearsal else 48
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        for dim in (64,) if ground.rehearsal else (128, 2048):
+            label = str(dtype).removeprefix("torch.")
+            conv, norm = torch.nn.Conv2d(dim, dim, 3, padding=1, groups=dim), torch.nn.LayerNorm(dim)
+            conv, norm = conv.to(ground.device, dtype), norm.to(ground.device, dtype)
+            x = torch.randn(2, side * side, dim, device=ground.device, dtype=dtype)
+            bias = torch.randn(dim, device=ground.device, dtype=dtype)
+            for windows in ((0, 0), (0, 4), (4, 0)):
+                laid = {"window_in": windows[0], "window_out": windows[1]}
+                found = fused.convolve_add_norm(x, (side, side), conv, norm, bias, **laid)
+                with plain():
+                    double = conv.double(), norm.double()
+                    expected = fused.convolve_add_norm(x.double(), (side, side), *double, bias.double(), **laid)
+                conv, norm = conv.to(dtype), norm.to(dtype)
+                for one, other in zip(found, expected, strict=True):
+                    beside(f"convolve_add_norm {label}", one, other)
+            y = torch.randn_like(x)
+            summed = F.layer_norm((x.double() + y.double()), (dim,), norm.weight.double(), norm.bias.double(), norm.eps)
+            beside(f"add_norm {label}", fused.add_norm(x, y, norm), summed)
+            qkv = torch.randn(2, side * side, 3 * dim, device=ground.device, dtype=dtype)
+            with plain():
+                products = fused.channel_products(qkv.double(), dim // 32)
+            beside(f"channel_products {label}", fused.channel_products(qkv, dim // 32), products)
+        beside(f"attend_lineage {label}", *lineage(ground, dtype))
+    bound = {"float32": 1e-5, "float16": 3e-3, "bfloat16": 2e-2}
+    right = all(value < bound[name.split()[-1]] for name, value in worst.items())
+    return {"correct": right, "kernels": fused.usable(qkv), "differences": worst}
+
+
+def lineage(ground: Ground, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """A beam's attention by the kernel and by the twin."""
+    slots, beams, heads, room, size = 5, 3, 16, 150, 64
+    places = torch.randint(0, room, (slots,), device=ground.device).repeat_interleave(beams)
+    keys, values = torch.randn(2, slots * beams, heads, room, size, device=ground.device).to(dtype)
+    writers = torch.randint(0, beams, (slots, beams, room), device=ground.device, dtype=torch.int32)
+    qkv = torch.randn(slots * beams, 3 * heads * size, device=ground.device).to(dtype)
+    found = fused.attend_lineage(qkv, keys.clone(), values.clone(), writers, places)
+    with plain():
+        return found, fused.attend_lineage(qkv.double(), keys.double(), values.double(), writers, places)
+
+
+def tokens_are_right(ground: Ground) -> dict[str, Any]:
+    """In float32, of a tiny network whose answers end at different lengths: an engine with few slots on the device,
+    fed at random, beside one answer at a time on a CPU, and beside transformers there."""
+    decoding = Decoding(max_new_tokens=24)
+    model = lively(random_model(TINY, seed=3))
+    queries = drawn(24, TINY.image_size, TINY.text.vocab, seed=1, length=7)
+    preprocess = Preprocess(TINY.image_size, TINY.image_size)
+    expected = [alone(model, preprocess, decoding, queries, query) for query in range(len(queries))]
+    peer = ask(Peer("transformers", model, preprocess, decoding, queries, 1), range(len(queries)))
+    moved = in_precision(model, ground.device, torch.float32)
+    found = {slots: at_random(moved, preprocess, decoding, queries, slots) for slots in (1, 3, 8)}
+    lengths = len({len(tokens) for tokens in expected})
+    equal = {f"{slots} slots": answers == expected for slots, answers in found.items()}
+    equal["transformers"] = peer == expected
+    return {"correct": all(equal.values()) and lengths > 3, "equal": equal, "different lengths": lengths}
+
+
+def lively(model: Florence2) -> Florence2:
+    """Scores spread wide, and an end that comes by itself."""
+    torch.manual_seed(5)
+    for name, weight in model.named_parameters():
+        if "embedding" in name or "positions" in name:
+            weight.normal_(std=0.6)
+        elif weight.ndim > 1:
+            weight.normal_(std=1.4 * weight[0].numel() ** -0.5)
+    end = model.embedding.weight[2]
+    model.decoder.layers[-1].mlp_norm.bias += 7.0 * end / end.square().sum()
+    return model
+
+
+def alone(model: Florence2, preprocess: Preprocess, decoding: Decoding, queries: Queries, query: int) -> list[int]:
+    """An answer by itself, steps as they come, on a CPU."""
+    image = model.look(preprocess.normalise(queries.pixels[query][None]))
+    return generate(model, model.read(image, torch.tensor([queries.prompts[query]])), decoding)[0].tokens
+
+
+def at_random(
+    model: Florence2, preprocess: Preprocess, decoding: Decoding, queries: Queries, slots: int
+) -> list[list[int]]:
+    """All answers of an engine that prompts come to a few at a time."""
+    engine: Engine[int] = Engine(model, preprocess, decoding, slots=slots, static=True)
+    draw = torch.Generator().manual_seed(slots)
+    found: dict[int, list[int]] = {}
+    asked = 0
+    while asked < len(queries) or engine.busy:
+        for _ in range(int(torch.randint(0, 3, (), generator=draw))):
+            if asked < len(queries):
+                engine.submit(asked, Picture(queries.pixels[asked]), queries.prompts[asked])
+                asked += 1
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    return [found[query] for query in range(len(queries))]
+
+
+def ask(system: Ours | Peer, queries: Sequence[int]) -> list[list[int]]:
+    """The ids of each answer, in the order of the queries."""
+    for ticket, query in enumerate(queries):
+        system.submit(ticket, query)
+    found: dict[int, list[int]] = {}
+    while system.busy:
+        system.step()
+        found |= dict(system.poll())
+    return [found[ticket] for ticket in range(len(queries))]
+
+
+def subject(
+    ground: Ground, size: str, dtype: torch.dtype, pictures: int
+) -> tuple[Florence2, Queries, Preprocess, Decoding]:
+    """A drawn network on the device, and what it is asked."""
+    config = ground.config(size)
+    tokens = 6 if ground.rehearsal else NEW_TOKENS
+    model = in_precision(random_model(config), ground.device, dtype)
+    queries = drawn(pictures, config.image_size, config.text.vocab)
+    side = config.image_size
+    return model, queries, Preprocess(side, side), Decoding(max_new_tokens=tokens, min_new_tokens=tokens)
+
+
+def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequence[int]) -> dict[str, Any]:
+    """Images a second with all of them waiting, 3 beams; transformers at each batch, with a cache that grows and with
+    a static one."""
+    ground.in_time(75)
+    slots = ground.count(64)
+    model, queries, preprocess, decoding = subject(ground, size, dtype, ground.count(128))
+    everything = range(len(queries))
+    ours = Ours(model, preprocess, decoding, queries, slots)
+    first = ask(ours, everything)
+    reset_peak(ground)
+    times, _ = rounds_of({"ours": lambda: ask(ours, everything)}, ground.count(5), ground.clock)
+    median = statistics.median(times["ours"])
+    floors = floor(ground, model.config, dtype, slots, decoding.max_new_tokens)
+    found: dict[str, Any] = {
+        "images/s": len(queries) / median, "slots": slots, "images/s, least": len(queries) / max(times["ours"]),
+        "images/s at the floor": slots / floors, "peak GiB": peak(ground), "new tokens": decoding.max_new_tokens,
+    }  # fmt: skip
+    for mode in ("transformers", "transformers-static"):
+        for batch in peer_batches:
+            name = f"{mode}, batch {batch}"
+            try:
+                ground.in_time(45)
+                peer = Peer(mode, model, preprocess, decoding, queries, ground.count(batch))
+                part = range(min(len(queries), 64))
+                sides = {"ours": lambda: ask(ours, everything), "peer": lambda peer=peer, part=part: ask(peer, part)}
+                found[name] = ratio(ground, sides, ground.count(3), len(queries), len(part), first)
+            except (OutOfTime, RuntimeError, ValueError, TypeError) as error:
+                found[name] = {"not measured": (str(error).splitlines() or [repr(error)])[0]}
+    return found
+
+
+def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool = False) -> dict[str, Any]:
+    """Milliseconds from pixels on the host to ids there, one picture at a time, 3 beams."""
+    ground.in_time(150 if compiled else 60)
+    model, queries, preprocess, decoding = subject(ground, size, dtype, ground.count(32))
+    ours = Ours(model, preprocess, decoding, queries, 1)
+    every = range(len(queries))
+    first = ask(ours, every)
+    times = []
+    for query in list(every) * ground.count(4):
+        start = ground.clock()
+        ask(ours, [query])
+        times.append(1000 * (ground.clock() - start))
+    times.sort()
+    found: dict[str, Any] = {
+        "p50 ms": statistics.median(times), "p90 ms": times[int(0.9 * len(times))], "count": len(times),
+        "floor ms": 1000 * floor(ground, model.config, dtype, 1, decoding.max_new_tokens),
+    }  # fmt: skip
+    modes = ("transformers-compile",) if compiled else ("transformers", "transformers-static")
+    for mode in modes:
+        try:
+            ground.in_time(90 if compiled else 20)
+            peer = Peer(mode, model, preprocess, decoding, queries, 1)
+            part = range(ground.count(4))
+            sides = {"ours": lambda part=part: ask(ours, part), "peer": lambda peer=peer, part=part: ask(peer, part)}
+            found[mode] = ratio(ground, sides, ground.count(5), len(part), len(part), first)
+        except (OutOfTime, RuntimeError, ValueError, TypeError) as error:
+            found[mode] = {"not measured": (str(error).splitlines() or [repr(error)])[0]}
+    return found
+
+
+def ratio(
+    ground: Ground, sides: Mapping[str, Callable[[], list[list[int]]]], rounds: int, mine: int, others: int,
+    expected: Sequence[Sequence[int]],
+) -> dict[str, Any]:  # fmt: skip
+    """Theirs over ours, a picture; and the share of answers that are the same (near ties may fall either way)."""
+    times, wrote = rounds_of(sides, rounds, ground.clock)
+    ratios = [
+        (slow / others) / (fast / mine) for fast, slow in zip(times["ours"], times["peer"], strict=True)
+    ]  # fmt: skip
+    same = [list(one) == list(other) for one, other in zip(wrote["peer"], expected, strict=False)]
     return {
-        "batch": batch,
-        "tokens": tokens,
-        "equal rows": float(same.all(1).float().mean()),
-        "ours s": mine,
-        "transformers s": other,
-        "ratio": statistics.median(b / a for a, b in zip(*times, strict=True)),
-        "images/s": batch / mine,
-        "peak GiB": torch.cuda.max_memory_allocated() / 2**30,
+        "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
+        "their images/s": others / statistics.median(times["peer"]), "equal answers": sum(same) / len(same),
+    }  # fmt: skip
+
+
+def parts(ground: Ground) -> dict[str, Any]:
+    """What each part is worth: the time without it over the time with it, by turns, large in bfloat16."""
+    ground.in_time(60)
+    found: dict[str, Any] = {}
+    for slots in (1, 64):
+        slots = ground.count(slots)
+        model, queries, preprocess, decoding = subject(ground, "large", torch.bfloat16, ground.count(max(4, slots)))
+        compiled = copy.deepcopy(model)
+        if not ground.rehearsal:
+            compiled.vision.compile(mode="max-autotune-no-cudagraphs", dynamic=False)
+        whole = Ours(model, preprocess, decoding, queries, slots)
+        without = {
+            "CUDA graphs": without_graphs(Ours(model, preprocess, decoding, queries, slots)),
+            "Triton kernels": Ours(model, preprocess, decoding, queries, slots),
+            "fixed sizes": exact(Ours(model, preprocess, decoding, queries, slots)),
+            "Triton kernels, by a compiled tower": Ours(compiled, preprocess, decoding, queries, slots),
+        }
+        for name, other in without.items():
+            ground.in_time(25)
+            found[f"{name}, {slots} slots"] = worth(ground, whole, other, range(len(queries)), "Triton" in name)
+    return found
+
+
+def worth(ground: Ground, whole: Ours, other: Ours, asked: Sequence[int], by_plain: bool) -> dict[str, float]:
+    """The time of one over that of the other, perhaps without the kernels."""
+
+    def without() -> list[list[int]]:
+        if not by_plain:
+            return ask(other, asked)
+        with plain():
+            return ask(other, asked)
+
+    times, _ = rounds_of({"with": lambda: ask(whole, asked), "without": without}, ground.count(5), ground.clock)
+    ratios = [slow / fast for fast, slow in zip(times["with"], times["without"], strict=True)]
+    return {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+def without_graphs(system: Ours) -> Ours:
+    """Every kernel asked for by itself."""
+    system.engine.pool.advance = system.engine.pool.take_step
+    system.engine._encode = system.engine.model.look
+    return system
+
+
+def exact(system: Ours) -> Ours:
+    """Sizes as they come, the host waiting for every token, and the cache copied where beams part."""
+    engine = system.engine
+    system.engine = Engine(engine.model, engine.preprocess, engine.decoding, slots=engine.slots, static=False)
+    system.engine.pool.advance = system.engine.pool.take_step
+    return system
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Without the kernels."""
+    with mock.patch.object(fused, "usable", lambda x: False):
+        yield
+
+
+def in_stages(ground: Ground, size: str, dtype: torch.dtype, batch: int) -> dict[str, Any]:
+    """Milliseconds of each stage of a batch, beside its floor."""
+    ground.in_time(30)
+    batch = ground.count(batch)
+    model, queries, preprocess, decoding = subject(ground, size, dtype, batch)
+    found = staged(model, preprocess, decoding, queries, batch, ground.count(5))
+    most = ceilings.measured(ground.device, dtype)
+    work = counts(model.config, dtype, batch, decoding.max_new_tokens)
+    lines = {
+        name: {"ms": 1000 * seconds, "floor ms": 1000 * work[name].floor(most) if name in work else None}
+        for name, seconds in found.seconds.items()
     }
+    return {"stages": lines, "ceilings": asdict(most)}
+
+
+def batches(ground: Ground) -> dict[str, Any]:
+    """Images a second over slots: base, bfloat16."""
+    ground.in_time(40)
+    model, queries, preprocess, decoding = subject(ground, "base", torch.bfloat16, ground.count(128))
+    found = {}
+    for slots in (1, 2, 4, 8, 16, 32, 64, 128):
+        ground.in_time(5)
+        part = range(min(len(queries), max(4, 2 * slots)))
+        ours = Ours(model, preprocess, decoding, queries, slots)
+        times, _ = rounds_of({"ours": lambda ours=ours, part=part: ask(ours, part)}, ground.count(3), ground.clock)
+        found[f"{slots} slots"] = len(part) / statistics.median(times["ours"])
+    return {"images/s": found}
+
+
+def counts(config: Config, dtype: torch.dtype, batch: int, written: int) -> Mapping[str, ceilings.Work]:
+    """Operations and bytes of each stage."""
+    return ceilings.counted(
+        config, batch=batch, beams=3, side=config.image_size, prompt=10, written=written, size=dtype.itemsize
+    )
+
+
+def floor(ground: Ground, config: Config, dtype: torch.dtype, batch: int, written: int) -> float:
+    """Seconds below which no batch can be answered, by ceilings measured now."""
+    most = ceilings.measured(ground.device, dtype)
+    work = counts(config, dtype, batch, written)
+    once = sum(work[name].floor(most) for name in ("vision", "encoder", "prefill"))
+    return once + (written - 1) * work["decode"].floor(most)
+
+
+def reset_peak(ground: Ground) -> None:
+    """Memory is counted from here."""
+    if ground.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak(ground: Ground) -> float | None:
+    """GiB, the most that tensors took."""
+    return torch.cuda.max_memory_allocated() / 2**30 if ground.device.type == "cuda" else None
 
 
 if __name__ == "__main__":

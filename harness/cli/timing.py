@@ -220,7 +220,8 @@ def _prepared(
 ) -> tuple[Subject, Queries, dict[str, Any]]:  # fmt: skip
     """The model, the set of queries with pictures opened, and what a record says of both."""
     from harness.florence2.predictor import Predictor
-    from harness.speed.systems import Subject, asked_of, drawn
+    from harness.speed.asked import asked_of
+    from harness.speed.systems import Subject, drawn
 
     entry = baselines.find(model)
     if model not in baselines.florence2.ENTRIES:

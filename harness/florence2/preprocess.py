@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from harness.errors import CheckpointError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+BICUBIC = 3  # Pillow's number for it, and a checkpoint's
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -39,7 +42,7 @@ class Preprocess:
     def resize(self, image: Image.Image) -> Tensor:
         """RGB to uint8 (height, width, 3)."""
         if not self.fast:
-            resized = image.resize((self.width, self.height), Image.Resampling.BICUBIC)
+            resized = image.resize((self.width, self.height), BICUBIC)
             return torch.from_numpy(np.array(resized))
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
         pixels = F.interpolate(pixels, (self.height, self.width), mode="bicubic", antialias=True)
@@ -77,7 +80,7 @@ def read_preprocess(folder: Path, *, side: int | None = None, fast: bool = False
         mean, std = _three(stated.get("image_mean", IMAGENET_MEAN)), _three(stated.get("image_std", IMAGENET_STD))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a readable preprocessor_config.json: {error!r}") from error
-    for key, only in (("do_center_crop", False), ("resample", 3), ("do_resize", True), ("do_normalize", True)):
+    for key, only in (("do_center_crop", False), ("resample", BICUBIC), ("do_resize", True), ("do_normalize", True)):
         if stated.get(key, only) != only:
             raise CheckpointError(f"{path}: {key} is {stated[key]}; only {only} is implemented")
     return Preprocess(side or height, side or width, mean, std, fast)
@@ -94,7 +97,7 @@ def native_preprocess(side: int) -> dict[str, Any]:
         "do_resize": True,
         "image_mean": list(IMAGENET_MEAN),
         "image_std": list(IMAGENET_STD),
-        "resample": 3,
+        "resample": BICUBIC,
         "rescale_factor": 1 / 255,
         "size": {"height": side, "width": side},
     }

@@ -82,6 +82,8 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
         if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
             raise ResourceError("int8 needs a torch with oneDNN, which this is not; try --dtype float32")
         return _replaced(model.float(), Int8Linear)
+    if dtype == torch.float32 and device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # convolutions else keep ten bits of 23
     if dtype != FLOAT8:
         return model.to(device=device, dtype=dtype)
     model = model.to(device=device, dtype=torch.bfloat16)

@@ -15,19 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.core import Question, Size
 from harness.errors import ResourceError, UsageError
-from harness.florence2 import prompts, weights
+from harness.florence2 import weights
 from harness.florence2.config import Config
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.locations import BINS
 from harness.florence2.model import Florence2
-from harness.florence2.predictor import Predictor
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import PAD
-from harness.images import open_rgb
 
 PEERS = ("transformers", "transformers-static", "transformers-compile")
 
@@ -73,22 +70,6 @@ class Subject:
     def device(self) -> torch.device:
         """Where it is."""
         return self.model.embedding.weight.device
-
-
-def asked_of(predictor: Predictor, questions: Sequence[Question], about: str) -> Queries:
-    """The first prompt of each question, with its picture opened and resized; DataError for one that cannot be."""
-
-    def opening(query: int) -> Tensor:
-        return predictor.preprocess.resize(open_rgb(predictor.root, questions[query].image))
-
-    def parsing(ids: Sequence[int], log_probs: Sequence[float], query: int) -> object:
-        question = questions[query]
-        items = predictor.tokenizer.items(ids, log_probs)
-        return prompts.read_answer(question, [items], question.size or Size(1, 1), predictor.forms[question.kind])
-
-    texts = [prompts.prompts_of(question, predictor.forms[question.kind])[0] for question in questions]
-    pixels = [opening(query) for query in range(len(questions))]
-    return Queries(pixels, [predictor.tokenizer.encode(text) for text in texts], about, opening, parsing)
 
 
 def random_model(config: Config, seed: int = 0) -> Florence2:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import Pool, Written, generate
-from harness.florence2.graphs import CapturedStep
+from harness.florence2.graphs import SMALL, CapturedMap, CapturedStep
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
 from tests.twins import TINY, twins
@@ -185,3 +185,55 @@ def test_a_step_is_recorded_at_its_second_meeting_or_goes_on_as_it_is(
         assert not messages
         assert len(recorded) == len(set(recorded)) >= 2  # a size each
         assert recording.replays > len(recorded)
+
+
+def test_a_map_is_recorded_for_each_size_and_a_replay_spoils_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = Recording(broken=False)
+    for name, value in recording.graphs().items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    calls: list[int] = []
+
+    def double(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return 2 * x
+
+    captured = CapturedMap(double)
+    first = captured(torch.ones(2, 3))
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replay())
+    replays: list[int] = []
+
+    def replay() -> None:
+        replays.append(1)
+        captured._made[2, 3].copy_(2 * captured._given[2, 3])
+
+    second = captured(torch.full((2, 3), 5.0))
+    third = captured(torch.full((2, 3), 7.0))
+    assert calls == [2, 2]  # as it is, and to be recorded
+    assert len(replays) == 2
+    for result, value in ((first, 2.0), (second, 10.0), (third, 14.0)):
+        assert torch.equal(result, torch.full((2, 3), value))
+    for _ in range(3):
+        captured(torch.ones(SMALL + 1, 3))
+    assert calls == [2, 2, *[SMALL + 1] * 3]
+
+
+def test_the_next_pictures_are_encoded_while_answers_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, asked = pictures(4), prompts(8)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=2, refill=1.0, static=True)
+    look, seen = engine._encode, []
+
+    def watched(x: Tensor) -> Tensor:
+        seen.append((len(x), len(engine.pool.keys)))
+        return look(x)
+
+    monkeypatch.setattr(engine, "_encode", watched)
+    for number in range(8):
+        engine.submit(number, Picture(pixels[number % 4]), asked[number])
+    found: dict[int, Any] = {}
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    assert found == {number: alone(pixels[number % 4], asked[number]).tokens for number in range(8)}
+    assert seen[0] == (2, 0)  # nothing is under way yet
+    assert [size for size, _ in seen] == [2, 2, 2, 2]  # each once
+    assert all(under_way for _, under_way in seen[1:])
