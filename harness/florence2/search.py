@@ -17,6 +17,7 @@ frozen, or let go, and batch mates do not change a result.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -61,7 +62,7 @@ class Decoding:
         return " ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
 
 
-class Search:
+class Search(ABC):
     """What both searches know of each slot.  `tokens` and `log_probs` are (C, K, M), `current` (C,) how many tokens of
     a slot are known, and `settled` (C,) whether its answer can no longer change.  A slot that is free is settled."""
 
@@ -99,17 +100,17 @@ class Search:
         place = (self.current[:count] - 1)[:, None, None].expand(-1, self.beams, -1)
         return self.tokens[:count].gather(2, place).flatten(0, 1)
 
+    @abstractmethod
     def step(self, count: int, logits: Tensor, longest: int) -> Tensor | None:
         """One more token for each row of the first `count` slots, from logits (n*K, V).
 
         `longest` is at least the most of their `current`.  Gives which row each of the new rows continues (n*K,);
         None: its own.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(len(slots), M) ids and log-probabilities of what these slots have written."""
-        raise NotImplementedError
 
     def _govern_end(self, scores: Tensor, current: Tensor, longest: int) -> None:
         """No end before `min_new_tokens`, and at a row's last place nothing else, as sure as can be; in place.
