@@ -24,6 +24,7 @@ from harness.florence2.linear import FeedForward, Linear, add_product, bias_in_s
 from harness.florence2.windows import from_windows, to_windows
 
 STRIP = 2048  # tokens
+LARGE = 512 * 512  # pixels
 
 
 class DaViT(nn.Module):
@@ -35,6 +36,8 @@ class DaViT(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, height, width) to the last map (B, H, W, C)."""
+        if _is_large(pixels):
+            return torch.cat([self(one[None]) for one in pixels])
         x = pixels.permute(0, 2, 3, 1)
         for stage in self.stages:
             x = stage(x)
@@ -225,6 +228,13 @@ def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, multiple: int = 1
     if x.device.type != "cpu" or x.shape[1] <= rows or torch.is_grad_enabled():
         return function(x)
     return torch.cat([function(x[:, top : top + rows]) for top in range(0, x.shape[1], rows)], dim=1)
+
+
+def _is_large(pixels: Tensor) -> bool:
+    """Whether pictures are better encoded one at a time: several large ones, on a CPU, whose maps its cache cannot hold
+    together anyway."""
+    batch, _, height, width = pixels.shape
+    return batch > 1 and height * width > LARGE and pixels.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -1,0 +1,212 @@
+"""What a run costs as there is more of it: questions, slots, beams, length of answers; and what of it is not the model.
+
+    python benchmarks/scaling.py --out OUT [--questions 500,1500,5000,15000,50000] [--only questions|model|overhead]
+
+questions   `python -m harness run --task refcoco` with florence2-nano-ft, over drawn scenes in RefCOCO's own
+            files, each size a process of its own: seconds, CPU seconds and peak memory, and a + b n through them
+model       the engine with drawn weights of the base size: slots, beams and new tokens, each swept by itself
+overhead    the same run, its seconds parted: the engine; waiting for pictures to be opened; everything else
+
+Everything is printed and written to OUT/scaling.json as it goes.  Times mean something on an idle machine alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pickle
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from harness.__main__ import main as harness  # before torch: it says how threads wait
+
+# isort: split
+
+import numpy as np
+import torch
+
+from harness.florence2.config import BASE, with_text
+from harness.florence2.engine import Engine
+from harness.florence2.preprocess import Preprocess
+from harness.florence2.search import Decoding
+from harness.provenance import provenance
+from harness.speed.systems import Ours, drawn, random_model, rounds_of
+from tasks.miniature.refcoco import Picture, annotate
+from tasks.miniature.render import jpeg, rendered_scene
+
+COMMAND = ("run", "--task", "refcoco", "--split", "val", "--model", "florence2-nano-ft", "--json")
+IMAGES = Path("coco/train2014")
+
+
+def main() -> None:
+    """Measures what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--questions", default="500,1500,5000,15000,50000")
+    parser.add_argument("--only", choices=("questions", "model", "overhead"))
+    given = parser.parse_args()
+    parts: dict[str, Callable[[], Any]] = {
+        "overhead": lambda: overhead(1500),
+        "questions": lambda: questions([int(count) for count in given.questions.split(",")]),
+        "model": model,
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = given.out / "scaling.json"
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    record["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
+    record["provenance"] = provenance(" ".join(["python", "benchmarks/scaling.py", *sys.argv[1:]]))
+    for name, part in parts.items():
+        if given.only in (None, name):
+            record[name] = part()
+            print(name, json.dumps(record[name], indent=1), flush=True)
+            path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def questions(counts: Sequence[int]) -> dict[str, Any]:
+    """Seconds, CPU seconds and peak MiB of whole runs, and the lines through them."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        rows = []
+        for count, data in zip(counts, roots(root, counts), strict=True):
+            rows.append(whole_run(data, root / f"results{count}"))
+            print(json.dumps(rows[-1]), flush=True)
+    n = np.array([row["questions"] for row in rows], dtype=float)
+    lines = {}
+    for name in ("seconds", "CPU seconds", "peak MiB"):
+        values = np.array([row[name] for row in rows])
+        slope, start = np.polyfit(n, values, 1)
+        left = values - (start + slope * n)
+        lines[name] = {
+            "at the start": start, "a question": slope, "largest part unexplained": float(np.abs(left / values).max())
+        }  # fmt: skip
+    return {"rows": rows, "a + b n": lines}
+
+
+def roots(root: Path, counts: Sequence[int]) -> Iterator[Path]:
+    """A data root for each count of questions (or a few more, to a whole scene), each over the pictures of the last."""
+    images = root / "images"
+    images.mkdir()
+    shown: list[Picture] = []
+    for count in counts:
+        data = root / f"data{count}"
+        (data / IMAGES.parent).mkdir(parents=True)
+        (data / IMAGES).symlink_to(images)
+        while True:
+            missing = count - (sentences(data, shown) if shown else 0)
+            if missing <= 0:
+                break
+            # About ten sentences a scene: never so many scenes that there would be too many sentences by much.
+            for _ in range(max(1, missing // 12)):
+                seed = 1_000_000 + len(shown)
+                scene = rendered_scene(seed)
+                picture = Picture(1000 + len(shown), "val", scene)
+                (images / picture.file_name).write_bytes(jpeg(scene))
+                shown.append(picture)
+        yield data
+
+
+def sentences(data: Path, shown: Sequence[Picture]) -> int:
+    """Writes the annotations of these pictures; gives how many sentences refer to something in them."""
+    shutil.rmtree(data / "refer", ignore_errors=True)
+    annotate(data, shown)
+    refs = pickle.loads((data / "refer/refcoco/refs(unc).p").read_bytes())
+    return sum(len(ref["sentences"]) for ref in refs)
+
+
+def whole_run(data: Path, out: Path) -> dict[str, Any]:
+    """The command as a process of its own."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "harness", *COMMAND, "--data", str(data), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    assert process.stdout is not None
+    told = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{' '.join(command)} gave {os.waitstatus_to_exitcode(status)}")
+    run = json.loads(told)
+    return {
+        "questions": run["counts"]["samples"], "images": run["counts"]["images"],
+        "seconds": time.perf_counter() - start, "CPU seconds": used.ru_utime + used.ru_stime,
+        "peak MiB": used.ru_maxrss / 1024, "asking s": run["timings"]["seconds"],
+    }  # fmt: skip
+
+
+def model() -> dict[str, Any]:
+    """Seconds a picture of base at 768 pixels on this device, in float32 on a CPU."""
+    torch.set_grad_enabled(False)
+    network = random_model(with_text(BASE, vocab=51328))
+    usual = {"slots": 2, "beams": 3, "new tokens": 20}
+    swept = {"slots": (1, 2, 4), "beams": (1, 2, 3, 5), "new tokens": (10, 20, 50, 100)}
+    found: dict[str, Any] = {"usual": usual}
+    queries = drawn(4, 768, 51328)
+    for name, values in swept.items():
+        found[name] = {}
+        for value in values:
+            setting = {**usual, name: value}
+            tokens = setting["new tokens"]
+            decoding = Decoding(beams=setting["beams"], max_new_tokens=tokens, min_new_tokens=tokens)
+            system = Ours(network, Preprocess(768, 768), decoding, queries, setting["slots"])
+            times, _ = rounds_of({"it": lambda system=system: answered(system)}, 3, time.perf_counter)
+            found[name][value] = statistics.median(times["it"]) / len(queries)
+            print(name, value, found[name][value], flush=True)
+    return found
+
+
+def answered(system: Ours) -> list[list[int]]:
+    """The answers to all queries, as they come."""
+    for query in range(len(system.queries)):
+        system.submit(query, query)
+    found: list[list[int]] = []
+    while system.busy:
+        system.step()
+        found += [tokens for _, tokens in system.poll()]
+    return found
+
+
+def overhead(count: int) -> dict[str, Any]:
+    """The seconds of a run in this process: in the engine, waiting for pictures, and the rest."""
+    spent = {"engine": 0.0, "waiting for pictures": 0.0}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timing(*given: Any, **more: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*given, **more)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        return timing
+
+    step, result = Engine.step, Future.result
+    with tempfile.TemporaryDirectory() as folder:
+        [data] = roots(Path(folder), [count])
+        whole_run(data, Path(folder) / "before")  # so that files and libraries have been read once
+        try:
+            Engine.step = timed("engine", step)  # type: ignore[method-assign]
+            Future.result = timed("waiting for pictures", result)  # type: ignore[method-assign]
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                harness([*COMMAND, "--data", str(data), "--out", str(Path(folder) / "results")])
+        finally:
+            Engine.step, Future.result = step, result  # type: ignore[method-assign]
+        seconds = time.perf_counter() - start
+    rest = seconds - sum(spent.values())
+    return {"questions": count, "seconds": seconds, **spent, "rest": rest, "rest, percent": 100 * rest / seconds}
+
+
+if __name__ == "__main__":
+    main()
