@@ -18,5 +18,5 @@ def test_portions_change_nothing(name: str, value: int, monkeypatch: pytest.Monk
     with torch.inference_mode():
         whole = tower(pixels)
         monkeypatch.setattr(davit, name, value)
-        torch.testing.assert_close(tower(pixels), whole, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(tower(pixels), whole, rtol=1e-4, atol=2e-4)
     assert calls == ([3, 1, 1, 1] if name == "LARGE" else [3, 3])
