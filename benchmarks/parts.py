@@ -1,0 +1,126 @@
+"""What each part of the engine is worth on a CPU: the time without it over the time with it, by turns.
+
+    python benchmarks/parts.py [--rounds 3]
+
+Base size, drawn weights, 768 pixels, 3 beams, 20 new tokens, float32.  `benchmarks/gpu.py` does the same on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+# isort: split
+
+import torch
+from torch import Tensor
+
+from harness.florence2 import davit, linear
+from harness.florence2.config import BASE, with_text
+from harness.florence2.davit import ChannelAttention
+from harness.florence2.generate import Pool
+from harness.florence2.preprocess import Preprocess
+from harness.florence2.search import Decoding
+from harness.speed.systems import Ours, drawn, random_model, rounds_of
+
+NONE = 1 << 40  # as a bound: never
+
+
+def main() -> None:
+    """Prints a line a part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    torch.set_grad_enabled(False)
+    model = random_model(with_text(BASE, vocab=51328))
+    queries = drawn(4, 768, 51328)
+    decoding = Decoding(max_new_tokens=20, min_new_tokens=20)
+    one = Ours(model, Preprocess(768, 768), decoding, queries, 1)
+    pixels = Preprocess(768, 768).normalise(torch.stack(list(queries.pixels)))
+    prompt = torch.tensor([queries.prompts[0]])
+    image = model.look(pixels[:1])
+
+    def answer() -> object:
+        one.submit(0, 0)
+        while one.busy:
+            one.step()
+            one.poll()
+        return None
+
+    def write() -> object:
+        pool: Pool[int] = Pool(model, decoding, 1)
+        pool.admit([0], model.read(image, prompt))
+        while pool.keys:
+            pool.step()
+        return pool.poll()
+
+    def look() -> object:
+        return model.look(pixels[:1])
+
+    def look_at_four() -> object:
+        return model.look(pixels)
+
+    for name, work, without in (
+        ("linear maps by oneDNN, GELU inside: an answer", answer, {linear: {"_has_onednn": lambda: False}}),
+        ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda: False}}),
+        ("maps in strips: vision", look, {davit: {"STRIP": NONE}}),
+        ("channel attention folded into its projection: vision", look, {ChannelAttention: {"forward": unfolded}}),
+        ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),
+        ("cache rows copied only where they move: encoder and decoder", write, {Pool: {"_reorder": every_row}}),
+    ):
+        print(json.dumps({"part": name, **worth(work, without, rounds)}), flush=True)
+
+
+def worth(work: Callable[[], object], without: Mapping[Any, Mapping[str, Any]], rounds: int) -> dict[str, float]:
+    """Seconds with it, and the ratio."""
+
+    def left_out() -> Any:
+        with replaced(without):
+            return work()
+
+    times, _ = rounds_of({"with": work, "without": left_out}, rounds, time.perf_counter)  # type: ignore[dict-item]
+    ratios = [slow / fast for fast, slow in zip(times["with"], times["without"], strict=True)]
+    return {
+        "s": statistics.median(times["with"]), "ratio": statistics.median(ratios), "least": min(ratios),
+        "most": max(ratios),
+    }  # fmt: skip
+
+
+@contextmanager
+def replaced(what: Mapping[Any, Mapping[str, Any]]) -> Iterator[None]:
+    """Attributes of one module or class replaced."""
+    [(owner, attributes)] = what.items()
+    with mock.patch.multiple(owner, **attributes):
+        yield
+
+
+def unfolded(self: ChannelAttention, x: Tensor) -> Tensor:
+    """Values weighed first, then projected."""
+    batch, height, width, _ = x.shape
+    qkv = self.qkv(x).view(batch, height * width, 3, self.groups, -1)
+    q, k, v = qkv.permute(2, 0, 3, 4, 1)  # (B, N, D, T)
+    attended = ((q @ k.transpose(-1, -2)) * (height * width) ** -0.5).softmax(-1) @ v
+    out: Tensor = self.proj(attended.permute(0, 3, 1, 2).flatten(2)).view(x.shape)
+    return out
+
+
+def every_row(self: Pool[Any], sources: Tensor, longest: int) -> None:
+    """The cache of all beams copied at every step."""
+    for buffer in (self.cache.keys, self.cache.values):
+        filled = buffer[:, : len(sources), :, :longest]
+        filled.copy_(filled.index_select(1, sources))
+
+
+if __name__ == "__main__":
+    main()
