@@ -13,9 +13,11 @@ files.  What does not fit in memory is tried again with half the slots, and that
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ from harness.errors import ResourceError
 from harness.florence2.bart import Memory
 from harness.florence2.generate import Pool, Written
 from harness.florence2.graphs import CapturedMap, CapturedStep
-from harness.florence2.lanes import Lane, join
+from harness.florence2.lanes import Lane, join, sent
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
@@ -37,6 +39,7 @@ from harness.florence2.tokenizer import PAD
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+TOGETHER = 64  # pictures encoded at once: more windows than 65,535 are no grid of attention's kernels
 
 
 @dataclass(slots=True, eq=False)
@@ -124,13 +127,16 @@ class Engine(Generic[T]):
             self.pool.step()
             if self.static and self.pool.keys:
                 self._look([asked.picture for asked in self._next(self._wanted)])
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._collect(wait=True)
-            self._shrink(error)
+            traceback.clear_frames(error.__traceback__)  # they hold what did not fit
+            full: Exception | None = error
         else:
-            self._collect()
+            full = None
+        self._collect(wait=full is not None)
+        if full is not None:
+            self._shrink(full)
 
     def poll(self) -> list[Done[T]]:
         """What has been settled since the last time."""
@@ -173,8 +179,10 @@ class Engine(Generic[T]):
     def _look(self, pictures: Sequence[Picture]) -> None:
         """Encodes those that are not."""
         new = list({id(picture): picture for picture in pictures if picture.tokens is None}.values())
-        if not new:
-            return
+        for first in range(0, len(new), TOGETHER):
+            self._look_at(new[first : first + TOGETHER])
+
+    def _look_at(self, new: Sequence[Picture]) -> None:
         batch = torch.stack([picture.pixels for picture in new])
         if self.device.type == "cuda":
             batch = batch.pin_memory()
@@ -191,12 +199,10 @@ class Engine(Generic[T]):
         """Pictures and prompts, padded to the longest, to the decoder's memory."""
         lengths = [len(asked.prompt) for asked in taken]
         longest = max(lengths)
-        ids = torch.tensor(
-            [[*asked.prompt, *[PAD] * (longest - len(asked.prompt))] for asked in taken], device=self.device
-        )
+        ids = sent([[*asked.prompt, *[PAD] * (longest - len(asked.prompt))] for asked in taken], self.device)
         real = None
         if min(lengths) < longest:
-            real = torch.arange(longest, device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
+            real = torch.arange(longest, device=self.device) < sent(lengths, self.device)[:, None]
         images = [
             join(asked.picture.tokens, asked.picture.encoded) for asked in taken if asked.picture.tokens is not None
         ]
@@ -221,14 +227,18 @@ class Engine(Generic[T]):
             self.waiting.appendleft(asked)
         for asked in self.waiting:
             asked.picture.tokens = None
+        del self.pool  # before there is another
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         self.pool = self._new_pool()
         log.warning(
             "a batch of %d does not fit in the memory of %s: going on with %d", self._tried, self.device, self.slots
         )
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch raises a plain RuntimeError where the CPU's memory ends."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+    """torch raises a plain RuntimeError where the CPU's memory ends; cuBLAS, the driver and Triton have their own."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory"))

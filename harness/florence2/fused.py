@@ -9,6 +9,7 @@ heads of D channels; M places of a cache.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from harness.florence2.windows import from_windows, to_windows
 
+log = logging.getLogger(__name__)
 MOST = 448.0  # the largest number of e4m3
 LEAST = 1e-12  # of a row's largest value, so that a row of zeros divides by something
 
@@ -118,4 +120,12 @@ def _kernels() -> ModuleType | None:
         from harness.florence2 import kernels
     except ImportError:
         return None
+    if torch.cuda.is_available():
+        ones = torch.ones(16, device="cuda")
+        try:
+            kernels.add_norm(ones, ones, (ones, ones, 1e-5))
+        except Exception as error:  # Triton's own kinds, and those of the compiler that it starts
+            reason = (str(error).splitlines() or [repr(error)])[0]
+            log.warning("Triton is installed and does not work here (%s): going on in plain torch", reason)
+            return None
     return kernels

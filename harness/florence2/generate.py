@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.florence2.bart import Cache, Memory
-from harness.florence2.lanes import OnTheWay
+from harness.florence2.lanes import OnTheWay, sent
 from harness.florence2.model import Florence2
 from harness.florence2.search import Beams, Decoding, Greedy, Search
 
@@ -65,7 +65,7 @@ class Pool(Generic[K]):
         self.cache = Cache.empty(model.config.text, slots * decoding.beams, like, self._room(len(decoding.first)))
         self.hidden = like.new_zeros(slots * decoding.beams, model.config.text.width)
         self.memory: Memory | None = None
-        self.advance: Step = self.take_step  # what `graphs` replaces
+        self.advance: Step | None = None  # in place of `take_step`: what `graphs` gives
         room = self._room(self.search.limit + 1) if static else 0
         self.lineage = torch.zeros((slots, decoding.beams, room), dtype=torch.int32, device=device)
         self._beam = torch.arange(decoding.beams, dtype=torch.int32, device=device)
@@ -92,7 +92,7 @@ class Pool(Generic[K]):
         self._remember(memory, slots)
         self.search.begin(slots)
         # Until they differ, the beams of a slot are one row.
-        given = torch.tensor([self.decoding.first] * count, device=self.hidden.device)
+        given = sent([self.decoding.first] * count, self.hidden.device)
         begun = Cache.empty(self.model.config.text, count, self.hidden, given.shape[1])
         hidden = self.model.write(given, memory, begun)[:, -1]
         beams = self.decoding.beams
@@ -142,7 +142,7 @@ class Pool(Generic[K]):
         count = min(self.slots, 1 << (len(self.keys) - 1).bit_length())
         longest = self._room(max(self.current) + 1)
         self._make_room(longest)
-        self.advance(count, longest - 1)
+        (self.advance or self.take_step)(count, longest - 1)
         self.current = [min(known + 1, self.search.limit) for known in self.current]
         before = len(self.keys)
         self._settled.append(OnTheWay(self.search.settled[:before]))
@@ -156,14 +156,15 @@ class Pool(Generic[K]):
         sources = self._let_go(settled)
         beams, moved = self.decoding.beams, [slot for slot, source in enumerate(sources) if slot != source]
         if moved:
-            to = torch.tensor(moved, device=self.hidden.device)
-            of = torch.tensor([sources[slot] for slot in moved], device=self.hidden.device)
+            to = sent(moved, self.hidden.device)
+            of = sent([sources[slot] for slot in moved], self.hidden.device)
             self.lineage[to] = self.lineage[of]
             to, of = (beams * slots[:, None] + self._beam for slots in (to, of))
             for buffer in (self.cache.keys, self.cache.values):
                 buffer[:, to.flatten()] = buffer[:, of.flatten()]
             self.hidden[to.flatten()] = self.hidden[of.flatten()]
         self.search.settled[len(sources) : before] = True
+        self.search.current[len(sources) : before] = 1  # free slots are stepped as well, at whatever width there is
 
     def take_step(self, count: int, longest: int) -> None:
         """Choose a token for every row of the first `count` slots, and feed it; `longest` bounds what they know."""
@@ -182,7 +183,9 @@ class Pool(Generic[K]):
         gone = [slot for slot, over in enumerate(settled) if over]
         if not gone:
             return list(range(len(settled)))
-        self._leaving.append(([self.keys[slot] for slot in gone], OnTheWay(*self.search.answers(gone))))
+        self._leaving.append(
+            ([self.keys[slot] for slot in gone], OnTheWay(*self.search.answers(sent(gone, self.hidden.device))))
+        )
         stay = len(settled) - len(gone)
         sources = list(range(stay))
         movable = [slot for slot in range(stay, len(settled)) if not settled[slot]]

@@ -8,7 +8,9 @@ up; the second time it is recorded.  Where the driver cannot record, that is sai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,7 +50,11 @@ class Graphs:
     def _record(self, key: Key, work: Callable[[], None]) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, pool=self._memory):
+            with (
+                _own_workspaces(),
+                torch.cuda.stream(torch.cuda.current_stream()),  # which a recording that fails may not give back
+                torch.cuda.graph(graph, pool=self._memory),
+            ):
                 work()
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
@@ -60,24 +66,43 @@ class Graphs:
         self.graphs[key] = graph
 
 
+@contextmanager
+def _own_workspaces() -> Iterator[None]:
+    """What is recorded takes cuBLAS's workspaces from its own memory.
+
+    They are else kept for each stream, and all recording is done on one: graphs replayed at once would write to the
+    same, and one that is let go would take it from the others.
+    """
+    clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)
+    clear()
+    try:
+        yield
+    finally:
+        clear()
+
+
 class CapturedStep:
-    """What takes the place of `Pool.advance`."""
+    """What takes the place of `Pool.take_step`.  The pool is held weakly: it holds this."""
 
     def __init__(self, pool: Pool[Any]) -> None:
-        self.pool = pool
+        self._pool = weakref.ref(pool)
         self.recorded = Graphs()
 
     def __call__(self, count: int, longest: int) -> None:
         """A step of the first `count` slots; see `Pool.take_step`."""
-        self.recorded.run((count, longest, *self._places()), lambda: self.pool.take_step(count, longest))
+        pool = self._pool()
+        if pool is None:
+            raise RuntimeError("the pool of this step is gone")
+        self.recorded.run((count, longest, *_buffers(pool)), lambda: pool.take_step(count, longest))
 
-    def _places(self) -> Key:
-        """Where the buffers lie that a step reads and that may be made anew, larger."""
-        memory, cache = self.pool.memory, self.pool.cache
-        own = (cache.keys.data_ptr(), cache.values.data_ptr())
-        if memory is None or memory.mask is None:
-            return own
-        return (*own, memory.keys.data_ptr(), memory.values.data_ptr(), memory.mask.data_ptr())
+
+def _buffers(pool: Pool[Any]) -> Key:
+    """Where the buffers lie that a step reads and that may be made anew, larger; and how large they are."""
+    memory, cache = pool.memory, pool.cache
+    read = [cache.keys, cache.values]
+    if memory is not None and memory.mask is not None:
+        read += [memory.keys, memory.values, memory.mask]
+    return tuple(number for buffer in read for number in (buffer.data_ptr(), buffer.numel()))
 
 
 class CapturedMap:

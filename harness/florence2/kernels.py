@@ -38,7 +38,7 @@ def convolve_add_norm(
     grid = (batch * height, triton.cdiv(width, tokens))
     _convolve_add_norm[grid](
         x, *taps, norm[0], norm[1], taps[1] if bias is None else bias, added, normed, height, width, norm[2],
-        DIM=dim, COLUMNS=columns, TOKENS=tokens, IN=window_in, OUT=window_out, BIASED=bias is not None,
+        DIM=dim, COLUMNS=columns, TOKENS=tokens, IN=window_in, OUT=window_out, BIASED=bias is not None, num_warps=8,
     )  # fmt: skip
     return added, normed
 

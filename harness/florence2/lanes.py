@@ -1,14 +1,20 @@
-"""What a host and its device do beside each other: numbers on their way back, and work on a stream of its own.
+"""What a host and its device do beside each other: numbers on their way, and work on a stream of its own.
 
 On a CPU all is there at once, by the same calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+
+def sent(numbers: Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Whole numbers on the device, without waiting for what it is doing."""
+    here = torch.tensor(numbers)
+    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here
 
 
 class OnTheWay:
@@ -44,6 +50,7 @@ class Lane:
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream(device))  # where the weights may still be made
 
     def run(self, work: Callable[[], Tensor]) -> tuple[Tensor, torch.cuda.Event | None]:
         """What the work gives, and what must have happened before that is read elsewhere."""

@@ -82,8 +82,8 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
         if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
             raise ResourceError("int8 needs a torch with oneDNN, which this is not; try --dtype float32")
         return _replaced(model.float(), Int8Linear)
-    if dtype == torch.float32 and device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # convolutions else keep ten bits of 23
+    if device.type == "cuda":
+        _settle(device)
     if dtype != FLOAT8:
         return model.to(device=device, dtype=dtype)
     model = model.to(device=device, dtype=torch.bfloat16)
@@ -96,6 +96,14 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
         reason = str(error).splitlines()[0]
         raise ResourceError(f"{device} does not multiply float8 ({reason}); try --dtype bfloat16") from error
     return _replaced(model, Float8Linear)
+
+
+def _settle(device: torch.device) -> None:
+    """What this process does on a GPU from here on."""
+    if device.index is not None:
+        torch.cuda.set_device(device)  # where kernels, streams and graphs are made that are not told
+    torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 else keep ten bits of 23
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every batch and length, for a good part of a second
 
 
 def _replaced(model: Florence2, kind: type[Int8Linear] | type[Float8Linear]) -> Florence2:

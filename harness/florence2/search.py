@@ -18,7 +18,6 @@ frozen, or let go, and batch mates do not change a result.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -109,7 +108,7 @@ class Search(ABC):
         """
 
     @abstractmethod
-    def answers(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def answers(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """(len(slots), M) ids and log-probabilities of what these slots have written."""
 
     def _govern_end(self, scores: Tensor, current: Tensor, longest: int) -> None:
@@ -150,7 +149,7 @@ class Greedy(Search):
         current += ~settled
         return None
 
-    def answers(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def answers(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """See `Search.answers`."""
         return self.tokens[slots, 0], self.log_probs[slots, 0]
 
@@ -242,7 +241,7 @@ class Beams(Search):
         better: Tensor = best_possible[:, None] > worst
         return better.any(-1)
 
-    def answers(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def answers(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The best that ended, or else (as in transformers) the best running."""
         ended = self.is_done[slots].any(-1)[:, None]
         tokens = torch.where(ended, self.done[slots, 0], self.tokens[slots, 0])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +65,35 @@ def test_whenever_they_come_answers_are_those_given_alone(slots: int, static: bo
         assert done.batch <= slots
         assert done.ended > done.begun
     assert all(picture.tokens is None and not picture.waiting for picture in shown)  # none is kept for nothing
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_slot_that_was_far_is_free_for_one_that_begins(beams: int) -> None:
+    """Answers longer than the smallest width of the cache, then fewer than there are slots."""
+    model = twins(replace(TINY, text=replace(TINY.text, positions=128)), seed=1).ours
+    decoding = Decoding(beams=beams, max_new_tokens=100, min_new_tokens=100)
+    engine: Engine[int] = Engine(model, PREPROCESS, decoding, slots=4, static=True)
+    pixels, asked = pictures(1)[0], prompts(7)
+    found: dict[int, list[int]] = {}
+    for first, last in ((0, 4), (4, 7)):
+        for number in range(first, last):
+            engine.submit(number, Picture(pixels), asked[number])
+        while engine.busy:
+            engine.step()
+            found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    with torch.inference_mode():
+        image = model.look(PREPROCESS.normalise(pixels[None], torch.float32))
+        for number, prompt in enumerate(asked):
+            assert found[number] == generate(model, model.read(image, torch.tensor([prompt])), decoding)[0].tokens
+
+
+def test_a_pool_that_is_let_go_is_gone() -> None:
+    """Its buffers are the most of what an engine holds, and memory that has ended cannot wait for the collector."""
+    pool: Pool[int] = Pool(MODEL, DECODING, 2, static=True)
+    pool.advance = CapturedStep(pool)
+    gone = weakref.ref(pool.cache.keys)
+    del pool
+    assert gone() is None
 
 
 def test_nothing_is_lost_where_memory_ends_in_the_middle(
@@ -145,7 +177,7 @@ class Recording:
             def __exit__(self, *_: object) -> None:
                 pass
 
-        return {"CUDAGraph": Graph, "graph": capturing}
+        return {"CUDAGraph": Graph, "graph": capturing, "current_stream": lambda: None, "stream": nullcontext}
 
 
 @pytest.mark.parametrize("broken", [False, True])
