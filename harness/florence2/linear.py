@@ -48,7 +48,8 @@ class Head(Linear):
         if x.device.type == "cuda":
             scores = torch.mm(x.flatten(0, -2), self.weight.T, out_dtype=torch.float32)
             return scores.view(*x.shape[:-1], -1)
-        which = self.weight.data_ptr(), self.weight._version
+        # An inference tensor has no version, as it is not changed in place outside inference mode.
+        which = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
         if self._float is None or self._float[0] != which:
             self._float = which, self.weight.float()
         return linear(x.float(), self._float[1], None)

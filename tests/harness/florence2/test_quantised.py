@@ -126,3 +126,10 @@ def test_scores_are_float32_products_of_half_precision_weights(dtype: torch.dtyp
         torch.testing.assert_close(found.double(), x.double() @ head.weight.double().T, rtol=1e-5, atol=1e-5)
         head.weight.data = head.weight.data * 2  # another weight is not answered from the last one's copy
         torch.testing.assert_close(head(x), 2 * found)
+
+
+def test_scores_of_weights_that_were_halved_in_inference_mode() -> None:
+    with torch.inference_mode():
+        head = Head(32, 50).to(torch.bfloat16)
+        x = torch.randn(2, 32).bfloat16()
+        torch.testing.assert_close(head(x).double(), x.double() @ head.weight.double().T, rtol=1e-5, atol=1e-5)
