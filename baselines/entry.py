@@ -28,11 +28,14 @@ class Setting:
     max_new_tokens: int | None = None
     resolution: int | None = None
     prompt: str | None = None
+    threads: str | None = None
     fast_resize: bool = False
 
     def refuse_options(self, model: str) -> None:
         """UsageError where something is chosen for a network, and the model is none."""
-        options = ("weights", "device", "dtype", "batch_size", "beams", "max_new_tokens", "resolution", "prompt")
+        options = (
+            "weights", "device", "dtype", "batch_size", "beams", "max_new_tokens", "resolution", "prompt", "threads",
+        )  # fmt: skip
         given = [f"--{name.replace('_', '-')}" for name in options if getattr(self, name) is not None]
         if given or self.fast_resize:
             raise UsageError(f"{', '.join(given) or '--fast-resize'}: {model} is no network, and takes no such option")

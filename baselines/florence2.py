@@ -78,7 +78,7 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
         folder = _fetched(published.repo, published.revision, f"{published.name} needs the weights of")
     if folder is None:
         raise CheckpointError("no weights were given")
-    from harness.florence2 import prompts
+    from harness.florence2 import prompts, threads
     from harness.florence2.predictor import Predictor
     from harness.florence2.search import Decoding
 
@@ -91,7 +91,7 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
             raise UsageError(f"{option} {value}: at least 1")
     decoding = Decoding(beams=setting.beams or 3, max_new_tokens=setting.max_new_tokens or min(MAX_NEW_TOKENS, room))
     batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 32)
-    return Predictor(
+    predictor = Predictor(
         parts,
         setting.root,
         decoding=decoding,
@@ -100,6 +100,8 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
         batch=batch,
         forms=forms,
     )
+    threads.settle(setting.threads, predictor.model, predictor.preprocess.width, decoding)
+    return predictor
 
 
 def checkpoint_folder(name: str, given: str | None = None) -> Path:

@@ -90,6 +90,8 @@ class Options:
     "Side of the input in pixels [default: the checkpoint's, 768 for the published ones]"
     prompt: str | None = None
     "Other forms of asking, as kind=form with commas: find=said, refer=open, caption=detailed ..."
+    threads: str | None = None
+    "Threads of a CPU, or 'auto': whichever count is quickest when it is tried [default: torch's, one a core]"
     fast_resize: Annotated[bool, Parameter(negative=())] = False
     "Resize with torch, about 3 times as quick; off by up to 2 levels of 255 in 0.05 to 0.2 % of values."
 
@@ -108,6 +110,7 @@ class Options:
             max_new_tokens=self.max_new_tokens,
             resolution=self.resolution,
             prompt=self.prompt,
+            threads=self.threads,
             fast_resize=self.fast_resize,
         )
 

@@ -44,6 +44,7 @@ class Wanted:
     beams: int | None
     dtype: str | None
     resolution: int | None
+    threads: str | None
 
 
 @app.command
@@ -77,7 +78,10 @@ def bench(
     ] = None,
     resolution: Annotated[str | None, Parameter(help="Side of the input in pixels; with commas: a sweep.")] = None,
     device: Annotated[str | None, Parameter(help="cpu, cuda ... [default: a GPU if there is one]")] = None,
-    threads: Annotated[int | None, COUNT, Parameter(help="Of a CPU [default: torch's].")] = None,
+    threads: Annotated[
+        str | None,
+        Parameter(help="Of a CPU, or 'auto': as many as are quickest; with commas: a sweep [default: torch's]."),
+    ] = None,
     against: Annotated[
         str | None,
         Parameter(help="transformers, transformers-static, transformers-compile, or several: by turns, a ratio."),
@@ -98,9 +102,9 @@ def bench(
     python -m harness bench --model florence2-b --weights random --against transformers,transformers-static
     """
     _refuse(scenario, rate, target, weights)
-    for wanted in _points(task, batch_size, beams, dtype, resolution):
+    for wanted in _points(task, batch_size, beams, dtype, resolution, threads):
         record = _measured(
-            wanted, model, scenario, split, data, images, weights, level, new_tokens, device, threads,
+            wanted, model, scenario, split, data, images, weights, level, new_tokens, device,
             [name for name in (against or "").split(",") if name], rate, target, stages,
         )  # fmt: skip
         asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
@@ -126,11 +130,12 @@ def _refuse(scenario: str, rate: float | None, target: float | None, weights: st
 
 def _points(task: str, *lists: str | None) -> Iterator[Wanted]:
     """Every combination of what was listed."""
-    names = ("--batch-size", "--beams", "--dtype", "--resolution")
+    names = ("--batch-size", "--beams", "--dtype", "--resolution", "--threads")
+    words = ("--dtype", "--threads")
     columns: list[list[Any]] = []
     for name, given in zip(names, lists, strict=True):
         parts: Sequence[str | None] = [None] if given is None else given.split(",")
-        columns.append([part if part is None or name == "--dtype" else _whole(name, part) for part in parts])
+        columns.append([part if part is None or name in words else _whole(name, part) for part in parts])
     for one, *rest in itertools.product([part for part in task.split(",") if part], *columns):
         yield Wanted(one, *rest)
 
@@ -144,11 +149,12 @@ def _whole(name: str, text: str) -> int:
 
 def _measured(
     wanted: Wanted, model: str, scenario: str, split: str | None, data: str | None, images: int, weights: str | None,
-    level: str, new_tokens: int | None, device: str | None, threads: int | None, against: Sequence[str],
+    level: str, new_tokens: int | None, device: str | None, against: Sequence[str],
     rate: float | None, target: float | None, with_stages: bool,
 ) -> dict[str, Any]:  # fmt: skip
     import torch
 
+    from harness.florence2.threads import AUTO, number, settle
     from harness.speed import bench as rules
     from harness.speed import levels
     from harness.speed.meters import device_name
@@ -158,12 +164,13 @@ def _measured(
     for name in against:
         if name not in PEERS:
             raise UsageError(f"--against {name}: one of {', '.join(PEERS)}")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if wanted.threads is not None and wanted.threads != AUTO:
+        number(wanted.threads)
     chosen = levels.find(level)
     if wanted.batch_size is None and scenario == "single_stream":
         wanted = replace(wanted, batch_size=1)
     subject, queries, told = _prepared(wanted, model, split, data, images, weights, new_tokens, device)
+    settle(wanted.threads, subject.model, subject.preprocess.width, subject.decoding)
     slots = min(subject.batch, len(queries)) if scenario != "server" else subject.batch
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
     with tqdm(desc=f"{scenario}, {wanted.task}", unit=" queries", disable=None) as bar:

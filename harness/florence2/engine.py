@@ -127,7 +127,7 @@ class Engine(Generic[T]):
             self.pool.step()
             if self.static and self.pool.keys:
                 self._look([asked.picture for asked in self._next(self._wanted)])
-        except Exception as error:
+        except Exception as error:  # cuBLAS, the driver and Triton have kinds of their own for memory
             if not is_out_of_memory(error):
                 raise
             traceback.clear_frames(error.__traceback__)  # they hold what did not fit
