@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from harness.__main__ import main as harness  # before torch: it says how thread
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from harness.florence2.config import BASE, with_text
 from harness.florence2.engine import Engine
@@ -74,6 +75,8 @@ def main() -> None:
             record[name] = part()
             print(name, json.dumps(record[name], indent=1), flush=True)
             path.write_text(json.dumps(record, indent=1) + "\n")
+    if "questions" in record:
+        draw(record["questions"], path.with_suffix(".svg"))
 
 
 def questions(counts: Sequence[int]) -> dict[str, Any]:
@@ -94,6 +97,23 @@ def questions(counts: Sequence[int]) -> dict[str, Any]:
             "at the start": start, "a question": slope, "largest part unexplained": float(np.abs(left / values).max())
         }  # fmt: skip
     return {"rows": rows, "a + b n": lines}
+
+
+def draw(found: Mapping[str, Any], to: Path) -> None:
+    """Seconds and memory over questions, with the lines through them."""
+    n = np.array([row["questions"] for row in found["rows"]], dtype=float)
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    for axes, names in zip(figure.subplots(1, 2), (("seconds", "CPU seconds"), ("peak MiB",)), strict=True):
+        for name, colour, marker in zip(names, ("#0072B2", "#D55E00"), "os", strict=False):
+            line = found["a + b n"][name]
+            axes.plot(n, [row[name] for row in found["rows"]], marker, color=colour, label=name)
+            axes.plot(n, line["at the start"] + line["a question"] * n, color=colour, linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xlabel("questions")
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(to, metadata={"Date": None})
 
 
 def roots(root: Path, counts: Sequence[int]) -> Iterator[Path]:
