@@ -82,13 +82,11 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
     from harness.florence2.predictor import Predictor
     from harness.florence2.search import Decoding
 
+    refuse(setting)
     forms = prompts.choose(published.family if published else "pretrained", setting.prompt)
     device = choose_device(setting.device)
     parts = load_parts(folder, resolution=setting.resolution, fast=setting.fast_resize)
     room = parts.model.config.text.positions
-    for option, value in (("--beams", setting.beams), ("--max-new-tokens", setting.max_new_tokens)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} {value}: at least 1")
     decoding = Decoding(beams=setting.beams or 3, max_new_tokens=setting.max_new_tokens or min(MAX_NEW_TOKENS, room))
     batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 32)
     predictor = Predictor(
@@ -102,6 +100,23 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
     )
     threads.settle(setting.threads, predictor.model, predictor.preprocess.width, decoding)
     return predictor
+
+
+def refuse(setting: Setting) -> None:
+    """UsageError or ResourceError for a setting that no checkpoint can be run by, before any is loaded or made."""
+    from harness.florence2 import prompts, threads
+
+    choose_dtype(setting.dtype, choose_device(setting.device))
+    prompts.choose("pretrained", setting.prompt)
+    if setting.threads not in (None, threads.AUTO):
+        threads.number(setting.threads)
+    if setting.resolution is not None and setting.resolution < 32:
+        raise UsageError(f"--resolution {setting.resolution}: at least 32 pixels, one cell of the last map")
+    for option, value in (
+        ("--beams", setting.beams), ("--max-new-tokens", setting.max_new_tokens), ("--batch-size", setting.batch_size),
+    ):  # fmt: skip
+        if value is not None and value < 1:
+            raise UsageError(f"{option} {value}: at least 1")
 
 
 def checkpoint_folder(name: str, given: str | None = None) -> Path:
@@ -125,8 +140,6 @@ def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = Fals
     from harness.florence2.preprocess import read_preprocess
     from harness.florence2.tokenizer import Tokenizer
 
-    if resolution is not None and resolution < 32:
-        raise UsageError(f"--resolution {resolution}: at least 32 pixels, one cell of the last map")
     checkpoint = weights.load(folder)
     tokenizer = Tokenizer.load(folder)
     vocabulary = checkpoint.model.config.text.vocab

@@ -154,6 +154,7 @@ def run(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: a run asks about at least one image")
     if protocol == "fine_tuned" and entry.protocol != "fine_tuned" and options.weights is None:
+        baselines.florence2.refuse(options.setting(Path(), ()))  # nor a wrong option
         options = replace(options, weights=str(_fine_tuned(task, model, data, options.device)))
     data_name, root = root_of(data, model, entry.embedded)
     wanted = _at_hand(tasks.select(task, embedded=data_name == MINIATURE), root, split, task)

@@ -78,7 +78,7 @@ def read_preprocess(folder: Path, *, side: int | None = None, fast: bool = False
         size = stated.get("size", {"height": 768, "width": 768})
         height, width = int(size["height"]), int(size["width"])
         mean, std = _three(stated.get("image_mean", IMAGENET_MEAN)), _three(stated.get("image_std", IMAGENET_STD))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a readable preprocessor_config.json: {error!r}") from error
     for key, only in (("do_center_crop", False), ("resample", BICUBIC), ("do_resize", True), ("do_normalize", True)):
         if stated.get(key, only) != only:

@@ -112,8 +112,11 @@ def weight_files(folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        return [folder / name for name in names]
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            return [folder / name for name in names]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index} is not a readable index of weight files: {error!r}") from error
     if pickled.is_file():
         return [pickled]
     raise CheckpointError(f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin is there")

@@ -21,7 +21,7 @@ from harness.errors import CheckpointError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
 from harness.florence2.model import Florence2
-from harness.florence2.preprocess import read_preprocess
+from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, read_preprocess
 from harness.florence2.tokenizer import Tokenizer
 from harness.training import mixture, network
 from harness.training.data import digest
@@ -96,9 +96,12 @@ def finetune(
         for name, taught in tasks.items()
     }
     tokenizer = Tokenizer.load(start)
+    preprocess = read_preprocess(start)
+    if (preprocess.mean, preprocess.std) != (IMAGENET_MEAN, IMAGENET_STD):
+        raise CheckpointError(f"{start} normalises by {preprocess.mean} and {preprocess.std}; training, by ImageNet's")
     kept_out = evaluated(guards, guarded or root)
     vocabulary = tokenizer.backend.to_str()
-    identity = digest(asdict(recipe), begun.sha256, data, vocabulary, read_preprocess(start), sorted(kept_out))
+    identity = digest(asdict(recipe), begun.sha256, data, vocabulary, preprocess, sorted(kept_out))
     before = history_of(start)
     if _is_finished(finished, identity, start):
         return finished

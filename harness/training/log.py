@@ -20,19 +20,34 @@ AFTER = ("rate", "images/s", "seconds left")
 class Log:
     """One row every `EVERY` steps: the losses' means over them, the rate, images a second, seconds left.
 
-    Rows at or past `start`, from a run that was killed, are dropped.  Nothing is written where it is not `enabled`.
+    What a row that is not yet written holds is its state, so that the means of a run that was killed and goes on are
+    those of one that was not.  Nothing is written where it is not `enabled`.
     """
 
-    def __init__(self, path: Path, start: int, plan: Plan, *, enabled: bool = True) -> None:
+    def __init__(self, path: Path, plan: Plan, *, enabled: bool = True) -> None:
         self.path, self.plan, self.enabled = path, plan, enabled
-        self.rows = [row for row in read(path) if row["step"] < start] if enabled else []
+        self.rows: list[dict[str, float]] = []
         self.sums: dict[str, tuple[float, int]] = {}
-        self.since, self.clock = start, time.monotonic()
+        self.since, self.clock = 0, time.monotonic()
         self.board: Any = None
         self.columns: list[str] = []
-        if enabled:
+
+    def going_on(self, start: int) -> Log:
+        """From this step: rows at or past it, of a run that was killed, are dropped."""
+        self.since, self.clock = start, time.monotonic()
+        if self.enabled:
+            self.rows = [row for row in read(self.path) if row["step"] < start]
             self._write()
-            self.board = _board(path.parent)
+            self.board = _board(self.path.parent)
+        return self
+
+    def state_dict(self) -> dict[str, tuple[float, int]]:
+        """The sums of the row that is not yet written."""
+        return dict(self.sums)
+
+    def load_state_dict(self, state: Mapping[str, tuple[float, int]]) -> None:
+        """Takes them up again."""
+        self.sums = dict(state)
 
     def __enter__(self) -> Log:
         return self

@@ -23,7 +23,7 @@ from harness.training.lessons import Batch
 from harness.training.log import Log
 from harness.training.parallel import Ranks, gathered, give_totals, wrapped
 from harness.training.recipes import Plan
-from harness.training.states import Kept
+from harness.training.states import Kept, alone
 
 RISEN, PATIENCE = 4.0, 50  # a loss so many times its lowest average, for so many steps, has exploded
 Batches = Callable[[int], Iterator[list[Batch]]]  # from a step on, each step's parts
@@ -49,16 +49,32 @@ def fit(
     device = next(lesson.parameters()).device
     if plan.precision == "float16" and device.type == "cpu":
         raise UsageError("precision=float16 needs a GPU; on a CPU, bfloat16 or float32")
+    first = Ranks.current().rank == 0
+    with alone(out / f"{name}.lock") if first else nullcontext():
+        _fit(lesson, batches, plan, out, device, name, identity, average)
+
+
+def _fit(
+    lesson: nn.Module,
+    batches: Batches,
+    plan: Plan,
+    out: Path,
+    device: torch.device,
+    name: str,
+    identity: str,
+    average: tuple[nn.Module, nn.Module] | None,
+) -> None:
     optimiser = optimiser_of(lesson, plan)
     scaler = torch.amp.GradScaler(device.type, enabled=plan.precision == "float16" and device.type == "cuda")
-    parts = {"lesson": lesson, "optimiser": optimiser, "scaler": scaler}
+    first = Ranks.current().rank == 0
+    kept = Kept(out / f"{name}.pt", identity)
+    log, watch = Log(out / f"{name}.csv", plan, enabled=first), _Watch(kept)
+    parts = {"lesson": lesson, "optimiser": optimiser, "scaler": scaler, "log": log, "watch": watch}
     if average is not None:
         parts["average"] = average[1]
-    kept = Kept(out / f"{name}.pt", identity)
     start = kept.load(parts)
-    first = Ranks.current().rank == 0
-    taught, watch = wrapped(lesson), _Watch(kept)
-    with _explained(plan), _repeatable(device), Log(out / f"{name}.csv", start, plan, enabled=first) as log:
+    taught = wrapped(lesson)
+    with _explained(plan), _repeatable(device), log.going_on(start):
         drawn = batches(start)
         for step in tqdm(
             range(start, plan.steps), name, initial=start, total=plan.steps, disable=None if first else True
@@ -135,6 +151,14 @@ class _Watch:
         self.mean = math.nan
         self.lowest = math.inf
         self.risen = 0
+
+    def state_dict(self) -> dict[str, float]:
+        """What it has seen."""
+        return {"mean": self.mean, "lowest": self.lowest, "risen": self.risen}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Goes on from what it had seen."""
+        self.mean, self.lowest, self.risen = state["mean"], state["lowest"], int(state["risen"])
 
     def __call__(self, step: int, losses: dict[str, float], pieces: list[Batch]) -> None:
         loss = losses["loss"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,19 @@ class Kept:
     def said(self) -> str:
         """Which state is good."""
         return f"the state after {self.step} steps is kept in {self.path}" if self.step else "no state was kept yet"
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """What is beside this lock for this process alone; UsageError where another one has it."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another process is training in {path.parent}; wait for it, or give another --to"
+            ) from error
+        yield
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

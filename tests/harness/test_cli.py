@@ -208,7 +208,7 @@ def test_settings_of_a_checkpoint_that_cannot_be_meant(
     for more, status, said in (
         (["--dtype", "int4"], 2, "float32, bfloat16, float16, int8, float8"),
         (["--beams", "0"], 2, "at least 1"),
-        (["--batch-size", "0"], 2, "at least one answer"),
+        (["--batch-size", "0"], 2, "at least 1"),
         (["--max-new-tokens", "65"], 2, "positions for 64"),
         (["--device", "cuda:99"], 6, "cannot be used here"),
         (["--resolution", "3"], 2, "at least 32"),

@@ -42,6 +42,9 @@ def training_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     (("ablate", "--study", "prompts", "--arm", "none"), 2, "--arm none: there is none; there are own, generic"),
     (("ablate", "--study", "prompts", "--seeds", "0"), 2, "--seeds 0: at least 1"),
     (("run", "--task", "nocaps", *NAMED, "--protocol", "fine_tuned"), 2, "nocaps has no training split"),
+    (("run", "--task", "refcoco", *NAMED, "--protocol", "fine_tuned", "--dtype", "int4"), 2, "--dtype int4: one of"),
+    (("run", "--task", "refcoco", *NAMED, "--protocol", "fine_tuned", "--beams", "0"), 2, "--beams 0: at least 1"),
+    (("run", "--task", "refcoco", *NAMED, "--protocol", "fine_tuned", "--threads", "no"), 2, "--threads no: a whole"),
     (("run", "--task", "refcoco", *NAMED, "--protocol", "tuned"), 2, "--protocol tuned: zero_shot or fine_tuned"),
 ])  # fmt: skip
 def test_what_is_refused(
@@ -50,6 +53,7 @@ def test_what_is_refused(
     found, _, said = call(*arguments)
     assert (found, said.startswith("error: ")) == (status, True)
     assert complaint in said
+    assert not Path("runs").exists()  # nothing was trained first
 
 
 def test_a_missing_training_file_is_named(call: Call, tmp_path: Path) -> None:

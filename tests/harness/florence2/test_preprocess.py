@@ -58,7 +58,7 @@ def test_read_states_what_the_file_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", '{"size": 7}', '{"do_center_crop": true}', '{"resample": 2}', '{"image_mean": [1, 2]}']
+    "text", ["{", "[]", '{"size": 7}', '{"do_center_crop": true}', '{"resample": 2}', '{"image_mean": [1, 2]}']
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "preprocessor_config.json").write_text(text)

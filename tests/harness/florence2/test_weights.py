@@ -127,6 +127,15 @@ def test_sharded_files(tmp_path: Path) -> None:
     assert compare(twin, weights.load(tmp_path).model, 64, 64) < 1e-4
 
 
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"weight_map": 3}'])
+def test_an_index_that_is_none(text: str, tmp_path: Path) -> None:
+    write_native(TINY, {}, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"index\.json is not a readable index of weight files"):
+        weights.load(tmp_path)
+
+
 def drop(name: str) -> Callable[[State], State]:
     return lambda state: {k: v for k, v in state.items() if k != name}
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from harness.core import Source
-from harness.errors import DataError, UsageError
+from harness.errors import CheckpointError, DataError, UsageError
 from harness.florence2 import weights
 from harness.florence2.generate import generate, padded
 from harness.florence2.preprocess import read_preprocess
@@ -165,5 +165,10 @@ def test_what_is_refused(root: Path, tmp_path: Path) -> None:
         weights.load(NANO).model.config.text, decoder_layers=9)))  # fmt: skip
     with pytest.raises(UsageError, match="is of another size than recipe 'nano-unified' trains"):
         finetune.finetune(other, chosen, root, NANO, tmp_path / "a")
+    odd = shutil.copytree(NANO, tmp_path / "odd")
+    stated = json.loads((odd / "preprocessor_config.json").read_text())
+    (odd / "preprocessor_config.json").write_text(json.dumps({**stated, "image_std": [0.5, 0.5, 0.5]}))
+    with pytest.raises(CheckpointError, match=r"normalises by .* and \(0\.5, 0\.5, 0\.5\); training, by ImageNet's"):
+        finetune.finetune(RECIPE, chosen, root, odd, tmp_path / "c")
     with pytest.raises(DataError, match=r"refcoco needs .*refs\(unc\)\.p, which is not there"):
         finetune.finetune(RECIPE, chosen, tmp_path, NANO, tmp_path / "b")
