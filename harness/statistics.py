@@ -122,7 +122,7 @@ def paired(
     ValueError where the samples are not the same (targets and clusters included), or a number is not finite.
     """
     a = metric.prepare(rows_a)
-    b = metric.prepare(_in_order_of(rows_a, rows_b))
+    b = metric.prepare(in_order_of(rows_a, rows_b))
     clusters = _clusters(rows_a)
     value = b(np.ones(clusters)) - a(np.ones(clusters))
     if not np.isfinite(value):
@@ -167,7 +167,7 @@ def _clusters(rows: Sequence[Row[Any]]) -> int:
     return len({row.sample.cluster for row in rows})
 
 
-def _in_order_of(rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]]) -> list[Row[Any]]:
+def in_order_of(rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]]) -> list[Row[Any]]:
     """B's rows in A's order; ValueError where they are not about the same samples."""
     by_id = {row.sample.id: row for row in rows_b}
     ids = {row.sample.id for row in rows_a}

@@ -30,7 +30,7 @@ def clusters_of(rows: Sequence[Row[Any]]) -> list[int]:
 
 def mean(key: str, *, in_order: bool = False) -> Metric:
     """The mean of a score over rows; `in_order` added up one by one, as official code that rounds its sums does."""
-    return _Ratio(lambda row: row.score.values[key], lambda row: 1.0, in_order=in_order)
+    return _Ratio(lambda row: row.score.values[key], _one, in_order=in_order)
 
 
 def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
@@ -40,7 +40,21 @@ def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
 
 def share_above(key: str, threshold: float) -> Metric:
     """The share of rows whose score is the threshold or more."""
-    return _Ratio(lambda row: float(row.score.values[key] >= threshold), lambda row: 1.0)
+    return _Ratio(lambda row: float(row.score.values[key] >= threshold), _one)
+
+
+def share_of(holds: Callable[[Row[Any]], bool]) -> Metric:
+    """The share of rows of which something holds."""
+    return _Ratio(lambda row: float(holds(row)), _one)
+
+
+def mean_of(metric: Metric) -> Callable[[Row[Any]], float] | None:
+    """What of each row a metric is the mean of; None where it is no mean."""
+    return metric.above if isinstance(metric, _Ratio) and metric.below is _one else None
+
+
+def _one(row: Row[Any]) -> float:
+    return 1.0
 
 
 @dataclass(frozen=True, slots=True)

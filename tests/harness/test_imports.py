@@ -15,7 +15,7 @@ LINES = (
     {"harness", "core", "errors"},
     {"geometry", "images", "store", "statistics", "timings", "provenance"},
     {"metrics", "data", "florence2"},
-    {"tasks", "baselines", "training", "speed"},
+    {"tasks", "baselines", "training", "speed", "comparison"},
     {"runner", "report", "protocols"},
     {"cli"},
     {"__main__"},

@@ -1,0 +1,255 @@
+"""Two runs over the same questions: how much better the second is, whether that is more than chance, and what changed.
+
+Everything is paired by sample.  A difference's interval comes from resampling images, each metric worked out anew for
+both runs within every resample, so that what both find equally hard cancels (`statistics.paired`).  The p-value of a
+mean comes from a permutation test instead: if the runs were alike, which of an image's two answers is whose would not
+matter, so images are exchanged at random.  Of the headlines of several tasks, p-values are also given as corrected by
+Holm.
+
+What could not have been seen: a difference smaller than 2.8 standard errors has less than four chances in five of being
+told from none at the 5 % level (1.96 for the level, 0.84 for the chance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.core import Metric, Row, Run, Task
+from harness.errors import DataError
+from harness.metrics.reduce import clusters_of, mean_of, share_of
+from harness.statistics import ROUNDING, Difference, in_order_of, paired
+
+PERMUTATIONS = 10_000
+DETECTED = 1.96 + 0.84  # standard errors
+QUANTILES = 2 * 1.96  # standard errors between the ends of a 95 % interval
+FINISHED = ("complete", "partial")
+NOT_TOLD = ("date", "command", "load", "marked again", "seen", "intervals", "marking", "policy")
+STAGES = (  # of what a model makes of a question, in this order, and what of a record tells that it differs
+    ("prompt", ("prompts",)),
+    ("pixels", ("input",)),
+    ("weights", ("weights sha256", "precision")),
+    ("decoding", ("decoding",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A metric of both runs, their difference (B less A), how its p-value was found, and the smallest difference that
+    so many images would have shown in four of five cases (None: too few to say)."""
+
+    a: float
+    b: float
+    difference: Difference
+    test: str
+    smallest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A sample that one run answers better than the other; scores are the task's first, as shares."""
+
+    a: Row[Any]
+    b: Row[Any]
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compare` found.  `worse` and `better` are from run B's side, the largest change first."""
+
+    a: Run
+    b: Run
+    samples: int
+    images: int
+    left_out: int  # samples that only one of the runs was asked
+    metrics: Mapping[str, Compared]
+    worse: Sequence[Change]
+    better: Sequence[Change]
+    other_words: int  # answers that are not the same, word for word
+    parted: str  # the first stage at which they part
+    settings: Mapping[str, tuple[Any, Any]]  # what else a record says differently of the two
+
+
+def refuse(a: Run, b: Run) -> None:
+    """DataError, with the reason, where the two cannot be held against each other."""
+    for what, one, other in (
+        ("task", a.spec.task, b.spec.task),
+        ("split", a.spec.split, b.spec.split),
+        ("data", a.spec.data, b.spec.data),
+        ("annotations", a.spec.data_hash[:12], b.spec.data_hash[:12]),
+        ("task version", a.spec.version, b.spec.version),
+    ):
+        if one != other:
+            hint = "; `score RUN` marks kept answers again, by the version that is here" if "version" in what else ""
+            raise DataError(f"{a.id} and {b.id} are not of the same {what} ({one} and {other}){hint}")
+    for run in (a, b):
+        if run.status not in FINISHED:
+            raise DataError(f"{run.id} is {run.status}, so it has no result; the same `run` command goes on with it")
+
+
+def compare(
+    task: Task[Any],
+    a: tuple[Run, Sequence[Row[Any]]],
+    b: tuple[Run, Sequence[Row[Any]]],
+    images: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> Comparison:
+    """Two finished runs of a task with their marked rows; where one was asked less, over what both were asked.
+
+    `images` has the digest of each sample's picture as each run kept it.  DataError where nothing pairs, or what pairs
+    is not the same.
+    """
+    refuse(a[0], b[0])
+    both = {row.sample.id for row in a[1]} & {row.sample.id for row in b[1]}
+    rows_a = [row for row in a[1] if row.sample.id in both]
+    left_out = len(a[1]) + len(b[1]) - 2 * len(rows_a)
+    if not rows_a:
+        raise DataError(f"{a[0].id} and {b[0].id} have no sample in common")
+    try:
+        rows_b = in_order_of(rows_a, [row for row in b[1] if row.sample.id in both])
+    except ValueError as error:
+        raise DataError(f"{a[0].id} and {b[0].id}: {error}") from error
+    changes = [
+        Change(one, other, before, after)
+        for one, other in zip(rows_a, rows_b, strict=True)
+        for before, after in [(goodness(one), goodness(other))]
+        if abs(after - before) > ROUNDING
+    ]
+    changes.sort(key=lambda change: (-abs(change.after - change.before), change.a.sample.id))
+    other_images = sum(images[0][name] != images[1][name] for name in images[0].keys() & images[1].keys() & both)
+    other_words = sum(one.answer.raw != other.answer.raw for one, other in zip(rows_a, rows_b, strict=True))
+    settings = differing(a[0].provenance, b[0].provenance)
+    return Comparison(
+        a=a[0],
+        b=b[0],
+        samples=len(rows_a),
+        images=len({row.sample.cluster for row in rows_a}),
+        left_out=left_out,
+        metrics=metrics_of(task, rows_a, rows_b, a[0].spec.seed),
+        worse=[change for change in changes if change.after < change.before],
+        better=[change for change in changes if change.after > change.before],
+        other_words=other_words,
+        parted=_parted(settings, other_images, other_words),
+        settings=settings,
+    )
+
+
+def metrics_of(
+    task: Task[Any], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int
+) -> dict[str, Compared]:
+    """Every metric that is defined for both, the headline first; then the shares of unreadable and cut-off answers."""
+    order = [task.headline, *(name for name in task.metrics if name != task.headline)]
+    wanted: dict[str, Metric] = {name: task.metrics[name] for name in order}
+    wanted |= {
+        "unreadable": share_of(lambda row: not row.score.readable),
+        "truncated": share_of(lambda row: row.answer.truncated),
+    }
+    found = {}
+    for name, metric in wanted.items():
+        ones = np.ones(len({row.sample.cluster for row in rows_a}))
+        value_a, value_b = (metric.prepare(rows)(ones) for rows in (rows_a, rows_b))
+        if not (np.isfinite(value_a) and np.isfinite(value_b)):
+            continue  # an AP of a size that no object has
+        found[name] = _compared(task, metric, rows_a, rows_b, seed, value_a, value_b)
+    return found
+
+
+def _compared(
+    task: Task[Any],
+    metric: Metric,
+    rows_a: Sequence[Row[Any]],
+    rows_b: Sequence[Row[Any]],
+    seed: int,
+    value_a: float,
+    value_b: float,
+) -> Compared:
+    difference = paired(metric, rows_a, rows_b, seed, stratified=task.stratified, resamples=task.resamples)
+    test = f"paired bootstrap, {task.resamples} resamples of images"
+    each = mean_of(metric)
+    if each is not None and difference.p is not None:
+        p = permuted([each(b) - each(a) for a, b in zip(rows_a, rows_b, strict=True)], clusters_of(rows_a), seed)
+        difference = Difference(difference.value, difference.low, difference.high, p, difference.n)
+        test = f"permutation of images, {PERMUTATIONS:,} times"
+    return Compared(value_a, value_b, difference, test, smallest(difference))
+
+
+def permuted(differences: Sequence[float], clusters: Sequence[int], seed: int) -> float:
+    """The two-sided p-value of a mean difference of 0, clusters exchanged between the runs at random.
+
+    One is added to both counts, so it is never 0 (Phipson and Smyth, 2010).
+    """
+    sums = np.bincount(clusters, differences)
+    sums = sums[np.abs(sums) > ROUNDING]  # an image that both answer alike is alike either way
+    if not len(sums):
+        return 1.0
+    draw = np.random.default_rng(seed)
+    observed = abs(sums.sum()) - ROUNDING
+    beyond = 0
+    for _ in range(PERMUTATIONS // 100):
+        signs = draw.integers(0, 2, (100, len(sums))) * 2 - 1
+        beyond += int(np.count_nonzero(np.abs(signs @ sums) >= observed))
+    return (beyond + 1) / (PERMUTATIONS + 1)
+
+
+def smallest(difference: Difference) -> float | None:
+    """The smallest true difference that would have been told from none in four of five cases."""
+    if difference.low is None or difference.high is None:
+        return None
+    return DETECTED * (difference.high - difference.low) / QUANTILES
+
+
+def samples_needed(difference: Difference, margin: float) -> int | None:
+    """How many such samples would tell a true difference of `margin` from none in four of five cases."""
+    found = smallest(difference)
+    return None if found is None else int(np.ceil(difference.n * (found / margin) ** 2))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values of several tests, corrected so that the chance of any false alarm stays what it is for one (Holm, 1979).
+
+    The k-th smallest of m is multiplied by m - k + 1, and is no smaller than those before it.
+    """
+    corrected = [0.0] * len(values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=lambda place: values[place])):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def goodness(row: Row[Any]) -> float:
+    """The score of a sample that a task names first."""
+    return float(next(iter(row.score.values.values())))
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two records say differently of how they came about, name by name, without what always differs."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in dict.fromkeys([*a, *b]):
+        if name in NOT_TOLD:
+            continue
+        one, other = a.get(name), b.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found |= {f"{name}: {key}": pair for key, pair in differing(one, other).items()}
+        elif one != other:
+            found[name] = one, other
+    return found
+
+
+def _parted(settings: Mapping[str, tuple[Any, Any]], other_images: int, other_words: int) -> str:
+    """The first stage of the way from a question to its answer at which the two are not alike."""
+    if other_images:
+        return f"data: {other_images} samples have another picture, of the same name"
+    for stage, names in STAGES:
+        told = [name for name in names if any(key.startswith(f"model: {name}") for key in settings)]
+        if told:
+            return f"{stage}: another {', '.join(told)}"
+    if other_words:
+        return (
+            f"tokens: {other_words} answers are other words, though pictures, prompts, weights and decoding are alike"
+        )
+    return "nowhere: every answer is the same, word for word"
