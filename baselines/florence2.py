@@ -72,6 +72,7 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
 
     CheckpointError where weights are missing or unusable, UsageError for a setting that cannot be meant.
     """
+    refuse(setting)
     if setting.weights:
         folder = _given(setting.weights)
     elif folder is None and published is not None:
@@ -82,7 +83,6 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
     from harness.florence2.predictor import Predictor
     from harness.florence2.search import Decoding
 
-    refuse(setting)
     forms = prompts.choose(published.family if published else "pretrained", setting.prompt)
     device = choose_device(setting.device)
     parts = load_parts(folder, resolution=setting.resolution, fast=setting.fast_resize)

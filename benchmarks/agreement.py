@@ -77,8 +77,7 @@ def asked(parts: Parts, samples: list[Sample[object]], root: Path) -> Given:
 def likeliest(parts: Parts, batch: Given, precision: torch.dtype) -> torch.Tensor:
     """(B, T): the likeliest token after each of the answer's."""
     pixels, prompt, real, answer = batch
-    within = torch.bfloat16 if precision == FLOAT8 else torch.float32 if precision == torch.int8 else precision
-    logits: torch.Tensor = parts.model(parts.preprocess.normalise(pixels, within), prompt, real, answer[:, :-1])
+    logits: torch.Tensor = parts.model(parts.preprocess.normalise(pixels, precision), prompt, real, answer[:, :-1])
     return logits.argmax(-1)
 
 

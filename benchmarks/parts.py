@@ -20,6 +20,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import harness.__main__  # noqa: F401  before torch: it says how threads wait
 
 # isort: split
 

@@ -69,7 +69,7 @@ def main() -> None:
     path = given.out / "scaling.json"
     record = json.loads(path.read_text()) if path.is_file() else {}
     record["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
-    record["provenance"] = provenance(" ".join(["python", "benchmarks/scaling.py", *sys.argv[1:]]))
+    record["provenance"] = provenance(["python benchmarks/scaling.py", *sys.argv[1:]])
     for name, part in parts.items():
         if given.only in (None, name):
             record[name] = part()
@@ -220,10 +220,12 @@ def overhead(count: int) -> dict[str, Any]:
             Future.result = timed("waiting for pictures", result)  # type: ignore[method-assign]
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                harness([*COMMAND, "--data", str(data), "--out", str(Path(folder) / "results")])
+                status = harness([*COMMAND, "--data", str(data), "--out", str(Path(folder) / "results")])
         finally:
             Engine.step, Future.result = step, result  # type: ignore[method-assign]
         seconds = time.perf_counter() - start
+    if status:
+        raise RuntimeError(f"the run gave {status}")
     rest = seconds - sum(spent.values())
     return {"questions": count, "seconds": seconds, **spent, "rest": rest, "rest, percent": 100 * rest / seconds}
 

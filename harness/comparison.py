@@ -2,9 +2,9 @@
 
 Everything is paired by sample.  A difference's interval comes from resampling images, each metric worked out anew for
 both runs within every resample, so that what both find equally hard cancels (`statistics.paired`).  The p-value of a
-mean comes from a permutation test instead: if the runs were alike, which of an image's two answers is whose would not
-matter, so images are exchanged at random.  Of the headlines of several tasks, p-values are also given as corrected by
-Holm.
+mean over samples comes from a permutation test instead: if the runs were alike, which of an image's two answers is
+whose would not matter, so images are exchanged at random.  CIDEr's is of the resamples, like AP's: no smaller than two
+in so many.  Of the headlines of several tasks, p-values are also given as corrected by Holm.
 
 What could not have been seen: a difference smaller than 2.8 standard errors has less than four chances in five of being
 told from none at the 5 % level (1.96 for the level, 0.84 for the chance).
@@ -12,13 +12,13 @@ told from none at the 5 % level (1.96 for the level, 0.84 for the chance).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from harness.core import Metric, Row, Run, Task
+from harness.core import Answer, Metric, Row, Run, Sample, Task
 from harness.errors import DataError
 from harness.metrics.reduce import clusters_of, mean_of, share_of
 from harness.statistics import ROUNDING, Difference, in_order_of, paired
@@ -28,12 +28,13 @@ DETECTED = 1.96 + 0.84  # standard errors
 QUANTILES = 2 * 1.96  # standard errors between the ends of a 95 % interval
 FINISHED = ("complete", "partial")
 NOT_TOLD = ("date", "command", "load", "marked again", "seen", "intervals", "marking", "policy")
-STAGES = (  # of what a model makes of a question, in this order, and what of a record tells that it differs
-    ("prompt", ("prompts",)),
-    ("pixels", ("input",)),
-    ("weights", ("weights sha256", "precision")),
-    ("decoding", ("decoding",)),
-)
+STAGES = {  # of what a model makes of a question, in this order, and what of a record tells that it differs
+    "prompt": ("prompts",),
+    "pixels": ("input",),
+    "weights": ("weights sha256", "precision"),
+    "decoding": ("decoding",),
+}
+Marking = Callable[[Sequence[Sample[Any]], Mapping[str, Answer]], Sequence[Row[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,17 @@ class Compared:
     difference: Difference
     test: str
     smallest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two: its record, the samples that it was asked, its answers, and the digest of each sample's picture
+    as the run kept it (where there was one)."""
+
+    run: Run
+    samples: Sequence[Sample[Any]]
+    answers: Mapping[str, Answer]
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +79,11 @@ class Comparison:
     samples: int
     images: int
     left_out: int  # samples that only one of the runs was asked
+    scored_by: str  # what of a sample is called worse or better: the task's first score
     metrics: Mapping[str, Compared]
     worse: Sequence[Change]
     better: Sequence[Change]
-    other_words: int  # answers that are not the same, word for word
+    other: int  # answers that are not the same: other words, boxes or probabilities
     parted: str  # the first stage at which they part
     settings: Mapping[str, tuple[Any, Any]]  # what else a record says differently of the two
 
@@ -92,27 +105,27 @@ def refuse(a: Run, b: Run) -> None:
             raise DataError(f"{run.id} is {run.status}, so it has no result; the same `run` command goes on with it")
 
 
-def compare(
-    task: Task[Any],
-    a: tuple[Run, Sequence[Row[Any]]],
-    b: tuple[Run, Sequence[Row[Any]]],
-    images: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
-) -> Comparison:
-    """Two finished runs of a task with their marked rows; where one was asked less, over what both were asked.
+def compare(task: Task[Any], a: Side, b: Side, mark: Marking) -> Comparison:
+    """Two finished runs of a task; where one was asked less, over what both were asked.
 
-    `images` has the digest of each sample's picture as each run kept it.  DataError where nothing pairs, or what pairs
-    is not the same.
+    `mark` marks samples with their answers.  It is given both runs' over the same samples: a caption's score depends on
+    which others there are.  DataError where nothing pairs, or what pairs is not the same.
     """
-    refuse(a[0], b[0])
-    both = {row.sample.id for row in a[1]} & {row.sample.id for row in b[1]}
-    rows_a = [row for row in a[1] if row.sample.id in both]
-    left_out = len(a[1]) + len(b[1]) - 2 * len(rows_a)
-    if not rows_a:
-        raise DataError(f"{a[0].id} and {b[0].id} have no sample in common")
+    refuse(a.run, b.run)
+    both = {sample.id for sample in a.samples} & {sample.id for sample in b.samples}
+    samples = [sample for sample in a.samples if sample.id in both]
+    left_out = len(a.samples) + len(b.samples) - 2 * len(samples)
+    if not samples:
+        raise DataError(f"{a.run.id} and {b.run.id} have no sample in common")
+    if all(sample.target is None for sample in samples):
+        raise DataError(
+            f"the targets of {task.name} {a.run.spec.split} are not published, so there is nothing to compare by"
+        )
+    rows_a = list(mark(samples, a.answers))
     try:
-        rows_b = in_order_of(rows_a, [row for row in b[1] if row.sample.id in both])
+        rows_b = in_order_of(rows_a, list(mark([one for one in b.samples if one.id in both], b.answers)))
     except ValueError as error:
-        raise DataError(f"{a[0].id} and {b[0].id}: {error}") from error
+        raise DataError(f"{a.run.id} and {b.run.id}: {error}") from error
     changes = [
         Change(one, other, before, after)
         for one, other in zip(rows_a, rows_b, strict=True)
@@ -120,20 +133,25 @@ def compare(
         if abs(after - before) > ROUNDING
     ]
     changes.sort(key=lambda change: (-abs(change.after - change.before), change.a.sample.id))
-    other_images = sum(images[0][name] != images[1][name] for name in images[0].keys() & images[1].keys() & both)
-    other_words = sum(one.answer.raw != other.answer.raw for one, other in zip(rows_a, rows_b, strict=True))
-    settings = differing(a[0].provenance, b[0].provenance)
+    other_images = sum(a.images[name] != b.images[name] for name in a.images.keys() & b.images.keys() & both)
+    other = sum(
+        one.answer.raw != two.answer.raw or one.answer.value != two.answer.value
+        for one, two in zip(rows_a, rows_b, strict=True)
+    )
+    settings = differing(a.run.provenance, b.run.provenance)
+    kinds: set[str] = {sample.question.kind for sample in samples}
     return Comparison(
-        a=a[0],
-        b=b[0],
+        a=a.run,
+        b=b.run,
         samples=len(rows_a),
         images=len({row.sample.cluster for row in rows_a}),
         left_out=left_out,
-        metrics=metrics_of(task, rows_a, rows_b, a[0].spec.seed),
+        scored_by=next(iter(rows_a[0].score.values), ""),
+        metrics=metrics_of(task, rows_a, rows_b, a.run.spec.seed),
         worse=[change for change in changes if change.after < change.before],
         better=[change for change in changes if change.after > change.before],
-        other_words=other_words,
-        parted=_parted(settings, other_images, other_words),
+        other=other,
+        parted=_parted(a.run, b.run, settings, kinds, other_images, other),
         settings=settings,
     )
 
@@ -168,7 +186,10 @@ def _compared(
     value_b: float,
 ) -> Compared:
     difference = paired(metric, rows_a, rows_b, seed, stratified=task.stratified, resamples=task.resamples)
-    test = f"paired bootstrap, {task.resamples} resamples of images"
+    apart = ", each data set's apart" if task.stratified else ""
+    test = f"paired bootstrap, {task.resamples} resamples of images{apart}"
+    if difference.p is None:
+        test = "none"
     each = mean_of(metric)
     if each is not None and difference.p is not None:
         p = permuted([each(b) - each(a) for a, b in zip(rows_a, rows_b, strict=True)], clusters_of(rows_a), seed)
@@ -196,16 +217,11 @@ def permuted(differences: Sequence[float], clusters: Sequence[int], seed: int) -
 
 
 def smallest(difference: Difference) -> float | None:
-    """The smallest true difference that would have been told from none in four of five cases."""
-    if difference.low is None or difference.high is None:
+    """The smallest true difference that would have been told from none in four of five cases; None where nothing
+    varies, which says nothing of that."""
+    if difference.low is None or difference.high is None or difference.high - difference.low <= ROUNDING:
         return None
     return DETECTED * (difference.high - difference.low) / QUANTILES
-
-
-def samples_needed(difference: Difference, margin: float) -> int | None:
-    """How many such samples would tell a true difference of `margin` from none in four of five cases."""
-    found = smallest(difference)
-    return None if found is None else int(np.ceil(difference.n * (found / margin) ** 2))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -222,8 +238,8 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def goodness(row: Row[Any]) -> float:
-    """The score of a sample that a task names first."""
-    return float(next(iter(row.score.values.values())))
+    """The score of a sample that a task names first, of which more is better; 0 where there is none."""
+    return float(next(iter(row.score.values.values()), 0.0))
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -233,23 +249,32 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any
         if name in NOT_TOLD:
             continue
         one, other = a.get(name), b.get(name)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found |= {f"{name}: {key}": pair for key, pair in differing(one, other).items()}
+        if isinstance(one, Mapping) or isinstance(other, Mapping):
+            sides = (side if isinstance(side, Mapping) else {} for side in (one, other))
+            found |= {f"{name}: {key}": pair for key, pair in differing(*sides).items()}
         elif one != other:
             found[name] = one, other
     return found
 
 
-def _parted(settings: Mapping[str, tuple[Any, Any]], other_images: int, other_words: int) -> str:
+def _parted(
+    a: Run, b: Run, settings: Mapping[str, tuple[Any, Any]], kinds: set[str], other_images: int, other: int
+) -> str:
     """The first stage of the way from a question to its answer at which the two are not alike."""
     if other_images:
         return f"data: {other_images} samples have another picture, of the same name"
-    for stage, names in STAGES:
-        told = [name for name in names if any(key.startswith(f"model: {name}") for key in settings)]
-        if told:
-            return f"{stage}: another {', '.join(told)}"
-    if other_words:
-        return (
-            f"tokens: {other_words} answers are other words, though pictures, prompts, weights and decoding are alike"
-        )
-    return "nowhere: every answer is the same, word for word"
+    ways = [run.provenance.get("model", {}) for run in (a, b)]
+    told = [name for names in STAGES.values() for name in names if all(name in way for way in ways)]
+    for stage, names in STAGES.items():
+        keys = [f"model: {name}" for name in names if name in told]
+        keys = [f"{key}: {kind}" for key in keys for kind in kinds] if stage == "prompt" else keys
+        differ = [key.removeprefix("model: ") for key in keys if key in settings]
+        if differ:
+            return f"{stage}: another {', '.join(differ)}"
+    if not told:
+        return f"an unknown stage: how {a.spec.model} or {b.spec.model} came to its answers is not recorded"
+    if a.spec.fingerprint != b.spec.fingerprint:
+        return f"the code, or a setting, that answers (the fingerprints differ); {other} answers are others"
+    if other:
+        return f"tokens: {other} answers are others, though pictures, prompts, weights, decoding and code are alike"
+    return "nowhere: every answer is the same"

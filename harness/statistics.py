@@ -119,6 +119,9 @@ def paired(
 ) -> Difference:
     """How much better B is than A on the same samples, whatever order they came in; the rest as for `estimate`.
 
+    Where both are `Biased`, interval and p-value are of the basic bootstrap, as the interval of each is: what does not
+    cancel of the bias is taken off.  A number that no weighting changes has neither.
+
     ValueError where the samples are not the same (targets and clusters included), or a number is not finite.
     """
     a = metric.prepare(rows_a)
@@ -127,8 +130,12 @@ def paired(
     value = b(np.ones(clusters)) - a(np.ones(clusters))
     if not np.isfinite(value):
         raise ValueError(f"the difference of the two runs is {value}")
+    if isinstance(a, Fixed) or isinstance(b, Fixed):
+        return Difference(value, None, None, None, len(rows_a))
     strata = strata_of(rows_a) if stratified else (clusters,)
     differences = _resampled(b, strata, seed, resamples) - _resampled(a, strata, seed, resamples)
+    if isinstance(a, Biased) and isinstance(b, Biased):
+        differences = 2 * value - differences
     differences[np.abs(differences) < ROUNDING] = 0.0
     low, high = _tails(differences)
     p = None if low is None else _p_value(differences[np.isfinite(differences)])

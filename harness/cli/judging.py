@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
-from harness import runner, store
+from harness import comparison, runner, store
 from harness.cli.common import RESULTS, Data, Json, Out, samples_of
-from harness.core import Row, Run, Task
-from harness.errors import DataError, UsageError
+from harness.comparison import Comparison, Side, refuse
+from harness.core import Run, Task
+from harness.errors import DataError, HarnessError, UsageError
 from harness.report import compared
 from harness.store import RunFolder
 
@@ -43,29 +45,38 @@ def compare(
 
     python -m harness compare 3f2a 9bc1 --to changes                   # two runs, with pictures
     """
-    from harness.comparison import compare as held
-
     pairs = _paired(_runs(a, out), _runs(b, out), a, b)
     found, roots = [], []
     for one, other in pairs:
-        task, rows_a, images_a, root = _marked(one, data)
-        _, rows_b, images_b, _ = _marked(other, data)
-        found.append(held(task, (one[1], rows_a), (other[1], rows_b), (images_a, images_b)))
+        try:
+            held, root = _compared(one, other, data)
+        except HarnessError as error:
+            if len(pairs) == 1:
+                raise
+            print(f"left out: {one[1].spec.task} {one[1].spec.split}: {error}", file=sys.stderr)
+            continue
+        found.append(held)
         roots.append(root)
+    if not found:
+        raise DataError(f"none of the {len(pairs)} pairs of runs can be compared")
     print(store.as_json(compared.as_json(found)) if json else compared.describe(found, changes))
     if to is not None:
         print(f"page: {compared.write(found, roots, to, pictures)}", file=sys.stderr)
 
 
 def _runs(name: str, results: Path) -> list[Found]:
-    """The runs that are meant: one, all under a folder, or all of a model."""
+    """The runs that are meant: one, all finished ones under a folder, or all finished ones of a model."""
+    if not name.strip():
+        raise UsageError("a run, a model or a folder of results: an empty name is none")
     folder = Path(name)
     if folder.is_dir() and not (folder / "run.json").is_file():
-        under = list(store.runs(folder))
+        under = [(kept, run) for kept, run in store.runs(folder) if run.status in runner.FINISHED]
         if not under:
-            raise UsageError(f"there are no runs in the folder {name}")
+            raise UsageError(f"there are no finished runs in the folder {name}")
         return under
-    of_model = [(kept, run) for kept, run in store.runs(results) if run.spec.model == name]
+    of_model = [
+        (kept, run) for kept, run in store.runs(results) if run.spec.model == name and run.status in runner.FINISHED
+    ]
     return of_model or [store.find(results, name)]
 
 
@@ -94,8 +105,16 @@ def _paired(one: Sequence[Found], other: Sequence[Found], a: str, b: str) -> lis
     return pairs
 
 
-def _marked(found: Found, data: str | None) -> tuple[Task[Any], list[Row[Any]], dict[str, str], Path]:
-    """A run's task, its rows as they are marked now, the digest of each sample's picture, and the data root."""
+def _compared(one: Found, other: Found, data: str | None) -> tuple[Comparison, Path]:
+    """Two runs, and the root of their data."""
+    refuse(one[1], other[1])
+    task, side, root = _side(one, data)
+    _, against, _ = _side(other, data)
+    return comparison.compare(task, side, against, partial(runner.mark, task)), root
+
+
+def _side(found: Found, data: str | None) -> tuple[Task[Any], Side, Path]:
+    """A run as it is to be compared."""
     folder, run = found
     task, samples, root = samples_of(run, data)
     if task.version != run.spec.version:
@@ -105,4 +124,5 @@ def _marked(found: Found, data: str | None) -> tuple[Task[Any], list[Row[Any]], 
         )
     answers = runner.kept_answers(samples, folder, run.spec.fingerprint)
     images = {name: kept.asked.partition(":")[2] for name, kept in folder.answers().items()}
-    return task, runner.mark(task, samples, answers), {name: one for name, one in images.items() if one}, root
+    there = {name: image for name, image in images.items() if image not in ("", runner.MISSING)}
+    return task, Side(run, samples, answers, there), root

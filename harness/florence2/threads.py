@@ -6,6 +6,7 @@ slower.  Tokens do not depend on it but where two are as likely to the last bits
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -38,9 +39,10 @@ def settle(wanted: str | None, model: Florence2, side: int, decoding: Decoding) 
 
 
 def number(wanted: str) -> int:
-    """A count of threads; UsageError where it is none."""
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise UsageError(f"--threads {wanted}: a whole number from 1, or {AUTO}, which tries")
+    """A count of threads; UsageError where it is none, or far more than there are cores."""
+    most = 4 * (os.cpu_count() or 1)
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= most:
+        raise UsageError(f"--threads {wanted}: a whole number from 1 to {most}, or {AUTO}, which tries")
     return int(wanted)
 
 

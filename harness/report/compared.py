@@ -10,6 +10,7 @@ from PIL import Image
 
 from harness.comparison import Change, Compared, Comparison, holm
 from harness.core import Run
+from harness.errors import DataError
 from harness.report import gallery, text
 
 SHOWN = 5  # changes each way, in a terminal
@@ -53,16 +54,20 @@ def write(found: Sequence[Comparison], roots: Sequence[Path], to: Path, pictures
     to.mkdir(parents=True, exist_ok=True)
     lines = ["# Two runs compared", ""]
     for number, (comparison, root) in enumerate(zip(found, roots, strict=True)):
-        lines += ["```", _one(comparison, 0), "```", ""]
+        lines += ["```", _one(comparison, 0).replace("```", "'''"), "```", ""]
         for way, changes in (("worse", comparison.worse), ("better", comparison.better)):
             for place, change in enumerate(changes[: pictures // 2]):
                 name = f"{number}-{way}-{place:02d}.jpg"
-                beside(change, root).save(to / name, "JPEG", quality=88)
-                lines += [f"![{way}]({name})", "", _plain(_told(change)), ""]
+                try:
+                    beside(change, root).save(to / name, "JPEG", quality=88)
+                    lines += [f"![{way}]({name})", ""]
+                except DataError as error:  # answers are marked without pictures, too
+                    lines += [_plain(f"no picture: {error}"), ""]
+                lines += [_plain(_told(change)), ""]
     if len(found) > 1:
         lines += ["```", together(found), "```", ""]
     path = to / "compare.md"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -92,7 +97,7 @@ def as_json(found: Sequence[Comparison]) -> list[dict[str, Any]]:
             },
             "worse": [change.a.sample.id for change in one.worse],
             "better": [change.a.sample.id for change in one.better],
-            "other words": one.other_words, "parted": one.parted,
+            "other answers": one.other, "parted": one.parted,
             "settings": {name: list(pair) for name, pair in one.settings.items()},
         }
         for one, corrected in zip(found, corrections(found), strict=True)
@@ -118,13 +123,16 @@ def _one(found: Comparison, shown: int) -> str:
     lines += text.table(("  metric", "A", "B", "B less A [95 %]", "p", "seen from", "p from"), rows).splitlines()
     lines.append("  seen from: a smaller true difference would have been missed more often than once in five times")
     alike = found.samples - len(found.worse) - len(found.better)
-    lines.append(f"  B is worse in {len(found.worse):,} samples, better in {len(found.better):,}, alike in {alike:,}")
+    lines.append(
+        f"  by {found.scored_by or 'score'} of each sample, B is worse in {len(found.worse):,}, better in "
+        f"{len(found.better):,}, alike in {alike:,}"
+    )
     for way, changes in (("worse", found.worse), ("better", found.better)):
         lines += [f"    {way}: {_told(change)}" for change in changes[:shown]]
         if shown and len(changes) > shown:
             lines.append(f"    ... and {len(changes) - shown:,} more {way}")
     lines.append(f"  they part at {found.parted}" if not found.parted.startswith("nowhere") else f"  {found.parted}")
-    lines += [f"    {name}: {one} | {other}" for name, (one, other) in found.settings.items()]
+    lines += [f"    {_line(f'{name}: {one} | {other}')}" for name, (one, other) in found.settings.items()]
     if a.spec.data == "miniature":
         lines.append(f"  {text.MINIATURE}")
     return "\n".join(lines)
@@ -132,7 +140,7 @@ def _one(found: Comparison, shown: int) -> str:
 
 def _named(run: Run) -> str:
     limit = f", at most {run.spec.limit} images" if run.spec.limit is not None else ""
-    return f"{run.spec.model} · {run.spec.protocol} · {run.id}{limit}"
+    return _line(f"{run.spec.model} · {run.spec.protocol} · {run.id}{limit}")
 
 
 def _change(one: Compared) -> str:
@@ -142,6 +150,7 @@ def _change(one: Compared) -> str:
 
 
 def _p(value: float | None) -> str:
+    """Of resamples and permutations, p is never 0: at the least that they can give, it is at most that."""
     return "–" if value is None else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"
 
 
@@ -155,12 +164,17 @@ def _told(change: Change) -> str:
     question = change.a.sample.question
     asked = f"{question.text or question.kind}"[:60]
     wrote = " → ".join(" ".join(row.answer.raw)[:60] or "(nothing)" for row in (change.a, change.b))
-    return f"{change.a.sample.id} ({asked}): {100 * change.before:.0f} → {100 * change.after:.0f}; {wrote}"
+    return _line(f"{change.a.sample.id} ({asked}): {100 * change.before:.0f} → {100 * change.after:.0f}; {wrote}")
+
+
+def _line(said: str) -> str:
+    """On one line, and nothing in it that a terminal would obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in said)
 
 
 def _plain(line: str) -> str:
     """Nothing that a model wrote is markup."""
-    kept = " ".join(line.split())
+    kept = " ".join(_line(line).split())
     for sign in "\\`*_{}[]<>()#+!|~":
         kept = kept.replace(sign, f"\\{sign}")
     return kept.replace("&", "&amp;")

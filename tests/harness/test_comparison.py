@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm, permutation_test
 
+import tasks
 from harness import comparison, runner
-from harness.comparison import compare, holm, permuted, samples_needed, smallest
-from harness.core import Row, Run
+from harness.comparison import Side, holm, permuted, smallest
+from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Score, Text
 from harness.errors import DataError
 from harness.report import compared
-from harness.statistics import Difference
+from harness.statistics import Difference, paired
 from harness.store import SCHEMA
 from tests import toy
 from tests.toy import Counting, go
@@ -26,43 +28,47 @@ from tests.toy import Counting, go
 Call = Callable[..., tuple[int, str, str]]
 
 
-def ran(tmp_path: Path, name: str, wrong: Sequence[int] = (), **more: Any) -> tuple[Run, list[Row[Any]]]:
-    """A finished run of the toy task with its rows."""
+def ran(tmp_path: Path, name: str, wrong: Sequence[int] = (), **more: Any) -> Side:
+    """A finished run of the toy task."""
     model = Counting(wrong=wrong)
     run = go(tmp_path / name, model, **more)
     task = toy.task()
     samples = runner.choose(list(task.load(toy.Source(tmp_path, "val"))), run.spec.limit, run.spec.seed)
     kept = runner.kept_answers(samples, toy.folder(tmp_path / name, run.spec), "counting")
-    return run, runner.mark(task, samples, kept)
+    return Side(run, samples, kept)
+
+
+def compare(a: Side, b: Side) -> comparison.Comparison:
+    return comparison.compare(toy.task(), a, b, partial(runner.mark, toy.task()))
 
 
 def test_what_changed_is_counted_both_ways(tmp_path: Path) -> None:
     """60 samples; A is wrong in 6, B in 4, of which 1 is the same: +2 of 60, 5 better, 3 worse."""
     a, b = ran(tmp_path, "a", (0, 1, 2, 10, 20, 30)), ran(tmp_path, "b", (30, 40, 41, 50))
-    found = compare(toy.task(), a, b)
+    found = compare(a, b)
     one = found.metrics["accuracy"]
     assert (found.samples, found.images, found.left_out) == (60, 20, 0)
     assert one.a == pytest.approx(90) and one.b == pytest.approx(100 * 56 / 60)
     assert one.difference.value == pytest.approx(100 * 2 / 60)
     assert [change.a.sample.id for change in found.better] == ["0", "1", "10", "2", "20"]
     assert [change.a.sample.id for change in found.worse] == ["40", "41", "50"]
-    assert found.other_words == 8
-    assert found.parted.startswith("tokens: 8 answers are other words")
+    assert found.other == 8
     assert one.test.startswith("permutation")
     assert 0.3 < (one.difference.p or 0) < 1
 
 
 def test_a_run_against_itself_is_alike(tmp_path: Path) -> None:
     a = ran(tmp_path, "a", (1, 2))
-    found = compare(toy.task(), a, a)
+    found = compare(a, a)
     assert not found.worse and not found.better
-    assert found.parted == "nowhere: every answer is the same, word for word"
+    assert found.parted == "an unknown stage: how counting or counting came to its answers is not recorded"
+    assert found.metrics["accuracy"].smallest is None  # nothing varies, which says nothing of what would be seen
     assert found.metrics["accuracy"].difference == Difference(0.0, 0.0, 0.0, 1.0, 60)
 
 
 def test_where_one_was_asked_less_what_both_were_asked_counts(tmp_path: Path) -> None:
     whole, part = ran(tmp_path, "a", (0,)), ran(tmp_path, "b", (0,), limit=5)
-    found = compare(toy.task(), whole, part)
+    found = compare(whole, part)
     assert (found.samples, found.images, found.left_out) == (15, 5, 45)
     assert "15 samples, 5 images, 45 that only one was asked are left out" in compared.describe([found])
 
@@ -77,20 +83,23 @@ def test_where_one_was_asked_less_what_both_were_asked_counts(tmp_path: Path) ->
 )  # fmt: skip
 def test_what_is_not_the_same_is_refused(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
     a = ran(tmp_path, "a")
-    b = replace(a[0], spec=replace(a[0].spec, **changes)), a[1]
+    b = replace(a, run=replace(a.run, spec=replace(a.run.spec, **changes)))
     with pytest.raises(DataError, match=complaint):
-        compare(toy.task(), a, b)
+        compare(a, b)
 
 
 def test_an_unfinished_run_and_runs_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
     a = ran(tmp_path, "a")
     with pytest.raises(DataError, match="is incomplete, so it has no result"):
-        compare(toy.task(), a, (replace(a[0], status="incomplete"), a[1]))
+        compare(a, replace(a, run=replace(a.run, status="incomplete")))
     with pytest.raises(DataError, match="no sample in common"):
-        compare(toy.task(), (a[0], a[1][:6]), (a[0], a[1][6:]))
-    moved = [replace(row, sample=replace(row.sample, cluster="elsewhere")) for row in a[1]]
+        compare(replace(a, samples=a.samples[:6]), replace(a, samples=a.samples[6:]))
+    moved = [replace(sample, cluster="elsewhere") for sample in a.samples]
     with pytest.raises(DataError, match="sample 0 is not the same in both"):
-        compare(toy.task(), a, (a[0], moved))
+        compare(a, replace(a, samples=moved))
+    kept_back = replace(a, samples=[replace(sample, target=None) for sample in a.samples])
+    with pytest.raises(DataError, match="targets of toy val are not published"):
+        compare(kept_back, kept_back)
 
 
 def test_permutations_against_all_of_them_and_scipy() -> None:
@@ -127,28 +136,88 @@ def test_the_smallest_that_is_seen_is_seen_four_times_in_five() -> None:
     found = smallest(Difference(0.0, -1.96, 1.96, 0.5, 100))
     assert found == pytest.approx(2.8)
     assert norm.sf(1.96 - 2.8) == pytest.approx(0.8, abs=0.001)
-    assert samples_needed(Difference(0.0, -1.96, 1.96, 0.5, 100), 1.4) == 400  # half as much: four times as many
     assert smallest(Difference(1.0, None, None, None, 1)) is None
 
 
 def test_the_first_stage_at_which_they_part(tmp_path: Path) -> None:
     a, b = ran(tmp_path, "a"), ran(tmp_path, "b", (3,))
-    told = {"model": {"prompts": {"refer": "x"}, "weights sha256": "1", "precision": "float32", "device": "cpu"}}
-    other = {"model": {"prompts": {"refer": "x"}, "weights sha256": "2", "precision": "float32", "device": "cuda"}}
-    one, two = (replace(a[0], provenance=told), a[1]), (replace(b[0], provenance=other), b[1])
-    found = compare(toy.task(), one, two)
+    way = {
+        "prompts": {"vqa": "x", "refer": "x"}, "input": "64x64", "weights sha256": "1", "precision": "float32",
+        "decoding": "greedy", "device": "cpu",
+    }  # fmt: skip
+
+    def told(side: Side, fingerprint: str = "counting", **changes: Any) -> Side:
+        spec = replace(side.run.spec, fingerprint=fingerprint)
+        return replace(side, run=replace(side.run, spec=spec, provenance={"model": {**way, **changes}}))
+
+    one = told(a)
+    found = compare(one, told(b, **{"weights sha256": "2", "device": "cuda"}))
     assert found.parted == "weights: another weights sha256"
     assert found.settings == {"model: weights sha256": ("1", "2"), "model: device": ("cpu", "cuda")}
-    reworded = replace(b[0], provenance={"model": {**other["model"], "prompts": {"refer": "y"}}})
-    assert compare(toy.task(), one, (reworded, b[1])).parted == "prompt: another prompts"
-    seen = {row.sample.id: "aa" for row in a[1]}
-    found = compare(toy.task(), one, two, (seen, {**seen, "7": "bb"}))
+    reworded = told(b, prompts={"vqa": "y", "refer": "x"}, **{"weights sha256": "2"})
+    assert compare(one, reworded).parted == "prompt: another prompts: vqa"
+    elsewhere = told(b, prompts={"vqa": "x", "refer": "y"})  # of a kind that was not asked
+    assert compare(one, elsewhere).parted.startswith("tokens: 1 answers are others, though pictures")
+    assert compare(one, told(b, "other code")).parted.startswith("the code, or a setting, that answers")
+    assert compare(one, told(a)).parted == "nowhere: every answer is the same"
+    seen = {sample.id: "aa" for sample in a.samples}
+    found = compare(replace(one, images=seen), replace(told(b), images={**seen, "7": "bb"}))
     assert found.parted == "data: 1 samples have another picture, of the same name"
+
+
+def test_captions_are_marked_among_the_samples_that_both_were_asked(miniature: Path) -> None:
+    """CIDEr weighs words by how rare they are among the samples: the same answers differ in nothing."""
+    [task] = tasks.select("coco_caption")
+    samples = list(task.load(toy.Source(miniature, "val")))[:40]
+    answers = {
+        sample.id: Answer((sample.target.texts[0],), Text(sample.target.texts[:1]))
+        for sample in samples if sample.target is not None
+    }  # fmt: skip
+    spec = replace(toy.spec(toy.task()), task=task.name, version=task.version)
+    run = Run(schema=SCHEMA, id="x", spec=spec, status="complete", headline=task.headline)
+    found = comparison.compare(
+        task, Side(run, samples, answers), Side(run, samples[:12], answers), partial(runner.mark, task)
+    )
+    assert not found.worse and not found.better
+    assert found.metrics["CIDEr"].difference.value == 0
+
+
+def test_a_number_that_no_resample_changes_has_no_interval() -> None:
+    class Constant:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def prepare(self, rows: Sequence[Row[Any]]) -> Fixed:
+            return Fixed(len(rows[0].answer.raw) * self.value)
+
+    samples = [Sample(str(n), Question(f"{n}.png", None, "vqa", ""), Text(("x",)), f"{n}.png") for n in range(5)]
+    rows = [[Row(sample, Answer(raw, None), Score({"x": 0.0})) for sample in samples] for raw in (("a",), ("a", "b"))]
+    assert paired(Constant(3.0), *rows, 0) == Difference(3.0, None, None, None, 5)
+
+
+def test_what_pushes_both_one_way_is_taken_off() -> None:
+    """A statistic that gains 5 wherever an image is drawn twice, of one run alone: its resamples are 5 above."""
+
+    class Pushed:
+        def prepare(self, rows: Sequence[Row[Any]]) -> Biased:
+            values = np.array([row.score.values["x"] for row in rows])
+            push = 5.0 if values.max() > 1 else 0.0
+            return Biased(lambda weights: float(weights @ values / weights.sum() + push * (weights.max() > 1)))
+
+    draw = np.random.default_rng(0)
+    samples = [Sample(str(n), Question(f"{n}.png", None, "vqa", ""), Text(("x",)), f"{n}.png") for n in range(50)]
+    low = [Row(sample, Answer(("",), None), Score({"x": float(draw.random())})) for sample in samples]
+    high = [replace(row, score=Score({"x": row.score.values["x"] + 2 + float(draw.random())})) for row in low]
+    found = paired(Pushed(), low, high, 0)
+    assert found.low is not None and found.high is not None
+    # The true gain is about 2.5 and resamples are about 7.5: turned about the number, the interval is about -2.5.
+    assert found.value == pytest.approx(2.5, abs=0.2)
+    assert found.high < 0
 
 
 def test_several_headlines_are_corrected_together(tmp_path: Path) -> None:
     a, b = ran(tmp_path, "a", range(12)), ran(tmp_path, "b")
-    found = compare(toy.task(), a, b)
+    found = compare(a, b)
     single = found.metrics["accuracy"].difference.p
     assert single is not None
     assert compared.corrections([found, found, found]) == pytest.approx([3 * single] * 3)
@@ -158,12 +227,13 @@ def test_several_headlines_are_corrected_together(tmp_path: Path) -> None:
 
 def test_nothing_that_was_written_is_markup(tmp_path: Path) -> None:
     a, b = ran(tmp_path, "a", (3,)), ran(tmp_path, "b")
-    row = replace(a[1][3], answer=replace(a[1][3].answer, raw=("<script>alert(1)</script> ![x](y)",)))
-    found = replace(
-        compare(toy.task(), a, b), better=(comparison.Change(row, b[1][3], 0.0, 1.0),)
-    )  # fmt: skip
-    said = compared._plain(compared._told(found.better[0]))
-    assert "<script>" not in said and "\\<script\\>" in said and "![x]" not in said
+    [change] = compare(a, b).better
+    wrote = "<script>alert(1)</script> ![x](y)\x1b[2J\r\n```"
+    change = replace(change, a=replace(change.a, answer=replace(change.a.answer, raw=(wrote,))))
+    told = compared._told(change)
+    assert all(sign.isprintable() for sign in told)
+    said = compared._plain(told)
+    assert "<script>" not in said and "\\<script\\>" in said and "![x]" not in said and "```" not in said
 
 
 def test_as_a_person_types_it(call: Call, tmp_path: Path) -> None:
@@ -173,7 +243,7 @@ def test_as_a_person_types_it(call: Call, tmp_path: Path) -> None:
         assert call(*asked)[0] == 0
     status, out, said = call("compare", "whole-image", "oracle-quantised", "--to", "page", "--pictures", "4")
     assert status == 0, said
-    assert "refcoco val · miniature" in out and "B is worse in 0 samples" in out
+    assert "refcoco val · miniature" in out and "by iou of each sample, B is worse in 0, better in" in out
     assert "Acc@0.5" in out and "permutation" in out
     assert len(list((tmp_path / "page").glob("*.jpg"))) == 2
     assert "0-better-00.jpg" in (tmp_path / "page/compare.md").read_text()
@@ -184,6 +254,7 @@ def test_as_a_person_types_it(call: Call, tmp_path: Path) -> None:
     for arguments, complaint in (
         (("whole-image", "nothing"), "no run has the id or folder 'nothing'"),
         ((tmp_path, "oracle-quantised"), "several runs of refcoco val"),
+        (("", "oracle-quantised"), "an empty name is none"),
     ):
         status, _, said = call("compare", *arguments)
         assert status == 2 and complaint in said
