@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from harness import store
+from harness.comparison import FINISHED as FINISHED
 from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import DataError, UsageError
 from harness.images import MissingImage, read_bytes
@@ -27,7 +28,6 @@ from harness.statistics import estimate
 from harness.store import Appender, Kept, RunFolder
 from harness.timings import Clock, latency
 
-FINISHED = ("complete", "partial")
 MISSING = "missing"
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from harness.comparison import goodness
 from harness.core import Boxes, Grounded, Mask, Objects, Polygons, Quads, Question, Row, Size, Text, Value
 from harness.geometry.masks import pixels, rasterise
 from harness.images import open_rgb
@@ -54,7 +55,7 @@ def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> lis
     for place, row in enumerate(chosen(rows, count)):
         name = f"{place:03d}.jpg"
         draw(row, root).save(folder / name, "JPEG", quality=88)
-        score = f"{next(iter(row.score.values))} {100 * _goodness(row):.0f}"
+        score = f"{next(iter(row.score.values))} {100 * goodness(row):.0f}"
         wrote = " ".join(row.answer.raw)[:300]
         pictures.append(Picture(name, _asked(row.sample.question), score, _wanted(row), wrote, row.score.readable))
     return pictures
@@ -114,8 +115,4 @@ def _lines(value: Value | None, first: bool) -> list[tuple[tuple[float, float], 
 
 
 def _rank(row: Row[Any]) -> tuple[bool, float, str]:
-    return (row.score.readable, _goodness(row), row.sample.id)
-
-
-def _goodness(row: Row[Any]) -> float:
-    return next(iter(row.score.values.values()))
+    return (row.score.readable, goodness(row), row.sample.id)
