@@ -142,7 +142,7 @@ def task(
     """A benchmark of several data sets under one folder."""
     return Task(
         name=name,
-        version=1,
+        version=2,
         about=about,
         splits=splits,
         load=partial(load, sets=sets, folder=folder),

@@ -5,13 +5,17 @@ by its own largest value, so that what else is in the batch changes nothing.  Th
 weight is folded into another product, is left as it is.
 
 `int8`, for a CPU: whole numbers in [-127, 127], summed as such by oneDNN, through the operator that torch.compile's own
-code calls; everything between the maps is float32.
+code calls; everything between the maps is float32.  A CPU without VNNI sums pairs of products in sixteen bits, where
+two large ones do not fit: there, what is fed in is rounded to [-63, 63], and that is said.
 
 `float8`, for a GPU that multiplies it: e4m3, summed in float32; everything between the maps is bfloat16, and so is the
 map to the vocabulary, whose scores would tie.
 """
 
 from __future__ import annotations
+
+import logging
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +27,7 @@ from harness.florence2.fused import to_float8
 from harness.florence2.linear import Head, Linear
 from harness.florence2.model import Florence2
 
+log = logging.getLogger(__name__)
 FLOAT8 = torch.float8_e4m3fn
 LEAST = 1e-12  # of a row's largest value, so that a row of zeros divides by something
 
@@ -38,17 +43,31 @@ class Int8Linear(nn.Module):
         self.packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self.zero = torch.zeros(len(rounded), dtype=torch.int32)
         self.bias = None if like.bias is None else like.bias.detach().float()
+        self.most = largest_input()
 
     def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
         """(..., in) to (..., out), float32."""
+        most = self.most
         rows = x.reshape(-1, x.shape[-1])
         largest = rows.abs().amax(1, keepdim=True).clamp_min(LEAST)
-        rounded = (rows * (127 / largest)).round_().add_(128).to(torch.uint8)
+        rounded = (rows * (most / largest)).round_().add_(most + 1).to(torch.uint8)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1 / 127, 128, self.packed, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+            rounded, 1 / most, most + 1, self.packed, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         out = out.mul_(largest) if self.bias is None else torch.addcmul(self.bias, out, largest)
         return (F.gelu(out) if gelu else out).view(*x.shape[:-1], -1)
+
+
+@cache
+def largest_input() -> int:
+    """127 where sums of the largest products are whole on this CPU; 63 where they are cut off at sixteen bits."""
+    inputs, weight = torch.full((1, 64), 255, dtype=torch.uint8), torch.full((1, 64), 127, dtype=torch.int8)
+    one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int32)
+    packed = torch.ops.onednn.qlinear_prepack(weight, None)
+    product = torch.ops.onednn.qlinear_pointwise(
+        inputs, 1.0, 0, packed, one, zero, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return 127 if product.item() == 64 * 255 * 127 else 63
 
 
 class Float8Linear(nn.Module):
@@ -81,6 +100,8 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
     if dtype == torch.int8:
         if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
             raise ResourceError("int8 needs a torch with oneDNN, which this is not; try --dtype float32")
+        if largest_input() < 127:
+            log.warning("this CPU has no VNNI: int8 inputs are rounded to seven bits, and little is gained in speed")
         return _replaced(model.float(), Int8Linear)
     if device.type == "cuda":
         _settle(device)

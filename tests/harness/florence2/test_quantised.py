@@ -9,15 +9,23 @@ import torch
 import torch.nn.functional as F
 
 from harness.errors import ResourceError
+from harness.florence2 import quantised
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.linear import Head, Linear
 from harness.florence2.quantised import FLOAT8, Float8Linear, Int8Linear, in_precision
 from tests.twins import TINY, twins
 
 
+@pytest.fixture(params=[63, None], ids=["seven bits", "as this CPU can"])
+def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    if request.param is not None:
+        monkeypatch.setattr(quantised, "largest_input", lambda: request.param)
+    return quantised.largest_input()
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("gelu", [True, False])
-def test_it_is_the_product_of_rounded_factors(bias: bool, gelu: bool) -> None:
+def test_it_is_the_product_of_rounded_factors(bias: bool, gelu: bool, most: int) -> None:
     torch.manual_seed(0)
     like, x = Linear(40, 24, bias=bias), torch.randn(2, 5, 40) * torch.logspace(-3, 3, 5)[:, None]
     with torch.no_grad():
@@ -25,7 +33,7 @@ def test_it_is_the_product_of_rounded_factors(bias: bool, gelu: bool) -> None:
         # Whole numbers: weights by the largest of their output, inputs by the largest of their row.
         by_output = like.weight.abs().amax(1) / 127
         weight = (like.weight / by_output[:, None]).round().long()
-        by_row = x.abs().amax(-1, keepdim=True) / 127
+        by_row = x.abs().amax(-1, keepdim=True) / most
         product = (x / by_row).round().long() @ weight.T
         expected = product.double() * by_row * by_output
         if bias:
@@ -33,7 +41,7 @@ def test_it_is_the_product_of_rounded_factors(bias: bool, gelu: bool) -> None:
         expected = F.gelu(expected) if gelu else expected
         torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=1e-4)  # a tie may round either way
         exact = like(x, gelu=gelu)
-    assert (found - exact).norm() / exact.norm() < 0.03
+    assert (found - exact).norm() / exact.norm() < 0.03 * 127 / most
     assert not torch.equal(found, exact)
 
 
@@ -44,6 +52,14 @@ def test_what_else_is_in_the_batch_changes_nothing() -> None:
     together = mapped(x * torch.tensor([1.0, 50, 0, 1e4, 1, 1])[:, None])
     torch.testing.assert_close(mapped(x[:1]), together[:1], rtol=0, atol=0)
     torch.testing.assert_close(together[2], mapped.bias, rtol=0, atol=0)  # a row of zeros
+
+
+def test_the_largest_products_are_summed_whole(most: int) -> None:
+    like = Linear(64, 8, bias=False)
+    with torch.no_grad():
+        like.weight.fill_(1.0)
+        found = Int8Linear(like)(torch.ones(3, 64))
+    torch.testing.assert_close(found, torch.full((3, 8), 64.0))  # in sixteen bits: about half of it
 
 
 def test_every_linear_map_of_a_model_but_the_folded_one() -> None:
