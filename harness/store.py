@@ -79,7 +79,7 @@ class RunFolder:
     def write_run(self, run: Run) -> None:
         """Replaces the record in one step."""
         data = msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
-        _replace(self.path / "run.json", data)
+        replace_file(self.path / "run.json", data)
 
     def answers(self) -> dict[str, Kept]:
         """Every whole line of answers.jsonl, by sample id; a later line for the same id replaces an earlier one."""
@@ -137,7 +137,7 @@ class RunFolder:
             )
             for sample, score in scores
         )
-        _replace(self.path / "scores.jsonl", ("\n".join(lines) + "\n").encode())
+        replace_file(self.path / "scores.jsonl", ("\n".join(lines) + "\n").encode())
         (self.path / "scores.jsonl.gz").unlink(missing_ok=True)
 
     def scores(self) -> dict[str, Score]:
@@ -224,7 +224,7 @@ def pack(folder: RunFolder) -> None:
     for name in ("answers.jsonl", "scores.jsonl"):
         plain = folder.path / name
         if plain.is_file():
-            _replace(folder.path / f"{name}.gz", gzip.compress(plain.read_bytes(), 9, mtime=0))
+            replace_file(folder.path / f"{name}.gz", gzip.compress(plain.read_bytes(), 9, mtime=0))
             plain.unlink()
     (folder.path / "lock").unlink(missing_ok=True)
 
@@ -234,7 +234,7 @@ def keep_speed(results: Path, device: str, name: str, record: Mapping[str, Any])
     path = results / "speed" / _safe(device) / f"{_safe(name)}.json"
     with _resources(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, (json.dumps(record, indent=1) + "\n").encode())
+        replace_file(path, (json.dumps(record, indent=1) + "\n").encode())
     return path
 
 
@@ -325,7 +325,8 @@ def _cut_torn_line(path: Path) -> None:
             stream.truncate(whole)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all; ResourceError where the disk will not have it."""
     with _resources(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")

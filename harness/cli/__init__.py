@@ -10,7 +10,7 @@ import cyclopts
 from cyclopts import App
 
 from harness import __version__
-from harness.cli import judging, keeping, listing, running, studying, teaching, timing
+from harness.cli import gating, judging, keeping, listing, running, studying, teaching, timing
 from harness.errors import HarnessError, ResourceError, UsageError
 
 app = App(
@@ -21,7 +21,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     help_format="plaintext",
 )
-for room in (running, judging, timing, teaching, studying, listing, keeping):
+for room in (running, judging, gating, timing, teaching, studying, listing, keeping):
     app.update(room.app)
 
 

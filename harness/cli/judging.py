@@ -108,12 +108,12 @@ def _paired(one: Sequence[Found], other: Sequence[Found], a: str, b: str) -> lis
 def _compared(one: Found, other: Found, data: str | None) -> tuple[Comparison, Path]:
     """Two runs, and the root of their data."""
     refuse(one[1], other[1])
-    task, side, root = _side(one, data)
-    _, against, _ = _side(other, data)
+    task, side, root = side_of(one, data)
+    _, against, _ = side_of(other, data)
     return comparison.compare(task, side, against, partial(runner.mark, task)), root
 
 
-def _side(found: Found, data: str | None) -> tuple[Task[Any], Side, Path]:
+def side_of(found: Found, data: str | None) -> tuple[Task[Any], Side, Path]:
     """A run as it is to be compared."""
     folder, run = found
     task, samples, root = samples_of(run, data)

@@ -169,7 +169,7 @@ def _measured(
     chosen = levels.find(level)
     if wanted.batch_size is None and scenario == "single_stream":
         wanted = replace(wanted, batch_size=1)
-    subject, queries, told = _prepared(wanted, model, split, data, images, weights, new_tokens, device)
+    subject, queries, told = prepared(wanted, model, split, data, images, weights, new_tokens, device)
     settle(wanted.threads, subject.model, subject.preprocess.width, subject.decoding)
     slots = min(subject.batch, len(queries)) if scenario != "server" else subject.batch
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
@@ -221,7 +221,7 @@ def _measured(
     return record
 
 
-def _prepared(
+def prepared(
     wanted: Wanted, model: str, split: str | None, data: str | None, images: int, weights: str | None,
     new_tokens: int | None, device: str | None,
 ) -> tuple[Subject, Queries, dict[str, Any]]:  # fmt: skip

@@ -16,6 +16,7 @@ LINES = (
     {"geometry", "images", "store", "statistics", "timings", "provenance"},
     {"metrics", "data", "florence2"},
     {"tasks", "baselines", "training", "speed", "comparison"},
+    {"gates"},
     {"runner", "report", "protocols"},
     {"cli"},
     {"__main__"},
