@@ -1,12 +1,13 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
 # make test: every test.   make lint: ruff and mypy.   make bench: speed beside transformers.
+# make gate: the promises of baselines/gates.toml.
 # Each makes what it needs in .venv, from constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gate clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -21,6 +22,9 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+gate: .venv/dev
+	$(BIN)/python -m harness gate
 
 bench: .venv/dev
 	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= --benchmark-only

@@ -27,7 +27,7 @@ A promise is a table of a TOML file (`read`):
 
 A bound that is broken is broken, whether or not chance could have done it; which of the two is said.  "Not worse" is
 broken only where more than the margin is lost and the difference's 95 % interval leaves out none; it is kept where the
-interval leaves out a loss of more than the margin; else it cannot be told, and with how many images it might be is said.
+interval leaves out a loss of more than the margin; else it cannot be told, and it is said how many images it needs.
 Speed is broken where the median ratio is below what was promised and a rank test of the rounds agrees.  What cannot be
 told counts as broken, unless the promise has `undecided = "passes"`.
 """
@@ -117,7 +117,7 @@ def read(path: Path) -> Gates:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be read: {error.strerror}; `gate --help` says what such a file holds"
+            f"{path} cannot be read: {error.strerror}; harness/gates.py says what such a file holds"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no TOML: {error}") from error
@@ -145,10 +145,9 @@ def _promise(path: Path, name: str, table: object) -> Promise:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
             raise UsageError(f"{where}: there is no {key!r}{hint}")
-        if not isinstance(value, kinds.get(key, (str,))) or isinstance(value, bool):
-            raise UsageError(
-                f"{where}: {key} = {value!r} is no {' or '.join(k.__name__ for k in kinds.get(key, (str,)))}"
-            )
+        kind = kinds.get(key, (str,))
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UsageError(f"{where}: {key} = {value!r} is no {' or '.join(one.__name__ for one in kind)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{where}: {key} = {value} is not finite")
     one = Promise(name=name, **table)

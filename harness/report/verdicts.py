@@ -19,9 +19,8 @@ def describe(verdicts: Sequence[Verdict]) -> str:
     red = [one for one in verdicts if one.red]
     lines = [table(("", "promise", "promised", "came"), [tuple(map(_plain, row)) for row in rows]), ""]
     lines += [_plain(one.line()) for one in red]
-    lines.append(
-        f"{len(red)} of {len(verdicts)} promises broken or not told" if red else f"{len(verdicts)} promises kept"
-    )
+    hold = f"all of {len(verdicts)} promises hold"
+    lines.append(f"{len(red)} of {len(verdicts)} promises do not hold" if red else hold)
     return "\n".join(lines)
 
 

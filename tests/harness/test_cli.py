@@ -388,4 +388,4 @@ def test_the_commands_are_these() -> None:
     """Adding one is a decision."""
     names = {name for name in app if not name.startswith("-")}
     making = {"run", "score", "bench", "train", "finetune", "recipes", "ablate"}
-    assert names == making | {"compare", "tasks", "models", "data", "ls", "show", "rm", "export", "report"}
+    assert names == making | {"compare", "gate", "tasks", "models", "data", "ls", "show", "rm", "export", "report"}
