@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 CSV = Path(__file__).with_name("published.csv")
 JOINED: dict[tuple[str, str], tuple[str, str]] = {
@@ -35,48 +38,77 @@ METRICS = {("odinw13", "mAP"): "AP average", ("odinw35", "mAP"): "AP average", (
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of one paper; `value` in the units it printed (percent, CIDEr x 100)."""
+    """One number of one paper; `value` in the units it printed (percent, CIDEr x 100), `text` as it printed it."""
 
+    table: str
     model: str
     parameters: str
     protocol: str
+    training: str
     task: str
     split: str
     metric: str
-    value: float
+    text: str
     source: str
     locator: str
+    confidence: str  # high, or medium: quoted second-hand, read off a figure, or inferred
+
+    @property
+    def value(self) -> float:
+        """The number; ValueError where the paper says no more than "about"."""
+        return float(self.text)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a number is printed, and not "about" one."""
+        return not self.text.startswith("~")
 
 
 def figures(task: str, split: str, metric: str) -> list[Figure]:
     """What is published for one of our tasks, best first; empty where nothing is."""
     wanted = (*JOINED.get((task, split), ("", "")), METRICS.get((task, metric), metric))
-    found = [figure for figure in _read() if (figure.task, figure.split, figure.metric) == wanted]
+    found = [one for one in every() if (one.task, one.split, one.metric) == wanted and one.exact]
     return sorted(found, key=lambda figure: -figure.value)
 
 
-def _read() -> list[Figure]:
+def ours(task: str, split: str, metric: str) -> tuple[str, str, str] | None:
+    """Our task, split and metric for what the csv calls a task; None where it is none of ours."""
+    for (name, part), (published, of) in JOINED.items():
+        if (published, of) == (task, split):
+            names = {theirs: mine for (one, mine), theirs in METRICS.items() if one == name}
+            return name, part, names.get(metric, metric)
+    return None
+
+
+@cache
+def every() -> tuple[Figure, ...]:
+    """All of `published.csv`, in its order."""
     with CSV.open(encoding="utf-8", newline="") as stream:
-        return [
+        return tuple(
             Figure(
+                row["table"],
                 row["model"],
                 row["params"],
                 row["protocol"],
+                row["training"],
                 row["task"],
                 row["split"],
                 row["metric"],
-                float(row["value"]),
+                row["value"],
                 row["source"],
                 row["source_locator"],
+                row["confidence"],
             )
             for row in csv.DictReader(stream)
-            if _is_number(row["value"])
-        ]
+        )
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def tables() -> dict[str, dict[str, Any]]:
+    """All of `tables.toml`: title, notes and so on, by the key that rows of `published.csv` carry."""
+    return tomllib.loads(CSV.with_name("tables.toml").read_text(encoding="utf-8"))
+
+
+def claims() -> list[dict[str, str]]:
+    """All of `claims.csv`: what a summary of the paper says, and what the paper says."""
+    with CSV.with_name("claims.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))

@@ -81,7 +81,12 @@ def report(
         int, Parameter(help="Most pictures in a run's gallery.", validator=validators.Number(gte=0))
     ] = 24,
 ) -> None:
-    """Write the page: the table of runs beside the published figures, and galleries, the worst answers first."""
+    """Write the page: the table of runs beside the published figures, and galleries, the worst answers first.
+
+    The paper's tables, and its rivals', go into TO/tables: a page, and each as Markdown, CSV and LaTeX.
+    """
+    from harness.report import papers
+    from harness.report import tables as written
     from harness.report.page import Shown, write
 
     shown = []
@@ -98,4 +103,9 @@ def report(
         shown.append(Shown(record, one, tuple(rows), root))
     if not shown:
         raise UsageError(f"there are no runs in {results}; `python -m harness run --help` says how to make one")
+    runs = [one.run for one in shown]
+    abouts = {key: papers.About(**told) for key, told in published.tables().items()}
+    tables = papers.tables(published.every(), abouts, runs, published.ours)
+    tables = [*tables, papers.claims(published.claims(), runs), *papers.miniature(runs)]
+    print(f"tables: {written.write(tables, to / 'tables')}", file=sys.stderr)
     print(f"report: {write(shown, published.figures, to, pictures)}")

@@ -1,0 +1,88 @@
+"""Tables of text as Markdown, CSV and LaTeX, and on one page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from harness.report.papers import Table
+
+
+def write(found: Sequence[Table], folder: Path) -> Path:
+    """Each table as Markdown, CSV and LaTeX (booktabs and longtable), all in `tables.tex` and on one page; its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in found:
+        (folder / f"{table.key}.md").write_text(markdown(table), encoding="utf-8")
+        (folder / f"{table.key}.csv").write_text(comma_separated(table), encoding="utf-8")
+        (folder / f"{table.key}.tex").write_text(latex(table), encoding="utf-8")
+    inputs = "\n".join(f"\\input{{{table.key}}}" for table in found)
+    (folder / "tables.tex").write_text(DOCUMENT.replace("INPUTS", inputs), encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = folder / "index.html"
+    page.write_text(environment.get_template("tables.html").render(tables=found), encoding="utf-8")
+    return page
+
+
+def markdown(table: Table) -> str:
+    """A heading, the table, and its notes."""
+    numbers = len(table.head) - table.words
+    lines = [f"# {table.title}", "", _line(table.head), "|" + "---|" * table.words + "--:|" * numbers]
+    lines += [_line(row) for row in table.rows]
+    return "\n".join([*lines, "", *(f"- {_escaped(note)}" for note in table.notes), ""])
+
+
+def comma_separated(table: Table) -> str:
+    """The cells alone."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([table.head, *table.rows])
+    return out.getvalue()
+
+
+def latex(table: Table) -> str:
+    """A longtable with booktabs' rules, to be read with `\\input`."""
+    words = "p{3.2cm}" * table.words if table.words > 4 else "p{3cm}" * table.words
+    lines = [f"\\begin{{longtable}}{{{words}{'r' * (len(table.head) - table.words)}}}"]
+    lines += [f"\\caption{{{_tex(table.title)}}}\\\\", "\\toprule"]
+    lines += [" & ".join(_tex(cell) for cell in table.head) + " \\\\", "\\midrule", "\\endhead"]
+    lines += [" & ".join(_tex(cell) for cell in row) + " \\\\" for row in table.rows]
+    lines += ["\\bottomrule", "\\end{longtable}"]
+    lines += [f"\\noindent {_tex(note)}\\par" for note in table.notes]
+    return "\n".join(lines) + "\n"
+
+
+DOCUMENT = r"""\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage[paperwidth=90cm,paperheight=60cm,margin=1cm]{geometry}
+\usepackage{booktabs,longtable,textcomp}
+\begin{document}\footnotesize
+INPUTS
+\end{document}
+"""
+_TEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "–": "--", "−": "-", "[": "{[}", "]": "{]}", '"': "''",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(letter, letter if letter.isascii() else "?") for letter in " ".join(text.split()))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
+
+
+def _escaped(text: str) -> str:
+    plain = " ".join(text.split())
+    for mark in "\\|`*_<[":
+        plain = plain.replace(mark, f"\\{mark}")
+    return plain
