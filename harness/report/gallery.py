@@ -19,6 +19,9 @@ TARGET = (46, 160, 67)
 ANSWER = (214, 0, 140)
 SHORT_SIDE = 240  # pixels, at least
 LONG_SIDE = 640  # at most
+OUTCOMES = ("unreadable", "wrong", "partly right", "right")
+PARTLY, RIGHT = 0.5, 0.9  # of a score
+LONGEST = 2000  # letters shown of what a model wrote
 VEIL = 0.35  # how much of a mask's colour lies on the image
 
 
@@ -26,15 +29,22 @@ class Picture(NamedTuple):
     """One picture of a gallery and what stands below it."""
 
     file: str
+    sample: str
     asked: str
     score: str
+    value: float  # the score, a share
+    outcome: str  # of OUTCOMES
+    size: str  # of what the target shows, as COCO has it: small, medium, large; '' where it shows nothing
     wanted: str
     wrote: str
     readable: bool
 
 
 def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
-    """Half of `count` the worst (one of an image), the other half evenly through the rest, in order of their score."""
+    """Half of `count` the worst (one of an image), the rest of it samples that are the same in every run of so many.
+
+    In order of their score.
+    """
     ordered = sorted(rows, key=_rank)
     if len(ordered) <= count:
         return ordered
@@ -42,10 +52,9 @@ def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
     for row in ordered:
         by_image.setdefault(row.sample.cluster, row)
     worst = list(by_image.values())[: (count + 1) // 2]
-    taken = {row.sample.id for row in worst}
-    rest = [row for row in ordered if row.sample.id not in taken]
-    spread = np.linspace(0, len(rest) - 1, count - len(worst)).round().astype(int)
-    return sorted([*worst, *(rest[place] for place in dict.fromkeys(spread.tolist()))], key=_rank)
+    even = np.linspace(0, len(rows) - 1, count - len(worst)).round().astype(int)
+    both = {row.sample.id: row for row in (*worst, *(rows[place] for place in even))}
+    return sorted(both.values(), key=_rank)
 
 
 def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> list[Picture]:
@@ -56,9 +65,46 @@ def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> lis
         name = f"{place:03d}.jpg"
         draw(row, root).save(folder / name, "JPEG", quality=88)
         score = f"{next(iter(row.score.values))} {100 * goodness(row):.0f}"
-        wrote = " ".join(row.answer.raw)[:300]
-        pictures.append(Picture(name, _asked(row.sample.question), score, _wanted(row), wrote, row.score.readable))
+        pictures.append(
+            Picture(
+                name,
+                row.sample.id,
+                _asked(row.sample.question),
+                score,
+                round(goodness(row), 4),
+                outcome(row),
+                object_size(row.sample.target),
+                _wanted(row),
+                " ".join(row.answer.raw)[:LONGEST],
+                row.score.readable,
+            )
+        )
     return pictures
+
+
+def outcome(row: Row[Any]) -> str:
+    """One of OUTCOMES: half and more of the score is partly right, nine tenths and more right."""
+    if not row.score.readable:
+        return "unreadable"
+    value = goodness(row)
+    return "right" if value >= RIGHT else "partly right" if value >= PARTLY else "wrong"
+
+
+def object_size(target: Value | None) -> str:
+    """By the area of the largest thing that a target shows (pixels; COCO's 32 and 96 squared); '' where it is words."""
+    if isinstance(target, Mask):
+        areas = [float(pixels(target).sum())]
+    else:
+        areas = [abs(_area(line)) for line in _lines(target, False)]
+    if not areas or not max(areas):
+        return ""
+    return "small" if max(areas) < 32**2 else "medium" if max(areas) < 96**2 else "large"
+
+
+def _area(ring: Sequence[tuple[float, float]]) -> float:
+    """Of a closed line, by the shoelace formula."""
+    turned = [*ring[1:], ring[0]]
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, turned, strict=True)) / 2
 
 
 def _asked(question: Question) -> str:

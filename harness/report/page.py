@@ -1,6 +1,6 @@
 """One page of runs: the table beside the published figures, a plot of the headlines, and a gallery for each run.
 
-Everything is generated from records, answers and annotations; the page needs no network and no script.
+Everything is generated from records, answers and annotations; the page needs no network.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def write(shown: Sequence[Shown], published: Published, folder: Path, pictures: 
         plot=plot,
         number=number,
         warning=MINIATURE,
+        outcomes=gallery.OUTCOMES,
     )
     path = folder / "index.html"
     path.write_text(page, encoding="utf-8")

@@ -58,7 +58,7 @@ def test_the_page_escapes_what_models_write(tmp_path: Path) -> None:
     row = Row(sample, Answer(("<script>alert(1)</script>",), None), Score({"iou": 0.0}, readable=False))
     shown = [page.Shown(a_run(model="<i>odd</i>"), TASKS["refcoco"], (row,), tmp_path)]
     made = page.write(shown, published.figures, tmp_path / "report", 4).read_text()
-    assert "<script>" not in made and "<i>odd" not in made
+    assert "<script>alert" not in made and "&lt;script&gt;alert" in made and "<i>odd" not in made
     assert "&lt;b&gt;left&lt;/b&gt;" in made
     assert "unreadable" in made
     assert "http://" not in made.replace("http://www.w3.org", "")  # nothing is fetched
