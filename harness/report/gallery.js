@@ -3,7 +3,7 @@
   const form = document.getElementById("samples"), dialog = document.getElementById("sample");
   if (!form) return;
   const sections = [...document.querySelectorAll("section.run")], all = [...document.querySelectorAll("section.run figure")];
-  const text = figure => figure.querySelector("figcaption").textContent.toLowerCase();
+  const texts = new Map(all.map(figure => [figure, figure.querySelector("figcaption").textContent.toLowerCase()]));
   const told = document.getElementById("left");
 
   function filter() {
@@ -14,7 +14,7 @@
       let here = 0;
       for (const figure of section.querySelectorAll("figure")) {
         const shown = right && (chosen.outcome === "" || figure.dataset.outcome === chosen.outcome) &&
-          (chosen.size === "" || figure.dataset.size === chosen.size) && (words === "" || text(figure).includes(words));
+          (chosen.size === "" || figure.dataset.size === chosen.size) && (words === "" || texts.get(figure).includes(words));
         figure.hidden = !shown;
         here += shown;
       }

@@ -60,14 +60,21 @@ def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
 def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> list[Picture]:
     """Draws the chosen rows into a folder as JPEG; the pictures by file name within it."""
     folder.mkdir(parents=True, exist_ok=True)
+    drawn = chosen(rows, count)
+    pictures = pictures_of(drawn)
+    for row, picture in zip(drawn, pictures, strict=True):
+        draw(row, root).save(folder / picture.file, "JPEG", quality=88)
+    return pictures
+
+
+def pictures_of(rows: Sequence[Row[Any]]) -> list[Picture]:
+    """What stands below the pictures of these rows, and what their files are called."""
     pictures = []
-    for place, row in enumerate(chosen(rows, count)):
-        name = f"{place:03d}.jpg"
-        draw(row, root).save(folder / name, "JPEG", quality=88)
+    for place, row in enumerate(rows):
         score = f"{next(iter(row.score.values))} {100 * goodness(row):.0f}"
         pictures.append(
             Picture(
-                name,
+                f"{place:03d}.jpg",
                 row.sample.id,
                 _asked(row.sample.question),
                 score,

@@ -83,10 +83,17 @@ def write(shown: Sequence[Shown], published: Published, folder: Path, pictures: 
     (folder / "runs.csv").write_text(runs_csv(runs), encoding="utf-8")
     (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
     plot = _plot(runs, folder / "headlines.svg")
+    path = folder / "index.html"
+    path.write_text(rendered(runs, sections, published, plot), encoding="utf-8")
+    return path
+
+
+def rendered(runs: Sequence[Run], sections: Sequence[Section], published: Published, plot: str) -> str:
+    """The page's HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    page = environment.get_template("page.html").render(
+    return environment.get_template("page.html").render(
         miniature=[run for run in runs if run.spec.data == "miniature"],
         real=[(run, _beside(run, published)) for run in runs if run.spec.data != "miniature"],
         published=_published_tables(runs, published),
@@ -96,9 +103,6 @@ def write(shown: Sequence[Shown], published: Published, folder: Path, pictures: 
         warning=MINIATURE,
         outcomes=gallery.OUTCOMES,
     )
-    path = folder / "index.html"
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
 def runs_csv(runs: Sequence[Run]) -> str:
