@@ -290,3 +290,14 @@ def test_junit_and_github(call: Call, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "::error title=gate floor::" in out
     assert ElementTree.parse(tmp_path / "gate.xml").getroot().get("failures") == "1"
     assert "| BROKEN | floor |" in (tmp_path / "summary.md").read_text()
+
+
+def test_the_workflow_and_its_example_fit_together() -> None:
+    yaml = pytest.importorskip("yaml")
+    called = yaml.safe_load((HERE / ".github/workflows/gate.yml").read_text())
+    example = yaml.safe_load((HERE / "docs/gate.yml").read_text())
+    inputs = called[True]["workflow_call"]["inputs"]  # YAML 1.1 reads `on` as true
+    given = example["jobs"]["gate"]["with"]
+    assert given.keys() <= inputs.keys()
+    assert {name for name, one in inputs.items() if one.get("required")} <= given.keys()
+    assert len((HERE / "docs/gate.yml").read_text().splitlines()) <= 20
