@@ -187,6 +187,14 @@ def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Es
     return metrics
 
 
+def so_far(task: Task[Any], record: Run, rows: Sequence[Row[Any]], samples: int) -> Run:
+    """The record of a run that is still being asked, with its headline over what is answered, without an interval."""
+    value = task.metrics[task.headline].prepare(rows)(np.ones(len({row.sample.cluster for row in rows})))
+    headline = Estimate(float(value) if math.isfinite(value) else None, None, None, len(rows))
+    counted = {**_counts(rows, 0, len(rows)), "samples": samples}
+    return replace(record, metrics={task.headline: headline}, counts=counted)
+
+
 def groups_of(rows: Sequence[Row[Any]]) -> list[str]:
     """Every group of the samples, in order of first appearance."""
     return list(dict.fromkeys(group for row in rows for group in row.sample.groups))

@@ -22,7 +22,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Run, Ru
 from harness.errors import DataError, ResourceError, UsageError
 
 SCHEMA = 1
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # a record of a schema to one of the next
 log = logging.getLogger(__name__)
 _VALUES: dict[str, type] = {
     "text": Text,
@@ -109,6 +110,20 @@ class RunFolder:
             yield
         finally:
             lock.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process is at it now."""
+        try:
+            lock = (self.path / "lock").open("r")
+        except OSError:
+            return False
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     @contextmanager
     def appending(self) -> Iterator[Appender]:
@@ -267,12 +282,29 @@ def _read_run(path: Path) -> Run | None:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        run = msgspec.json.decode(data, type=Run)
-    except msgspec.DecodeError as error:
+        schema = msgspec.json.decode(data, type=_Versioned).schema
+        if schema != SCHEMA:
+            return msgspec.convert(_migrated(msgspec.json.decode(data), schema, path), Run)
+        return msgspec.json.decode(data, type=Run)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise DataError(f"{path} is no run record: {error}; remove its folder, or run again with --fresh") from error
-    if run.schema != SCHEMA:
-        raise DataError(f"{path} has schema {run.schema}; this version reads {SCHEMA}")
-    return run
+
+
+class _Versioned(msgspec.Struct):
+    """What every record has, of whatever schema."""
+
+    schema: int
+
+
+def _migrated(record: dict[str, Any], schema: int, path: Path) -> dict[str, Any]:
+    """An older record as it would be written now; on disk it stays as it is.  DataError where there is no way."""
+    while schema != SCHEMA:
+        if schema not in MIGRATIONS:
+            raise DataError(f"{path} has schema {schema}; this version reads {SCHEMA}")
+        record = MIGRATIONS[schema](record)
+        schema += 1
+        record["schema"] = schema
+    return record
 
 
 def _encode(value: Value | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from baselines import published
 from harness import runner, store
 from harness.cli.common import RESULTS, Data, Json, Out, samples_of, show_run
 from harness.errors import HarnessError, UsageError
-from harness.report import text
+from harness.report import frames, text
 
 app = App()
 
@@ -21,8 +22,12 @@ RunName = Annotated[str, Parameter(help="A run's id, its beginning, or its folde
 
 @app.command
 def ls(*, out: Out = RESULTS, json: Json = False) -> None:
-    """List the runs that are kept."""
-    found = [record for _, record in store.runs(out)]
+    """List the runs that are kept: what was asked, the state, the headline, and how long ago.
+
+    The state is that of the record; stopped: it was being asked, and no process is at it: the same command goes on.
+    """
+    kept = list(store.runs(out))
+    found = [record for _, record in kept]
     if not out.is_dir():
         print(f"there is no results folder {out}", file=sys.stderr)
     if json:
@@ -35,13 +40,14 @@ def ls(*, out: Out = RESULTS, json: Json = False) -> None:
             r.spec.task,
             r.spec.split,
             r.spec.model,
-            r.status,
+            "stopped" if r.status == "running" and not folder.busy else r.status,
             r.headline,
             text.number(r.metrics.get(r.headline)),
+            text.age(str(r.provenance.get("date", "")), time.time()),
         )
-        for r in found
+        for folder, r in kept
     ]
-    print(text.table(("id", "data", "task", "split", "model", "status", "headline", "value"), rows))
+    print(text.table(("id", "data", "task", "split", "model", "state", "headline", "value", "age"), rows))
 
 
 @app.command
@@ -62,8 +68,33 @@ def rm(run: RunName, /, *, out: Out = RESULTS) -> None:
 
 
 @app.command
-def export(run: RunName, file: Path, /, *, data: Data = None, out: Out = RESULTS) -> None:
-    """Write one run's answers as the benchmark's official result file."""
+def export(
+    run: Annotated[str | None, Parameter(help="A run, whose answers are written to FILE.")] = None,
+    file: Path | None = None,
+    /,
+    *,
+    jsonl: Annotated[Path | None, Parameter(help="Every run's every metric, a line each.")] = None,
+    parquet: Annotated[Path | None, Parameter(help="The same as Parquet (needs pyarrow).")] = None,
+    data: Data = None,
+    out: Out = RESULTS,
+) -> None:
+    """Write one run's answers as the benchmark's official result file; or all runs' metrics as one table.
+
+    python -m harness export 3f2a predictions.json
+
+    python -m harness export --jsonl runs.jsonl                        # pandas.read_json("runs.jsonl", lines=True)
+    """
+    if jsonl is not None or parquet is not None:
+        if run is not None:
+            raise UsageError("--jsonl and --parquet are of all runs; RUN and FILE are of one")
+        frame = frames.table(record for _, record in store.runs(out))
+        for path, write in ((jsonl, frames.as_jsonl), (parquet, frames.as_parquet)):
+            if path is not None:
+                store.replace_file(path, write(frame))
+                print(f"{len(frame)} metrics in {path}")
+        return
+    if run is None or file is None:
+        raise UsageError("export needs RUN and FILE, or --jsonl FILE, or --parquet FILE")
     folder, record = store.find(out, run)
     one, samples, _ = samples_of(record, data)
     rows = runner.answered(samples, runner.kept_answers(samples, folder, record.spec.fingerprint))
@@ -80,17 +111,29 @@ def report(
     pictures: Annotated[
         int, Parameter(help="Most pictures in a run's gallery.", validator=validators.Number(gte=0))
     ] = 24,
+    watch: Annotated[
+        int | None,
+        Parameter(help="Write it again every so many seconds while a run goes on.", validator=validators.Number(gte=1)),
+    ] = None,
 ) -> None:
     """Write the page: the table of runs beside the published figures, and galleries, the worst answers first.
 
     The paper's tables, and its rivals', go into TO/tables: a page, and each as Markdown, CSV and LaTeX.
     """
+    while _told(results, to, data, pictures, watch):
+        time.sleep(watch or 0)
+
+
+def _told(results: Path, to: Path, data: str | None, pictures: int, watch: int | None) -> bool:
+    """Writes the report once; whether it is to be written again."""
     from harness.report import papers
     from harness.report import tables as written
     from harness.report.page import Shown, write
 
-    shown = []
+    shown, busy = [], False
     for folder, record in store.runs(results):
+        asked_now = record.status == "running" and folder.busy
+        busy |= asked_now
         try:
             one, samples, root = samples_of(record, data)
         except HarnessError as error:
@@ -98,8 +141,10 @@ def report(
             shown.append(Shown(record, None, (), Path()))
             continue
         answers = runner.kept_answers(samples, folder, record.spec.fingerprint)
-        marked = len(answers) == len(samples) and any(sample.target is not None for sample in samples)
-        rows = runner.mark(one, samples, answers) if marked else []
+        known = [sample for sample in samples if sample.id in answers] if asked_now else samples
+        marked = len(answers) == len(known) > 0 and any(sample.target is not None for sample in known)
+        rows = runner.mark(one, known, answers) if marked else []
+        record = runner.so_far(one, record, rows, len(samples)) if asked_now and rows else record
         shown.append(Shown(record, one, tuple(rows), root))
     if not shown:
         raise UsageError(f"there are no runs in {results}; `python -m harness run --help` says how to make one")
@@ -107,5 +152,7 @@ def report(
     abouts = {key: papers.About(**told) for key, told in published.tables().items()}
     tables = papers.tables(published.every(), abouts, runs, published.ours)
     tables = [*tables, papers.claims(published.claims(), runs), *papers.miniature(runs)]
+    again = watch is not None and busy
     print(f"tables: {written.write(tables, to / 'tables')}", file=sys.stderr)
-    print(f"report: {write(shown, published.figures, to, pictures)}")
+    print(f"report: {write(shown, published.figures, to, pictures, watch if again else None)}", flush=True)
+    return again

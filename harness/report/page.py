@@ -75,7 +75,9 @@ class Section:
     pictures: Sequence[gallery.Picture]
 
 
-def write(shown: Sequence[Shown], published: Published, folder: Path, pictures: int) -> Path:
+def write(
+    shown: Sequence[Shown], published: Published, folder: Path, pictures: int, refresh: int | None = None
+) -> Path:
     """`index.html`, `runs.csv`, `runs.md`, `headlines.svg` and `gallery/<id>/`; the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     runs = [one.run for one in shown]
@@ -84,12 +86,14 @@ def write(shown: Sequence[Shown], published: Published, folder: Path, pictures: 
     (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
     plot = _plot(runs, folder / "headlines.svg")
     path = folder / "index.html"
-    path.write_text(rendered(runs, sections, published, plot), encoding="utf-8")
+    path.write_text(rendered(runs, sections, published, plot, refresh), encoding="utf-8")
     return path
 
 
-def rendered(runs: Sequence[Run], sections: Sequence[Section], published: Published, plot: str) -> str:
-    """The page's HTML."""
+def rendered(
+    runs: Sequence[Run], sections: Sequence[Section], published: Published, plot: str, refresh: int | None = None
+) -> str:
+    """The page's HTML; with `refresh`, browsers load it again every so many seconds."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -101,6 +105,7 @@ def rendered(runs: Sequence[Run], sections: Sequence[Section], published: Publis
         plot=plot,
         number=number,
         warning=MINIATURE,
+        refresh=refresh,
         outcomes=gallery.OUTCOMES,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from harness.core import Estimate, Run
@@ -25,6 +26,16 @@ def number(estimate: Estimate | None) -> str:
         return "–"
     value = f"{estimate.value:.1f}"
     return value if estimate.low is None else f"{value} [{estimate.low:.1f}, {estimate.high:.1f}]"
+
+
+def age(date: str, now: float) -> str:
+    """How long before `now` (seconds since 1970) a date of `provenance` was: 5 min, 3 h, 12 d; '' for none."""
+    try:
+        then = datetime.fromisoformat(date).timestamp()
+    except ValueError:
+        return ""
+    minutes = max(0, round((now - then) / 60))
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} d"
 
 
 def describe(run: Run, folder: Path) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness import store
 from harness.cli import app, main
 from harness.florence2.config import with_text
 from harness.training.vocabulary import learn
@@ -389,3 +390,51 @@ def test_the_commands_are_these() -> None:
     names = {name for name in app if not name.startswith("-")}
     making = {"run", "score", "bench", "train", "finetune", "recipes", "ablate"}
     assert names == making | {"compare", "gate", "tasks", "models", "data", "ls", "show", "rm", "export", "report"}
+
+
+def test_a_report_follows_a_run_in_progress(here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written while the run holds its lock, then once more when it is done; a stopped run is called so."""
+    out = tmp_path / "results"
+    ran = here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out)
+    assert ran.status == 0
+    [(folder, record)] = store.runs(out)
+    finished = folder.path.joinpath("run.json").read_bytes()
+    folder.write_run(store.with_status(record, status="running", metrics={}, counts={}))
+    lines = (folder.path / "answers.jsonl").read_text().splitlines(keepends=True)
+    (folder.path / "answers.jsonl").write_text("".join(lines[:40]))
+    assert "stopped" in here("ls", "--out", out).out
+    seen: list[str] = []
+    lock = folder.locked()
+    lock.__enter__()
+    assert "running" in here("ls", "--out", out).out
+
+    def wait(seconds: float) -> None:
+        assert seconds == 2
+        seen.append((tmp_path / "report/index.html").read_text())
+        (folder.path / "answers.jsonl").write_text("".join(lines))
+        folder.path.joinpath("run.json").write_bytes(finished)
+        lock.__exit__(None, None, None)
+
+    monkeypatch.setattr("harness.cli.keeping.time.sleep", wait)
+    told = here("report", "--results", out, "--to", tmp_path / "report", "--pictures", "4", "--watch", "2")
+    assert told.status == 0
+    [during] = seen
+    assert '<meta http-equiv="refresh" content="2">' in during
+    assert '<td class="number">40</td>' in during and "running" in during
+    after = (tmp_path / "report/index.html").read_text()
+    assert "refresh" not in after and f'<td class="number">{len(lines)}</td>' in after
+
+
+def test_all_runs_as_one_table(here: Call, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
+    [(_, record)] = store.runs(out)
+    jsonl, parquet = tmp_path / "runs.jsonl", tmp_path / "runs.parquet"
+    assert here("export", "--jsonl", jsonl, "--parquet", parquet, "--out", out).status == 0
+    pandas = pytest.importorskip("pandas")
+    for frame in (pandas.read_json(jsonl, lines=True, dtype=False), pandas.read_parquet(parquet)):
+        assert list(frame["metric"]) == list(record.metrics)
+        [headline] = frame[frame["headline"]]["value"]
+        assert headline == record.metrics[record.headline].value
+    assert here("export", "--out", out).status == 2
+    assert here("export", record.id, "--jsonl", jsonl, "--out", out).status == 2

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import store
-from harness.core import Answer, Boxes, Mask, Polygons, Quads, Size, Text, Value
+from harness.core import Answer, Boxes, Estimate, Mask, Polygons, Quads, Run, RunSpec, Size, Text, Value
 from harness.errors import DataError, UsageError
 from harness.store import Kept, RunFolder
 from tests import toy
 
+RUN = Run(
+    schema=store.SCHEMA,
+    id="0",
+    spec=RunSpec(data="d", data_hash="h", task="t", version=1, split="val", model="m", fingerprint="f"),
+    status="complete",
+    headline="R@1",
+    metrics={"R@1": Estimate(50.0, 40.0, 60.0, 9)},
+)
 VALUES: list[Value | None] = [
     None,
     Text(("a dog", "ein Hund äöü\n")),
@@ -124,3 +134,33 @@ def test_removing_leaves_no_empty_folders(tmp_path: Path) -> None:
     toy.folder(tmp_path / "results", record.spec).remove()
     assert list(tmp_path.rglob("*.json*")) == []
     assert tmp_path.exists()
+
+
+def test_a_record_of_an_earlier_schema_is_read_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_run(RUN)
+    path = tmp_path / "run.json"
+    old = json.loads(path.read_text())
+    old["name_of_headline"] = old.pop("headline")  # as if schema 1 had called it so
+    path.write_text(json.dumps(old))
+
+    def renamed(record: dict[str, Any]) -> dict[str, Any]:
+        return {("headline" if name == "name_of_headline" else name): value for name, value in record.items()}
+
+    monkeypatch.setattr(store, "SCHEMA", 2)
+    monkeypatch.setattr(store, "MIGRATIONS", {1: renamed})
+    assert folder.read_run() == replace(RUN, schema=2)
+    assert json.loads(path.read_text()) == old
+    monkeypatch.setattr(store, "MIGRATIONS", {})
+    with pytest.raises(DataError, match="has schema 1; this version reads 2"):
+        folder.read_run()
+
+
+def test_busy_while_it_is_locked(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.busy
+    with folder.locked():
+        assert folder.busy
+    assert not folder.busy
