@@ -6,14 +6,14 @@ On a GPU through NVML (package nvidia-ml-py) where that is installed; on a CPU f
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from harness.timings import peak_memory
 
 OTHERS = 0.05  # of the cores, taken by other processes: more, and a CPU counts as shared
 
@@ -70,7 +70,7 @@ class Meter:
     def _peak(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / (1 << 20)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1024)
+        return peak_memory()
 
     def _joules(self) -> float | None:
         if self.nvml is None:

@@ -235,3 +235,11 @@ def test_latency_counts_each_batch_once() -> None:
     assert latency(answers)["latency of"] == "a batch of at most 4 answers"
     assert latency([Answer((), None, seconds=2.0)])["latency of"] == "an answer, at batch size 1"
     assert latency([Answer((), None)]) == {}
+
+
+def test_peak_memory_is_of_this_program_alone() -> None:
+    """Not of whoever started it, as `getrusage` has it: here a process of 600 MiB and more."""
+    code = "from harness.timings import peak_memory; held = b'x' * (50 << 20); print(peak_memory())"
+    starting = f"import subprocess, sys; held = b'x' * (600 << 20); subprocess.run([sys.executable, '-c', {code!r}])"
+    told = subprocess.run([sys.executable, "-c", starting], capture_output=True, text=True, check=True).stdout
+    assert 50 < float(told) < 400
