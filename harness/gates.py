@@ -43,8 +43,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from scipy.stats import wilcoxon
-
 from harness.comparison import Compared
 from harness.core import Estimate, Run, Score
 from harness.errors import UsageError
@@ -236,6 +234,8 @@ def quick(promise: Promise, base: Sequence[float], head: Sequence[float], more: 
     if not base or len(base) != len(head) or not all(0 < value < math.inf for value in (*base, *head)):
         raise ValueError("base and head: equally many seconds, at least one, each above 0")
     promised = f"speed {_bounds(promise)}"
+    from scipy.stats import wilcoxon  # a second to import: no other command should wait for it
+
     ratios = [slow / fast for slow, fast in zip(base, head, strict=True)]
     middle = statistics.median(ratios)
     least = promise.at_least if promise.at_least is not None else 0.0

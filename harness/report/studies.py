@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # quantiles of Student's t; scipy.stats takes a second to import
 
 LEVEL = 0.975
 COLUMNS = (
@@ -40,7 +40,7 @@ class Spread:
         mean = float(np.mean(values))
         if len(values) < 2:
             return cls(mean, None, None, len(values), tuple(values))
-        half = float(student.ppf(LEVEL, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        half = float(stdtrit(len(values) - 1, LEVEL)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
         return cls(mean, mean - half, mean + half, len(values), tuple(values))
 
     @property
