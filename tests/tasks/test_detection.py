@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from harness import runner
-from harness.core import Source
+from harness.core import Fixed, Row, Source, Statistic
 from harness.metrics.detection import NAMES
+from harness.metrics.objects import OverDataSets
+from harness.statistics import interval
 from tasks import TASKS
+from tests.rows import rows
 
 
 def write(folder: Path, seed: int) -> tuple[Path, Path]:
@@ -75,3 +80,21 @@ def test_all_twelve_are_those_of_the_published_steps(tmp_path: Path, seed: int, 
     ones = np.ones(len(rows))
     ours = [task.metrics[name].prepare(rows)(ones) / 100 for name in NAMES]
     np.testing.assert_allclose(ours, evaluation.stats, rtol=0, atol=1e-12)
+
+
+def test_a_mean_of_fixed_numbers_is_fixed() -> None:
+    """Over data sets as for one: what no resample changes has no interval, and a plain mean is still one."""
+
+    class Count:
+        def prepare(self, found: Sequence[Row[Any]]) -> Statistic:
+            return Fixed(float(len(found)))
+
+    samples = [
+        replace(row, sample=replace(row.sample, groups=(name,)))
+        for name, row in zip("abb", rows([("x", 0.1), ("y", 0.2), ("z", 0.3)]), strict=True)
+    ]
+    mean = OverDataSets(Count(), ("a", "b"), "mean").prepare(samples)
+    median = OverDataSets(Count(), ("a", "b"), "median").prepare(samples)
+    assert mean == median == Fixed(1.5)  # 1 of a, 2 of b
+    estimated = interval(mean, 3, n=3, seed=0)
+    assert (estimated.value, estimated.low, estimated.high) == (1.5, None, None)
