@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import jinja2
-
 from harness.core import Row, Run, Task
 from harness.report import gallery
+from harness.report.tables import template
 from harness.report.text import MINIATURE, number, title
 
 COLUMNS = (
@@ -94,10 +93,7 @@ def rendered(
     runs: Sequence[Run], sections: Sequence[Section], published: Published, plot: str, refresh: int | None = None
 ) -> str:
     """The page's HTML; with `refresh`, browsers load it again every so many seconds."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         miniature=[run for run in runs if run.spec.data == "miniature"],
         real=[(run, _beside(run, published)) for run in runs if run.spec.data != "miniature"],
         published=_published_tables(runs, published),
@@ -166,6 +162,7 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
     drawn = [run for run in runs if (found := run.metrics.get(run.headline)) is not None and found.value is not None]
     if not drawn:
         return ""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(8, 0.8 + 0.32 * len(drawn)), layout="constrained")
@@ -182,5 +179,6 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
     axes.set_xlabel("percent (CIDEr x 100), with 95 % intervals")
     axes.grid(axis="x", color="#d0d7de")
     axes.set_axisbelow(True)
-    canvas.savefig(path, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "headlines"}):  # else its ids are drawn anew each time
+        canvas.savefig(path, metadata={"Date": None})
     return path.name

@@ -21,12 +21,16 @@ def write(found: Sequence[Table], folder: Path) -> Path:
         (folder / f"{table.key}.tex").write_text(latex(table), encoding="utf-8")
     inputs = "\n".join(f"\\input{{{table.key}}}" for table in found)
     (folder / "tables.tex").write_text(DOCUMENT.replace("INPUTS", inputs), encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     page = folder / "index.html"
-    page.write_text(environment.get_template("tables.html").render(tables=found), encoding="utf-8")
+    page.write_text(template("tables.html").render(tables=found), encoding="utf-8")
     return page
+
+
+def template(name: str) -> jinja2.Template:
+    """A page of this folder; what is put into it is never markup."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    ).get_template(name)
 
 
 def markdown(table: Table) -> str:

@@ -132,3 +132,12 @@ def test_published_figures(task: str, split: str, metric: str, model: str, value
     assert any((f.model, f.value, f.protocol) == (model, value, "zero_shot") for f in found)
     assert all(f.source for f in found)
     assert published.figures("nothing", split, metric) == []
+
+
+def test_the_same_records_give_the_same_page_and_figure(tmp_path: Path) -> None:
+    shown = [page.Shown(a_run(model=model), TASKS["refcoco"], (), tmp_path) for model in ("a", "b")]
+    for name in ("one", "other"):
+        page.write(shown, published.figures, tmp_path / name, 4)
+    for path in sorted((tmp_path / "one").iterdir()):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
