@@ -34,6 +34,7 @@ STAGES = {  # of what a model makes of a question, in this order, and what of a 
     "weights": ("weights sha256", "precision"),
     "decoding": ("decoding",),
 }
+TRAIL = ("prompt", "pixels", "tokens in", "tokens out")  # as `core.Trail` has them
 Marking = Callable[[Sequence[Sample[Any]], Mapping[str, Answer]], Sequence[Row[Any]]]
 
 
@@ -151,7 +152,7 @@ def compare(task: Task[Any], a: Side, b: Side, mark: Marking) -> Comparison:
         worse=[change for change in changes if change.after < change.before],
         better=[change for change in changes if change.after > change.before],
         other=other,
-        parted=_parted(a.run, b.run, settings, kinds, other_images, other),
+        parted=_parted(rows_a, rows_b, other_images, other) or _told(a.run, b.run, settings, kinds, other),
         settings=settings,
     )
 
@@ -257,12 +258,27 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any
     return found
 
 
-def _parted(
-    a: Run, b: Run, settings: Mapping[str, tuple[Any, Any]], kinds: set[str], other_images: int, other: int
-) -> str:
-    """The first stage of the way from a question to its answer at which the two are not alike."""
+def _parted(rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], other_images: int, other: int) -> str:
+    """The first stage of the way from a question to its answer at which any sample is not alike, by what was kept with
+    the answers; '' where it was not."""
     if other_images:
         return f"data: {other_images} samples have another picture, of the same name"
+    trails = [(one.answer.trail, two.answer.trail) for one, two in zip(rows_a, rows_b, strict=True)]
+    known = [(one, two) for one, two in trails if one is not None and two is not None]
+    if len(known) < len(trails):
+        return ""
+    for place, stage in enumerate(TRAIL):
+        differ = sum(one[place] != two[place] for one, two in known)
+        if differ:
+            before = ", ".join(("pictures", *TRAIL[:place]))
+            return f"{stage}: {differ:,} of {len(known):,} samples have others; alike before that: {before}"
+    if other:
+        return f"reading: {other:,} answers are of the same tokens, with other probabilities or read in another way"
+    return "nowhere: every answer is the same"
+
+
+def _told(a: Run, b: Run, settings: Mapping[str, tuple[Any, Any]], kinds: set[str], other: int) -> str:
+    """The same from what the records say, where answers were kept without their trail."""
     ways = [run.provenance.get("model", {}) for run in (a, b)]
     told = [name for names in STAGES.values() for name in names if all(name in way for way in ways)]
     for stage, names in STAGES.items():

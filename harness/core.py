@@ -168,11 +168,21 @@ class Sample(Generic[V_co]):
     groups: tuple[str, ...] = ()
 
 
+class Trail(NamedTuple):
+    """What an answer was made of, stage by stage, each as a short digest: alike where two runs had the same."""
+
+    prompt: str  # the texts that the question was put in
+    pixels: str  # of the image as the network is given it, before normalisation
+    tokens_in: str
+    tokens_out: str
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a model wrote, and what could be read in it (`value` None: unreadable).
 
     `seconds` is how long the batch it was written in took, of `batch` answers; 0 where the model does not time itself.
+    `trail` is None where the model does not say what it was given.
     """
 
     raw: tuple[str, ...]
@@ -181,6 +191,7 @@ class Answer:
     truncated: bool = False
     seconds: float = 0.0
     batch: int = 1
+    trail: Trail | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,13 @@ from typing import Any, TextIO
 
 import msgspec
 
-from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Value
+from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Trail, Value
 from harness.errors import DataError, ResourceError, UsageError
 
 SCHEMA = 1
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # a record of a schema to one of the next
 log = logging.getLogger(__name__)
+_LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _VALUES: dict[str, type] = {
     "text": Text,
     "boxes": Boxes,
@@ -203,7 +204,9 @@ class Appender:
             "batch": answer.batch,
             "asked": kept.asked,
         }
-        self.stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        if answer.trail is not None:
+            record["trail"] = answer.trail
+        self.stream.write(_LINES.encode(record) + "\n")
         self.stream.flush()
 
 
@@ -336,8 +339,9 @@ def _answer(record: dict[str, Any]) -> Answer:
             value = Mask(Size(*value["size"]), value["counts"].encode("ascii"))
         else:
             value = msgspec.convert(value, type_)
+    trail = Trail(*record["trail"]) if "trail" in record else None
     return Answer(
-        tuple(record["raw"]), value, record["tokens"], record["truncated"], record["seconds"], record["batch"]
+        tuple(record["raw"]), value, record["tokens"], record["truncated"], record["seconds"], record["batch"], trail
     )
 
 

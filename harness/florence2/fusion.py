@@ -26,7 +26,8 @@ class Fusion(nn.Module):
         self.projection = Linear(dim, config.text.width, bias=False)
         self.norm = nn.LayerNorm(config.text.width)
         # The first row of a sinusoidal table over video frames: sin 0, cos 0, ...  A single image is frame 0.
-        self.register_buffer("frame", torch.tensor([0.0, 1.0]).repeat(dim // 2 + 1)[:dim], persistent=False)
+        # On the CPU whatever the default: no weights file has it, so that on `meta` it would be without values.
+        self.register_buffer("frame", torch.arange(dim, device="cpu").remainder(2).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, 1 + H*W, E); UsageError where the map is larger than the position tables."""

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket
+from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket, Trail
 from harness.errors import DataError, UsageError
 from harness.florence2 import locations, prompts
 from harness.florence2.engine import Done, Engine, Picture
@@ -38,6 +38,7 @@ from harness.images import open_rgb
 
 WINDOW = 2048  # questions looked at together
 IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
+DIGEST = 8  # letters of each part of a trail
 AHEAD = 4  # batches whose images are opened together
 CODE = (
     "bart", "davit", "engine", "fused", "fusion", "generate", "kernels", "linear", "locations", "model", "predictor",
@@ -52,7 +53,9 @@ class UnderWay:
     ticket: Ticket
     question: Question
     size: Size
+    trail: Trail  # its last part, the tokens written, once nothing is left
     pieces: list[list[locations.Item]]
+    written: list[list[int]]  # the tokens of each
     left: int  # prompts that are not answered yet
     tokens: int = 0
     truncated: bool = False
@@ -64,7 +67,8 @@ class UnderWay:
         """Once nothing is left."""
         value = prompts.read_answer(self.question, self.pieces, self.size, form)
         raw = tuple(map(locations.raw, self.pieces))
-        return Answer(raw, value, self.tokens, self.truncated, self.seconds, self.batch)
+        trail = self.trail._replace(tokens_out=digest(self.written))
+        return Answer(raw, value, self.tokens, self.truncated, self.seconds, self.batch, trail)
 
 
 class Asked(NamedTuple):
@@ -75,7 +79,7 @@ class Asked(NamedTuple):
 
 
 Chunk = list[tuple[ImageRef, list[tuple[Ticket, Question]]]]
-Opened = tuple[Tensor, Size] | Failure
+Opened = tuple[Tensor, Size, str] | Failure  # its pixels as the network takes them, its size, the pixels' digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,8 @@ class Predictor:
             picture = open_rgb(self.root, image)
         except DataError as error:
             return Failure(str(error))
-        return self.preprocess.resize(picture), Size(*picture.size)
+        pixels = self.preprocess.resize(picture)
+        return pixels, Size(*picture.size), hashlib.sha256(pixels.numpy().data).hexdigest()[:DIGEST]
 
     def _idle_engine(self) -> Engine[Asked]:
         """The last one, which has its buffers, unless it was left in the middle of something."""
@@ -220,7 +225,9 @@ class Predictor:
                 if longest > self.room:
                     yield ticket, Failure(f"a prompt of {longest} tokens; this checkpoint has room for {self.room}")
                     continue
-                whole = UnderWay(ticket, question, found[1], [[] for _ in texts], len(texts))
+                trail = Trail(digest(texts), found[2], digest(prompted), "")
+                pieces: list[list[locations.Item]] = [[] for _ in texts]
+                whole = UnderWay(ticket, question, found[1], trail, pieces, [[] for _ in texts], len(texts))
                 asked.extend((Asked(whole, number), picture, prompt) for number, prompt in enumerate(prompted))
         for one, picture, prompt in sorted(asked, key=lambda item: (item[0].whole.question.kind, len(item[2]))):
             engine.submit(one, picture, prompt)
@@ -229,6 +236,7 @@ class Predictor:
         """Puts an answer's tokens to its question; gives the question's answer once it is whole."""
         (whole, number), written = done.ticket, done.written
         whole.pieces[number] = self.tokenizer.items(written.tokens, written.log_probs)
+        whole.written[number] = written.tokens
         whole.tokens += len(written.tokens)
         whole.truncated |= written.truncated
         whole.begun = min(whole.begun, done.begun)
@@ -237,6 +245,11 @@ class Predictor:
         if not whole.left:
             whole.seconds = done.ended - whole.begun
             yield whole.ticket, whole.answer(self.forms[whole.question.kind])
+
+
+def digest(said: Sequence[str] | Sequence[Sequence[int]]) -> str:
+    """Of the texts, or the tokens, of all of a question's prompts."""
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:DIGEST]
 
 
 def code_digest() -> str:

@@ -14,14 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from harness.errors import CheckpointError
 from harness.florence2.config import Config, native_config, read_config
@@ -89,6 +91,17 @@ class Checkpoint:
     layout: str
 
 
+class Unfilled(TorchFunctionMode):
+    """Embeddings are not filled: on `meta` there is nothing to fill, and torch imports its compiler to do so (1 s)."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """`func` of its arguments; where it is `nn.init.normal_`, the tensor as it is."""
+        given = kwargs or {}
+        return given["tensor"] if func is torch.nn.init.normal_ else func(*args, **given)
+
+
 def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
     """The network a folder's `config.json` and weights describe, in evaluation mode on the CPU.
 
@@ -131,7 +144,7 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
     rows = native.get("model.language_model.encoder.embed_positions.weight")
     if rows is not None:
         config = replace(config, text=replace(config.text, positions=rows.shape[0] - 2))
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         model = Florence2(config)
     native["model.language_model.shared.weight"] = embedding
     ours: dict[str, Tensor] = {}
@@ -168,7 +181,6 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
     model.load_state_dict(ours, assign=True)
     if tied:
         model.lm_head.weight = model.embedding.weight
-    model.fusion.frame = torch.tensor([0.0, 1.0]).repeat(len(model.fusion.frame) // 2 + 1)[: len(model.fusion.frame)]
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval().requires_grad_(False)
 

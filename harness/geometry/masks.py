@@ -81,7 +81,7 @@ def from_coco(segmentation: Any, size: Size) -> Polygons | Mask:
     ValueError, saying what is wrong, where it is neither.
     """
     if isinstance(segmentation, list):
-        return Polygons(tuple(from_flat([_number(value) for value in _list(ring)]) for ring in segmentation))
+        return Polygons(tuple(from_flat(_numbers(_list(ring))) for ring in segmentation))
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise ValueError("a segmentation is a list of polygons, or has a size and counts")
     sides, counts = segmentation["size"], segmentation["counts"]
@@ -142,6 +142,13 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"a list was expected, not {shortened(value)}")
     return value
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    """JSON numbers that are finite; all at once where they are, one by one to say which is not."""
+    if {*map(type, values)} <= {int, float} and all(-FARTHEST < value < FARTHEST for value in values):
+        return list(map(float, values))
+    return list(map(_number, values))
 
 
 def _number(value: Any) -> float:

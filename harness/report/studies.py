@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.special import stdtrit  # quantiles of Student's t; scipy.stats takes a second to import
 
 LEVEL = 0.975
 COLUMNS = (
@@ -40,6 +39,8 @@ class Spread:
         mean = float(np.mean(values))
         if len(values) < 2:
             return cls(mean, None, None, len(values), tuple(values))
+        from scipy.special import stdtrit  # Student's t; two tenths of a second, and every command imports this file
+
         half = float(stdtrit(len(values) - 1, LEVEL)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
         return cls(mean, mean - half, mean + half, len(values), tuple(values))
 

@@ -17,7 +17,7 @@ from scipy.stats import norm, permutation_test
 import tasks
 from harness import comparison, runner
 from harness.comparison import Side, holm, permuted, smallest
-from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Score, Text
+from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Score, Text, Trail
 from harness.errors import DataError
 from harness.report import compared
 from harness.statistics import Difference, paired
@@ -137,6 +137,35 @@ def test_the_smallest_that_is_seen_is_seen_four_times_in_five() -> None:
     assert found == pytest.approx(2.8)
     assert norm.sf(1.96 - 2.8) == pytest.approx(0.8, abs=0.001)
     assert smallest(Difference(1.0, None, None, None, 1)) is None
+
+
+def test_the_first_stage_by_what_was_kept_with_the_answers(tmp_path: Path) -> None:
+    def trailed(side: Side, **others: dict[str, str]) -> Side:
+        usual = Trail("p", "x", "i", "o")
+        answers = {
+            name: replace(answer, trail=usual._replace(**others.get(f"of_{name}", {})))
+            for name, answer in side.answers.items()
+        }
+        return replace(side, answers=answers)
+
+    a, b = trailed(ran(tmp_path, "a")), ran(tmp_path, "b", (3,))
+    assert compare(a, trailed(a)).parted == "nowhere: every answer is the same"
+    assert compare(a, trailed(b)).parted.startswith("reading: 1 answers are of the same tokens")
+    out = {"of_3": {"tokens_out": "q"}, "of_5": {"tokens_out": "q"}}
+    expected = "tokens out: 2 of 60 samples have others; alike before that: pictures, prompt, pixels, tokens in"
+    assert compare(a, trailed(b, **out)).parted == expected
+    into = {**out, "of_5": {"tokens_in": "j", "tokens_out": "q"}}
+    assert compare(a, trailed(b, **into)).parted.startswith(
+        "tokens in: 1 of 60 samples have others; alike before that: pictures, prompt, pixels"
+    )
+    seen = {**into, "of_7": {"pixels": "y"}}
+    assert (
+        compare(a, trailed(b, **seen)).parted
+        == "pixels: 1 of 60 samples have others; alike before that: pictures, prompt"
+    )
+    asked = {**seen, "of_9": {"prompt": "r"}}
+    assert compare(a, trailed(b, **asked)).parted == "prompt: 1 of 60 samples have others; alike before that: pictures"
+    assert compare(a, b).parted.startswith("an unknown stage")  # kept by an earlier version, without
 
 
 def test_the_first_stage_at_which_they_part(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import store
-from harness.core import Answer, Boxes, Estimate, Mask, Polygons, Quads, Run, RunSpec, Size, Text, Value
+from harness.core import Answer, Boxes, Estimate, Mask, Polygons, Quads, Run, RunSpec, Size, Text, Trail, Value
 from harness.errors import DataError, UsageError
 from harness.store import Kept, RunFolder
 from tests import toy
@@ -37,7 +37,8 @@ VALUES: list[Value | None] = [
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_answers_come_back_as_they_were(tmp_path: Path, value: Value | None) -> None:
     folder = RunFolder(tmp_path)
-    kept = Kept("7", "digest", Answer(("<loc_1>", "x"), value, tokens=5, truncated=True, seconds=0.25, batch=3))
+    answer = Answer(("<loc_1>", "x"), value, tokens=5, truncated=True, seconds=0.25, batch=3)
+    kept = Kept("7", "digest", replace(answer, trail=Trail("a", "b", "c", "d") if value else None))
     with folder.locked(), folder.appending() as appender:
         appender.write(kept)
     assert folder.answers() == {"7": kept}

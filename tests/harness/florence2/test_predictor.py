@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.core import Answer, Failure, Question, Size
+from harness.core import Answer, Failure, Question, Size, Trail
 from harness.errors import ResourceError, UsageError
 from harness.florence2.config import with_text
 from harness.florence2.generate import Pool
@@ -66,6 +68,38 @@ def test_batch_size_changes_no_answer(parts: Parts, root: Path, batch: int) -> N
     assert raw(found) == raw(answers(ask(parts, root, 7), questions()))
     assert len(set(raw(found))) > 5
     assert all(isinstance(one, Answer) and one.batch <= batch and one.seconds > 0 for one in found.values())
+
+
+def test_a_trail_tells_what_an_answer_was_made_of(parts: Parts, root: Path) -> None:
+    """By hand, of one question; and each way to ask otherwise changes the stages that it should, and no other."""
+    [question] = asked = questions()[3:4]
+
+    def trail(model: Predictor) -> Trail:
+        answer = answers(model, asked)[0]
+        assert isinstance(answer, Answer) and answer.trail is not None
+        return answer.trail
+
+    def short(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()[:8]
+
+    usual = trail(ask(parts, root))
+    image = Image.open(root / "3.png").resize((96, 96), Image.Resampling.BICUBIC)
+    prompt = f"Locate the phrases in the caption: {question.text}"
+    assert usual.pixels == short(image.tobytes())
+    assert usual.prompt == short(repr((prompt,)).encode())
+    assert usual.tokens_in == short(repr([parts.tokenizer.encode(prompt)]).encode())
+    assert trail(ask(parts, root, 1)) == usual
+
+    def others(model: Predictor) -> set[str]:
+        found = trail(model)
+        return {name for name in Trail._fields if getattr(found, name) != getattr(usual, name)}
+
+    assert others(ask(parts, root, max_new_tokens=2)) == {"tokens_out"}
+    smaller = ask(replace(parts, preprocess=Preprocess(64, 64)), root, max_new_tokens=2)
+    assert others(smaller) == {"pixels", "tokens_out"}
+    reworded = ask(parts, root, max_new_tokens=2)
+    reworded.forms["refer"] = "open"
+    assert others(reworded) == {"prompt", "tokens_in", "tokens_out"}
 
 
 def test_an_image_is_looked_at_once(parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
