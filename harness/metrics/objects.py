@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.core import Biased, Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Weights, Xywh
+from harness.core import Biased, Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Task, Weights, Xywh
 from harness.geometry.boxes import is_finite, to_xywh
 from harness.metrics import detection
 from harness.metrics.average_precision import PRECISIONS
@@ -180,7 +180,7 @@ class Detector:
     def corpus(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
         """Each image's F1 at an IoU of 0.5, what it is made of, and its boxes whose label is no category's."""
         numbers: list[dict[str, float]] = []
-        for group in _alike(rows):
+        for group in alike(rows):
             here = scene(group, self.synonyms)
             counts = detection.precision_recall_f1(here.truth, here.found, here.images, here.categories)
             for row, (right, found, there) in zip(group, counts.tolist(), strict=True):
@@ -191,7 +191,16 @@ class Detector:
         return numbers
 
 
-def _alike(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
+def detector_of(task: Task[Any]) -> Detector | None:
+    """What computes a task's AP; None where its answers are not marked as detections."""
+    for metric in task.metrics.values():
+        one = metric.one if isinstance(metric, OverDataSets) else metric
+        if isinstance(one, _Official):
+            return one.detector
+    return None
+
+
+def alike(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
     """Rows that follow each other and have the same categories."""
     group: list[Row[Any]] = []
     for row in rows:

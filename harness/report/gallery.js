@@ -10,15 +10,16 @@
     const chosen = Object.fromEntries(new FormData(form)), words = chosen.text.toLowerCase();
     let left = 0;
     for (const section of sections) {
-      const right = chosen.run === "" || section.id === chosen.run;
+      const right = (chosen.run === "" || section.id === chosen.run) && (chosen.task === "" || section.dataset.task === chosen.task);
       let here = 0;
       for (const figure of section.querySelectorAll("figure")) {
         const shown = right && (chosen.outcome === "" || figure.dataset.outcome === chosen.outcome) &&
-          (chosen.size === "" || figure.dataset.size === chosen.size) && (words === "" || texts.get(figure).includes(words));
+          (chosen.size === "" || figure.dataset.size === chosen.size) &&
+          (chosen.mistake === "" || figure.dataset.mistakes.split(" ").includes(chosen.mistake)) && (words === "" || texts.get(figure).includes(words));
         figure.hidden = !shown;
         here += shown;
       }
-      section.hidden = !right || (here === 0 && (chosen.outcome + chosen.size + words) !== "");
+      section.hidden = !right || (here === 0 && (chosen.outcome + chosen.size + chosen.mistake + words) !== "");
       left += here;
     }
     told.textContent = `${left} of ${all.length} pictures`;

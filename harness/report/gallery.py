@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class Picture(NamedTuple):
     value: float  # the score, a share
     outcome: str  # of OUTCOMES
     size: str  # of what the target shows, as COCO has it: small, medium, large; '' where it shows nothing
+    mistakes: str  # kinds of them, as `breakdown` has them, with spaces between; '' where there is none
     wanted: str
     wrote: str
     readable: bool
@@ -57,17 +58,19 @@ def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
     return sorted(both.values(), key=_rank)
 
 
-def write(rows: Sequence[Row[Any]], root: Path, folder: Path, count: int) -> list[Picture]:
-    """Draws the chosen rows into a folder as JPEG; the pictures by file name within it."""
+def write(
+    rows: Sequence[Row[Any]], root: Path, folder: Path, count: int, mistakes: Mapping[str, Sequence[str]] | None = None
+) -> list[Picture]:
+    """Draws the chosen rows into a folder as JPEG; the pictures by file name within it.  `mistakes` are by sample."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = chosen(rows, count)
-    pictures = pictures_of(drawn)
+    pictures = pictures_of(drawn, mistakes or {})
     for row, picture in zip(drawn, pictures, strict=True):
         draw(row, root).save(folder / picture.file, "JPEG", quality=88)
     return pictures
 
 
-def pictures_of(rows: Sequence[Row[Any]]) -> list[Picture]:
+def pictures_of(rows: Sequence[Row[Any]], mistakes: Mapping[str, Sequence[str]]) -> list[Picture]:
     """What stands below the pictures of these rows, and what their files are called."""
     pictures = []
     for place, row in enumerate(rows):
@@ -81,6 +84,7 @@ def pictures_of(rows: Sequence[Row[Any]]) -> list[Picture]:
                 round(goodness(row), 4),
                 outcome(row),
                 object_size(row.sample.target),
+                " ".join(mistakes.get(row.sample.id, ())),
                 _wanted(row),
                 " ".join(row.answer.raw)[:LONGEST],
                 row.score.readable,
@@ -103,9 +107,12 @@ def object_size(target: Value | None) -> str:
         areas = [float(pixels(target).sum())]
     else:
         areas = [abs(_area(line)) for line in _lines(target, False)]
-    if not areas or not max(areas):
-        return ""
-    return "small" if max(areas) < 32**2 else "medium" if max(areas) < 96**2 else "large"
+    return size_of(max(areas, default=0.0))
+
+
+def size_of(area: float) -> str:
+    """COCO's word for an area in square pixels; '' for none."""
+    return "" if not area else "small" if area < 32**2 else "medium" if area < 96**2 else "large"
 
 
 def _area(ring: Sequence[tuple[float, float]]) -> float:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.core import Row, Run, Task
-from harness.report import gallery
+from harness.metrics import tide
+from harness.report import figures, gallery
+from harness.report.breakdown import Breakdown, breakdown
 from harness.report.tables import template
 from harness.report.text import MINIATURE, number, title
 
@@ -61,6 +63,11 @@ class Shown:
     rows: Sequence[Row[Any]]
     root: Path
 
+    @property
+    def parts(self) -> Breakdown:
+        """What the run gets wrong; nothing where there are no rows."""
+        return breakdown(self.task, self.rows, self.run.spec.seed) if self.task is not None else Breakdown()
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -77,20 +84,38 @@ class Section:
 def write(
     shown: Sequence[Shown], published: Published, folder: Path, pictures: int, refresh: int | None = None
 ) -> Path:
-    """`index.html`, `runs.csv`, `runs.md`, `headlines.svg` and `gallery/<id>/`; the path of the page."""
+    """`index.html`, `runs.csv`, `runs.md`, `headlines.svg`, `figures/` and `gallery/<id>/`; the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     runs = [one.run for one in shown]
-    sections = [_section(one, folder, pictures) for one in shown]
+    parts = [one.parts for one in shown]
+    sections = [_section(one, theirs, folder, pictures) for one, theirs in zip(shown, parts, strict=True)]
+    drawn = figures.write(list(map(figures.Told, runs, parts)), folder / "figures")
     (folder / "runs.csv").write_text(runs_csv(runs), encoding="utf-8")
     (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
     plot = _plot(runs, folder / "headlines.svg")
     path = folder / "index.html"
-    path.write_text(rendered(runs, sections, published, plot, refresh), encoding="utf-8")
+    path.write_text(rendered(runs, sections, published, plot, drawn, others(folder), refresh), encoding="utf-8")
     return path
 
 
+def others(folder: Path) -> list[tuple[str, str]]:
+    """Figures that other commands have put beside the page, and the page that each is from."""
+    found = []
+    for room in ("speed", "studies"):
+        for path in sorted((folder / room).glob("*.svg")):
+            table = path.with_suffix(".md")
+            found.append((f"{room}/{path.name}", f"{room}/{table.name if table.is_file() else 'speed.md'}"))
+    return found
+
+
 def rendered(
-    runs: Sequence[Run], sections: Sequence[Section], published: Published, plot: str, refresh: int | None = None
+    runs: Sequence[Run],
+    sections: Sequence[Section],
+    published: Published,
+    plot: str,
+    drawn: Sequence[figures.Drawn] = (),
+    beside: Sequence[tuple[str, str]] = (),
+    refresh: int | None = None,
 ) -> str:
     """The page's HTML; with `refresh`, browsers load it again every so many seconds."""
     return template("page.html").render(
@@ -99,10 +124,14 @@ def rendered(
         published=_published_tables(runs, published),
         sections=sections,
         plot=plot,
+        figures=drawn,
+        others=beside,
         number=number,
         warning=MINIATURE,
         refresh=refresh,
         outcomes=gallery.OUTCOMES,
+        kinds=tide.KINDS,
+        tasks=sorted({section.run.spec.task for section in sections if section.pictures}),
     )
 
 
@@ -132,9 +161,10 @@ def runs_markdown(runs: Sequence[Run], published: Published) -> str:
     return "\n".join(lines) + f"\n\n{MINIATURE[0].upper()}{MINIATURE[1:]}.\n"
 
 
-def _section(one: Shown, folder: Path, pictures: int) -> Section:
-    run = one.run
-    drawn = gallery.write(one.rows, one.root, folder / "gallery" / run.id, pictures) if one.rows and pictures else []
+def _section(one: Shown, parts: Breakdown, folder: Path, pictures: int) -> Section:
+    run, drawn = one.run, []
+    if one.rows and pictures:
+        drawn = gallery.write(one.rows, one.root, folder / "gallery" / run.id, pictures, parts.mistakes)
     metrics = [(name, number(estimate)) for name, estimate in run.metrics.items()]
     about, seen = (one.task.about, one.task.seen_in_training) if one.task else ("", "")
     return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, metrics, drawn)

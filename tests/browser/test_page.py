@@ -43,7 +43,8 @@ def shown(model: str, root: Path, count: int = COUNT) -> page.Shown:
         )  # fmt: skip
         hit = float((place + len(model)) % 3 != 0)
         answer = Answer((f"<img src=x onerror=alert({place})>",), Boxes(((1.0, 1.0, 60.0, 60.0),), ("",)))
-        rows.append(Row(sample, answer, Score({"hit": hit}, readable=place % 5 != 0)))
+        overlap = 0.05 if place % 4 == 0 else 0.8
+        rows.append(Row(sample, answer, Score({"hit": hit, "iou": overlap}, readable=place % 5 != 0)))
     metrics = {"Acc@0.5": Estimate(60.0 + len(model), 55.0, 75.0, count)}
     run = Run(
         schema=1, id=f"id{model}", spec=spec, status="complete", headline="Acc@0.5", metrics=metrics,
@@ -117,6 +118,14 @@ def test_it_filters_samples(opened: Any) -> None:
     opened.get_by_label("Object").select_option("small")  # 20 pixels a side: every second
     assert figures.count() == COUNT
     opened.get_by_label("Object").select_option("")
+    opened.get_by_label("Mistake").select_option("background")  # of 0, 4, ... 28
+    assert figures.count() == 2 * 8
+    opened.get_by_label("Mistake").select_option("missed")
+    assert figures.count() == 0
+    opened.get_by_label("Mistake").select_option("")
+    opened.get_by_label("Task").select_option("refcoco")
+    assert figures.count() == 2 * COUNT
+    opened.get_by_label("Task").select_option("")
     opened.get_by_label("Text").fill("thing 7 ")
     assert figures.count() == 2
     assert opened.locator("#left").text_content() == f"2 of {2 * COUNT} pictures"
@@ -128,6 +137,14 @@ def test_it_filters_samples(opened: Any) -> None:
     opened.get_by_label("Order").select_option("worst")
     found = opened.eval_on_selector_all("#idalpha figure", scores)
     assert found == sorted(found)
+
+
+def test_figures_are_there_and_load(opened: Any) -> None:
+    for picture in opened.locator(".figures img").all():
+        picture.scroll_into_view_if_needed()
+        opened.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+    titles = opened.locator(".figures figcaption b").all_text_contents()
+    assert titles == ["IoU, coco", "mean IoU by size of the object, coco"]
 
 
 def test_it_opens_a_sample_by_keyboard_and_leads_on(opened: Any) -> None:
@@ -186,7 +203,7 @@ def test_on_a_phone_nothing_sticks_out(browser: Any, report: Path) -> None:
 def test_five_thousand_samples(browser: Any, report: Path, tmp_path: Path) -> None:
     """The first view within a second of navigation's start, as the browser tells it; filtering within another."""
     many = shown("gamma", report.parent.parent, 5000)
-    one = page.Section(many.run, "many", "", "", [("Acc@0.5", "60")], page.gallery.pictures_of(many.rows))
+    one = page.Section(many.run, "many", "", "", [("Acc@0.5", "60")], page.gallery.pictures_of(many.rows, {}))
     (tmp_path / "index.html").write_text(page.rendered([many.run], [one], published.figures, ""))
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
     tab.goto((tmp_path / "index.html").as_uri(), wait_until="load")
