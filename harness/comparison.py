@@ -13,12 +13,12 @@ told from none at the 5 % level (1.96 for the level, 0.84 for the chance).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from harness.core import Answer, Metric, Row, Run, Sample, Task
+from harness.core import Answer, Metric, Row, Run, Sample, Score, Task
 from harness.errors import DataError
 from harness.metrics.reduce import clusters_of, mean_of, share_of
 from harness.statistics import ROUNDING, Difference, in_order_of, paired
@@ -52,13 +52,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: its record, the samples that it was asked, its answers, and the digest of each sample's picture
-    as the run kept it (where there was one)."""
+    """One of the two: its record, the samples that it was asked, its answers, the digest of each sample's picture as it
+    kept it (where there was one), and the scores that it kept."""
 
     run: Run
     samples: Sequence[Sample[Any]]
     answers: Mapping[str, Answer]
     images: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, Score] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,10 @@ def compare(task: Task[Any], a: Side, b: Side, mark: Marking) -> Comparison:
         raise DataError(
             f"the targets of {task.name} {a.run.spec.split} are not published, so there is nothing to compare by"
         )
-    rows_a = list(mark(samples, a.answers))
+    rows_a = _with_kept(task, mark(samples, a.answers), a.scores)
+    marked_b = mark([one for one in b.samples if one.id in both], b.answers)
     try:
-        rows_b = in_order_of(rows_a, list(mark([one for one in b.samples if one.id in both], b.answers)))
+        rows_b = in_order_of(rows_a, _with_kept(task, marked_b, b.scores))
     except ValueError as error:
         raise DataError(f"{a.run.id} and {b.run.id}: {error}") from error
     changes = [
@@ -160,21 +162,52 @@ def compare(task: Task[Any], a: Side, b: Side, mark: Marking) -> Comparison:
 def metrics_of(
     task: Task[Any], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int
 ) -> dict[str, Compared]:
-    """Every metric that is defined for both, the headline first; then the shares of unreadable and cut-off answers."""
+    """Every metric that is defined for both, the headline first; then the shares of unreadable and cut-off answers;
+    then what a task reports for each group of samples, as "metric group"."""
     order = [task.headline, *(name for name in task.metrics if name != task.headline)]
     wanted: dict[str, Metric] = {name: task.metrics[name] for name in order}
+    wanted |= task.kept
     wanted |= {
         "unreadable": share_of(lambda row: not row.score.readable),
         "truncated": share_of(lambda row: row.answer.truncated),
     }
+    found = _each(task, wanted, rows_a, rows_b, seed)
+    apart = {name: task.metrics[name] for name in task.by_group} | dict(task.within_group)
+    groups = dict.fromkeys(group for row in rows_a for group in row.sample.groups) if apart else {}
+    for group in groups:
+        a, b = ([row for row in rows if group in row.sample.groups] for rows in (rows_a, rows_b))
+        named = {f"{name} {group}": metric for name, metric in apart.items()}
+        found |= _each(replace(task, stratified=False), named, a, b, seed)
+    return found
+
+
+def _each(
+    task: Task[Any], wanted: Mapping[str, Metric], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int
+) -> dict[str, Compared]:
     found = {}
+    ones = np.ones(len({row.sample.cluster for row in rows_a}))
     for name, metric in wanted.items():
-        ones = np.ones(len({row.sample.cluster for row in rows_a}))
         value_a, value_b = (metric.prepare(rows)(ones) for rows in (rows_a, rows_b))
         if not (np.isfinite(value_a) and np.isfinite(value_b)):
             continue  # an AP of a size that no object has
         found[name] = _compared(task, metric, rows_a, rows_b, seed, value_a, value_b)
     return found
+
+
+def _with_kept(task: Task[Any], rows: Sequence[Row[Any]], scores: Mapping[str, Score]) -> list[Row[Any]]:
+    """Rows with what a run has kept of variants besides: nothing in it depends on which samples there are."""
+    if not task.kept or any(row.sample.id not in scores for row in rows):
+        return list(rows)
+    return [
+        replace(
+            row, score=replace(row.score, values={**row.score.values, **_besides(scores[row.sample.id], row.score)})
+        )
+        for row in rows
+    ]
+
+
+def _besides(kept: Score, marked: Score) -> dict[str, float]:
+    return {key: value for key, value in kept.values.items() if key not in marked.values}
 
 
 def _compared(

@@ -328,6 +328,7 @@ class Task(Generic[V]):
     counted: tuple[str, ...] = ()  # scores whose sums are counts worth keeping
     variants: Mapping[str, Callable[[Task[V]], Task[V]]] = field(default_factory=dict)
     marking: tuple[str, ...] = ()  # the variants that this is
+    kept: Mapping[str, Metric] = field(default_factory=dict)  # of variants, for which kept scores are enough
     policy: str = ""  # what of the marking is a choice, for records
     embedded: bool | None = None  # True: only the embedded benchmark has it; False: only others have
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -214,12 +214,12 @@ def _numbers(found: captions.CaptionScores) -> list[dict[str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """The mean of a score over captions; none where it is not defined for one."""
+    """The mean of a score over captions; none where it is not defined for one, or was not counted."""
 
     key: str
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        if any(math.isnan(row.score.values[self.key]) for row in rows):
+        if any(math.isnan(row.score.values.get(self.key, math.nan)) for row in rows):
             return Fixed(math.nan)
         return mean(self.key).prepare(rows)
 
@@ -320,6 +320,7 @@ def _task(
         seen_in_training=seen,
         by_group=by_group,
         variants=VARIANTS,
+        kept={"METEOR": Meteor(), "SPICE": Defined("spice")},
         published=published,
     )
 

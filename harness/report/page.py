@@ -17,7 +17,7 @@ from harness.metrics import tide
 from harness.report import figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
 from harness.report.tables import template
-from harness.report.text import MINIATURE, number, title
+from harness.report.text import MINIATURE, cell, number, title
 
 COLUMNS = (
     "data",
@@ -157,7 +157,7 @@ def runs_markdown(runs: Sequence[Run], published: Published) -> str:
         spec, estimate = run.spec, run.metrics.get(run.headline)
         beside = "not comparable" if spec.data == "miniature" else "; ".join(_beside(run, published)) or "–"
         cells = (spec.data, spec.task, spec.split, spec.model, spec.protocol, run.headline, number(estimate), beside)
-        lines.append(f"| {' | '.join(cells)} | {estimate.n if estimate else 0} |")
+        lines.append(f"| {' | '.join(map(cell, cells))} | {estimate.n if estimate else 0} |")
     return "\n".join(lines) + f"\n\n{MINIATURE[0].upper()}{MINIATURE[1:]}.\n"
 
 

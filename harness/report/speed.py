@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.report.text import cell
+
 Record = Mapping[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")  # Okabe and Ito's
 
@@ -109,19 +111,15 @@ def markdown(records: Sequence[Record]) -> str:
                 f"{through['images/s']:.4g}", f"{through['tokens/s']:.4g}", f"{record['meter']['peak memory MiB']:.0f}",
                 valid,
             ]  # fmt: skip
-            out.write(f"| {' | '.join(_cell(cell) for cell in cells)} |\n")
+            out.write(f"| {' | '.join(map(cell, cells))} |\n")
         compared = [(record, name, found) for record in mine for name, found in record["against"].items()]
         if compared:
             out.write("\nBy turns in one process, the same weights, pictures, prompts and token counts:\n\n")
             out.write("| model | settings | beside | result |\n|---|---|---|---|\n")
             for record, name, found in sorted(compared, key=lambda item: (*_order(item[0]), item[1])):
                 cells = [record["model"], _settings(record["settings"]), name, beside(found)]
-                out.write(f"| {' | '.join(_cell(cell) for cell in cells)} |\n")
+                out.write(f"| {' | '.join(map(cell, cells))} |\n")
     return out.getvalue()
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _order(record: Record) -> tuple[Any, ...]:

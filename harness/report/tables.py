@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 
 from harness.report.papers import Table
+from harness.report.text import cell
 
 
 def write(found: Sequence[Table], folder: Path) -> Path:
@@ -38,7 +39,7 @@ def markdown(table: Table) -> str:
     numbers = len(table.head) - table.words
     lines = [f"# {table.title}", "", _line(table.head), "|" + "---|" * table.words + "--:|" * numbers]
     lines += [_line(row) for row in table.rows]
-    return "\n".join([*lines, "", *(f"- {_escaped(note)}" for note in table.notes), ""])
+    return "\n".join([*lines, "", *(f"- {cell(note)}" for note in table.notes), ""])
 
 
 def comma_separated(table: Table) -> str:
@@ -82,11 +83,4 @@ def _tex(text: str) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
-
-
-def _escaped(text: str) -> str:
-    plain = " ".join(text.split())
-    for mark in "\\|`*_<[":
-        plain = plain.replace(mark, f"\\{mark}")
-    return plain
+    return f"| {' | '.join(map(cell, cells))} |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ from harness.core import Estimate, Run
 
 MINIATURE = "miniature is the embedded benchmark: these numbers are not comparable with published ones"
 USUAL = ("samples", "images", "answered", "asked now")
+# Of Markdown: an underscore within a word is none, nor are brackets that no link follows, as those of an interval.
+_MARKUP = re.compile(r"[\\|`*]|(?<![^\W_])_|_(?![^\W_])|\[(?=[^]]*\][(\[])|~(?=~)")
 UNDEFINED = "CIDEr of one image, AP of a size that no object has, a mean over data sets of which one is lacking"
 
 
@@ -71,6 +74,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows])
     return "\n".join(line.rstrip() for line in lines)
+
+
+def line(said: str) -> str:
+    """On one line, and nothing in it that a terminal would obey."""
+    return "".join(sign if sign.isprintable() else " " for sign in said)
+
+
+def cell(said: str) -> str:
+    """As it stands in a cell of a Markdown table: on one line, and nothing in it is markup."""
+    plain = " ".join(line(said).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\g<0>", plain)
 
 
 def _counts(run: Run) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.gates import Verdict
-from harness.report.text import table
+from harness.report.text import cell, table
 
 SIGNS = {"kept": "ok", "broken": "BROKEN", "undecided": "CANNOT TELL"}
 
@@ -57,23 +57,14 @@ def github(verdicts: Sequence[Verdict]) -> str:
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """A job's summary, in Markdown."""
-    rows = [
-        f"| {SIGNS[one.state]} | {_cell(one.name)} | {_cell(one.promised)} | {_cell(one.came)} |" for one in verdicts
-    ]
-    red = [f"- {_cell(one.line())}" for one in verdicts if one.red]
+    rows = [f"| {SIGNS[one.state]} | {cell(one.name)} | {cell(one.promised)} | {cell(one.came)} |" for one in verdicts]
+    red = [f"- {cell(one.line())}" for one in verdicts if one.red]
     head = ["## Gate", "", "| | promise | promised | came |", "|---|---|---|---|"]
     return "\n".join([*head, *rows, "", *red, ""])
 
 
 def _plain(text: str) -> str:
     return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    safe = _plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "\\|`*_[]":
-        safe = safe.replace(mark, f"\\{mark}")
-    return safe
 
 
 def _xml(text: str) -> str:

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 from PIL import Image
 
 from baselines import published
+from harness import comparison
 from harness.core import Answer, Boxes, Estimate, Question, Row, Run, RunSpec, Sample, Score, Size
-from harness.report import page, papers, tables
+from harness.metrics.reduce import mean
+from harness.report import compared, page, papers, tables
 from tasks import TASKS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -63,6 +66,43 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = papers.tables(published.every(), abouts, [one.run for one in runs], published.ours)
     tables.write([*told, papers.claims(published.claims(), [])], root / "out/tables")
     return made
+
+
+@pytest.fixture(scope="module")
+def compared_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `compare --to` writes of two runs, twice over."""
+    root = tmp_path_factory.mktemp("compared")
+    Image.new("RGB", (160, 160), (90, 120, 150)).save(root / "x.png")
+    both = [shown("alpha", root), shown("beta", root)]
+    sides = [
+        comparison.Side(
+            replace(one.run, headline="accuracy"), [row.sample for row in one.rows],
+            {row.sample.id: row.answer for row in one.rows},
+        )
+        for one in both
+    ]  # fmt: skip
+    marked = iter([one.rows for one in both])
+    task = replace(TASKS["refcoco"], metrics={"accuracy": mean("hit")}, headline="accuracy")
+    found = comparison.compare(task, *sides, lambda samples, answers: next(marked))
+    return compared.write([found, found], [root, root], root / "out", 8)
+
+
+def test_two_runs_compared(browser: Any, compared_page: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    complaints: list[str] = []
+    for scheme in ("light", "dark"):
+        tab = browser.new_page(color_scheme=scheme, viewport={"width": 360, "height": 740})
+        tab.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        tab.on("dialog", lambda dialog: complaints.append(dialog.message))
+        tab.goto(compared_page.as_uri())
+        assert tab.locator("section figure img").count() == 2 * 8
+        assert "<img src=x onerror=alert(" in tab.locator("figcaption").first.text_content()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+        tab.get_by_role("button", name="task", exact=True).click()
+        found = axe.run(tab)
+        assert found.violations_count == 0, found.generate_report()
+        assert complaints == []
+        tab.close()
 
 
 @pytest.fixture(scope="module")

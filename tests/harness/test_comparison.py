@@ -19,6 +19,7 @@ from harness import comparison, runner
 from harness.comparison import Side, holm, permuted, smallest
 from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Score, Text, Trail
 from harness.errors import DataError
+from harness.metrics.reduce import mean
 from harness.report import compared
 from harness.statistics import Difference, paired
 from harness.store import SCHEMA
@@ -256,13 +257,30 @@ def test_several_headlines_are_corrected_together(tmp_path: Path) -> None:
 
 def test_nothing_that_was_written_is_markup(tmp_path: Path) -> None:
     a, b = ran(tmp_path, "a", (3,)), ran(tmp_path, "b")
-    [change] = compare(a, b).better
+    found = compare(a, b)
+    [change] = found.better
     wrote = "<script>alert(1)</script> ![x](y)\x1b[2J\r\n```"
     change = replace(change, a=replace(change.a, answer=replace(change.a.answer, raw=(wrote,))))
-    told = compared._told(change)
-    assert all(sign.isprintable() for sign in told)
-    said = compared._plain(told)
-    assert "<script>" not in said and "\\<script\\>" in said and "![x]" not in said and "```" not in said
+    assert all(sign.isprintable() for sign in compared._told(change))
+    page = compared.write([replace(found, better=[change])], [tmp_path], tmp_path / "page", 4).read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+    assert "no picture: " in page  # the toy has none
+
+
+def test_numbers_of_groups_and_kept_scores_are_compared(tmp_path: Path) -> None:
+    """A is wrong in one of three `odd` samples: 200/3; kept METEOR-like scores of both are averaged by hand."""
+    a, b = ran(tmp_path, "a", (1, 2)), ran(tmp_path, "b")
+
+    def grouped(side: Side, worth: float) -> Side:
+        samples = [replace(one, groups=("odd",) if int(one.id) in (1, 3, 5) else ()) for one in side.samples]
+        return replace(side, samples=samples, scores={one.id: Score({"more": worth}) for one in samples})
+
+    task = replace(toy.task(), by_group=("accuracy",), kept={"MORE": mean("more")})
+    found = comparison.compare(task, grouped(a, 0.25), grouped(b, 0.5), partial(runner.mark, task)).metrics
+    assert list(found) == ["accuracy", "MORE", "unreadable", "truncated", "accuracy odd"]
+    odd, more = found["accuracy odd"], found["MORE"]
+    assert (odd.a, odd.b, odd.difference.n) == (pytest.approx(200 / 3), 100.0, 3)
+    assert (more.a, more.b) == (25.0, 50.0)
 
 
 def test_as_a_person_types_it(call: Call, tmp_path: Path) -> None:
@@ -275,7 +293,7 @@ def test_as_a_person_types_it(call: Call, tmp_path: Path) -> None:
     assert "refcoco val · miniature" in out and "by iou of each sample, B is worse in 0, better in" in out
     assert "Acc@0.5" in out and "permutation" in out
     assert len(list((tmp_path / "page").glob("*.jpg"))) == 2
-    assert "0-better-00.jpg" in (tmp_path / "page/compare.md").read_text()
+    assert "0-better-00.jpg" in (tmp_path / "page/compare.html").read_text()
     status, out, _ = call("compare", "whole-image", "oracle-quantised", "--json")
     [record] = json.loads(out)
     assert record["metrics"]["Acc@0.5"]["b"] == pytest.approx(100)

@@ -141,3 +141,17 @@ def test_the_same_records_give_the_same_page_and_figure(tmp_path: Path) -> None:
     for path in sorted((tmp_path / "one").iterdir()):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("zero_shot 55.2 [54.0, 56.5]", "zero_shot 55.2 [54.0, 56.5]"),
+        ("_a_ *b* `c` a|b \\", "\\_a\\_ \\*b\\* \\`c\\` a\\|b \\\\"),
+        ("[x](y) ![x](y) [x][y]", "\\[x](y) !\\[x](y) \\[x][y]"),
+        ("<b>&amp;~~x~~\n\x1b[2Jy", "&lt;b&gt;&amp;amp;\\~~x\\~~ [2Jy"),
+    ],
+)
+def test_nothing_in_a_cell_is_markup(said: str, expected: str) -> None:
+    """Against GitHub's rules: underscores within words and bare brackets are themselves."""
+    assert text.cell(said) == expected
