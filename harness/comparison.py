@@ -3,8 +3,11 @@
 Everything is paired by sample.  A difference's interval comes from resampling images, each metric worked out anew for
 both runs within every resample, so that what both find equally hard cancels (`statistics.paired`).  The p-value of a
 mean over samples comes from a permutation test instead: if the runs were alike, which of an image's two answers is
-whose would not matter, so images are exchanged at random.  CIDEr's is of the resamples, like AP's: no smaller than two
-in so many.  Of the headlines of several tasks, p-values are also given as corrected by Holm.
+whose would not matter, so images are exchanged at random.  CIDEr is such a mean: how rare a word is, is told by the
+references alone, and stays what it is of all of them.  (Told anew in each resample, in which an image drawn twice makes
+its own words common, CIDEr falls by 1 to 3 points of the miniature's 44 to 655, at intervals as wide.)  AP's p-value is
+of the resamples: no smaller than two in so many.  Of the headlines of several tasks, p-values are also given as
+corrected by Holm.
 
 What could not have been seen: a difference smaller than 2.8 standard errors has less than four chances in five of being
 told from none at the 5 % level (1.96 for the level, 0.84 for the chance).

@@ -44,7 +44,7 @@ from harness.core import (
 from harness.data import captions as files
 from harness.errors import ResourceError
 from harness.metrics import captions
-from harness.metrics.reduce import PERCENT, clusters_of, mean
+from harness.metrics.reduce import PERCENT, clusters_of, mean, mean_where_defined
 
 COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2014.zip)"
 KARPATHY_ORIGIN = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -176,7 +176,7 @@ def with_spice(task: Task[Text]) -> Task[Text]:
         found = official_captions.spice([said(row) for row in rows], [wanted(row) for row in rows])
         return [{"spice": one} for one in found.tolist()]
 
-    return _also(task, marks, {"SPICE": Defined("spice")})
+    return _also(task, marks, {"SPICE": mean_where_defined("spice")})
 
 
 VARIANTS: Mapping[str, Callable[[Task[Text]], Task[Text]]] = {
@@ -210,18 +210,6 @@ def _numbers(found: captions.CaptionScores) -> list[dict[str, float]]:
         first = {"cider": float(found.cider[place]), "rouge_l": float(found.rouge_l[place])}
         numbers.append({**first, **bleu, **lengths})
     return numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Defined:
-    """The mean of a score over captions; none where it is not defined for one, or was not counted."""
-
-    key: str
-
-    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        if any(math.isnan(row.score.values.get(self.key, math.nan)) for row in rows):
-            return Fixed(math.nan)
-        return mean(self.key).prepare(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +254,7 @@ def _sums(rows: Sequence[Row[Any]], keys: Sequence[str]) -> NDArray[np.float64]:
 
 
 METRICS: Mapping[str, Metric] = {
-    "CIDEr": Defined("cider"),
+    "CIDEr": mean_where_defined("cider"),
     **{f"BLEU-{n}": Bleu(n) for n in range(1, 5)},
     "ROUGE-L": mean("rouge_l"),
 }
@@ -320,7 +308,7 @@ def _task(
         seen_in_training=seen,
         by_group=by_group,
         variants=VARIANTS,
-        kept={"METEOR": Meteor(), "SPICE": Defined("spice")},
+        kept={"METEOR": Meteor(), "SPICE": mean_where_defined("spice")},
         published=published,
     )
 

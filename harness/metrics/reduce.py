@@ -11,13 +11,14 @@ dot products.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.core import Metric, Row, Statistic, Weights
+from harness.core import Fixed, Metric, Row, Statistic, Weights
 
 PERCENT = 100.0
 
@@ -31,6 +32,11 @@ def clusters_of(rows: Sequence[Row[Any]]) -> list[int]:
 def mean(key: str, *, in_order: bool = False) -> Metric:
     """The mean of a score over rows; `in_order` added up one by one, as official code that rounds its sums does."""
     return _Ratio(lambda row: row.score.values[key], _one, in_order=in_order)
+
+
+def mean_where_defined(key: str) -> Metric:
+    """The mean of a score over rows; none (NaN) where a row has it not, or it is not defined for one."""
+    return _Ratio(lambda row: row.score.values.get(key, math.nan), _one, may_lack=True)
 
 
 def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
@@ -65,12 +71,15 @@ class _Ratio:
     below: Callable[[Row[Any]], float]
     empty: float = 0.0
     in_order: bool = False
+    may_lack: bool = False
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
         """ValueError where there are no rows, or a score is not finite."""
         if not rows:
             raise ValueError("there are no rows to reduce")
         clusters, values = clusters_of(rows), [self.above(row) for row in rows]
+        if self.may_lack and any(map(math.isnan, values)):
+            return Fixed(math.nan)
         above = np.bincount(clusters, values)  # (clusters,)
         below = np.bincount(clusters, [self.below(row) for row in rows])
         if not np.isfinite([above, below]).all():
