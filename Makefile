@@ -1,13 +1,13 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
 # make test: every test.   make lint: ruff and mypy.   make bench: speed beside transformers.
-# make gate: the promises of baselines/gates.toml.
+# make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks beside those of main, by turns.
 # Each makes what it needs in .venv, from constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint bench gate clean
+.PHONY: demo test lint bench bench-base gate clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -27,7 +27,10 @@ gate: .venv/dev
 	$(BIN)/python -m harness gate
 
 bench: .venv/dev
-	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= --benchmark-only
+	$(BIN)/python -m pytest benchmarks -p benchmark -o addopts= --benchmark-only --benchmark-autosave $(BENCH)
+
+bench-base: .venv/dev
+	$(BIN)/python -m harness gate --promises benchmarks/gates.toml
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

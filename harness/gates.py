@@ -21,6 +21,11 @@ A promise is a table of a TOML file (`read`):
     peer = "transformers"
     at_least = 1.2
 
+    [promise.no-slower]                      # speed of micro-benchmarks, beside another checkout of this project
+    base = "origin/main"                     # a git revision, or a folder; both are run by turns
+    benchmarks = "benchmarks/test_micro.py"  # what pytest is given, with pytest-benchmark
+    at_least = 0.85                          # times as quick, each of them
+
     [promise.recorded]                       # speed, from seconds that were recorded by turns, a pair a round
     timings = "timings.json"                 # {"base": [...], "head": [...]}
     at_least = 0.95
@@ -75,6 +80,8 @@ class Promise:
     peer: str = ""
     images: int = 16
     timings: str = ""
+    base: str = ""
+    benchmarks: str = ""
     undecided: Literal["broken", "passes"] = "broken"
 
 
@@ -156,8 +163,12 @@ def _promise(path: Path, name: str, table: object) -> Promise:
         raise UsageError(f"{where}: margin = {one.margin}: what may be lost, 0 or more")
     if one.undecided not in ("broken", "passes"):
         raise UsageError(f"{where}: undecided = {one.undecided!r}: 'broken' or 'passes'")
-    if not one.timings and not (one.task and one.model):
-        raise UsageError(f"{where}: it needs a task and a model, or timings")
+    if bool(one.base) != bool(one.benchmarks):
+        raise UsageError(f"{where}: base and benchmarks go together: what is timed, and beside what")
+    if one.base and one.at_least is None:
+        raise UsageError(f"{where}: at_least: how many times as quick as the base")
+    if not one.timings and not one.base and not (one.task and one.model):
+        raise UsageError(f"{where}: it needs a task and a model, or timings, or a base and benchmarks")
     if one.metric in (SPEED, PARITY) and not one.timings and not one.peer:
         raise UsageError(f"{where}: {one.metric} is beside a peer: peer = 'transformers'")
     for key in ("limit", "images"):

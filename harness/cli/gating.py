@@ -112,6 +112,9 @@ def _judged(
             if promise.timings:
                 yield _recorded(promise, path.parent / promise.timings)
                 continue
+            if promise.base:
+                yield from _no_slower(promise)
+                continue
             chosen = tasks.select(promise.task, embedded=_root(promise)[0] == "miniature")
         except HarnessError as error:
             yield Verdict(promise.name, "broken", _told(promise), str(error))
@@ -227,6 +230,33 @@ def _recorded(promise: Promise, path: Path) -> Verdict:
         raise DataError(f"{path} holds no timings (base and head, seconds by turns): {error}") from error
 
 
+def _no_slower(promise: Promise) -> list[Verdict]:
+    """Micro-benchmarks of this checkout beside the base's, by turns; more rounds while any cannot be told."""
+    from harness.speed import checkouts
+
+    here = Path.cwd()
+    times: dict[str, dict[str, list[float]]] = {}
+    done = 0
+    with checkouts.checkout(promise.base, here) as base:
+        while True:
+            rounds = done or ROUNDS
+            found = checkouts.by_turns(base, here, promise.benchmarks, rounds, done)
+            done += rounds
+            for benchmark, sides in found.items():
+                mine = times.setdefault(benchmark, {"base": [], "head": []})
+                for side, seconds in sides.items():
+                    mine[side] += seconds
+            more = f"python -m pytest {promise.benchmarks} -o addopts= -p benchmark --benchmark-only"
+            verdicts = [
+                gates.quick(promise, sides["base"], sides["head"], more, f"{promise.name} {benchmark}")
+                for benchmark, sides in times.items()
+            ]
+            if not verdicts:
+                raise DataError(f"{promise.base} and {here} have no benchmark in common in {promise.benchmarks}")
+            if all(one.state != "undecided" for one in verdicts) or done >= MOST_ROUNDS // 2:
+                return verdicts
+
+
 def _beside(promise: Promise, task: Task[Any], name: str) -> Verdict:
     """Beside a peer in this process, by turns; more rounds while it cannot be told.  Parity: of what both wrote."""
     import time
@@ -329,7 +359,7 @@ def _told(promise: Promise) -> str:
     if promise.not_worse_than:
         return f"{promise.metric or 'the headline'} not worse than {promise.not_worse_than}"
     least = f"at least {promise.at_least:g}" if promise.at_least is not None else f"at most {promise.at_most}"
-    return f"{promise.metric or ('speed' if promise.timings else 'the headline')} {least}"
+    return f"{promise.metric or ('speed' if promise.timings or promise.base else 'the headline')} {least}"
 
 
 def _again(promise: Promise, task: Task[Any]) -> str:
