@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +15,13 @@ from cyclopts import App, Parameter, validators
 from baselines import published
 from harness import runner, store
 from harness.cli.common import RESULTS, Data, Json, Out, samples_of, show_run
+from harness.core import Run
 from harness.errors import HarnessError, UsageError
 from harness.report import frames, text
+from harness.store import RunFolder
 
 app = App()
-
+log = logging.getLogger(__name__)
 RunName = Annotated[str, Parameter(help="A run's id, its beginning, or its folder: `ls` lists them.")]
 
 
@@ -127,6 +131,19 @@ def report(
         time.sleep(watch or 0)
 
 
+def _each_once(results: Path) -> Iterator[tuple[RunFolder, Run]]:
+    """Every run; of records with the same id, such as a folder that was copied, the first, and the others are named."""
+    first: dict[str, Path] = {}
+    for folder, record in store.runs(results):
+        if record.id in first:
+            log.warning(
+                "%s is another record of run %s, which %s is: left out", folder.path, record.id, first[record.id]
+            )
+            continue
+        first[record.id] = folder.path
+        yield folder, record
+
+
 def _told(results: Path, to: Path, data: str | None, pictures: int, watch: int | None) -> bool:
     """Writes the report once; whether it is to be written again."""
     from harness.report import papers
@@ -134,7 +151,7 @@ def _told(results: Path, to: Path, data: str | None, pictures: int, watch: int |
     from harness.report.page import Shown, write
 
     shown, busy = [], False
-    for folder, record in store.runs(results):
+    for folder, record in _each_once(results):
         asked_now = record.status == "running" and folder.busy
         busy |= asked_now
         try:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from harness.comparison import goodness
 from harness.core import Boxes, Grounded, Mask, Objects, Polygons, Quads, Question, Row, Size, Text, Value
+from harness.errors import DataError
 from harness.geometry.masks import pixels, rasterise
 from harness.images import open_rgb
 
@@ -39,6 +40,7 @@ class Picture(NamedTuple):
     wanted: str
     wrote: str
     readable: bool
+    lacking: str = ""  # why there is no file
 
 
 def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
@@ -61,12 +63,18 @@ def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
 def write(
     rows: Sequence[Row[Any]], root: Path, folder: Path, count: int, mistakes: Mapping[str, Sequence[str]] | None = None
 ) -> list[Picture]:
-    """Draws the chosen rows into a folder as JPEG; the pictures by file name within it.  `mistakes` are by sample."""
+    """Draws the chosen rows into a folder as JPEG; the pictures by file name within it.  `mistakes` are by sample.
+
+    A picture that is not there, or cannot be read, is told in its place.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = chosen(rows, count)
     pictures = pictures_of(drawn, mistakes or {})
-    for row, picture in zip(drawn, pictures, strict=True):
-        draw(row, root).save(folder / picture.file, "JPEG", quality=88)
+    for place, (row, picture) in enumerate(zip(drawn, pictures, strict=True)):
+        try:
+            draw(row, root).save(folder / picture.file, "JPEG", quality=88)
+        except DataError as error:
+            pictures[place] = picture._replace(lacking=str(error))
     return pictures
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from harness.report.breakdown import Breakdown, breakdown
 from harness.report.tables import template
 from harness.report.text import MINIATURE, cell, number, title
 
+log = logging.getLogger(__name__)
 COLUMNS = (
     "data",
     "task",
+    "version",
     "split",
     "model",
     "protocol",
@@ -145,18 +148,20 @@ def runs_csv(runs: Sequence[Run]) -> str:
         unreadable = run.metrics["unreadable"].value if "unreadable" in run.metrics else ""
         for name, estimate in run.metrics.items():
             cells = (estimate.value, estimate.low, estimate.high, estimate.n, unreadable, run.status, run.id)
-            writer.writerow([spec.data, spec.task, spec.split, spec.model, spec.protocol, name, *cells])
+            asked = (spec.data, spec.task, spec.version, spec.split, spec.model, spec.protocol)
+            writer.writerow([*asked, name, *cells])
     return out.getvalue()
 
 
 def runs_markdown(runs: Sequence[Run], published: Published) -> str:
     """The table of headlines; a published figure stands beside a run only on the same data, split and protocol."""
-    lines = ["| data | task | split | model | protocol | metric | value [95 % interval] | published | n |"]
-    lines.append("|---|---|---|---|---|---|--:|---|--:|")
+    lines = ["| data | task | version | split | model | protocol | metric | value [95 % interval] | published | n |"]
+    lines.append("|---|---|--:|---|---|---|---|--:|---|--:|")
     for run in runs:
         spec, estimate = run.spec, run.metrics.get(run.headline)
         beside = "not comparable" if spec.data == "miniature" else "; ".join(_beside(run, published)) or "–"
-        cells = (spec.data, spec.task, spec.split, spec.model, spec.protocol, run.headline, number(estimate), beside)
+        asked = (spec.data, spec.task, str(spec.version), spec.split, spec.model, spec.protocol)
+        cells = (*asked, run.headline, number(estimate), beside)
         lines.append(f"| {' | '.join(map(cell, cells))} | {estimate.n if estimate else 0} |")
     return "\n".join(lines) + f"\n\n{MINIATURE[0].upper()}{MINIATURE[1:]}.\n"
 
@@ -165,6 +170,9 @@ def _section(one: Shown, parts: Breakdown, folder: Path, pictures: int) -> Secti
     run, drawn = one.run, []
     if one.rows and pictures:
         drawn = gallery.write(one.rows, one.root, folder / "gallery" / run.id, pictures, parts.mistakes)
+        lacking = [picture for picture in drawn if picture.lacking]
+        if lacking:
+            log.warning("%s: %d pictures are not drawn: %s", title(run), len(lacking), lacking[0].lacking)
     metrics = [(name, number(estimate)) for name, estimate in run.metrics.items()]
     about, seen = (one.task.about, one.task.seen_in_training) if one.task else ("", "")
     return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, metrics, drawn)

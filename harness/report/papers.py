@@ -139,7 +139,7 @@ def _our_row(
         elif not made:
             row.append(NOT_RUN)
         else:
-            run = max(made, key=lambda one: str(one.provenance.get("date", "")))
+            run = standing_for(made)
             estimate = run.metrics[mine[2]]
             theirs = [
                 one.value for one in figures
@@ -149,7 +149,9 @@ def _our_row(
             row.append(f"{number(estimate)}{beside}")
             device = run.provenance.get("model", {}).get("device", "an unknown device")
             date = str(run.provenance.get("date", "an unknown date"))[:10]
-            notes.append(f"{model}, {_column(*column)}: run {run.id} of {date} on {device}, n = {estimate.n:,}.")
+            several = f" {_of_several(made)}" if len(made) > 1 else ""
+            told = f"run {run.id} of {date} on {device}, n = {estimate.n:,}.{several}"
+            notes.append(f"{model}, {_column(*column)}: {told}")
     return [f"{model} (ours)", "", protocol.replace("_", "-"), "published weights, run here", *row], notes
 
 
@@ -208,6 +210,18 @@ def _averages_of_splits(figures: Sequence[Figure]) -> list[str]:
     return notes
 
 
+def standing_for(runs: Sequence[Run]) -> Run:
+    """Which of several runs of the same model on the same split a table shows: of the task's latest version, and of
+    those the newest.  Numbers of two versions of a task are not of one kind."""
+    return max(runs, key=lambda one: (one.spec.version, str(one.provenance.get("date", "")), one.id))
+
+
+def _of_several(runs: Sequence[Run]) -> str:
+    shown = standing_for(runs)
+    others = ", ".join(f"{run.id} (version {run.spec.version})" for run in runs if run is not shown)
+    return f"Shown is {shown.id}, the newest of version {shown.spec.version}; there are {others} as well."
+
+
 def miniature(runs: Sequence[Run]) -> list[Table]:
     """Headlines of the embedded benchmark, by protocol: tables that hold nothing else."""
     found = []
@@ -216,17 +230,19 @@ def miniature(runs: Sequence[Run]) -> list[Table]:
         mine = [run for run in ours if run.spec.protocol == protocol]
         columns = list(dict.fromkeys((run.spec.task, run.spec.split, run.headline) for run in mine))
         models = list(dict.fromkeys(run.spec.model for run in mine))
-        cells = {(run.spec.model, run.spec.task, run.spec.split): number(run.metrics.get(run.headline)) for run in mine}
+        by_cell: dict[tuple[str, str, str], list[Run]] = {}
+        for run in mine:
+            by_cell.setdefault((run.spec.model, run.spec.task, run.spec.split), []).append(run)
+        shown = {cell: standing_for(some) for cell, some in by_cell.items()}
+        cells = {cell: number(run.metrics.get(run.headline)) for cell, run in shown.items()}
+        notes = [f"{MINIATURE[0].upper()}{MINIATURE[1:]}."]
+        notes += [f"{' '.join(cell)}: {_of_several(some)}" for cell, some in by_cell.items() if len(some) > 1]
         rows = [
             [f"{task} {split}, {metric}", *(cells.get((m, task, split), "–") for m in models)]
             for task, split, metric in columns
         ]
         title = f"MINIATURE, {protocol.replace('_', '-')}"
-        found.append(
-            Table(
-                f"miniature_{protocol}", title, ["task", *models], rows, 1, [f"{MINIATURE[0].upper()}{MINIATURE[1:]}."]
-            )
-        )
+        found.append(Table(f"miniature_{protocol}", title, ["task", *models], rows, 1, notes))
     return found
 
 
@@ -273,13 +289,16 @@ def _reproduced(claim: str, runs: Sequence[Run]) -> str:
     if claim not in MEASURES:
         return "not something a run shows"
     model, (task, split, metric), paper = MEASURES[claim]
-    for run in runs:
-        spec = run.spec
-        same = (spec.model, spec.task, spec.split) == (model, task, split)
-        if same and spec.data != "miniature" and spec.limit is None and (found := run.metrics.get(metric)):
-            within = found.low is not None and found.high is not None and found.low <= paper <= found.high
-            return f"{'reproduced' if within else 'not reproduced'}: {number(found)}"
-    return "not yet run"
+    made = [
+        run for run in runs
+        if (run.spec.model, run.spec.task, run.spec.split) == (model, task, split)
+        and run.spec.data != "miniature" and run.spec.limit is None and metric in run.metrics
+    ]  # fmt: skip
+    if not made:
+        return "not yet run"
+    found = standing_for(made).metrics[metric]
+    within = found.low is not None and found.high is not None and found.low <= paper <= found.high
+    return f"{'reproduced' if within else 'not reproduced'}: {number(found)}"
 
 
 def _printed(figure: Figure) -> str:

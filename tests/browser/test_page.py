@@ -137,7 +137,7 @@ def column(tab: Any, place: int) -> list[str]:
 
 
 def test_it_sorts_and_filters_rows(opened: Any) -> None:
-    models = 4  # after data, task and split
+    models = 5  # after data, task, version and split
     opened.get_by_role("button", name="model", exact=True).click()
     assert column(opened, models) == ["beta", "alpha"]
     opened.get_by_role("button", name="model", exact=True).click()
