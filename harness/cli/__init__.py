@@ -33,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{_one_line(error)} (`--help` after a command says what it takes)", UsageError.exit_status)
     except HarnessError as error:
         return _complain(_one_line(error), error.exit_status)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was done is kept, and the same command goes on from there", 130)
+    except KeyboardInterrupt as error:
+        kept = "what was done is kept, and the same command goes on from there"
+        return _complain(f"interrupted; {str(error) or kept}", 130)
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a path or a disk that cannot be used, wherever it was

@@ -69,7 +69,10 @@ def gate(
         _freeze(found.frozen, promises)
         return
     with _folder(out) as folder:
-        verdicts = list(_judged(found, promises, only, data, folder))
+        try:
+            verdicts = list(_judged(found, promises, only, data, folder))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("nothing is judged: a gate asks everything afresh, and begins anew") from None
     if not verdicts:
         raise UsageError(f"--only {only}: no promise of {promises} is called that")
     if junit is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 import sys
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 import baselines
 import tasks
+from baselines import published
 from harness import runner
 from harness.cli.common import MINIATURE, RESULTS, Out, command_line, load
 from harness.core import RunSpec
@@ -35,7 +35,6 @@ app = App()
 RUNS = Path("runs/ablations")
 REPORTS = Path("reports/studies")
 SPLITS = {"coco_caption": "test", "coco_detection": "val2017", "flickr30k": "test", "refcoco_res": "val"}
-CLAIMS = Path(baselines.__file__).parent / "claims.csv"
 
 
 @app.command
@@ -222,8 +221,7 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
 
 def _claims(study: Study) -> list[tuple[str, str, str]]:
     """The rows of the claims that the study bears on."""
-    with CLAIMS.open(newline="") as stream:
-        rows = {row["id"]: row for row in csv.DictReader(stream)}
+    rows = {row["id"]: row for row in published.claims()}
     return [
         (rows[name]["claim"], f"{rows[name]['verdict']} (of the paper)", rows[name]["note"]) for name in study.claims
     ]

@@ -8,6 +8,7 @@ import json as encoder
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -102,17 +103,50 @@ def bench(
     python -m harness bench --model florence2-b --weights random --against transformers,transformers-static
     """
     _refuse(scenario, rate, target, weights)
-    for wanted in _points(task, batch_size, beams, dtype, resolution, threads):
-        record = _measured(
-            wanted, model, scenario, split, data, images, weights, level, new_tokens, device,
-            [name for name in (against or "").split(",") if name], rate, target, stages,
-        )  # fmt: skip
-        asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
-        name = hashlib.sha256(encoder.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-        path = store.keep_speed(out, record["device"], name, record)
-        print(encoder.dumps(record) if json else f"{shown.describe(record)}\n  record: {path}", flush=True)
+    points = list(_points(task, batch_size, beams, dtype, resolution, threads))
+    with _sweep(out, len(points)) as done:
+        for place, wanted in enumerate(points):
+            if place in done.places:
+                continue
+            record = _measured(
+                wanted, model, scenario, split, data, images, weights, level, new_tokens, device,
+                [name for name in (against or "").split(",") if name], rate, target, stages,
+            )  # fmt: skip
+            asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
+            name = hashlib.sha256(encoder.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+            path = store.keep_speed(out, record["device"], name, record)
+            done.add(place)
+            print(encoder.dumps(record) if json else f"{shown.describe(record)}\n  record: {path}", flush=True)
     shown.render(store.speeds(out), to)
     print(f"report: {to / 'speed.md'}", file=sys.stderr)
+
+
+class Done:
+    """Which points of a sweep are measured, in a file that is there until all are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.places = set(map(int, encoder.loads(path.read_bytes())))
+        except (OSError, ValueError, TypeError):  # none was interrupted, or its file is torn: all are measured
+            self.places = set()
+
+    def add(self, place: int) -> None:
+        self.places.add(place)
+        store.replace_file(self.path, encoder.dumps(sorted(self.places)).encode())
+
+
+@contextmanager
+def _sweep(out: Path, points: int) -> Iterator[Done]:
+    """An interrupted sweep, by the same command and the same code, goes on where it was; a finished one begins anew."""
+    from harness.florence2.predictor import code_digest
+
+    words = encoder.dumps([command_line(), code_digest()])
+    done = Done(out / f"speed/unfinished-{hashlib.sha256(words.encode()).hexdigest()[:12]}.json")
+    if done.places:
+        print(f"{len(done.places)} of {points} points were measured before; the rest follow", file=sys.stderr)
+    yield done
+    done.path.unlink(missing_ok=True)
 
 
 def _refuse(scenario: str, rate: float | None, target: float | None, weights: str | None) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from harness.cli import timing
 
 Call = Callable[..., tuple[int, str, str]]
 NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level", "smoke", "--images", "2")
@@ -56,6 +59,35 @@ def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path
     assert said == "report: reports/speed/speed.md"
     for name in ("stages", "roofline", "scaling"):
         assert (tmp_path / f"reports/speed/{name}.png").stat().st_size > 5_000
+
+
+def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the second of three points is measured."""
+    measured: list[int | None] = []
+
+    def point(wanted: timing.Wanted, *given: Any) -> dict[str, Any]:
+        if measured == [1]:
+            measured.append(None)
+            raise KeyboardInterrupt
+        measured.append(wanted.batch_size)
+        names = ("model", "weights", "scenario", "level", "set", "device")
+        return {**dict.fromkeys(names, "x"), "settings": {"batch size": wanted.batch_size}}
+
+    monkeypatch.setattr(timing, "_measured", point)
+    monkeypatch.setattr(timing.shown, "describe", lambda record: "a point")
+    monkeypatch.setattr(timing.shown, "render", lambda records, to: None)
+    sweep = (*NANO, "--batch-size", "1,2,4")
+    status, _, said = call(*sweep)
+    assert (status, said) == (130, "error: interrupted; what was done is kept, and the same command goes on from there")
+    kept = (tmp_path / "results/speed").glob("*/*.json")
+    assert len(list(kept)) == 1
+    assert call(*sweep)[0] == 0
+    assert measured == [1, None, 2, 4]
+    assert not list((tmp_path / "results/speed").glob("*.json"))  # nothing tells of an interruption any more
+    assert call(*sweep)[0] == 0
+    assert measured == [1, None, 2, 4, 1, 2, 4]
 
 
 def test_transformers_writes_the_same_tokens_and_one_that_cannot_run_is_said(

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness import gates, store
+from harness.cli import gating
 from harness.comparison import Compared
 from harness.core import Estimate, Run, RunSpec, Score
 from harness.errors import UsageError
@@ -278,6 +279,18 @@ def test_a_committed_record_is_never_read_in_place_of_a_run(call: Call, tmp_path
     [(_, second)] = store.runs(tmp_path / "kept")
     assert first.counts["asked now"] == second.counts["asked now"] > 0
     assert first.provenance["date"] <= second.provenance["date"]
+
+
+def test_an_interrupted_gate_promises_nothing(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gating.runner, "run", interrupted)
+    path = tmp_path / "gates.toml"
+    path.write_text('[promise.floor]\ntask="refcoco"\nmodel="whole-image"\nlimit=3\nat_least=99.0\n')
+    status, _, said = call("gate", "--promises", path)
+    expected = "interrupted; nothing is judged: a gate asks everything afresh, and begins anew"
+    assert (status, said) == (130, f"error: {expected}")
 
 
 def test_junit_and_github(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
