@@ -109,7 +109,7 @@ def counted(
     """
     between = max(size, 2) if size > 1 else 4
     with torch.device("meta"):
-        model = Florence2(config).eval().requires_grad_(False)
+        model = Florence2(config).to("meta").eval().requires_grad_(False)  # what no weights file has is elsewhere
         pixels = torch.empty(batch, 3, side, side)
         ids = torch.empty(batch, prompt, dtype=torch.long)
         with torch.inference_mode():
