@@ -127,7 +127,13 @@ class _Canvas:
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
         if handles:
-            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
+            figure.legend(
+                handles.values(),
+                handles.keys(),
+                loc="outside lower center",
+                ncols=2 if across == 1 else 4,
+                frameon=False,
+            )
         apart = MINIATURE.replace(": ", ":\n") if self.data == "miniature" else self.data
         figure.suptitle(f"{title}\n{apart}", fontsize=8)
         self._save(figure, f"{_safe(self.data)}-{name}")
@@ -231,9 +237,12 @@ TITLES = {
     ),
     parts.BY_ANSWER: ("answer-type", "The most frequent types of answers."),
     parts.BY_QUESTION: ("question-type", "The most frequent types of questions."),
-    parts.BY_REFERENCE: ("reference-length", "Quarters of the images by how long their references are; CIDEr x 100."),
-    parts.BY_CAPTION: ("caption-length", "Quarters of the images by how long the model's caption is; CIDEr x 100."),
+    parts.BY_REFERENCE: ("reference-length", "Quarters of the images by how long their references are."),
+    parts.BY_CAPTION: ("caption-length", "Quarters of the images by how long the model's caption is."),
 }
+
+
+UNITS = {parts.COSTS: "points of AP50", parts.BY_REFERENCE: "CIDEr x 100", parts.BY_CAPTION: "CIDEr x 100"}
 
 
 def _bars(told: Sequence[Told]) -> list[Callable[[_Canvas, Sequence[Told]], None]]:
@@ -283,12 +292,20 @@ def _bars_of(title: str) -> Callable[[_Canvas, Sequence[Told]], None]:
             axes.set_yticks(range(len(rows)), rows, fontsize=6)
             axes.invert_yaxis()
             axes.set_xlim(left=0)
+            axes.set_xlabel(UNITS.get(title, "percent"))
             axes.margins(x=0.1)
 
         most = max(len(one.parts.bars[title]) for some in mine.values() for one in some.values())
         models = max(map(len, mine.values()))
         height = 0.6 + 0.16 * most * max(models, 1.5)
-        canvas.panels(name, title, f"{says} Lines: 95 % intervals; small numbers: n.", list(mine), draw, height)
+        canvas.panels(
+            name,
+            f"{title[0].upper()}{title[1:]}",
+            f"{says} Lines: 95 % intervals; small numbers: n.",
+            list(mine),
+            draw,
+            height,
+        )
 
     return draw_all
 

@@ -184,7 +184,7 @@ def test_figures_are_there_and_load(opened: Any) -> None:
         picture.scroll_into_view_if_needed()
         opened.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
     titles = opened.locator(".figures figcaption b").all_text_contents()
-    assert titles == ["IoU, coco", "mean IoU by size of the object, coco"]
+    assert titles == ["IoU, coco", "Mean IoU by size of the object, coco"]
 
 
 def test_it_opens_a_sample_by_keyboard_and_leads_on(opened: Any) -> None:
