@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from harness.comparison import goodness
 from harness.core import Boxes, Grounded, Mask, Objects, Polygons, Quads, Question, Row, Size, Text, Value
 from harness.errors import DataError
+from harness.geometry import masks
 from harness.geometry.masks import pixels, rasterise
 from harness.images import open_rgb
 
@@ -112,7 +113,7 @@ def outcome(row: Row[Any]) -> str:
 def object_size(target: Value | None) -> str:
     """By the area of the largest thing that a target shows (pixels; COCO's 32 and 96 squared); '' where it is words."""
     if isinstance(target, Mask):
-        areas = [float(pixels(target).sum())]
+        areas = [float(masks.area(target))]
     else:
         areas = [abs(_area(line)) for line in _lines(target, False)]
     return size_of(max(areas, default=0.0))

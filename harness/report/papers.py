@@ -28,6 +28,8 @@ class About:
     notes: tuple[str, ...] = ()
     ours: tuple[str, ...] = ()  # models of ours that belong in it, whether or not they have been run
     by_data_set: bool = False
+    same: Mapping[str, Sequence[str]] = field(default_factory=dict)  # a data set's name, and others it is printed under
+    also: str = ""  # another table by data set, whose models that have all of these data sets stand here as well
 
 
 PUBLISHED_AS = {
@@ -114,7 +116,9 @@ def _by_model(key: str, about: About, figures: Sequence[Figure], runs: Sequence[
         rows.append(row)
         notes += told
     if any(one.confidence != "high" for one in figures):
-        notes.append("~ before a number: quoted second-hand, read off a figure, inferred, or printed as about.")
+        notes.append(
+            "~ before a number: quoted second-hand, read off a figure, inferred, printed as about, or a suspected slip."
+        )
     notes.append(_sources(figures))
     head = ["model", "parameters", "protocol", "training", *(_column(*column) for column in columns)]
     return Table(key, about.title, head, rows, 4, notes, len(figures))
@@ -157,17 +161,23 @@ def _our_row(
 
 def _by_data_set(key: str, about: About, figures: Sequence[Figure], published: Sequence[Figure]) -> Table:
     """Data sets down, models across; below, the mean and the median worked out, and the average that is printed."""
-    models = list(dict.fromkeys(one.model for one in figures))
-    sets = list(dict.fromkeys(one.task for one in figures))
-    values = {(one.task, one.model): one for one in figures}
+    called = {other: name for name, others in about.same.items() for other in others}
+
+    def name_of(one: Figure) -> str:
+        printed = one.task.removeprefix("ODinW ")
+        return called.get(printed, printed)
+
+    sets = list(dict.fromkeys(map(name_of, figures)))
+    more = _complete([one for one in published if about.also and one.table == about.also], sets, name_of)
+    own = {one.model for one in figures}
+    shown = [*figures, *(one for one in more if one.model not in own)]
+    models = list(dict.fromkeys(one.model for one in shown))
+    values = {(name_of(one), one.model): one for one in shown}
     rows = [
-        [
-            name.removeprefix("ODinW "),
-            *(_printed(values[name, model]) if (name, model) in values else "–" for model in models),
-        ]
+        [name, *(_printed(values[name, model]) if (name, model) in values else "–" for model in models)]
         for name in sets
     ]
-    parts = {model: [one.value for one in figures if one.model == model and one.exact] for model in models}
+    parts = {model: [one.value for one in shown if one.model == model and one.exact] for model in models}
     whole = key.removesuffix("_per_dataset")
     printed = {
         (one.model, one.metric): one.value
@@ -190,8 +200,26 @@ def _by_data_set(key: str, about: About, figures: Sequence[Figure], published: S
                 notes.append(
                     f"{model}: {metric} is printed as {value:g}; its {len(parts[model])} rows give {found:.2f}."
                 )
-    notes.append(_sources(figures))
+    if about.same:
+        names = "; ".join(f"{name} ({', '.join(others)})" for name, others in about.same.items())
+        notes.append(f"The same set by other names, in one row: {names}.")
+    if about.also:
+        theirs = ", ".join(model for model in models if model not in own)
+        notes.append(f"Published with all 35 sets, of which these are a part: {theirs}.")
+    trained = dict.fromkeys(one.training for one in shown if one.training)
+    notes += [f"{', '.join(_models_of(shown, training))}: {training}." for training in trained]
+    notes.append(_sources(shown))
     return Table(key, about.title, ["data set", *models], rows, 1, notes, len(figures))
+
+
+def _models_of(figures: Sequence[Figure], training: str) -> list[str]:
+    return list(dict.fromkeys(one.model for one in figures if one.training == training))
+
+
+def _complete(figures: Sequence[Figure], sets: Sequence[str], name_of: Callable[[Figure], str]) -> list[Figure]:
+    """The figures on these data sets, of the models that have one on each."""
+    mine = [one for one in figures if name_of(one) in sets]
+    return [one for one in mine if len({name_of(other) for other in mine if other.model == one.model}) == len(sets)]
 
 
 def _averages_of_splits(figures: Sequence[Figure]) -> list[str]:
