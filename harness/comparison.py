@@ -110,11 +110,12 @@ def refuse(a: Run, b: Run) -> None:
             raise DataError(f"{run.id} is {run.status}, so it has no result; the same `run` command goes on with it")
 
 
-def compare(task: Task[Any], a: Side, b: Side, mark: Marking) -> Comparison:
+def compare(task: Task[Any], a: Side, b: Side, mark: Marking, only: str = "") -> Comparison:
     """Two finished runs of a task; where one was asked less, over what both were asked.
 
     `mark` marks samples with their answers.  It is given both runs' over the same samples: a caption's score depends on
-    which others there are.  DataError where nothing pairs, or what pairs is not the same.
+    which others there are.  `only` names the one metric that is wanted: resampling all of them takes long.  DataError
+    where nothing pairs, or what pairs is not the same.
     """
     refuse(a.run, b.run)
     both = {sample.id for sample in a.samples} & {sample.id for sample in b.samples}
@@ -153,17 +154,17 @@ def compare(task: Task[Any], a: Side, b: Side, mark: Marking) -> Comparison:
         images=len({row.sample.cluster for row in rows_a}),
         left_out=left_out,
         scored_by=next(iter(rows_a[0].score.values), ""),
-        metrics=metrics_of(task, rows_a, rows_b, a.run.spec.seed),
+        metrics=metrics_of(task, rows_a, rows_b, a.run.spec.seed, only),
         worse=[change for change in changes if change.after < change.before],
         better=[change for change in changes if change.after > change.before],
         other=other,
-        parted=_parted(rows_a, rows_b, other_images, other) or _told(a.run, b.run, settings, kinds, other),
+        parted=_parted(rows_a, rows_b, other_images, other, _told(a.run, b.run, settings, kinds, other)),
         settings=settings,
     )
 
 
 def metrics_of(
-    task: Task[Any], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int
+    task: Task[Any], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int, only: str = ""
 ) -> dict[str, Compared]:
     """Every metric that is defined for both, the headline first; then the shares of unreadable and cut-off answers;
     then what a task reports for each group of samples, as "metric group"."""
@@ -174,6 +175,8 @@ def metrics_of(
         "unreadable": share_of(lambda row: not row.score.readable),
         "truncated": share_of(lambda row: row.answer.truncated),
     }
+    if only in wanted:
+        return _each(task, {only: wanted[only]}, rows_a, rows_b, seed)
     found = _each(task, wanted, rows_a, rows_b, seed)
     apart = {name: task.metrics[name] for name in task.by_group} | dict(task.within_group)
     groups = dict.fromkeys(group for row in rows_a for group in row.sample.groups) if apart else {}
@@ -294,20 +297,21 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any
     return found
 
 
-def _parted(rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], other_images: int, other: int) -> str:
+def _parted(rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], other_images: int, other: int, told: str) -> str:
     """The first stage of the way from a question to its answer at which any sample is not alike, by what was kept with
-    the answers; '' where it was not."""
+    the answers; where nothing was, what the records tell.  Between tokens in and out they tell what else is another."""
     if other_images:
         return f"data: {other_images} samples have another picture, of the same name"
     trails = [(one.answer.trail, two.answer.trail) for one, two in zip(rows_a, rows_b, strict=True)]
     known = [(one, two) for one, two in trails if one is not None and two is not None]
     if len(known) < len(trails):
-        return ""
+        return told
     for place, stage in enumerate(TRAIL):
         differ = sum(one[place] != two[place] for one, two in known)
         if differ:
             before = ", ".join(("pictures", *TRAIL[:place]))
-            return f"{stage}: {differ:,} of {len(known):,} samples have others; alike before that: {before}"
+            why = f"; {told}" if stage == TRAIL[-1] and told.partition(":")[0] in STAGES else ""
+            return f"{stage}: {differ:,} of {len(known):,} samples have others; alike before that: {before}{why}"
     if other:
         return f"reading: {other:,} answers are of the same tokens, with other probabilities or read in another way"
     return "nowhere: every answer is the same"

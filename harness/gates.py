@@ -167,9 +167,12 @@ def _promise(path: Path, name: str, table: object) -> Promise:
         raise UsageError(f"{where}: base and benchmarks go together: what is timed, and beside what")
     if one.base and one.at_least is None:
         raise UsageError(f"{where}: at_least: how many times as quick as the base")
+    beside_base = table.keys() - {"base", "benchmarks", "at_least", "undecided", "metric"}
+    if one.base and (beside_base or one.metric not in ("", SPEED)):
+        raise UsageError(f"{where}: beside base and benchmarks there are at_least and undecided, and nothing else")
     if not one.timings and not one.base and not (one.task and one.model):
         raise UsageError(f"{where}: it needs a task and a model, or timings, or a base and benchmarks")
-    if one.metric in (SPEED, PARITY) and not one.timings and not one.peer:
+    if one.metric in (SPEED, PARITY) and not one.timings and not one.base and not one.peer:
         raise UsageError(f"{where}: {one.metric} is beside a peer: peer = 'transformers'")
     for key in ("limit", "images"):
         if (value := getattr(one, key)) is not None and value < 1:

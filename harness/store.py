@@ -157,12 +157,16 @@ class RunFolder:
         (self.path / "scores.jsonl.gz").unlink(missing_ok=True)
 
     def scores(self) -> dict[str, Score]:
-        """Every sample's score, by id."""
+        """Every sample's score, by id; DataError for a line that is none."""
         found = {}
         for line in self._lines("scores"):
-            record = json.loads(line)
-            name, readable = record.pop("id"), record.pop("readable")
-            found[name] = Score({key: math.nan if one is None else one for key, one in record.items()}, readable)
+            try:
+                record = json.loads(line)
+                name, readable = record.pop("id"), record.pop("readable")
+                found[name] = Score({key: math.nan if one is None else one for key, one in record.items()}, readable)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                said = f"{self.path / 'scores.jsonl'} has a line that is no score ({error!r})"
+                raise DataError(f"{said}; `score {self.path}` marks again") from error
         return found
 
     def forget(self) -> None:

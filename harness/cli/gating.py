@@ -116,7 +116,7 @@ def _judged(
                 yield _recorded(promise, path.parent / promise.timings)
                 continue
             if promise.base:
-                yield from _no_slower(promise)
+                yield from _no_slower(promise, path.parent)
                 continue
             chosen = tasks.select(promise.task, embedded=_root(promise)[0] == "miniature")
         except HarnessError as error:
@@ -191,11 +191,11 @@ def _no_worse(promise: Promise, task: Task[Any], name: str, asked: Asked, beside
     comparison.refuse(base[1], made[1])
     _, before, _ = side_of(base, promise.data)
     _, after, _ = side_of(made, promise.data)
-    held = comparison.compare(task, before, after, partial(runner.mark, task))
     metric = promise.metric or task.headline
+    held = comparison.compare(task, before, after, partial(runner.mark, task), only=metric)
     if metric not in held.metrics:
-        there = ", ".join(held.metrics)
-        return Verdict(name, "broken", _told(promise), f"no {metric} of both runs: there are {there}")
+        there = ", ".join([*task.metrics, "unreadable", "truncated"])
+        return Verdict(name, "broken", _told(promise), f"no {metric} of both runs; {task.name} has {there}")
     more = f"python -m harness compare {base[0].path} RUN, where RUN is what `{_again(promise, task)}` makes"
     return gates.no_worse(promise, name, metric, held.metrics[metric], held.images, more)
 
@@ -233,14 +233,14 @@ def _recorded(promise: Promise, path: Path) -> Verdict:
         raise DataError(f"{path} holds no timings (base and head, seconds by turns): {error}") from error
 
 
-def _no_slower(promise: Promise) -> list[Verdict]:
+def _no_slower(promise: Promise, beside: Path) -> list[Verdict]:
     """Micro-benchmarks of this checkout beside the base's, by turns; more rounds while any cannot be told."""
     from harness.speed import checkouts
 
     here = Path.cwd()
     times: dict[str, dict[str, list[float]]] = {}
     done = 0
-    with checkouts.checkout(promise.base, here) as base:
+    with checkouts.checkout(promise.base, here, beside) as base:
         while True:
             rounds = done or ROUNDS
             found = checkouts.by_turns(base, here, promise.benchmarks, rounds, done)

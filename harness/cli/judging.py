@@ -125,4 +125,4 @@ def side_of(found: Found, data: str | None) -> tuple[Task[Any], Side, Path]:
     answers = runner.kept_answers(samples, folder, run.spec.fingerprint)
     images = {name: kept.asked.partition(":")[2] for name, kept in folder.answers().items()}
     there = {name: image for name, image in images.items() if image not in ("", runner.MISSING)}
-    return task, Side(run, samples, answers, there, folder.scores()), root
+    return task, Side(run, samples, answers, there, folder.scores() if task.kept else {}), root

@@ -132,16 +132,20 @@ def report(
 
 
 def _each_once(results: Path) -> Iterator[tuple[RunFolder, Run]]:
-    """Every run; of records with the same id, such as a folder that was copied, the first, and the others are named."""
-    first: dict[str, Path] = {}
-    for folder, record in store.runs(results):
-        if record.id in first:
-            log.warning(
-                "%s is another record of run %s, which %s is: left out", folder.path, record.id, first[record.id]
-            )
-            continue
-        first[record.id] = folder.path
-        yield folder, record
+    """Every run; of records with one id, as of a folder that was copied, that in the folder of this name, or the first;
+    the others are named."""
+    kept = list(store.runs(results))
+    chosen: dict[str, Path] = {}
+    for folder, record in kept:
+        path = chosen.setdefault(record.id, folder.path)
+        if path.name != record.id and folder.path.name == record.id:
+            chosen[record.id] = folder.path
+    for folder, record in kept:
+        if folder.path == chosen[record.id]:
+            yield folder, record
+        else:
+            told = (folder.path, record.id, chosen[record.id])
+            log.warning("%s is another record of run %s, which %s is: left out", *told)
 
 
 def _told(results: Path, to: Path, data: str | None, pictures: int, watch: int | None) -> bool:

@@ -106,7 +106,9 @@ def bench(
     points = list(_points(task, batch_size, beams, dtype, resolution, threads))
     with _sweep(out, len(points)) as done:
         for place, wanted in enumerate(points):
-            if place in done.places:
+            if place in done.records:
+                if json:
+                    print(encoder.dumps(encoder.loads(done.records[place].read_bytes())), flush=True)
                 continue
             record = _measured(
                 wanted, model, scenario, split, data, images, weights, level, new_tokens, device,
@@ -115,36 +117,42 @@ def bench(
             asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
             name = hashlib.sha256(encoder.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
             path = store.keep_speed(out, record["device"], name, record)
-            done.add(place)
+            done.add(place, path)
             print(encoder.dumps(record) if json else f"{shown.describe(record)}\n  record: {path}", flush=True)
     shown.render(store.speeds(out), to)
     print(f"report: {to / 'speed.md'}", file=sys.stderr)
 
 
 class Done:
-    """Which points of a sweep are measured, in a file that is there until all are."""
+    """The records of a sweep's points that are measured, in a file that is there until all are."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.places = set(map(int, encoder.loads(path.read_bytes())))
-        except (OSError, ValueError, TypeError):  # none was interrupted, or its file is torn: all are measured
-            self.places = set()
+            told = {int(place): Path(record) for place, record in encoder.loads(path.read_bytes()).items()}
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # none was interrupted, or its file is torn: measure all
+            told = {}
+        self.records = {place: record for place, record in told.items() if record.is_file()}
 
-    def add(self, place: int) -> None:
-        self.places.add(place)
-        store.replace_file(self.path, encoder.dumps(sorted(self.places)).encode())
+    def add(self, place: int, record: Path) -> None:
+        self.records[place] = record
+        store.replace_file(self.path, encoder.dumps({place: str(one) for place, one in self.records.items()}).encode())
 
 
 @contextmanager
 def _sweep(out: Path, points: int) -> Iterator[Done]:
-    """An interrupted sweep, by the same command and the same code, goes on where it was; a finished one begins anew."""
+    """An interrupted sweep, by the same command, code and machine, goes on where it was; a finished one begins anew."""
     from harness.florence2.predictor import code_digest
 
-    words = encoder.dumps([command_line(), code_digest()])
+    words = encoder.dumps([command_line(), code_digest(), provenance([])["machine"], provenance([])["packages"]])
     done = Done(out / f"speed/unfinished-{hashlib.sha256(words.encode()).hexdigest()[:12]}.json")
-    if done.places:
-        print(f"{len(done.places)} of {points} points were measured before; the rest follow", file=sys.stderr)
+    if done.records:
+        print(f"{len(done.records)} of {points} points were measured before; the rest follow", file=sys.stderr)
     yield done
     done.path.unlink(missing_ok=True)
 

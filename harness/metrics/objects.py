@@ -200,6 +200,17 @@ def detector_of(task: Task[Any]) -> Detector | None:
     return None
 
 
+def data_sets(task: Task[Any], rows: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
+    """Rows of each data set that a task's AP is of: by their first group where it is over several, else all that follow
+    each other and have the same categories."""
+    if not any(isinstance(metric, OverDataSets) for metric in task.metrics.values()):
+        return list(alike(rows))
+    by_name: dict[tuple[str, ...], list[Row[Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row.sample.groups[:1], []).append(row)
+    return list(by_name.values())
+
+
 def alike(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
     """Rows that follow each other and have the same categories."""
     group: list[Row[Any]] = []

@@ -11,7 +11,8 @@ A detection that COCO counts as wrong at an IoU of 0.5 is, by the first of these
 and a truth is missed that no detection has, nor would have if its place or category were mended.  What a kind costs is
 how much AP50 rises once every mistake of that kind alone is mended: a detection in the wrong place or category takes
 the truth that it nearly had (of several, that of the highest score), or goes where that truth is taken; the others go;
-a missed truth is not asked for.  Costs do not add up to what AP50 lacks, and none is below 0.
+a missed truth is not asked for (where all are missed, what that costs is NaN: nothing would be left to find).  Costs do
+not add up to what AP50 lacks, and none is below 0.
 
 AP50 is COCOeval's: over the categories that have a truth, matched as in `metrics/detection.py`.  The authors' own code
 (tidecv 1.0.1) finds the same counts, and costs that differ where a recall is one of the 101 but for rounding; besides,
@@ -21,6 +22,7 @@ detections within crowds as mistakes as well.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +88,8 @@ def mistakes(truth: Truth, detections: Detections, images: int, categories: int)
             )
         else:
             counted = counted & ~mended
-        costs[kind] = max(0.0, _ap50(detections, sought, right, counted, category, categories) - base)
+        gained = _ap50(detections, sought, right, counted, category, categories) - base
+        costs[kind] = gained if math.isnan(gained) else max(0.0, gained)
     return Mistakes(tuple(kinds.tolist()), missed, overlap, base, costs)
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from harness.core import Boxes, Estimate, Grounded, Mask, Objects, Polygons, Row, Task, Text
 from harness.geometry.boxes import iou
 from harness.metrics import tide
-from harness.metrics.objects import Detector, alike, detector_of
+from harness.metrics.objects import Detector, data_sets, detector_of
 from harness.metrics.objects import scene as scene_of
-from harness.metrics.reduce import mean, ratio
+from harness.metrics.reduce import mean_where_defined, ratio
 from harness.report.gallery import object_size, size_of
 from harness.statistics import estimate
 
@@ -67,11 +67,12 @@ BY_CAPTION = "score by length of the caption written"
 
 def breakdown(task: Task[Any], rows: Sequence[Row[Any]], seed: int = 0) -> Breakdown:
     """Of a run's marked rows, by what their targets are; an empty one where there is nothing to tell."""
-    if not rows or rows[0].sample.target is None:
+    rows = [row for row in rows if row.sample.target is not None]
+    if not rows or not (rows[0].score.values or detector_of(task)):
         return Breakdown()
     target, detector = rows[0].sample.target, detector_of(task)
     if isinstance(target, Objects) and detector is not None:
-        return _detection(rows, detector)
+        return _detection(data_sets(task, rows), detector)
     if isinstance(target, Grounded):
         return _grounding(rows, seed)
     if isinstance(target, Boxes | Polygons | Mask) and "iou" in rows[0].score.values:
@@ -97,23 +98,23 @@ def kind_of(overlap: float) -> str:
 # ---------------------------------------------------------------------------- of each form of target
 
 
-def _detection(rows: Sequence[Row[Any]], detector: Detector) -> Breakdown:
+def _detection(groups: Sequence[Sequence[Row[Any]]], detector: Detector) -> Breakdown:
     """Over several data sets, counts are summed and costs averaged, as ODinW's AP is."""
     counts: Counter[str] = Counter()
     costs: dict[str, list[float]] = {kind: [] for kind in tide.KINDS}
     overlaps: list[float] = []
     confidences: list[Confidence] = []
     mistakes: dict[str, Sequence[str]] = {}
-    graded = any(isinstance(row.answer.value, Boxes) and row.answer.value.region_scores is not None for row in rows)
-    for group in alike(rows):
+    for group in groups:
         scene = scene_of(group, detector.synonyms)
         found = tide.mistakes(scene.truth, scene.found, scene.images, scene.categories)
         counts.update(found.counts)
         if not math.isnan(found.ap50):
             for kind, cost in found.costs.items():
-                costs[kind].append(cost)
+                costs[kind] += [] if math.isnan(cost) else [cost]
         overlaps += found.overlap[~scene.truth.crowd].tolist()
-        if graded:
+        values = [row.answer.value for row in group]
+        if any(isinstance(value, Boxes) and value.region_scores is not None for value in values):
             given = zip(scene.found.scores.tolist(), found.kinds, strict=True)
             confidences += [Confidence(score, kind == tide.RIGHT) for score, kind in given if kind != tide.IGNORED]
         wrong: dict[int, set[str]] = {}
@@ -127,7 +128,7 @@ def _detection(rows: Sequence[Row[Any]], detector: Detector) -> Breakdown:
         Bar(kind, Estimate(float(np.mean(costs[kind])) if costs[kind] else None, None, None, counts[kind]))
         for kind in tide.KINDS
     ]
-    return Breakdown({COSTS: bars}, overlaps, confidences, mistakes)
+    return Breakdown({COSTS: bars}, overlaps, _as_chances(confidences), mistakes)
 
 
 def _regions(rows: Sequence[Row[Any]], seed: int) -> Breakdown:
@@ -139,14 +140,20 @@ def _regions(rows: Sequence[Row[Any]], seed: int) -> Breakdown:
         scores = value.region_scores if isinstance(value, Boxes) else None
         if scores:
             confidences.append(Confidence(scores[0], overlap >= tide.FOREGROUND))
-        nothing = value is None or (isinstance(value, Boxes) and not value.boxes)
+        nothing = not row.score.readable or (isinstance(value, Boxes) and not value.boxes)
+        nothing |= isinstance(value, Polygons) and not value.rings
         kind = "missed" if nothing else kind_of(overlap)
         mistakes[row.sample.id] = [kind] if kind else []
     by_size: dict[str, list[Row[Any]]] = {}
     for row in rows:
         by_size.setdefault(object_size(row.sample.target), []).append(row)
     bars = [Bar(size, _mean("iou", by_size[size], seed)) for size in SIZES if size in by_size]
-    return Breakdown(_told({BY_SIZE: bars}), overlaps, confidences, mistakes)
+    return Breakdown(_told({BY_SIZE: bars}), overlaps, _as_chances(confidences), mistakes)
+
+
+def _as_chances(confidences: Sequence[Confidence]) -> Sequence[Confidence]:
+    """As they are, unless some cannot be probabilities: then there is nothing to calibrate."""
+    return confidences if all(0 <= one.given <= 1 for one in confidences) else ()
 
 
 def _grounding(rows: Sequence[Row[Any]], seed: int) -> Breakdown:
@@ -166,8 +173,9 @@ def _grounding(rows: Sequence[Row[Any]], seed: int) -> Breakdown:
             overlap = max((iou(boxes[0], box) for box in true), default=0.0) if boxes else 0.0
             overlaps.append(overlap)
             kinds.add(kind_of(overlap) if boxes else "missed")
-            size = size_of(max((right - left) * (bottom - top) for left, top, right, bottom in true))
-            for name in (*(target.types[place] if target.types else ()), size):
+            size = size_of(max(((right - left) * (bottom - top) for left, top, right, bottom in true), default=0.0))
+            types = target.types[place] if place < len(target.types) else ()
+            for name in dict.fromkeys((*types, *[size] * bool(size))):
                 names[name] += 1
                 numbers[name] += 1
                 numbers[f"{name} right"] += overlap >= tide.FOREGROUND
@@ -179,8 +187,8 @@ def _grounding(rows: Sequence[Row[Any]], seed: int) -> Breakdown:
             Bar(name, replace(_share(name, counted, seed), n=names[name])) for name in wanted if names[name]
         ]  # fmt: skip
 
-    types = [name for name, _ in names.most_common() if name not in SIZES]
-    return Breakdown(_told({BY_TYPE: bars(types), BY_PHRASE_SIZE: bars(SIZES)}), overlaps, (), mistakes)
+    most = [name for name, _ in names.most_common() if name not in SIZES][:MOST]
+    return Breakdown(_told({BY_TYPE: bars(most), BY_PHRASE_SIZE: bars(SIZES)}), overlaps, (), mistakes)
 
 
 def _by_group(rows: Sequence[Row[Any]], place: int, seed: int) -> list[Bar]:
@@ -226,7 +234,7 @@ def _first(rows: Sequence[Row[Any]]) -> str:
 
 
 def _mean(key: str, rows: Sequence[Row[Any]], seed: int) -> Estimate:
-    return estimate(mean(key), rows, seed, resamples=RESAMPLES)
+    return estimate(mean_where_defined(key), rows, seed, resamples=RESAMPLES)
 
 
 def _share(name: str, rows: Sequence[Row[Any]], seed: int) -> Estimate:

@@ -1,8 +1,7 @@
 """Figures of runs: IoUs, calibration, mistakes, numbers by what is asked about, and accuracy against speed.
 
-One of each for a data root, a panel a task, a colour a model.  Splits of a task are taken together where things are
-counted, and where numbers are compared it is the split that most models have.  Every number drawn is in `figures.csv`
-as well.  The same runs give the same bytes.
+One of each for a data root, a panel a task (its split that most models have), a colour a model, of which one run
+stands for all of the same.  Every number drawn is in `figures.csv` as well.  The same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from harness.core import Run
 from harness.metrics import tide
 from harness.report import breakdown as parts
 from harness.report.breakdown import Breakdown
+from harness.report.papers import standing_for
 from harness.report.text import MINIATURE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ACROSS = 3  # panels
 GRID = np.linspace(0, 1, 201)  # of IoUs
 COLUMNS = ("data", "figure", "task", "model", "name", "value", "low", "high", "n")
 STYLE: dict[Any, Any] = {"svg.hashsalt": "figures", "svg.fonttype": "path", "font.size": 8, "axes.spines.top": False,
-         "axes.spines.right": False}  # fmt: skip
+         "axes.spines.right": False, "text.parse_math": False}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Told:
 
     run: Run
     parts: Breakdown
+    model: str = ""  # as figures name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,9 @@ def write(told: Sequence[Told], folder: Path) -> list[Drawn]:
     drawn: list[Drawn] = []
     lines: list[Line] = []
     with rc_context(STYLE):
-        for data in sorted({one.run.spec.data for one in told}):
-            mine = [one for one in told if one.run.spec.data == data]
+        shown = one_each(told)
+        for data in sorted({one.run.spec.data for one in shown}):
+            mine = [one for one in shown if one.run.spec.data == data]
             canvas = _Canvas(data, folder, {name: place for place, name in enumerate(_models(mine))})
             for draw in (_overlaps, _calibration, *_bars(mine), _throughput, _latency):
                 draw(canvas, mine)
@@ -145,25 +147,42 @@ class _Canvas:
 
 
 def _models(told: Sequence[Told]) -> list[str]:
-    return sorted({one.run.spec.model for one in told})
+    return sorted({one.model for one in told})
 
 
 def _of_one_split(told: Sequence[Told]) -> list[Told]:
     """The runs of each task's split that most models have; of several such, the first by name."""
-    models: dict[tuple[str, str], set[str]] = {}
+    models: dict[str, dict[str, set[str]]] = {}
     for one in told:
-        models.setdefault((one.run.spec.task, one.run.spec.split), set()).add(one.run.spec.model)
-    chosen = dict(sorted(models, key=lambda key: (len(models[key]), [-ord(letter) for letter in key[1]])))
+        models.setdefault(one.run.spec.task, {}).setdefault(one.run.spec.split, set()).add(one.model)
+    chosen = {task: min(splits, key=lambda split: (-len(splits[split]), split)) for task, splits in models.items()}
     return [one for one in told if chosen[one.run.spec.task] == one.run.spec.split]
 
 
-def _pooled(told: Sequence[Told], what: Callable[[Breakdown], Sequence[Any]]) -> dict[str, dict[str, list[Any]]]:
-    """By task, then by model: all splits together; tasks and models without any are left out."""
-    found: dict[str, dict[str, list[Any]]] = {}
+def one_each(told: Sequence[Told]) -> list[Told]:
+    """One run of each model, protocol, task and split: that which stands for them (`papers.standing_for`); a model of
+    which there are several protocols is told with each."""
+    several: dict[tuple[str, ...], list[Told]] = {}
+    protocols: dict[str, set[str]] = {}
     for one in told:
-        some = what(one.parts)
-        if some:
-            found.setdefault(one.run.spec.task, {}).setdefault(one.run.spec.model, []).extend(some)
+        spec = one.run.spec
+        several.setdefault((spec.data, spec.task, spec.split, spec.model, spec.protocol), []).append(one)
+        protocols.setdefault(spec.model, set()).add(spec.protocol)
+    found = []
+    for some in several.values():
+        run = standing_for([one.run for one in some])
+        chosen = next(one for one in some if one.run is run)
+        spec = run.spec
+        name = f"{spec.model}, {spec.protocol.replace('_', '-')}" if len(protocols[spec.model]) > 1 else spec.model
+        found.append(replace(chosen, model=f" {name}" if name.startswith("_") else name))  # matplotlib hides those
+    return found
+
+
+def _by_task(told: Sequence[Told], what: Callable[[Breakdown], Sequence[Any]]) -> dict[str, dict[str, Sequence[Any]]]:
+    """By task and split, then by model; those without any are left out."""
+    found: dict[str, dict[str, Sequence[Any]]] = {}
+    for one in _of_one_split([one for one in told if what(one.parts)]):
+        found.setdefault(f"{one.run.spec.task} {one.run.spec.split}", {})[one.model] = what(one.parts)
     return dict(sorted(found.items()))
 
 
@@ -172,7 +191,7 @@ def _pooled(told: Sequence[Told], what: Callable[[Breakdown], Sequence[Any]]) ->
 
 def _overlaps(canvas: _Canvas, told: Sequence[Told]) -> None:
     """Of what is sought, the share that is found with at least so large an IoU."""
-    found = _pooled(told, lambda one: one.overlaps)
+    found = _by_task(told, lambda one: one.overlaps)
     if not found:
         return
 
@@ -193,7 +212,7 @@ def _overlaps(canvas: _Canvas, told: Sequence[Told]) -> None:
 
 def _calibration(canvas: _Canvas, told: Sequence[Told]) -> None:
     """The share of boxes that are right, by the confidence that the model gave them."""
-    found = _pooled(told, lambda one: one.confidences)
+    found = _by_task(told, lambda one: one.confidences)
     if not found:
         return
 
@@ -218,8 +237,8 @@ def _calibration(canvas: _Canvas, told: Sequence[Told]) -> None:
         axes.set(xlim=(0, most), ylim=(-2, 102), xlabel="confidence", ylabel="right, %")
 
     says = (
-        "Tenths of the boxes by confidence (geometric mean of token probabilities), and how many of each are right (an "
-        "IoU of 0.5); dotted: where confidence would be the chance of being right."
+        "Tenths of the boxes by the confidence that comes with them (Florence-2's: the geometric mean of token "
+        "probabilities), and how many of each are right (an IoU of 0.5); dotted: where it would be the chance of that."
     )
     canvas.panels("calibration", "Calibration of box scores", says, list(found), draw, 2.2)
 
@@ -236,7 +255,7 @@ TITLES = {
         "Of the largest true box of a phrase, as COCO has it: to 32², to 96², above.",
     ),
     parts.BY_ANSWER: ("answer-type", "The most frequent types of answers."),
-    parts.BY_QUESTION: ("question-type", "The most frequent types of questions."),
+    parts.BY_QUESTION: ("question-type", "The most frequent types of questions; VizWiz: whether they can be answered."),
     parts.BY_REFERENCE: ("reference-length", "Quarters of the images by how long their references are."),
     parts.BY_CAPTION: ("caption-length", "Quarters of the images by how long the model's caption is."),
 }
@@ -257,7 +276,7 @@ def _bars_of(title: str) -> Callable[[_Canvas, Sequence[Told]], None]:
     def draw_all(canvas: _Canvas, told: Sequence[Told]) -> None:
         mine: dict[str, dict[str, Told]] = {}
         for one in _of_one_split([one for one in told if title in one.parts.bars]):
-            mine.setdefault(f"{one.run.spec.task} {one.run.spec.split}", {}).setdefault(one.run.spec.model, one)
+            mine.setdefault(f"{one.run.spec.task} {one.run.spec.split}", {}).setdefault(one.model, one)
         own_names = title == parts.BY_CAPTION  # quarters by what is written are other ones for each model
 
         def draw(axes: Axes, panel: str) -> None:
@@ -274,7 +293,10 @@ def _bars_of(title: str) -> Callable[[_Canvas, Sequence[Told]], None]:
                         rows.index(label) if own_names else rows.index(label) + (place + 0.5) * 0.8 / len(models) - 0.4
                     )
                     canvas.line(name, panel, model, bar, [value, found.low, found.high], found.n)
-                    if value is None:
+                    if value is None:  # not defined here, as what missing all of them costs
+                        axes.annotate(
+                            f"{found.n}", (0, row), (2, 0), textcoords="offset points", va="center", fontsize=5
+                        )
                         continue
                     ends = [
                         found.low if found.low is not None else value,
@@ -291,9 +313,8 @@ def _bars_of(title: str) -> Callable[[_Canvas, Sequence[Told]], None]:
                     )
             axes.set_yticks(range(len(rows)), rows, fontsize=6)
             axes.invert_yaxis()
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, 1.12 * max(axes.get_xlim()[1] / 1.05, 1e-9))  # room for n beside the longest
             axes.set_xlabel(UNITS.get(title, "percent"))
-            axes.margins(x=0.1)
 
         most = max(len(one.parts.bars[title]) for some in mine.values() for one in some.values())
         models = max(map(len, mine.values()))
@@ -333,13 +354,13 @@ def _against(
 ) -> None:
     """Headlines against a timing, and the line of what nothing is better than at both; of one device and batch size a
     panel, since times of others are not comparable."""
-    points: dict[str, list[tuple[float, float, Run]]] = {}
+    points: dict[str, list[tuple[float, float, Told]]] = {}
     for one in _of_one_split([one for one in told if one.run.timings.get(key)]):
         run, found = one.run, one.run.metrics.get(one.run.headline)
         made = run.provenance.get("model", {})
         if found is not None and found.value is not None and "device" in made:
             where = f"{run.spec.task} {run.spec.split}\n{made['device']}, batch {made.get('batch size', '?')}"
-            points.setdefault(where, []).append((float(run.timings[key]), found.value, run))
+            points.setdefault(where, []).append((float(run.timings[key]), found.value, one))
     points = {where: some for where, some in points.items() if len(some) > 1}
     if not points:
         return
@@ -353,15 +374,16 @@ def _against(
                 frontier.append((time, value))
         times, values = zip(*frontier, strict=True)
         axes.step(times, values, where="post", color="#888888", linewidth=0.8, label="nothing is better at both")
-        for time, value, run in sorted(points[where], key=lambda one: one[2].spec.model):
-            found, model = run.metrics[run.headline], run.spec.model
+        for time, value, one in sorted(points[where], key=lambda point: point[2].model):
+            run, model = one.run, one.model
+            found = run.metrics[run.headline]
             ends = [value if one is None else one for one in (found.low, found.high)]
             axes.plot([time, time], ends, linewidth=1, color=canvas.style(model)["color"])
             axes.plot(time, value, canvas.mark(model), color=canvas.style(model)["color"], label=model)
             numbers = [value, found.low, found.high]
             canvas.line(name, where.replace("\n", ", "), model, f"{run.headline} at {time:.4g} {key}", numbers, found.n)
         axes.set(xlim=(0, 1.15 * max(time for time, _, _ in points[where])), ylim=(0, None))
-        axes.set(xlabel=label, ylabel=points[where][0][2].headline)
+        axes.set(xlabel=label, ylabel=points[where][0][2].run.headline)
 
     canvas.panels(name, f"Accuracy against {name}", says, list(points), draw, 2.3)
 

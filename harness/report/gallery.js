@@ -69,6 +69,7 @@
     const image = figure.querySelector("img"), big = dialog.querySelector("img");
     big.src = image.src;
     big.alt = image.alt;
+    big.hidden = image.hidden;
     dialog.querySelector("div").replaceChildren(...figure.querySelector("figcaption").cloneNode(true).childNodes);
     if (!dialog.open) dialog.showModal();
   }

@@ -111,11 +111,12 @@ def outcome(row: Row[Any]) -> str:
 
 
 def object_size(target: Value | None) -> str:
-    """By the area of the largest thing that a target shows (pixels; COCO's 32 and 96 squared); '' where it is words."""
+    """By the area of a target's object, or its largest box (square pixels, as COCO's words have it); '' for words."""
     if isinstance(target, Mask):
         areas = [float(masks.area(target))]
     else:
         areas = [abs(_area(line)) for line in _lines(target, False)]
+        areas = [sum(areas)] if isinstance(target, Polygons) else areas  # one object, a ring for each of its parts
     return size_of(max(areas, default=0.0))
 
 

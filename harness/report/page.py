@@ -106,8 +106,9 @@ def others(folder: Path) -> list[tuple[str, str]]:
     found = []
     for room in ("speed", "studies"):
         for path in sorted((folder / room).glob("*.svg")):
-            table = path.with_suffix(".md")
-            found.append((f"{room}/{path.name}", f"{room}/{table.name if table.is_file() else 'speed.md'}"))
+            tables = [path.with_suffix(".md"), path.with_name("speed.md")]
+            told = next((table.name for table in tables if table.is_file()), path.name)
+            found.append((f"{room}/{path.name}", f"{room}/{told}"))
     return found
 
 
@@ -203,20 +204,22 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=(8, 0.8 + 0.32 * len(drawn)), layout="constrained")
-    axes = canvas.subplots()
-    for place, run in enumerate(reversed(drawn)):
-        estimate = run.metrics[run.headline]
-        value = estimate.value or 0.0
-        if estimate.low is not None and estimate.high is not None:
-            axes.plot([estimate.low, estimate.high], [place, place], color="#6e7781", linewidth=2, clip_on=False)
-        axes.plot([value], [place], "o", color="#d6008c", clip_on=False)
-    names = [f"{run.spec.task} {run.spec.split} · {run.spec.model} · {run.headline}" for run in reversed(drawn)]
-    axes.set_yticks(range(len(drawn)), names)
-    axes.set_xlim(0, max(100.0, axes.get_xlim()[1]))
-    axes.set_xlabel("percent (CIDEr x 100), with 95 % intervals")
-    axes.grid(axis="x", color="#d0d7de")
-    axes.set_axisbelow(True)
-    with rc_context({"svg.hashsalt": "headlines"}):  # else its ids are drawn anew each time
+    with rc_context(
+        {"svg.hashsalt": "headlines", "text.parse_math": False}
+    ):  # else ids are drawn anew, and $ is markup
+        canvas = Canvas(figsize=(8, 0.8 + 0.32 * len(drawn)), layout="constrained")
+        axes = canvas.subplots()
+        for place, run in enumerate(reversed(drawn)):
+            estimate = run.metrics[run.headline]
+            value = estimate.value or 0.0
+            if estimate.low is not None and estimate.high is not None:
+                axes.plot([estimate.low, estimate.high], [place, place], color="#6e7781", linewidth=2, clip_on=False)
+            axes.plot([value], [place], "o", color="#d6008c", clip_on=False)
+        names = [f"{run.spec.task} {run.spec.split} · {run.spec.model} · {run.headline}" for run in reversed(drawn)]
+        axes.set_yticks(range(len(drawn)), names)
+        axes.set_xlim(0, max(100.0, axes.get_xlim()[1]))
+        axes.set_xlabel("percent (CIDEr x 100), with 95 % intervals")
+        axes.grid(axis="x", color="#d0d7de")
+        axes.set_axisbelow(True)
         canvas.savefig(path, metadata={"Date": None})
     return path.name

@@ -154,9 +154,10 @@ def _our_row(
             device = run.provenance.get("model", {}).get("device", "an unknown device")
             date = str(run.provenance.get("date", "an unknown date"))[:10]
             several = f" {_of_several(made)}" if len(made) > 1 else ""
-            told = f"run {run.id} of {date} on {device}, n = {estimate.n:,}.{several}"
+            weights = str(run.provenance.get("model", {}).get("weights sha256", "not recorded"))[:12]
+            told = f"run {run.id} of {date} on {device}, n = {estimate.n:,}, weights {weights}.{several}"
             notes.append(f"{model}, {_column(*column)}: {told}")
-    return [f"{model} (ours)", "", protocol.replace("_", "-"), "published weights, run here", *row], notes
+    return [f"{model} (ours)", "", protocol.replace("_", "-"), "run here; whose weights: below", *row], notes
 
 
 def _by_data_set(key: str, about: About, figures: Sequence[Figure], published: Sequence[Figure]) -> Table:
@@ -239,9 +240,13 @@ def _averages_of_splits(figures: Sequence[Figure]) -> list[str]:
 
 
 def standing_for(runs: Sequence[Run]) -> Run:
-    """Which of several runs of the same model on the same split a table shows: of the task's latest version, and of
-    those the newest.  Numbers of two versions of a task are not of one kind."""
-    return max(runs, key=lambda one: (one.spec.version, str(one.provenance.get("date", "")), one.id))
+    """Which of several runs of the same model on the same split a table shows: a whole one before one of a part, then
+    one of the task's latest version, then the newest.  Numbers of two versions of a task are not of one kind."""
+
+    def rank(one: Run) -> tuple[bool, int, str, str]:
+        return one.status == "complete", one.spec.version, str(one.provenance.get("date", "")), one.id
+
+    return max(runs, key=rank)
 
 
 def _of_several(runs: Sequence[Run]) -> str:

@@ -11,8 +11,9 @@ from harness.core import Estimate, Run
 
 MINIATURE = "miniature is the embedded benchmark: these numbers are not comparable with published ones"
 USUAL = ("samples", "images", "answered", "asked now")
-# Of Markdown: an underscore within a word is none, nor are brackets that no link follows, as those of an interval.
-_MARKUP = re.compile(r"[\\|`*]|(?<![^\W_])_|_(?![^\W_])|\[(?=[^]]*\][(\[])|~(?=~)")
+# Of Markdown: an underscore within a word is none, nor are the brackets of an interval.
+_INTERVAL = re.compile(r"\[[-+]?[\d.]+, [-+]?[\d.]+\](?![\[(])")
+_MARKUP = re.compile(r"[\\|`*~\[\]]|(?<![^\W_])_|_(?![^\W_])")
 UNDEFINED = "CIDEr of one image, AP of a size that no object has, a mean over data sets of which one is lacking"
 
 
@@ -84,7 +85,11 @@ def line(said: str) -> str:
 def cell(said: str) -> str:
     """As it stands in a cell of a Markdown table: on one line, and nothing in it is markup."""
     plain = " ".join(line(said).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKUP.sub(r"\\\g<0>", plain)
+    parts, start = [], 0
+    for found in _INTERVAL.finditer(plain):
+        parts += [_MARKUP.sub(r"\\\g<0>", plain[start : found.start()]), found.group()]
+        start = found.end()
+    return "".join([*parts, _MARKUP.sub(r"\\\g<0>", plain[start:])])
 
 
 def _counts(run: Run) -> str:

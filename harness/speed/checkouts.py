@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,13 +23,15 @@ Medians = Callable[[Path, str], dict[str, float]]
 
 
 @contextmanager
-def checkout(base: str, here: Path) -> Iterator[Path]:
-    """The base's folder: as given, or a worktree of that git revision, which goes again.
+def checkout(base: str, here: Path, beside: Path | None = None) -> Iterator[Path]:
+    """The base's folder, from `beside` on if it is there (with a / in its name), else a worktree of that git revision,
+    which goes again.
 
     UsageError where it is neither.
     """
-    if Path(base).is_dir():
-        yield Path(base).resolve()
+    folder_given = (beside or here) / base
+    if os.sep in base and folder_given.is_dir():
+        yield folder_given.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="base-") as folder:
         tree = Path(folder) / "tree"
@@ -36,7 +39,8 @@ def checkout(base: str, here: Path) -> Iterator[Path]:
         try:
             yield tree
         finally:
-            _git(here, "worktree", "remove", "--force", str(tree))
+            remove = ["git", "-C", str(here), "worktree", "remove", "--force", str(tree)]
+            subprocess.run(remove, capture_output=True, check=False)  # what failed before this is what counts
 
 
 def _git(here: Path, *arguments: str) -> None:
@@ -50,16 +54,17 @@ def _git(here: Path, *arguments: str) -> None:
 
 
 def medians(side: Path, benchmarks: str) -> dict[str, float]:
-    """Seconds of each micro-benchmark of a checkout, by its name; `benchmarks` are files, folders or names for pytest.
+    """Seconds of each micro-benchmark of a checkout, by its name; `benchmarks` are words for pytest: files, -k NAME.
 
     DataError where they fail, or there are none.
     """
-    for what in benchmarks.split():
-        if not what.startswith("-") and not (side / what.partition("::")[0]).exists():
-            raise DataError(f"the checkout {side} has no {what.partition('::')[0]}: there is nothing to time")
+    asked = shlex.split(benchmarks)
+    for file in (what.partition("::")[0] for what in asked):
+        if file.endswith(".py") and not (side / file).is_file():
+            raise DataError(f"the checkout {side} has no {file}: there is nothing to time")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         found = Path(folder) / "found.json"
-        command = [sys.executable, "-m", "pytest", *benchmarks.split(), "-q", "-o", "addopts=", "-p", "benchmark"]
+        command = [sys.executable, "-m", "pytest", *asked, "-q", "-o", "addopts=", "-p", "benchmark"]
         paths = os.pathsep.join(filter(None, [str(side), str(side / "src"), os.environ.get("PYTHONPATH", "")]))
         rest = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         done = subprocess.run(

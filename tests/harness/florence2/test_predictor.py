@@ -89,6 +89,12 @@ def test_a_trail_tells_what_an_answer_was_made_of(parts: Parts, root: Path) -> N
     assert usual.prompt == short(repr((prompt,)).encode())
     assert usual.tokens_in == short(repr([parts.tokenizer.encode(prompt)]).encode())
     assert trail(ask(parts, root, 1)) == usual
+    [whole] = [answers(ask(parts, root), asked)[0]]
+    assert isinstance(whole, Answer)
+    written = [token for piece in whole.raw for token in parts.tokenizer.encode(piece) if token not in (0, 2)]
+    assert usual.tokens_out in {
+        short(repr([[*start, *written, *end]]).encode()) for start in ([], [0]) for end in ([], [2])
+    }
 
     def others(model: Predictor) -> set[str]:
         found = trail(model)

@@ -157,5 +157,6 @@ def test_nothing_found_and_nothing_there() -> None:
     nothing, one = found_of([]), truth_of([(0, 0, [0.0, 0, 10, 10], False)])
     mine = tide.mistakes(one, nothing, 1, 1)
     assert mine.counts["missed"] == 1 and mine.ap50 == 0
+    assert np.isnan(mine.costs["missed"]) and mine.costs["both"] == 0  # nothing is left to be found
     empty = tide.mistakes(truth_of([]), found_of([(0, 0, [0.0, 0, 10, 10], 1.0)]), 1, 1)
     assert empty.kinds == ("background",) and np.isnan(empty.ap50)

@@ -45,7 +45,10 @@ def test_torn_foreign_later_and_conflicting_records(
     ):
         (beside / name).mkdir()
         (beside / name / "run.json").write_text(text)
-    shutil.copytree(good, beside / "zz-copy")  # the same id twice
+    for name in ("00-copy", "zz-copy"):  # the same id three times; that in its own folder counts
+        shutil.copytree(good, beside / name)
+    older = json.loads((good / "run.json").read_text()) | {"headline": "mIoU"}
+    (beside / "00-copy/run.json").write_text(json.dumps(older))
     before = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file() and path.name != "lock"}
     status, _, said = call("report", "--pictures", "2")
     assert status == 0, said
@@ -53,14 +56,16 @@ def test_torn_foreign_later_and_conflicting_records(
     assert re.search(r"torn/run\.json is no run record", told)
     assert re.search(r"foreign/run\.json is no run record", told)
     assert re.search(r"later/run\.json has schema 99; this version reads 1", told)
-    assert re.search(rf"zz-copy is another record of run {good.name}, which \S+{good.name} is", told)
+    for name in ("00-copy", "zz-copy"):
+        assert re.search(rf"{name} is another record of run {good.name}, which \S+{good.name} is", told)
+    assert "mIoU" not in Path("reports/runs.md").read_text()  # the copy's headline
     page = Path("reports/index.html").read_text()
     assert page.count(f'<section class="run" id="{good.name}"') == 1
     assert before == {path: path.read_bytes() for path in before}
 
 
 def test_two_versions_stand_apart(call: Call) -> None:
-    """Of two versions of a task both are rows; a table with one cell for them shows the later, and says so."""
+    """Of two versions of a task both are rows."""
     good = asked(call)
     record = RunFolder(good).read_run()
     assert record is not None
@@ -92,6 +97,17 @@ def test_which_of_several_stands_for_them() -> None:
     assert note == (
         "m refcoco val: Shown is c, the newest of version 2; there are a (version 1), b (version 2) as well."
     )
+
+
+def test_a_torn_score_is_said_and_captions_of_one_image_stop_nothing(call: Call) -> None:
+    """CIDEr of one image is not defined; of kept scores, `compare` reads captions' alone."""
+    given = ("run", "--task", "coco_caption", "--model", "whole-image", "--data", "miniature", "--limit", "1")
+    assert call(*given)[0] == 0
+    assert call("report", "--pictures", "1")[0] == 0
+    [scores] = Path("results").rglob("scores.jsonl")
+    scores.write_text(scores.read_text()[:20])
+    status, _, said = call("compare", str(scores.parent), str(scores.parent))
+    assert status == 3 and "has a line that is no score" in said and "marks again" in said
 
 
 def test_pictures_that_are_missing_are_said_in_their_place(

@@ -20,6 +20,7 @@ from harness.core import (
     Grounded,
     Objects,
     Phrase,
+    Polygons,
     Question,
     Row,
     Run,
@@ -197,6 +198,43 @@ def test_figures_of_each_data_set_apart_and_the_same_twice(tmp_path: Path) -> No
     ]  # fmt: skip
     assert half == 50.0  # 0.5 to 0.9 of 0.0 to 0.9
     assert {line["model"] for line in lines if line["figure"] == "latency"} == {"a", "b/<i>"}
+
+
+def test_one_run_stands_for_all_of_the_same(tmp_path: Path) -> None:
+    """A part and an older version beside the whole run, another protocol, and a name that TeX would not take."""
+    parts = breakdown(TASKS["refcoco"], [boxed(place, 40, place / 10, None) for place in range(10)])
+    other = breakdown(TASKS["refcoco"], [boxed(0, 40, 1.0, None)])
+    whole = a_run("m$\\foo$", "coco", 5.0)
+    part = replace(whole, status="partial", provenance={"date": "2099"})
+    older = replace(whole, spec=replace(whole.spec, version=0))
+    tuned = replace(whole, spec=replace(whole.spec, protocol="fine_tuned"))
+    told = [figures.Told(run, some) for run, some in ((part, other), (older, other), (whole, parts), (tuned, other))]
+    figures.write(told, tmp_path)
+    lines = list(csv.DictReader((tmp_path / "figures.csv").read_text().splitlines()))
+    counts = {line["model"]: line["n"] for line in lines if line["name"] == "IoU of 0.5 or more"}
+    assert counts == {"m$\\foo$, zero-shot": "10", "m$\\foo$, fine-tuned": "1"}
+
+
+def test_targets_and_answers_of_other_kinds_stop_nothing() -> None:
+    """A phrase without boxes, types that are too few or told twice, no target at all, an outline without rings."""
+    target = Grounded(((), ((0.0, 0.0, 9.0, 9.0),)), (("people", "people"),))
+    phrases = (Phrase("a", 0, 1), Phrase("b", 1, 2))
+    sample: Sample[Any] = Sample("1", Question("x.png", SIZE, "ground", "ab", phrases), target, "x")
+    row = Row(sample, Answer(("x",), Grounded(((), ()))), Score({"share": 0.0}))
+    hidden = Row(replace(sample, id="2", target=None), Answer(("x",), None), Score({"share": 0.0}))
+    told = breakdown(TASKS["flickr30k"], [row, hidden])
+    assert [(bar.name, bar.estimate.n) for bar in told.bars[BY_TYPE]] == [("people", 1)]
+    assert told.mistakes == {"1": ["missed"]}
+    outline = Polygons((((0.0, 0.0), (30.0, 0.0), (30.0, 30.0), (0.0, 30.0)),) * 2)
+    asked: Sample[Any] = Sample("3", Question("x.png", SIZE, "segment", "it"), outline, "x")
+    none = Row(asked, Answer(("x",), Polygons(())), Score({"iou": 0.0}))
+    told = breakdown(TASKS["refcoco_res"], [none])
+    assert told.mistakes == {"3": ["missed"]}
+    assert [bar.name for bar in told.bars[BY_SIZE]] == ["medium"]  # two rings of 900 pixels: more than 32 squared
+    unscored = Row(
+        replace(asked, question=Question("x.png", SIZE, "vqa", "?"), target=Text(("a",))), none.answer, Score({})
+    )
+    assert breakdown(TASKS["vqav2"], [unscored]).bars == {}
 
 
 def test_nothing_to_draw_is_no_figure(tmp_path: Path) -> None:

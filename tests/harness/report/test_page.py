@@ -148,10 +148,10 @@ def test_the_same_records_give_the_same_page_and_figure(tmp_path: Path) -> None:
     [
         ("zero_shot 55.2 [54.0, 56.5]", "zero_shot 55.2 [54.0, 56.5]"),
         ("_a_ *b* `c` a|b \\", "\\_a\\_ \\*b\\* \\`c\\` a\\|b \\\\"),
-        ("[x](y) ![x](y) [x][y]", "\\[x](y) !\\[x](y) \\[x][y]"),
-        ("<b>&amp;~~x~~\n\x1b[2Jy", "&lt;b&gt;&amp;amp;\\~~x\\~~ [2Jy"),
+        ("[x](y) [a [b] c](d) [1, 2](y)", "\\[x\\](y) \\[a \\[b\\] c\\](d) \\[1, 2\\](y)"),
+        ("<b>&amp;~~x~~\n\x1b[2Jy", "&lt;b&gt;&amp;amp;\\~\\~x\\~\\~ \\[2Jy"),
     ],
 )
 def test_nothing_in_a_cell_is_markup(said: str, expected: str) -> None:
-    """Against GitHub's rules: underscores within words and bare brackets are themselves."""
+    """Against GitHub's rules: underscores within words and an interval's brackets are themselves."""
     assert text.cell(said) == expected

@@ -51,6 +51,10 @@ def test_each_side_runs_its_own_code(project: Path) -> None:
     assert list(found) == ["test_bench.py::test_one", "test_bench.py::test_two"]
     assert all(len(times) == 1 and times[0] > 0 for sides in found.values() for times in sides.values())
     assert not base.exists()
+    (project / "HEAD~1").mkdir()  # a folder of the revision's name is not meant
+    with checkouts.checkout("HEAD~1", project) as base, checkouts.checkout("./", project, project) as folder:
+        assert base.name == "tree" and folder == project.resolve()
+    assert list(checkouts.medians(project, "test_bench.py -k 'two or nothing'")) == ["test_bench.py::test_two"]
     told = subprocess.run(["git", "-C", str(project), "worktree", "list"], capture_output=True, text=True, check=True)
     assert len(told.stdout.splitlines()) == 1  # and git knows of no other
 
@@ -110,6 +114,8 @@ def test_the_gate_is_red_for_what_became_slower(
         ('base = "main"\nat_least = 0.9', "base and benchmarks go together"),
         ('benchmarks = "x"\nat_least = 0.9\ntask = "refcoco"\nmodel = "florence2-nano"', "go together"),
         ('base = "main"\nbenchmarks = "x"\nat_most = 0.9', "at_least: how many times"),
+        ('base = "main"\nbenchmarks = "x"\nat_least = 0.9\nlimit = 3', "and nothing else"),
+        ('base = "main"\nbenchmarks = "x"\nat_least = 0.9\nmetric = "parity"', "and nothing else"),
     ],
 )
 def test_a_promise_with_half_of_it_is_refused(call: Call, tmp_path: Path, lines: str, complaint: str) -> None:
