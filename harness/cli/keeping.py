@@ -125,7 +125,8 @@ def report(
 ) -> None:
     """Write the page: the table of runs beside the published figures, and galleries, the worst answers first.
 
-    The paper's tables, and its rivals', go into TO/tables: a page, and each as Markdown, CSV and LaTeX.
+    Figures of what runs get wrong go into TO/figures; the paper's tables, and its rivals', into TO/tables: a page, and
+    each as Markdown, CSV and LaTeX.
     """
     while _told(results, to, data, pictures, watch):
         time.sleep(watch or 0)
