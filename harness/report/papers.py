@@ -115,10 +115,7 @@ def _by_model(key: str, about: About, figures: Sequence[Figure], runs: Sequence[
         row, told = _our_row(model, columns, figures, runs, ours)
         rows.append(row)
         notes += told
-    if any(one.confidence != "high" for one in figures):
-        notes.append(
-            "~ before a number: quoted second-hand, read off a figure, inferred, printed as about, or a suspected slip."
-        )
+    notes += _doubted(figures)
     notes.append(_sources(figures))
     head = ["model", "parameters", "protocol", "training", *(_column(*column) for column in columns)]
     return Table(key, about.title, head, rows, 4, notes, len(figures))
@@ -157,7 +154,8 @@ def _our_row(
             weights = str(run.provenance.get("model", {}).get("weights sha256", "not recorded"))[:12]
             told = f"run {run.id} of {date} on {device}, n = {estimate.n:,}, weights {weights}.{several}"
             notes.append(f"{model}, {_column(*column)}: {told}")
-    return [f"{model} (ours)", "", protocol.replace("_", "-"), "run here; whose weights: below", *row], notes
+    made_by = "run here; whose weights: below" if notes else "not run here"
+    return [f"{model} (ours)", "", protocol.replace("_", "-"), made_by, *row], notes
 
 
 def _by_data_set(key: str, about: About, figures: Sequence[Figure], published: Sequence[Figure]) -> Table:
@@ -181,7 +179,7 @@ def _by_data_set(key: str, about: About, figures: Sequence[Figure], published: S
     parts = {model: [one.value for one in shown if one.model == model and one.exact] for model in models}
     whole = key.removesuffix("_per_dataset")
     printed = {
-        (one.model, one.metric): one.value
+        (one.model, one.metric): one
         for one in published
         if one.table == whole and one.protocol == "zero_shot" and one.exact and one.task.startswith(whole[:5])
         and whole[5:] in one.task
@@ -193,9 +191,9 @@ def _by_data_set(key: str, about: About, figures: Sequence[Figure], published: S
         told = {model: printed[model, metric] for model in models if (model, metric) in printed}
         if told:
             rows.append(
-                [f"{metric.removeprefix('AP ')}, printed", *(f"{told[m]:g}" if m in told else "–" for m in models)]
+                [f"{metric.removeprefix('AP ')}, printed", *(_printed(told[m]) if m in told else "–" for m in models)]
             )
-        for model, value in told.items():
+        for model, value in ((model, one.value) for model, one in told.items()):
             found = work(parts[model])
             if abs(found - value) > 0.0501:
                 notes.append(
@@ -209,6 +207,7 @@ def _by_data_set(key: str, about: About, figures: Sequence[Figure], published: S
         notes.append(f"Published with all 35 sets, of which these are a part: {theirs}.")
     trained = dict.fromkeys(one.training for one in shown if one.training)
     notes += [f"{', '.join(_models_of(shown, training))}: {training}." for training in trained]
+    notes += _doubted([*shown, *(one for one in printed.values() if one.model in models)])
     notes.append(_sources(shown))
     return Table(key, about.title, ["data set", *models], rows, 1, notes, len(figures))
 
@@ -311,14 +310,14 @@ def claims(rows: Sequence[Mapping[str, str]], runs: Sequence[Run]) -> Table:
         )
     notes = [
         "Reproduced: the paper's number (not the claimed one) lies in the 95 % interval of a whole run on that data.",
-        "Studies of small models on a drawn world ask some of the same questions; they reproduce no number (studies/).",
+        "Studies of small models on a drawn world (reports/studies) ask some of the same; they reproduce no number.",
     ]
     return Table("claims", "A summary's claims, against the paper", head, cells, len(head), notes)
 
 
 def _reproduced(claim: str, runs: Sequence[Run]) -> str:
     if claim.startswith("abl_"):
-        return "asked of small models: studies/"
+        return "asked of small models: reports/studies"
     if claim not in MEASURES:
         return "not something a run shows"
     model, (task, split, metric), paper = MEASURES[claim]
@@ -332,6 +331,12 @@ def _reproduced(claim: str, runs: Sequence[Run]) -> str:
     found = standing_for(made).metrics[metric]
     within = found.low is not None and found.high is not None and found.low <= paper <= found.high
     return f"{'reproduced' if within else 'not reproduced'}: {number(found)}"
+
+
+def _doubted(figures: Sequence[Figure]) -> list[str]:
+    """What the mark of `_printed` says, where any figure has it."""
+    why = "quoted second-hand, read off a figure, inferred, printed as about, or a suspected slip"
+    return [f"~ before a number: {why}."] if any(_printed(one).startswith("~") for one in figures) else []
 
 
 def _printed(figure: Figure) -> str:
