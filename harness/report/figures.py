@@ -6,68 +6,22 @@ stands for all of the same.  Every number drawn is in `figures.csv` as well.  Th
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.core import Run
 from harness.metrics import tide
 from harness.report import breakdown as parts
 from harness.report.breakdown import Breakdown
-from harness.report.papers import standing_for
-from harness.report.text import MINIATURE
+from harness.report.canvas import STYLE, Canvas, Drawn, Line, Told, as_csv, of_one_split, one_each
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
-MARKS = "os^Dv*P"
-LINES = ("-", "--", "-.", ":")
-ACROSS = 3  # panels
 GRID = np.linspace(0, 1, 201)  # of IoUs
-COLUMNS = ("data", "figure", "task", "model", "name", "value", "low", "high", "n")
-STYLE: dict[Any, Any] = {"svg.hashsalt": "figures", "svg.fonttype": "path", "font.size": 8, "axes.spines.top": False,
-         "axes.spines.right": False, "text.parse_math": False}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A run and what it gets wrong."""
-
-    run: Run
-    parts: Breakdown
-    model: str = ""  # as figures name it
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A figure as the page shows it: files without a suffix have an .svg and a .png."""
-
-    file: str
-    title: str
-    says: str
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One number of a figure, for the table."""
-
-    data: str
-    figure: str
-    task: str
-    model: str
-    name: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
 
 
 def write(told: Sequence[Told], folder: Path) -> list[Drawn]:
@@ -81,107 +35,19 @@ def write(told: Sequence[Told], folder: Path) -> list[Drawn]:
         shown = one_each(told)
         for data in sorted({one.run.spec.data for one in shown}):
             mine = [one for one in shown if one.run.spec.data == data]
-            canvas = _Canvas(data, folder, {name: place for place, name in enumerate(_models(mine))})
+            canvas = Canvas(data, folder, (one.model for one in mine))
             for draw in (_overlaps, _calibration, *_bars(mine), _throughput, _latency):
                 draw(canvas, mine)
             drawn += canvas.drawn
             lines += canvas.lines
-    (folder / "figures.csv").write_text(_csv(lines), encoding="utf-8")
+    (folder / "figures.csv").write_text(as_csv(lines), encoding="utf-8")
     return drawn
-
-
-class _Canvas:
-    """Where a data set's figures go, and the colour of every model in all of them."""
-
-    def __init__(self, data: str, folder: Path, models: Mapping[str, int]) -> None:
-        self.data, self.folder, self.models = data, folder, models
-        self.drawn: list[Drawn] = []
-        self.lines: list[Line] = []
-
-    def style(self, model: str) -> dict[str, Any]:
-        place = self.models[model]
-        return {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place // len(COLOURS) % len(LINES)]}
-
-    def mark(self, model: str) -> str:
-        return MARKS[self.models[model] % len(MARKS)]
-
-    def line(self, figure: str, task: str, model: str, name: str, numbers: Sequence[float | None], n: int) -> None:
-        value, low, high = (*numbers, None, None)[:3]
-        self.lines.append(Line(self.data, figure, task, model, name, value, low, high, n))
-
-    def panels(
-        self, name: str, title: str, says: str, tasks: Sequence[str], draw: Callable[[Axes, str], None], height: float
-    ) -> None:
-        """A figure of a panel for every task, saved."""
-        from matplotlib.figure import Figure
-
-        across = min(ACROSS, len(tasks))
-        down = math.ceil(len(tasks) / across)
-        figure = Figure(figsize=(max(4.2, 3.2 * across), 0.7 + height * down), layout="constrained")
-        axes = figure.subplots(down, across, squeeze=False).flatten().tolist()
-        for task, panel in zip(tasks, axes, strict=False):
-            draw(panel, task)
-            panel.set_title(task, fontsize=9)
-        for panel in axes[len(tasks) :]:
-            panel.remove()
-        handles: dict[str, Any] = {}
-        for panel in axes[: len(tasks)]:
-            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        if handles:
-            figure.legend(
-                handles.values(),
-                handles.keys(),
-                loc="outside lower center",
-                ncols=2 if across == 1 else 4,
-                frameon=False,
-            )
-        apart = MINIATURE.replace(": ", ":\n") if self.data == "miniature" else self.data
-        figure.suptitle(f"{title}\n{apart}", fontsize=8)
-        self._save(figure, f"{_safe(self.data)}-{name}")
-        self.drawn.append(Drawn(f"{_safe(self.data)}-{name}", f"{title}, {self.data}", says))
-
-    def _save(self, figure: Figure, name: str) -> None:
-        figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
-        figure.savefig(self.folder / f"{name}.png", dpi=110, metadata={"Software": None})
-
-
-def _models(told: Sequence[Told]) -> list[str]:
-    return sorted({one.model for one in told})
-
-
-def _of_one_split(told: Sequence[Told]) -> list[Told]:
-    """The runs of each task's split that most models have; of several such, the first by name."""
-    models: dict[str, dict[str, set[str]]] = {}
-    for one in told:
-        models.setdefault(one.run.spec.task, {}).setdefault(one.run.spec.split, set()).add(one.model)
-    chosen = {task: min(splits, key=lambda split: (-len(splits[split]), split)) for task, splits in models.items()}
-    return [one for one in told if chosen[one.run.spec.task] == one.run.spec.split]
-
-
-def one_each(told: Sequence[Told]) -> list[Told]:
-    """One run of each model, protocol, task and split: that which stands for them (`papers.standing_for`); a model of
-    which there are several protocols is told with each."""
-    several: dict[tuple[str, ...], list[Told]] = {}
-    protocols: dict[str, set[str]] = {}
-    for one in told:
-        spec = one.run.spec
-        several.setdefault((spec.data, spec.task, spec.split, spec.model, spec.protocol), []).append(one)
-        protocols.setdefault(spec.model, set()).add(spec.protocol)
-    found = []
-    for some in several.values():
-        run = standing_for([one.run for one in some])
-        chosen = next(one for one in some if one.run is run)
-        spec = run.spec
-        name = f"{spec.model}, {spec.protocol.replace('_', '-')}" if len(protocols[spec.model]) > 1 else spec.model
-        found.append(replace(chosen, model=f" {name}" if name.startswith("_") else name))  # matplotlib hides those
-    return found
 
 
 def _by_task(told: Sequence[Told], what: Callable[[Breakdown], Sequence[Any]]) -> dict[str, dict[str, Sequence[Any]]]:
     """By task and split, then by model; those without any are left out."""
     found: dict[str, dict[str, Sequence[Any]]] = {}
-    for one in _of_one_split([one for one in told if what(one.parts)]):
+    for one in of_one_split([one for one in told if what(one.parts)]):
         found.setdefault(f"{one.run.spec.task} {one.run.spec.split}", {})[one.model] = what(one.parts)
     return dict(sorted(found.items()))
 
@@ -189,7 +55,7 @@ def _by_task(told: Sequence[Told], what: Callable[[Breakdown], Sequence[Any]]) -
 # ---------------------------------------------------------------------------- each figure
 
 
-def _overlaps(canvas: _Canvas, told: Sequence[Told]) -> None:
+def _overlaps(canvas: Canvas, told: Sequence[Told]) -> None:
     """Of what is sought, the share that is found with at least so large an IoU."""
     found = _by_task(told, lambda one: one.overlaps)
     if not found:
@@ -210,7 +76,7 @@ def _overlaps(canvas: _Canvas, told: Sequence[Told]) -> None:
     canvas.panels("iou", "IoU", says, list(found), draw, 2.2)
 
 
-def _calibration(canvas: _Canvas, told: Sequence[Told]) -> None:
+def _calibration(canvas: Canvas, told: Sequence[Told]) -> None:
     """The share of boxes that are right, by the confidence that the model gave them."""
     found = _by_task(told, lambda one: one.confidences)
     if not found:
@@ -264,18 +130,18 @@ TITLES = {
 UNITS = {parts.COSTS: "points of AP50", parts.BY_REFERENCE: "CIDEr x 100", parts.BY_CAPTION: "CIDEr x 100"}
 
 
-def _bars(told: Sequence[Told]) -> list[Callable[[_Canvas, Sequence[Told]], None]]:
+def _bars(told: Sequence[Told]) -> list[Callable[[Canvas, Sequence[Told]], None]]:
     """A figure for each title that some run has bars of."""
     there = {title for one in told for title in one.parts.bars}
     return [_bars_of(title) for title in TITLES if title in there]
 
 
-def _bars_of(title: str) -> Callable[[_Canvas, Sequence[Told]], None]:
+def _bars_of(title: str) -> Callable[[Canvas, Sequence[Told]], None]:
     name, says = TITLES[title]
 
-    def draw_all(canvas: _Canvas, told: Sequence[Told]) -> None:
+    def draw_all(canvas: Canvas, told: Sequence[Told]) -> None:
         mine: dict[str, dict[str, Told]] = {}
-        for one in _of_one_split([one for one in told if title in one.parts.bars]):
+        for one in of_one_split([one for one in told if title in one.parts.bars]):
             mine.setdefault(f"{one.run.spec.task} {one.run.spec.split}", {}).setdefault(one.model, one)
         own_names = title == parts.BY_CAPTION  # quarters by what is written are other ones for each model
 
@@ -331,7 +197,7 @@ def _bars_of(title: str) -> Callable[[_Canvas, Sequence[Told]], None]:
     return draw_all
 
 
-def _throughput(canvas: _Canvas, told: Sequence[Told]) -> None:
+def _throughput(canvas: Canvas, told: Sequence[Told]) -> None:
     """The headline against answers a second, as the runs themselves took."""
     says = (
         "The headline against answers a second, as each run itself took: everything is in it, opening of files too. "
@@ -340,7 +206,7 @@ def _throughput(canvas: _Canvas, told: Sequence[Told]) -> None:
     _against(canvas, told, "throughput", "answers/s", "answers a second", says, higher=True)
 
 
-def _latency(canvas: _Canvas, told: Sequence[Told]) -> None:
+def _latency(canvas: Canvas, told: Sequence[Told]) -> None:
     """The headline against the median time to an answer, or to a batch of them."""
     says = (
         "The headline against the median time from when an answer's batch is begun until it is written: of one answer "
@@ -349,13 +215,11 @@ def _latency(canvas: _Canvas, told: Sequence[Told]) -> None:
     _against(canvas, told, "latency", "p50 s", "median seconds", says, higher=False)
 
 
-def _against(
-    canvas: _Canvas, told: Sequence[Told], name: str, key: str, label: str, says: str, *, higher: bool
-) -> None:
+def _against(canvas: Canvas, told: Sequence[Told], name: str, key: str, label: str, says: str, *, higher: bool) -> None:
     """Headlines against a timing, and the line of what nothing is better than at both; of one device and batch size a
     panel, since times of others are not comparable."""
     points: dict[str, list[tuple[float, float, Told]]] = {}
-    for one in _of_one_split([one for one in told if one.run.timings.get(key)]):
+    for one in of_one_split([one for one in told if one.run.timings.get(key)]):
         run, found = one.run, one.run.metrics.get(one.run.headline)
         made = run.provenance.get("model", {})
         if found is not None and found.value is not None and "device" in made:
@@ -386,20 +250,3 @@ def _against(
         axes.set(xlabel=label, ylabel=points[where][0][2].run.headline)
 
     canvas.panels(name, f"Accuracy against {name}", says, list(points), draw, 2.3)
-
-
-# ---------------------------------------------------------------------------- the table
-
-
-def _csv(lines: Sequence[Line]) -> str:
-    """One line a number, unrounded."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for line in lines:
-        writer.writerow(["" if one is None else one for one in (getattr(line, name) for name in COLUMNS)])
-    return out.getvalue()
-
-
-def _safe(name: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in name)

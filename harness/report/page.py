@@ -17,6 +17,7 @@ from harness.core import Row, Run, Task
 from harness.metrics import tide
 from harness.report import figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
+from harness.report.canvas import Drawn, Told
 from harness.report.tables import template
 from harness.report.text import MINIATURE, cell, number, title
 
@@ -92,7 +93,7 @@ def write(
     runs = [one.run for one in shown]
     parts = [one.parts for one in shown]
     sections = [_section(one, theirs, folder, pictures) for one, theirs in zip(shown, parts, strict=True)]
-    drawn = figures.write(list(map(figures.Told, runs, parts)), folder / "figures")
+    drawn = figures.write(list(map(Told, runs, parts)), folder / "figures")
     (folder / "runs.csv").write_text(runs_csv(runs), encoding="utf-8")
     (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
     plot = _plot(runs, folder / "headlines.svg")
@@ -117,7 +118,7 @@ def rendered(
     sections: Sequence[Section],
     published: Published,
     plot: str,
-    drawn: Sequence[figures.Drawn] = (),
+    drawn: Sequence[Drawn] = (),
     beside: Sequence[tuple[str, str]] = (),
     refresh: int | None = None,
 ) -> str:

@@ -46,6 +46,7 @@ from harness.report.breakdown import (
     calibration_error,
     told_apart,
 )
+from harness.report.canvas import Told
 from tasks import TASKS
 
 SIZE = Size(640, 480)
@@ -179,7 +180,7 @@ def test_figures_of_each_data_set_apart_and_the_same_twice(tmp_path: Path) -> No
     rows = [boxed(place, 40, place / 10, place / 20) for place in range(10)]
     parts = breakdown(TASKS["refcoco"], rows)
     told = [
-        figures.Told(a_run(model, data, rate), parts)
+        Told(a_run(model, data, rate), parts)
         for data in ("coco", "miniature") for rate, model in ((5.0, "a"), (7.0, "b/<i>"))
     ]  # fmt: skip
     drawn = figures.write(told, tmp_path / "one")
@@ -208,7 +209,7 @@ def test_one_run_stands_for_all_of_the_same(tmp_path: Path) -> None:
     part = replace(whole, status="partial", provenance={"date": "2099"})
     older = replace(whole, spec=replace(whole.spec, version=0))
     tuned = replace(whole, spec=replace(whole.spec, protocol="fine_tuned"))
-    told = [figures.Told(run, some) for run, some in ((part, other), (older, other), (whole, parts), (tuned, other))]
+    told = [Told(run, some) for run, some in ((part, other), (older, other), (whole, parts), (tuned, other))]
     figures.write(told, tmp_path)
     lines = list(csv.DictReader((tmp_path / "figures.csv").read_text().splitlines()))
     counts = {line["model"]: line["n"] for line in lines if line["name"] == "IoU of 0.5 or more"}
@@ -238,6 +239,6 @@ def test_targets_and_answers_of_other_kinds_stop_nothing() -> None:
 
 
 def test_nothing_to_draw_is_no_figure(tmp_path: Path) -> None:
-    one = figures.Told(a_run("a", "coco", 5.0), breakdown(TASKS["refcoco"], []))
+    one = Told(a_run("a", "coco", 5.0), breakdown(TASKS["refcoco"], []))
     assert figures.write([one], tmp_path) == []  # one run alone is no trade-off
     assert [path.name for path in tmp_path.iterdir()] == ["figures.csv"]
