@@ -246,7 +246,10 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Biased:
-    """A Statistic, in percent, that resamples push one way; AP they raise, as an image drawn twice is found twice."""
+    """A Statistic, in percent, that resamples push one way.
+
+    AP goes up, as an image drawn twice is found twice; CIDEr down, as its words are common then.
+    """
 
     statistic: Statistic
 
@@ -302,10 +305,10 @@ class Task(Generic[V]):
     """A data set and the one right way to mark it: a value, not a subclass.
 
     Raise `version` whenever any number could change.  `score` marks a sample by itself; `corpus` adds the numbers that
-    depend on all samples together, as CIDEr's do.  The metrics named in `by_group`, and those in `within_group`, are
-    reported for each group of samples, and `stratified` resamples the images of each first group apart.  `variants` are
-    other ways to mark, by name: each makes of the task what it then is.  `published` has a split's published counts,
-    for `data check`.
+    depend on all samples together, as CIDEr's do; of those `resampled` has metrics that tell two runs' difference anew
+    within each resample.  The metrics named in `by_group`, and those in `within_group`, are reported for each group of
+    samples, and `stratified` resamples the images of each first group apart.  `variants` are other ways to mark, by
+    name: each makes of the task what it then is.  `published` has a split's published counts, for `data check`.
     """
 
     name: str
@@ -325,6 +328,7 @@ class Task(Generic[V]):
     within_group: Mapping[str, Metric] = field(default_factory=dict)
     stratified: bool = False
     resamples: int = 1000
+    resampled: Mapping[str, Metric] = field(default_factory=dict)
     counted: tuple[str, ...] = ()  # scores whose sums are counts worth keeping
     variants: Mapping[str, Callable[[Task[V]], Task[V]]] = field(default_factory=dict)
     marking: tuple[str, ...] = ()  # the variants that this is

@@ -42,13 +42,15 @@ ROUNDING = 1e-9  # percent; sums in another order differ by less, and that is no
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Run B less run A, its 95 % interval, and the two-sided p-value of no difference (None: too few clusters)."""
+    """Run B less run A, its 95 % interval, and the two-sided p-value of no difference (None: too few clusters), which
+    is of so many resamples."""
 
     value: float
     low: float | None
     high: float | None
     p: float | None
     n: int
+    resamples: int = 0
 
 
 @lru_cache(maxsize=2)
@@ -116,8 +118,11 @@ def paired(
     *,
     stratified: bool = False,
     resamples: int = RESAMPLES,
+    further: int = 0,
 ) -> Difference:
     """How much better B is than A on the same samples, whatever order they came in; the rest as for `estimate`.
+
+    Where the p-value is the least that so many resamples can give, it is of `further` in all, if those are more.
 
     Where both are `Biased`, interval and p-value are of the basic bootstrap, as the interval of each is: what does not
     cancel of the bias is taken off.  A number that no weighting changes has neither.
@@ -133,20 +138,30 @@ def paired(
     if isinstance(a, Fixed) or isinstance(b, Fixed):
         return Difference(value, None, None, None, len(rows_a))
     strata = strata_of(rows_a) if stratified else (clusters,)
-    differences = _resampled(b, strata, seed, resamples) - _resampled(a, strata, seed, resamples)
-    if isinstance(a, Biased) and isinstance(b, Biased):
-        differences = 2 * value - differences
-    differences[np.abs(differences) < ROUNDING] = 0.0
+    turned = isinstance(a, Biased) and isinstance(b, Biased)
+
+    def drawn(first: int, last: int) -> NDArray[np.float64]:
+        found = _resampled(b, strata, seed, last, first) - _resampled(a, strata, seed, last, first)
+        found = 2 * value - found if turned else found
+        found[np.abs(found) < ROUNDING] = 0.0
+        return found
+
+    differences = drawn(0, resamples)
     low, high = _tails(differences)
-    p = None if low is None else _p_value(differences[np.isfinite(differences)])
-    return Difference(value, low, high, p, len(rows_a))
+    p = None if low is None else _p_value(differences)
+    if p is not None and p <= 2 / (resamples + 1) < 1 and further > resamples:
+        differences = np.concatenate([differences, drawn(resamples, further)])
+        p = _p_value(differences)
+    return Difference(value, low, high, p, len(rows_a), len(differences))
 
 
-def _resampled(statistic: Statistic, strata: tuple[int, ...], seed: int, resamples: int) -> NDArray[np.float64]:
-    """The statistic under every resample; none where there are too few clusters to resample."""
+def _resampled(
+    statistic: Statistic, strata: tuple[int, ...], seed: int, resamples: int, first: int = 0
+) -> NDArray[np.float64]:
+    """The statistic under every resample from the first; none where there are too few clusters to resample."""
     if sum(strata) < 2:
         return np.empty(0)
-    weights = resample_weights(strata, resamples, seed)
+    weights = resample_weights(strata, resamples, seed)[first:]  # draws of fewer are the first of more
     return np.array([statistic(row.astype(np.float64)) for row in weights])
 
 
@@ -166,6 +181,7 @@ def _turned(value: float, low: float, high: float) -> tuple[float, float]:
 
 
 def _p_value(differences: NDArray[np.float64]) -> float:
+    differences = differences[np.isfinite(differences)]
     beyond = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
 

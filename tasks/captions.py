@@ -9,7 +9,8 @@ METEOR, which its own program counts, is a variant of these tasks and needs Java
 models as well.  Neither changes the other numbers.
 
 nocaps reports its domains: CIDEr is computed once over all 4,500 images and averaged within a domain, which is how the
-published rows add up.  Intervals are by image, with the document frequencies of the full set.
+published rows add up.  A run's intervals are by image, with the document frequencies of the full set; the difference of
+two runs is told with those of each resample.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from harness.core import (
     Answer,
+    Biased,
     FileNeed,
     Fixed,
     Kind,
@@ -242,6 +244,20 @@ class Meteor:
         return lambda weights: PERCENT * float(meteor.score(sums @ weights))
 
 
+@dataclass(frozen=True, slots=True)
+class Cider:
+    """CIDEr with the document frequencies of each weighting: those of the set in which the images stand so often.
+
+    An image that is drawn twice makes its own words common, so resamples are lower than the number; over all of a
+    split's images, since a part of them has other frequencies.
+    """
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        found = captions.copies([said(row) for row in rows], [wanted(row) for row in rows])
+        clusters = np.array(clusters_of(rows))
+        return Biased(lambda weights: PERCENT * found.cider(weights[clusters]))
+
+
 BLEU_COUNTS = (*(f"{what} {n}" for what in ("correct", "guessed") for n in range(1, 5)), "length", "reference length")
 METEOR_COUNTS = tuple(f"meteor {place}" for place in range(23))
 
@@ -307,6 +323,7 @@ def _task(
         files=files_,
         seen_in_training=seen,
         by_group=by_group,
+        resampled={"CIDEr": Cider()},
         variants=VARIANTS,
         kept={"METEOR": Meteor(), "SPICE": mean_where_defined("spice")},
         published=published,

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.metrics import ptb
-from harness.metrics.cider import LONGEST, Floats, Ints, Rarity, length_penalty, orders
+from harness.metrics.cider import LONGEST, Copies, Floats, Ints, Rarity, length_penalty, orders
 
 Numbered = list[list[int]]  # captions, a number for each different token
 
@@ -49,15 +49,11 @@ def mark(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
 
     ValueError where there are no images, not one candidate for each, or an image without a reference.
     """
-    check(candidates, references)
-    numbers = _Numbers()
-    wanted = numbers.read(ptb.tokens(chain.from_iterable(references)))
-    said = numbers.read(ptb.tokens(candidates))
-    image = np.repeat(np.arange(len(references)), [len(captions) for captions in references])
+    numbers, said, wanted, image = _read(candidates, references)
     rouge = _rouge_l(said, wanted, image)
     said, wanted = numbers.words(said), numbers.words(wanted)
     length, wanted_length = _lengths(said), _lengths(wanted)
-    rare = Rarity(orders(said, wanted, image), image, length_penalty(length[image], wanted_length))
+    rare = _rare(said, wanted, image)
     return CaptionScores(
         cider=rare.cider(len(said)),
         rouge_l=rouge,
@@ -66,6 +62,12 @@ def mark(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Capt
         length=length,
         reference_length=_closest(length, wanted_length, image),
     )
+
+
+def copies(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Copies:
+    """CIDEr-D of a corpus with any number of copies of each image.  ValueError as for `mark`."""
+    numbers, said, wanted, image = _read(candidates, references)
+    return Copies(_rare(numbers.words(said), numbers.words(wanted), image), len(said))
 
 
 def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -108,6 +110,19 @@ def check(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Non
 
 
 # ---------------------------------------------------------------------------- tokens and words
+
+
+def _read(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[_Numbers, Numbered, Numbered, Ints]:
+    """The tokens of candidates and of references, as numbers, and whose each reference is."""
+    check(candidates, references)
+    numbers = _Numbers()
+    wanted = numbers.read(ptb.tokens(chain.from_iterable(references)))
+    said = numbers.read(ptb.tokens(candidates))
+    return numbers, said, wanted, np.repeat(np.arange(len(references)), list(map(len, references)))
+
+
+def _rare(said: Numbered, wanted: Numbered, image: Ints) -> Rarity:
+    return Rarity(orders(said, wanted, image), image, length_penalty(_lengths(said)[image], _lengths(wanted)))
 
 
 class _Numbers(dict[str, int]):

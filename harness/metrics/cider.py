@@ -2,6 +2,10 @@
 
 Vedantam et al., CVPR 2015, in pycocoevalcap 1.2's form: see `harness.metrics.captions`.  An n-gram is a number, and so
 is an n-gram within an image; what candidates and references share is found by sorting those.
+
+Under another weighting of the images everything but the counts of words is told anew (`Copies`).  A cosine is of sums
+over n-grams of count times count times squared rarity, so it is three sparse matrices times one vector; and all n-grams
+that one image's references alone have are as rare as that image is, so they are one column of them.
 """
 
 from __future__ import annotations
@@ -10,9 +14,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -71,6 +79,76 @@ class Order:
         below = np.bincount(self.said_image, said**2, images)[image]
         below = np.sqrt(below * np.bincount(self.wanted_caption, wanted**2, len(image)))
         found: Floats = np.divide(above, below, out=np.zeros(len(image)), where=below > 0)
+        return found
+
+
+class Copies:
+    """CIDEr of the set in which each image stands so many times: n images, r references.
+
+    `having` has a row for each n-gram that several images' references have, `said`, `wanted` and `shared` a column for
+    each: first the n-grams that no reference has, then those that one image's have (n columns), then the several's.
+    """
+
+    def __init__(self, rare: Rarity, images: int) -> None:
+        self.images = images
+        self.image = rare.image
+        self.penalty = rare.penalty / np.bincount(rare.image, minlength=images)[rare.image]  # of a mean
+        self.orders = [_Columns.of(order, images, rare.image) for order in rare.orders]
+
+    def cider(self, copies: Floats) -> float:
+        """The mean CIDEr, a fraction, with `copies` (n,) of each image; NaN where there is one image in all."""
+        total = float(copies.sum())
+        if total <= 1.0:
+            return math.nan
+        likeness = sum(columns.likeness(copies, math.log(total), self.image) for columns in self.orders)
+        return float(SCALE / LONGEST * (likeness * self.penalty) @ copies[self.image] / total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """One length of n-grams, by columns as above."""
+
+    having: csr_array
+    said: csr_array  # (n, columns): squared counts
+    wanted: csr_array  # (r, columns): squared counts
+    shared: csr_array  # (r, columns): the lesser count times the reference's
+
+    @classmethod
+    def of(cls, order: Order, images: int, image: Ints) -> _Columns:
+        from scipy.sparse import csr_array
+
+        size = len(order.having)
+        holders = image[order.wanted_caption]
+        several = order.having > 1
+        column = np.zeros(size, dtype=np.int64)
+        alone = order.having[order.wanted_gram] == 1
+        column[order.wanted_gram[alone]] = 1 + holders[alone]
+        column[several] = 1 + images + np.arange(np.count_nonzero(several))
+        width = 1 + images + np.count_nonzero(several)
+
+        def table(rows: Ints, grams: Ints, values: Ints, height: int) -> csr_array:
+            return csr_array((values.astype(np.float64), (rows, column[grams])), shape=(height, width))
+
+        common = several[order.wanted_gram]
+        pairs = np.unique((column[order.wanted_gram] - 1 - images)[common] * images + holders[common])
+        spread, holder = np.divmod(pairs, images)
+        having = csr_array((np.ones(len(pairs)), (spread, holder)), shape=(width - 1 - images, images))
+        least = np.minimum(order.said_count[order.pair_said], order.wanted_count[order.pair_wanted])
+        pair_caption, pair_gram = order.wanted_caption[order.pair_wanted], order.wanted_gram[order.pair_wanted]
+        both = least * order.wanted_count[order.pair_wanted]
+        return cls(
+            having=having,
+            said=table(order.said_image, order.said_gram, order.said_count**2, images),
+            wanted=table(order.wanted_caption, order.wanted_gram, order.wanted_count**2, len(image)),
+            shared=table(pair_caption, pair_gram, both, len(image)),
+        )
+
+    def likeness(self, copies: Floats, most: float, image: Ints) -> Floats:
+        """(r,): as `Order.likeness`; `most` is the logarithm of the number of images."""
+        having = np.concatenate([[0.0], copies, self.having @ copies])
+        rarity = (most - np.log(np.maximum(having, 1.0))) ** 2
+        below = np.sqrt((self.said @ rarity)[image] * (self.wanted @ rarity))
+        found: Floats = np.divide(self.shared @ rarity, below, out=np.zeros(len(image)), where=below > 0)
         return found
 
 

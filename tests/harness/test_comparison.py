@@ -19,9 +19,10 @@ from harness import comparison, runner
 from harness.comparison import Side, holm, permuted, smallest
 from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Score, Text, Trail
 from harness.errors import DataError
+from harness.metrics import captions
 from harness.metrics.reduce import mean
 from harness.report import compared
-from harness.statistics import Difference, paired
+from harness.statistics import Difference, paired, resample_weights
 from harness.store import SCHEMA
 from tests import toy
 from tests.toy import Counting, go
@@ -64,7 +65,7 @@ def test_a_run_against_itself_is_alike(tmp_path: Path) -> None:
     assert not found.worse and not found.better
     assert found.parted == "an unknown stage: how counting or counting came to its answers is not recorded"
     assert found.metrics["accuracy"].smallest is None  # nothing varies, which says nothing of what would be seen
-    assert found.metrics["accuracy"].difference == Difference(0.0, 0.0, 0.0, 1.0, 60)
+    assert found.metrics["accuracy"].difference == Difference(0.0, 0.0, 0.0, 1.0, 60, 1000)
 
 
 def test_where_one_was_asked_less_what_both_were_asked_counts(tmp_path: Path) -> None:
@@ -210,6 +211,28 @@ def test_captions_are_marked_among_the_samples_that_both_were_asked(miniature: P
     )
     assert not found.worse and not found.better
     assert found.metrics["CIDEr"].difference.value == 0
+
+
+def test_ciders_difference_is_told_anew_in_each_resample(miniature: Path) -> None:
+    """Against marking each resample as a set of its own, in which an image drawn twice is two images."""
+    [task] = tasks.select("coco_caption")
+    samples = list(task.load(toy.Source(miniature, "val")))[:15]
+    wanted = [sample.target.texts for sample in samples if sample.target is not None]
+    told = [[texts[0] for texts in wanted], [" ".join(texts[-1].split()[:5]) for texts in wanted]]
+    rows = [
+        [Row(sample, Answer((text,), Text((text,))), Score({})) for sample, text in zip(samples, texts, strict=True)]
+        for texts in told
+    ]
+    drawn = [np.repeat(np.arange(15), weights) for weights in resample_weights((15,), 30, 4)]
+    plain = [
+        100 * (captions.cider([told[1][i] for i in one], [wanted[i] for i in one])
+               - captions.cider([told[0][i] for i in one], [wanted[i] for i in one]))
+        for one in [np.arange(15), *drawn]
+    ]  # fmt: skip
+    found = paired(task.resampled["CIDEr"], rows[0], rows[1], 4, resamples=30)
+    assert found.value == pytest.approx(plain[0]) and abs(found.value) > 1
+    turned = [2 * plain[0] - value for value in plain[1:]]  # what resamples are off the number, taken off it
+    assert (found.low, found.high) == pytest.approx(np.percentile(turned, [2.5, 97.5]).tolist())
 
 
 def test_a_number_that_no_resample_changes_has_no_interval() -> None:

@@ -84,6 +84,19 @@ def test_differences_against_the_plain_loop(below: str | None) -> None:
     assert back.p == got.p
 
 
+def test_a_p_value_at_its_least_is_drawn_further() -> None:
+    """Of 20 resamples the least p is 2 / 21; a shift that no resample turns round comes to 2 / 201 of 200."""
+    a, far = some(40, 1), some(40, 1, shift=5.0)
+    plain, more = (paired(mean("iou"), a, far, 3, resamples=20, further=further) for further in (0, 200))
+    assert (plain.p, plain.resamples) == (2 / 21, 20) and (more.p, more.resamples) == (2 / 201, 200)
+    assert (plain.low, plain.high) == (more.low, more.high)
+    draw = np.random.default_rng(0)
+    near = [replace(row, score=Score({"iou": row.score.values["iou"] + draw.normal(0.02, 0.1)})) for row in a]
+    first, whole = (paired(mean("iou"), a, near, 3, resamples=count) for count in (20, 200))
+    assert first.p == 2 / 21 and whole.p > 2 / 201  # all of the first 20 are above 0, and some of 200 below
+    assert paired(mean("iou"), a, near, 3, resamples=20, further=200).p == whole.p
+
+
 def test_one_cluster_has_no_interval() -> None:
     got = estimate(mean("iou"), rows([("a", 0.5), ("a", 0.7)]), seed=0)
     assert (got.value, got.low, got.high, got.n) == (pytest.approx(60), None, None, 2)

@@ -15,7 +15,7 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from harness.metrics import ptb
-from harness.metrics.captions import bleu, cider, corpus_bleu, mark, rouge_l
+from harness.metrics.captions import bleu, cider, copies, corpus_bleu, mark, rouge_l
 
 Corpus = tuple[list[str], list[list[str]]]
 CLOSE = {"rtol": 0, "atol": 1e-9}
@@ -130,3 +130,25 @@ def test_what_cannot_be_marked() -> None:
         mark(["a", "b"], [["a"], []])
     with pytest.raises(ValueError, match="no captions"):
         mark([], [])
+
+
+@given(corpora, st.data())
+@settings(max_examples=200, deadline=None)
+def test_copies_of_images_against_the_official_scorer_on_the_set_with_the_copies_in_it(
+    corpus: Corpus, data: st.DataObject
+) -> None:
+    """Rarities included: of an image that is drawn twice all its words are in two images."""
+    candidates, references = corpus
+    drawn = data.draw(st.lists(st.integers(0, len(candidates) - 1), min_size=2, max_size=8))
+    count = np.bincount(drawn, minlength=len(candidates)).astype(np.float64)
+    said, wanted = tokenised([candidates[place] for place in drawn], [references[place] for place in drawn])
+    assume(any(line.split() for line in chain.from_iterable(wanted.values())))  # else the official code stops
+    mean, _ = Cider().compute_score(wanted, said)
+    assert copies(candidates, references).cider(count) == pytest.approx(mean, abs=1e-9)
+
+
+def test_one_image_in_all_has_no_cider() -> None:
+    found = copies(["red car", "bus"], [["red car"], ["cat"]])
+    assert math.isnan(found.cider(np.array([1.0, 0.0])))
+    assert found.cider(np.array([1.0, 1.0])) == pytest.approx(2.5)  # as by hand above: 5 and 0
+    assert found.cider(np.array([2.0, 0.0])) == 0  # what is in each of two images is not rare
