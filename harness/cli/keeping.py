@@ -153,7 +153,7 @@ def _told(results: Path, to: Path, data: str | None, pictures: int, watch: int |
     """Writes the report once; whether it is to be written again."""
     from harness.report import papers
     from harness.report import tables as written
-    from harness.report.page import Shown, write
+    from harness.report.page import Shown, stale, write
 
     shown, busy = [], False
     for folder, record in _each_once(results):
@@ -177,6 +177,8 @@ def _told(results: Path, to: Path, data: str | None, pictures: int, watch: int |
     abouts = {key: papers.About(**told) for key, told in published.tables().items()}
     tables = papers.tables(published.every(), abouts, runs, published.ours)
     tables = [*tables, papers.claims(published.claims(), runs), *papers.miniature(runs)]
+    if left := stale(runs, to):
+        log.warning("%s: %d galleries are of runs that are not here, such as %s", to / "gallery", len(left), left[0])
     again = watch is not None and busy
     print(f"tables: {written.write(tables, to / 'tables')}", file=sys.stderr)
     print(f"report: {write(shown, published.figures, to, pictures, watch if again else None)}", flush=True)

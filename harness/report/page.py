@@ -102,6 +102,11 @@ def write(
     return path
 
 
+def stale(runs: Sequence[Run], folder: Path) -> list[str]:
+    """Galleries in a report's folder that are of none of these runs."""
+    return sorted({path.name for path in (folder / "gallery").glob("*/")} - {run.id for run in runs})
+
+
 def others(folder: Path) -> list[tuple[str, str]]:
     """Figures that other commands have put beside the page, and the page that each is from."""
     found = []

@@ -166,7 +166,8 @@ def _stages(records: Sequence[Record], to: Path) -> None:
 
 
 def _roofline(records: Sequence[Record], to: Path) -> None:
-    """Operations a second against operations a byte, under the ceilings that were measured with them."""
+    """Operations a second against operations a byte, under the ceilings that were measured with them; each model's
+    stages on a thin line that bears its name."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -186,10 +187,18 @@ def _roofline(records: Sequence[Record], to: Path) -> None:
         for record in records:
             if (record["device"], record["settings"]["dtype"]) != key:
                 continue
-            for line in record["stages"]["lines"]:
-                if line["stage"] in marks and line["seconds"] > 0:
-                    intensity = line["operations"] / line["bytes"]
-                    axes.plot(intensity, line["operations"] / line["seconds"], marks[line["stage"]], color=colour, ms=5)
+            placed = sorted(
+                (line["operations"] / line["bytes"], line["operations"] / line["seconds"], marks[line["stage"]])
+                for line in record["stages"]["lines"]
+                if line["stage"] in marks and line["seconds"] > 0
+            )
+            axes.plot(*zip(*(point[:2] for point in placed), strict=True), color=colour, lw=0.5, alpha=0.6)
+            for intensity, reached, mark in placed:
+                axes.plot(intensity, reached, mark, color=colour, ms=5)
+            for intensity, reached, _ in placed[:1]:
+                axes.annotate(
+                    record["model"], (intensity, reached), xytext=(-4, -9), textcoords="offset points", fontsize=7
+                )
     for name, mark in marks.items():
         axes.plot([], [], mark, color="black", label=name)
     axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="operations a second")

@@ -110,6 +110,15 @@ def test_a_torn_score_is_said_and_captions_of_one_image_stop_nothing(call: Call)
     assert status == 3 and "has a line that is no score" in said and "marks again" in said
 
 
+def test_galleries_of_runs_that_are_gone_are_said(call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    first, _ = asked(call), asked(call, "--seed", "1")
+    assert call("report", "--pictures", "1")[0] == 0 and "galleries" not in caplog.text
+    shutil.rmtree(first)
+    assert call("report", "--pictures", "1")[0] == 0
+    assert f"reports/gallery: 1 galleries are of runs that are not here, such as {first.name}" in caplog.text
+    assert (Path("reports/gallery") / first.name).is_dir()  # said, and nothing is deleted
+
+
 def test_pictures_that_are_missing_are_said_in_their_place(
     call: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
