@@ -162,7 +162,7 @@ def choose_device(name: str | None) -> str:
 
 
 def choose_dtype(name: str | None, device: str) -> torch.dtype:
-    """What was asked for; float16 on a GPU, as published, and float32 elsewhere.
+    """What was asked for; bfloat16 on a GPU (see `quantised`) and float32 elsewhere.
 
     UsageError for another name, and for int8 on a GPU or float8 on a CPU.
     """
@@ -170,7 +170,7 @@ def choose_dtype(name: str | None, device: str) -> torch.dtype:
 
     on_gpu = device.startswith("cuda")
     if name is None:
-        name = "float16" if on_gpu else "float32"
+        name = "bfloat16" if on_gpu else "float32"
     if name not in DTYPES:
         raise UsageError(f"--dtype {name}: one of {', '.join(DTYPES)}")
     if name == "int8" and on_gpu:

@@ -87,7 +87,7 @@ def compared(parts: Parts, batches: list[Given], exact: list[torch.Tensor]) -> d
     same: Counter[str] = Counter()
     places: Counter[str] = Counter()
     for batch, expected in zip(batches, exact, strict=True):
-        found = likeliest(parts, batch, next(parts.model.parameters()).dtype)
+        found = likeliest(parts, batch, parts.model.vision.dtype)
         after = batch[3][:, 1:]
         for kind, of_it in (("words", after < first_bin), ("locations", after >= first_bin)):
             counted = of_it & (after != 1)

@@ -79,7 +79,7 @@ class Options:
     device: str | None = None
     "cpu, cuda, cuda:1 ... [default: a GPU if there is one]"
     dtype: str | None = None
-    "float32, bfloat16, float16, int8 (CPU) or float8 (GPU) [default: float32 on a CPU, float16 on a GPU]"
+    "float32, bfloat16, float16, int8 (CPU) or float8 (GPU) [default: float32 on a CPU, bfloat16 on a GPU]"
     batch_size: int | None = None
     "Answers written together; changes no answer [default: 32 on a CPU, 64 on a GPU]"
     beams: int | None = None

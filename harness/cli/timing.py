@@ -251,7 +251,7 @@ def _measured(
     for name in against:
         whole = subject.model
         if subject.dtype.itemsize == 1:
-            whole = subject.in_full().to(subject.device, subject.model.embedding.weight.dtype)
+            whole = subject.in_full().to(subject.device, subject.model.vision.dtype)
         try:
             peer = Peer(name, whole, subject.preprocess, subject.decoding, queries, len(batch))
             ask(peer, batch)
@@ -343,7 +343,7 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
         subject.model, subject.preprocess, subject.decoding, queries, batch, level.rounds,
         opening=queries.opening, parsing=queries.parsing,
     )  # fmt: skip
-    most = ceilings.measured(subject.device, subject.dtype)
+    most, size = ceilings.measured(subject.device, subject.dtype), subject.dtype.itemsize
     work = ceilings.counted(
         subject.model.config,
         batch=batch,
@@ -351,7 +351,8 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
         side=subject.preprocess.width,
         prompt=max(map(len, queries.prompts)),
         written=tokens,
-        size=subject.dtype.itemsize,
+        size=size,
+        text_size=1 if size == 1 else subject.model.embedding.weight.element_size(),
     )
     return {
         "stages": {"batch": batch, "steps": found.steps, "lines": beside_floors(found, work, most)},

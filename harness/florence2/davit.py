@@ -23,7 +23,7 @@ from harness.florence2.config import VisionConfig
 from harness.florence2.linear import FeedForward, Linear, add_product, bias_in_sum
 from harness.florence2.windows import from_windows, to_windows
 
-STRIP = 2048  # tokens
+STRIP = 8192  # bytes of one channel: 2,048 tokens in float32
 LARGE = 512 * 512  # pixels
 
 
@@ -33,6 +33,11 @@ class DaViT(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.stages = nn.ModuleList(Stage(config, index) for index in range(4))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What pixels are to be in."""
+        return next(self.parameters()).dtype
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, height, width) to the last map (B, H, W, C)."""
@@ -224,7 +229,7 @@ def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, multiple: int = 1
     Elsewhere, and where gradients are kept, at once.  What an MLP makes of the first map (75 MB at the base size) is
     otherwise fresh memory each time.
     """
-    rows = STRIP // (x.shape[0] * x.shape[2]) // multiple * multiple or multiple
+    rows = STRIP // x.element_size() // (x.shape[0] * x.shape[2]) // multiple * multiple or multiple
     if x.device.type != "cpu" or x.shape[1] <= rows or torch.is_grad_enabled():
         return function(x)
     return torch.cat([function(x[:, top : top + rows]) for top in range(0, x.shape[1], rows)], dim=1)

@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from harness.errors import ResourceError
+from harness.errors import CheckpointError, HarnessError, ResourceError, UsageError
 from harness.florence2.bart import Memory
 from harness.florence2.generate import Pool, Written
 from harness.florence2.graphs import CapturedMap, CapturedStep
@@ -120,8 +120,11 @@ class Engine(Generic[T]):
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Takes in what there is room for, then writes a token of every answer; ResourceError where not even one fits
-        in memory."""
+        """Takes in what there is room for, then writes a token of every answer.
+
+        ResourceError where not even one fits in memory.  Where an answer's scores are not numbers, UsageError in
+        float16, which these weights may be too large for, and else CheckpointError.
+        """
         try:
             self._refill()
             self.pool.step()
@@ -147,6 +150,8 @@ class Engine(Generic[T]):
         written = self.pool.poll(wait=wait)
         now = time.perf_counter()
         for one in written:
+            if any(map(math.isnan, one.log_probs)):
+                raise self._not_numbers()
             self._done.append(Done(one.key.ticket, one, one.key.begun, now, one.key.beside))
 
     @property
@@ -189,7 +194,7 @@ class Engine(Generic[T]):
 
         def look() -> Tensor:
             pixels = batch.to(self.device, non_blocking=True)
-            return self._encode(self.preprocess.normalise(pixels, self.model.embedding.weight.dtype))
+            return self._encode(self.preprocess.normalise(pixels, self.model.vision.dtype))
 
         encoded, event = self._lane.run(look)
         for picture, tokens in zip(new, encoded, strict=True):
@@ -213,6 +218,14 @@ class Engine(Generic[T]):
         if self.device.type == "cuda":
             pool.advance = CapturedStep(pool)
         return pool
+
+    def _not_numbers(self) -> HarnessError:
+        """What to say of an answer whose log-probabilities are not numbers."""
+        dtype = str(self.model.vision.dtype).removeprefix("torch.")
+        said = f"the network's scores of an answer are not numbers in {dtype}"
+        if dtype == "float16":
+            return UsageError(f"{said}, which has none past 65,504: try --dtype bfloat16")
+        return CheckpointError(f"{said}: the checkpoint's weights are broken, or are not of this network")
 
     def _shrink(self, error: BaseException) -> None:
         """Half the slots; what was under way waits again, in front."""

@@ -2,8 +2,9 @@
 
 On a CPU, in float32 and without gradients, that is oneDNN's, through the operator that torch.compile's own code calls:
 beside torch's default (MKL) it was measured at 1.15 times for large products and 3 times for the few rows of a decoding
-step, on an AMD EPYC, and GELU costs nothing when it is part of the same kernel.  Elsewhere it is torch's `linear`.
-Only the order of additions differs.
+step, on an AMD EPYC, and GELU costs nothing when it is part of the same kernel.  In bfloat16, on a CPU that multiplies
+it, torch's own is oneDNN's as well, but adds the bias and makes the GELU in passes of their own.  Elsewhere it is
+torch's `linear`.  Only the order of additions differs.
 
 In training on a CPU, `bfloat16_products` makes the three products of a linear map (forward, and backward to its input
 and to its weight) in bfloat16 and leaves everything else in float32: torch's own autocast also halves what surrounds
@@ -84,7 +85,7 @@ def add_product(added: Tensor, x: Tensor, last: nn.Module) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """`x @ weight.T + bias`, and GELU of it: (..., in), (out, in), (out) to (..., out)."""
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and _has_onednn():
+    if x.device.type == "cpu" and not torch.is_grad_enabled() and _has_onednn(x.dtype):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none")
         return out
     if _in_bfloat16 and x.device.type == "cpu" and torch.is_grad_enabled():
@@ -133,6 +134,8 @@ class _Bfloat16Products(torch.autograd.Function):
 
 
 @cache
-def _has_onednn() -> bool:
-    """The operator is not part of torch's public interface, so it may be missing."""
-    return bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """The operator is not part of torch's public interface, so it may be missing; bfloat16 it takes on some CPUs."""
+    if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))

@@ -16,6 +16,8 @@ from harness.florence2.linear import Head
 class Florence2(nn.Module):
     """Pixels and a prompt in, logits out.  It knows nothing of files, strings or decoding.
 
+    Pictures may be looked at in another precision than texts are read and written in (see `quantised`).
+
     Shapes: B sequences, I image tokens, P prompt tokens, S = I + P, E width, V vocabulary; R = B x beams rows.
     """
 
@@ -37,7 +39,8 @@ class Florence2(nn.Module):
 
     def read(self, image: Tensor, prompt: Tensor, real: Tensor | None = None) -> Memory:
         """Image tokens (B, I, E) and prompt ids (B, P), `real` (B, P) False at padding, to the decoder's memory."""
-        x = torch.cat([image, self.embedding(prompt)], dim=1)
+        words = self.embedding(prompt)
+        x = torch.cat([image.to(words.dtype), words], dim=1)
         mask = None if real is None else F.pad(real, (image.shape[1], 0), value=True)[:, None, None]
         return self.decoder.remember(self.encoder(x, mask), mask)
 

@@ -1,5 +1,11 @@
-"""Linear maps in eight bits: an option that trades a little accuracy for speed.
+"""The network in fewer bits, all of it or its linear maps.
 
+`bfloat16` is so where numbers may grow large and most of the work is, from pixels to image tokens; what reads and
+writes texts, whose numbers are normalised at every turn, is in float16 on a GPU and float32 on a CPU.  For bins of a
+location lie close to each other: of florence2-nano-ft's location tokens 98.4 in 100 stay what they are in float32 that
+way, and 95.4 with bfloat16 throughout, which keeps eight bits of a number where float16 keeps eleven.
+
+Linear maps in eight bits are an option that trades a little accuracy for speed.
 Weights are rounded once, each output channel by its own largest value; what is fed in is rounded as it comes, each row
 by its own largest value, so that what else is in the batch changes nothing.  The output map of channel attention, whose
 weight is folded into another product, is left as it is.
@@ -95,8 +101,8 @@ class Float8Linear(nn.Module):
 
 
 def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> Florence2:
-    """The model with these weights, changed in place: plain, or in eight bits; ResourceError where the device or this
-    build of torch has no kernel for those."""
+    """The model with these weights, changed in place, as above; ResourceError where the device or this build of torch
+    has no kernel for eight bits."""
     if dtype == torch.int8:
         if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
             raise ResourceError("int8 needs a torch with oneDNN, which this is not; try --dtype float32")
@@ -105,6 +111,11 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
         return _replaced(model.float(), Int8Linear)
     if device.type == "cuda":
         _settle(device)
+    if dtype == torch.bfloat16:
+        model = model.to(device=device, dtype=torch.float32 if device.type == "cpu" else torch.float16)
+        model.vision.to(dtype)
+        model.fusion.to(dtype)
+        return model
     if dtype != FLOAT8:
         return model.to(device=device, dtype=dtype)
     model = model.to(device=device, dtype=torch.bfloat16)

@@ -63,7 +63,7 @@ def trial(cost: Callable[[], float], most: int) -> Mapping[int, float]:
 @torch.inference_mode()
 def _an_answer(model: Florence2, side: int, decoding: Decoding) -> float:
     """Seconds of a picture and a typical answer, of which a few steps are timed."""
-    pixels = torch.zeros(1, 3, side, side, dtype=model.embedding.weight.dtype)
+    pixels = torch.zeros(1, 3, side, side, dtype=model.vision.dtype)
     start = time.perf_counter()
     image = model.look(pixels)
     looked = time.perf_counter()

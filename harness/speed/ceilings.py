@@ -101,13 +101,15 @@ def synchronise(device: torch.device) -> None:
 
 
 def counted(
-    config: Config, *, batch: int, beams: int, side: int, prompt: int, written: int, size: int
+    config: Config, *, batch: int, beams: int, side: int, prompt: int, written: int, size: int, text_size: int = 0
 ) -> Mapping[str, Work]:
     """The work of each stage for a batch of images, one prompt each; "decode" is a token of every row, half way.
 
-    `size` is bytes a number; eight-bit weights are counted as one byte, what lies between them as four.
+    `size` is bytes a number, `text_size` that of what reads and writes texts, where it is another; eight-bit weights
+    are counted as one byte, what lies between them as four.
     """
-    between = max(size, 2) if size > 1 else 4
+    text_size = text_size or size
+    between, between_texts = (4 if one == 1 else one for one in (size, text_size))
     with torch.device("meta"):
         model = Florence2(config).to("meta").eval().requires_grad_(False)  # what no weights file has is elsewhere
         pixels = torch.empty(batch, 3, side, side)
@@ -132,9 +134,9 @@ def counted(
     scores = config.text.vocab * 4
     return {
         "vision": Work(vision, tower * size + batch * 3 * side * side + image.numel() * between),
-        "encoder": Work(encoder, reading * size + (image.numel() + crossed) * between),
-        "prefill": Work(prefill, (writing + words) * size + crossed * between + batch * scores),
-        "decode": Work(decode, (writing + words) * size + (crossed + kept) * between + rows * scores),
+        "encoder": Work(encoder, reading * text_size + (image.numel() + crossed) * between_texts),
+        "prefill": Work(prefill, (writing + words) * text_size + crossed * between_texts + batch * scores),
+        "decode": Work(decode, (writing + words) * text_size + (crossed + kept) * between_texts + rows * scores),
     }
 
 

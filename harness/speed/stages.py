@@ -76,7 +76,7 @@ def staged(
     ids = torch.tensor(rows, device=device)
     real = torch.arange(longest, device=device) < lengths[:, None]
     mask = None if bool(real.all()) else real
-    dtype = model.embedding.weight.dtype
+    dtype = model.vision.dtype
     look = CapturedMap(model.look) if device.type == "cuda" else model.look
     pool: Pool[int] = Pool(model, decoding, batch, static=device.type == "cuda")
     if device.type == "cuda":

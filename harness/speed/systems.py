@@ -18,6 +18,7 @@ from torch import Tensor
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
+from harness.florence2.davit import Block
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.locations import BINS
 from harness.florence2.model import Florence2
@@ -73,9 +74,17 @@ class Subject:
 
 
 def random_model(config: Config, seed: int = 0) -> Florence2:
-    """A network of that size with drawn weights, which say nothing: for speed where there is no checkpoint."""
+    """A network of that size with drawn weights, which say nothing: for speed where there is no checkpoint.
+
+    Its convolutions are drawn small, as trained ones are: added to the map that they are of, a hundred times over, they
+    would take it past what float16 has numbers for.
+    """
     model = Florence2(config).requires_grad_(False).eval()
     initialise(model, config.text.vocab - BINS, torch.Generator().manual_seed(seed))
+    for block in model.modules():
+        if isinstance(block, Block):
+            block.conv1.weight.mul_(0.1)
+            block.conv2.weight.mul_(0.1)
     return model
 
 
@@ -128,8 +137,7 @@ class Peer:
         self.name = mode
         self.preprocess, self.decoding, self.queries, self.batch = preprocess, decoding, queries, batch
         self.network = _in_transformers(model)
-        weight = model.embedding.weight
-        self.device, self.dtype = weight.device, weight.dtype
+        self.device, self.dtype = model.embedding.weight.device, model.vision.dtype
         self.more: dict[str, Any] = {} if mode == "transformers" else {"cache_implementation": "static"}
         if mode == "transformers-compile":
             self.network.forward = torch.compile(self.network.forward, mode="reduce-overhead", dynamic=False)
@@ -199,16 +207,16 @@ def _answer(row: Sequence[int], decoding: Decoding) -> list[int]:
 
 
 def _in_transformers(model: Florence2) -> Any:
-    """The same weights in transformers' class, by way of a checkpoint in its own layout."""
+    """The same weights in transformers' class, by way of a checkpoint in its layout; all in the tower's precision."""
     try:
         from transformers import Florence2ForConditionalGeneration
     except ImportError as error:
         raise ResourceError("--against transformers needs it installed: pip install transformers") from error
-    weight = model.embedding.weight
+    dtype = model.vision.dtype
     with tempfile.TemporaryDirectory() as folder:
-        weights.save(model, Path(folder), dtype=weight.dtype)
-        network: Any = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=weight.dtype)
-    return network.to(weight.device).eval()
+        weights.save(model, Path(folder), dtype=dtype)
+        network: Any = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+    return network.to(model.embedding.weight.device).eval()
 
 
 def rounds_of(

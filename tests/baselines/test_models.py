@@ -97,6 +97,6 @@ def test_what_weights_cannot_mean(tmp_path: Path, miniature: Path) -> None:
 
 def test_devices_and_precisions() -> None:
     assert florence2.choose_dtype(None, "cpu") == torch.float32
-    assert florence2.choose_dtype(None, "cuda:1") == torch.float16
+    assert florence2.choose_dtype(None, "cuda:1") == torch.bfloat16
     assert florence2.choose_dtype("bfloat16", "cpu") == torch.bfloat16
     assert florence2.choose_device("cpu") == "cpu"

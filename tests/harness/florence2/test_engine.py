@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,10 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.errors import CheckpointError, UsageError
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import Pool, Written, generate
 from harness.florence2.graphs import SMALL, CapturedMap, CapturedStep
+from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
+from harness.florence2.quantised import in_precision
 from harness.florence2.search import Decoding
 from tests.twins import TINY, twins
 
@@ -127,6 +131,29 @@ def test_nothing_is_lost_where_memory_ends_in_the_middle(
     assert ended == [True, True]
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == ["going on with 3", "going on with 1"]
     assert found == {number: alone(pixels[number % 3], prompt).tokens for number, prompt in enumerate(asked)}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_scores_that_are_not_numbers_are_no_answer(beams: int) -> None:
+    """65,504 is float16's largest: a map of the tower that is past it is infinite, and its norm is not a number."""
+    model = copy.deepcopy(MODEL)
+    model.vision.stages[3].embed.conv.weight.mul_(1e6)
+    decoding = replace(DECODING, beams=beams)
+
+    def ask(network: Florence2) -> None:
+        engine: Engine[int] = Engine(network, PREPROCESS, decoding, slots=1)
+        engine.submit(0, Picture(pictures(1)[0]), prompts(1)[0])
+        while engine.busy:
+            engine.step()
+            engine.poll()
+
+    cpu = torch.device("cpu")
+    with pytest.raises(UsageError, match=r"not numbers in float16, .* past 65,504: try --dtype bfloat16"):
+        ask(in_precision(copy.deepcopy(model), cpu, torch.float16))
+    ask(in_precision(copy.deepcopy(model), cpu, torch.bfloat16))
+    model.decoder.norm.bias[0] = torch.nan
+    with pytest.raises(CheckpointError, match="not numbers in float32: the checkpoint's weights are broken"):
+        ask(model)
 
 
 def test_waiting_prompts_are_taken_in_together_but_an_idle_engine_takes_what_there_is() -> None:
