@@ -22,7 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -191,7 +191,17 @@ def kernels_are_right(ground: Ground) -> dict[str, Any]:
             with plain():
                 products = fused.channel_products(qkv.double(), dim // 32)
             beside(f"channel_products {label}", fused.channel_products(qkv, dim // 32), products)
+            weight, shift = (
+                torch.randn(*size, device=ground.device).to(dtype) for size in ((4 * dim, dim), (4 * dim,))
+            )
+            weight *= dim**-0.5
+            with inside():
+                product = fused.linear_gelu(x, weight, shift)
+            beside(f"linear_gelu {label}", product, F.gelu(F.linear(x.double(), weight.double(), shift.double())))
         beside(f"attend_lineage {label}", *lineage(ground, dtype))
+    scores = 9 * torch.randn(192, 51328, device=ground.device)
+    beside("normalisers float32", fused.normalisers(scores), scores.double().logsumexp(-1))
+    beside("candidates float32", fused.candidates(scores, 6)[0].topk(6).values, scores.topk(6).values.double())
     bound = {"float32": 1e-5, "float16": 3e-3, "bfloat16": 2e-2}
     right = all(value < bound[name.split()[-1]] for name, value in worst.items())
     return {"correct": right, "kernels": fused.usable(qkv), "differences": worst}
@@ -379,20 +389,26 @@ def parts(ground: Ground) -> dict[str, Any]:
             "Triton kernels": Ours(model, preprocess, decoding, queries, slots),
             "fixed sizes": exact(Ours(model, preprocess, decoding, queries, slots)),
             "Triton kernels, by a compiled tower": Ours(compiled, preprocess, decoding, queries, slots),
+            "Triton's normalisers and best words": Ours(model, preprocess, decoding, queries, slots),
+            "GELU in a pass of its own, by one inside Triton's product": Ours(
+                model, preprocess, decoding, queries, slots
+            ),
         }
+        settings = {"Triton kernels": plain, "Triton's": sorted_out, "GELU": inside}
         for name, other in without.items():
             ground.in_time(25)
-            found[f"{name}, {slots} slots"] = worth(ground, whole, other, range(len(queries)), "Triton" in name)
+            setting = next((found for start, found in settings.items() if name.startswith(start)), nullcontext)
+            found[f"{name}, {slots} slots"] = worth(ground, whole, other, range(len(queries)), setting)
     return found
 
 
-def worth(ground: Ground, whole: Ours, other: Ours, asked: Sequence[int], by_plain: bool) -> dict[str, float]:
-    """The time of one over that of the other, perhaps without the kernels."""
+def worth(
+    ground: Ground, whole: Ours, other: Ours, asked: Sequence[int], setting: Callable[[], AbstractContextManager[None]]
+) -> dict[str, float]:
+    """The time of one over that of the other, which is within a setting."""
 
     def without() -> list[list[int]]:
-        if not by_plain:
-            return ask(other, asked)
-        with plain():
+        with setting():
             return ask(other, asked)
 
     times, _ = rounds_of({"with": lambda: ask(whole, asked), "without": without}, ground.count(5), ground.clock)
@@ -419,6 +435,21 @@ def exact(system: Ours) -> Ours:
 def plain() -> Iterator[None]:
     """Without the kernels."""
     with mock.patch.object(fused, "usable", lambda x: False):
+        yield
+
+
+@contextmanager
+def sorted_out() -> Iterator[None]:
+    """With torch's own sums and sorting of the vocabulary's scores."""
+    replaced = {"normalisers": lambda scores: scores.logsumexp(-1), "candidates": torch.topk}
+    with mock.patch.multiple(fused, **replaced):
+        yield
+
+
+@contextmanager
+def inside() -> Iterator[None]:
+    """With GELU inside a product of our own."""
+    with mock.patch.object(fused, "GELU_INSIDE", True):
         yield
 
 

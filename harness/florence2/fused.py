@@ -4,7 +4,7 @@ Where the tensors are on a GPU, Triton is installed and no gradients are kept, `
 functions here do.  Both are tested against each other.
 
 Shapes: B images, T tokens of a map, H x W of them, C channels; G groups of D channels; R rows, K beams of C slots; N
-heads of D channels; M places of a cache.
+heads of D channels; M places of a cache; V words.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from harness.florence2.windows import from_windows, to_windows
 log = logging.getLogger(__name__)
 MOST = 448.0  # the largest number of e4m3
 LEAST = 1e-12  # of a row's largest value, so that a row of zeros divides by something
+GELU_INSIDE = False  # a product of our own with GELU inside, for cuBLAS's and a pass: not measured on a GPU yet
 
 
 def usable(x: Tensor) -> bool:
@@ -102,6 +103,34 @@ def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, p
     past = keys.gather(0, at), values.gather(0, at)
     x = F.scaled_dot_product_attention(q[:, :, None], past[0], past[1], (ahead <= 0)[:, None, None])
     return x[:, :, 0].flatten(1)
+
+
+def normalisers(scores: Tensor) -> Tensor:
+    """The logarithm of the sum of the exponentials of each row: (R, V) to (R,), float32."""
+    kernels = _kernels() if usable(scores) else None
+    if kernels is not None:
+        summed: Tensor = kernels.normalisers(scores)
+        return summed
+    return scores.logsumexp(-1)
+
+
+def candidates(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Scores and words of each row of (R, V) float32 among which the `count` best of it are: two of (R, some)."""
+    kernels = _kernels() if usable(scores) else None
+    if kernels is not None:
+        both = kernels.candidates(scores, count)
+        return both[0], both[1]
+    best, token = scores.topk(count)
+    return best, token
+
+
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """GELU (the exact one) of a linear map: (..., in), (out, in), (out,) to (..., out)."""
+    kernels = _kernels() if GELU_INSIDE and x.dtype != torch.float32 and usable(x) else None
+    if kernels is not None:
+        out: Tensor = kernels.linear_gelu(x, weight, bias)
+        return out
+    return F.gelu(F.linear(x, weight, bias))
 
 
 def to_float8(x: Tensor) -> tuple[Tensor, Tensor]:

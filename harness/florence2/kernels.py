@@ -17,6 +17,8 @@ TILE = 4096  # numbers that a program of `convolve_add_norm` keeps in registers
 CHUNK = 1024  # tokens that a program of `channel_products` sums over
 STEP = 64  # tokens that one of them multiplies at once
 PLACES = 64  # places of the cache that a program of `attend_lineage` reads at once
+WORDS = 2048  # scores that a program of `normalisers` or `candidates` looks through
+FEW = 16  # rows, the least that tensor cores multiply
 
 
 def convolve_add_norm(
@@ -212,3 +214,83 @@ def _to_float8(x, rounded, scale, DIM: tl.constexpr, COLUMNS: tl.constexpr):
     tl.store(scale + row, divisor)
     bounded = tl.minimum(tl.maximum(given / divisor, -448.0), 448.0)
     tl.store(rounded + row * DIM + column, bounded.to(tl.float8e4nv), real)
+
+
+def normalisers(scores: Tensor) -> Tensor:
+    """See `fused.normalisers`."""
+    rows, words = scores.shape
+    partial = scores.new_empty((rows, triton.cdiv(words, WORDS)))
+    _normalisers[tuple(partial.shape)](scores, partial, words, WORDS=WORDS)
+    return partial.logsumexp(-1)
+
+
+@triton.jit
+def _normalisers(scores, partial, words, WORDS: tl.constexpr):
+    row, chunk = tl.program_id(0), tl.program_id(1)
+    word = chunk * WORDS + tl.arange(0, WORDS)
+    given = tl.load(scores + row.to(tl.int64) * words + word, word < words, float("-inf"))
+    highest = tl.max(given, 0)
+    tl.store(partial + row * tl.num_programs(1) + chunk, highest + tl.log(tl.sum(tl.exp(given - highest), 0)))
+
+
+def candidates(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """See `fused.candidates`."""
+    rows, words = scores.shape
+    shape = rows, triton.cdiv(words, WORDS), count
+    best, token = scores.new_empty(shape), scores.new_empty(shape, dtype=torch.long)
+    _candidates[shape[:2]](scores, best, token, words, WORDS=WORDS, COUNT=count)
+    return best.flatten(1), token.flatten(1)
+
+
+@triton.jit
+def _candidates(scores, best, token, words, WORDS: tl.constexpr, COUNT: tl.constexpr):
+    row, chunk = tl.program_id(0), tl.program_id(1)
+    place = tl.arange(0, WORDS)
+    word = chunk * WORDS + place
+    left = tl.load(scores + row.to(tl.int64) * words + word, word < words, float("-inf"))
+    at = (row * tl.num_programs(1) + chunk) * COUNT
+    for number in tl.static_range(COUNT):
+        highest = tl.argmax(left, 0)
+        tl.store(best + at + number, tl.max(left, 0))
+        tl.store(token + at + number, tl.minimum(chunk * WORDS + highest, words - 1).to(tl.int64))
+        left = tl.where(place == highest, float("-inf"), left)
+
+
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """See `fused.linear_gelu`."""
+    rows = x.reshape(-1, x.shape[-1])
+    count, (columns, depth) = len(rows), weight.shape
+    out = x.new_empty((count, columns))
+    tile = (FEW, 64, 128, 4) if count <= FEW else (64, 128, 64, 4) if count <= 1024 else (128, 256, 64, 8)
+    grid = (triton.cdiv(count, tile[0]) * triton.cdiv(columns, tile[1]),)
+    _linear_gelu[grid](
+        rows, weight, weight if bias is None else bias, out, count, columns, depth,
+        ROWS=tile[0], COLUMNS=tile[1], DEPTH=tile[2], GROUP=8, BIASED=bias is not None, num_warps=tile[3], num_stages=3,
+    )  # fmt: skip
+    return out.view(*x.shape[:-1], columns)
+
+
+@triton.jit
+def _linear_gelu(
+    x, weight, bias, out, rows, columns, depth,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr, BIASED: tl.constexpr,
+):  # fmt: skip
+    # Tiles that follow each other are of few rows and few columns, which the cache then has.
+    down, across = tl.cdiv(rows, ROWS), tl.cdiv(columns, COLUMNS)
+    first = tl.program_id(0) // (GROUP * across) * GROUP
+    within, height = tl.program_id(0) % (GROUP * across), tl.minimum(down - first, GROUP)
+    row = (first + within % height) * ROWS + tl.arange(0, ROWS)
+    column = within // height * COLUMNS + tl.arange(0, COLUMNS)
+    is_row, is_column = row < rows, column < columns
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for start in range(0, depth, DEPTH):
+        inner = start + tl.arange(0, DEPTH)
+        is_inner = inner < depth
+        given = tl.load(x + row.to(tl.int64)[:, None] * depth + inner[None], is_row[:, None] & is_inner[None], 0.0)
+        factor = tl.load(weight + column[None] * depth + inner[:, None], is_column[None] & is_inner[:, None], 0.0)
+        total += tl.dot(given, factor, input_precision="ieee")
+    if BIASED:
+        total += tl.load(bias + column, is_column, 0.0)[None].to(tl.float32)
+    total = total * 0.5 * (1.0 + tl.erf(total * 0.7071067811865476))
+    at = row.to(tl.int64)[:, None] * columns + column[None]
+    tl.store(out + at, total.to(out.dtype.element_ty), is_row[:, None] & is_column[None])

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.florence2.fused import linear_gelu
+
 
 class Linear(nn.Linear):
     """`nn.Linear`, by `linear`, with a GELU behind it where that is asked for."""
@@ -91,9 +93,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
     if _in_bfloat16 and x.device.type == "cpu" and torch.is_grad_enabled():
         rows: Tensor = _Bfloat16Products.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
         product = rows.view(*x.shape[:-1], -1)
-    else:
-        product = F.linear(x, weight, bias)
-    return F.gelu(product) if gelu else product
+        return F.gelu(product) if gelu else product
+    return linear_gelu(x, weight, bias) if gelu else F.linear(x, weight, bias)
 
 
 _in_bfloat16 = False

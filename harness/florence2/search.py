@@ -24,6 +24,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from harness.florence2 import fused
+
 FAR = -1.0e9  # a score that no real one reaches; finite, as in transformers, so that it can be added to
 
 
@@ -111,10 +113,10 @@ class Search(ABC):
     def answers(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """(len(slots), M) ids and log-probabilities of what these slots have written."""
 
-    def _govern_end(self, scores: Tensor, current: Tensor, longest: int) -> None:
+    def _govern_end(self, scores: Tensor, current: Tensor, longest: int, sure: Tensor | None = None) -> None:
         """No end before `min_new_tokens`, and at a row's last place nothing else, as sure as can be; in place.
 
-        `current` is (rows,).
+        `current` is (rows,), and so is `sure`, the score of what is certain: 0 where none is given.
         """
         if self.decoding.min_new_tokens:
             ends = scores[:, self.decoding.end, None]
@@ -124,7 +126,10 @@ class Search(ABC):
         at_last = (current == self.limit - 1)[:, None]
         scores.masked_fill_(at_last, -torch.inf)
         forced = scores[:, self.decoding.forced_last, None]
-        forced.masked_fill_(at_last, 0.0)
+        if sure is None:
+            forced.masked_fill_(at_last, 0.0)
+        else:
+            forced.copy_(torch.where(at_last, sure[:, None], forced))
 
 
 class Greedy(Search):
@@ -193,13 +198,7 @@ class Beams(Search):
         current, settled = self.current[:count], self.settled[:count]
         running, running_log_probs = self.tokens[:count, :, :width], self.log_probs[:count, :, :width]
         by_row = current.repeat_interleave(beams)
-        scores = logits.float().log_softmax(-1)
-        ban_repeats(scores, running.flatten(0, 1)[:, :longest], by_row, self.decoding.no_repeat_ngram)
-        self._govern_end(scores, by_row, longest)
-        vocabulary = scores.shape[-1]
-        total = (scores.view(count, beams, vocabulary) + self.scores[:count, :, None]).flatten(1)
-        best, flat = total.topk(2 * beams)  # (n, 2K)
-        origin, token = flat // vocabulary, flat % vocabulary
+        best, origin, token = self._best(logits.float(), running.flatten(0, 1)[:, :longest], by_row, longest)  # (n, 2K)
         place = current[:, None, None].expand(-1, 2 * beams, -1)
         candidates = _rows(running, origin).scatter_(2, place, token[..., None])  # (n, 2K, W)
         gained = best - self.scores[:count].gather(1, origin)
@@ -231,6 +230,28 @@ class Beams(Search):
             settled |= self.is_done[:count].all(-1)
         current += ~settled
         return (self._first_row[:count] + origin).flatten()
+
+    def _best(self, logits: Tensor, running: Tensor, current: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The 2K best ways of each slot to go on, each (n, 2K): score, beam, token.  `logits` (n*K, V) may be changed.
+
+        A GPU does not write what is normalised: what is best of a row is so before.
+        """
+        size, beams = self.decoding.no_repeat_ngram, self.beams
+        count = len(logits) // beams
+        before = self.scores[:count].flatten()[:, None]
+        if fused.usable(logits):
+            normaliser = fused.normalisers(logits)
+            ban_repeats(logits, running, current, size)
+            self._govern_end(logits, current, longest, normaliser)
+            found, word = fused.candidates(logits, 2 * beams)
+            total = (found - normaliser[:, None] + before).view(count, -1)
+            best, flat = total.topk(2 * beams)
+            return best, flat // word.shape[1], word.view(count, -1).gather(1, flat)
+        scores = logits.log_softmax(-1)
+        ban_repeats(scores, running, current, size)
+        self._govern_end(scores, current, longest)
+        best, flat = (scores + before).view(count, -1).topk(2 * beams)
+        return best, flat // scores.shape[-1], flat % scores.shape[-1]
 
     def _may_improve(self, count: int) -> Tensor:
         """(n,): whether the best running beam could still beat the worst finished one."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.florence2 import fused
 from harness.florence2.davit import Block, ChannelAttention, WindowAttention
+from harness.florence2.search import Beams, Decoding
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 kernels = pytest.importorskip("harness.florence2.kernels", reason="Triton is not installed")
@@ -139,6 +140,56 @@ def test_rows_in_eight_bits(dtype: torch.dtype) -> None:
         same |= (expected.abs().log2() % 1 == 0) & (found == expected / 2)
     assert same.float().mean() > 0.98  # a tie may fall either way
     torch.testing.assert_close(found[same], expected[same], rtol=0.5, atol=0)
+
+
+@pytest.mark.parametrize("words", [90, 5000])
+def test_normalisers_and_the_best_of_a_row(words: int) -> None:
+    """Of few words, and of several programs' worth, two of which are as good as each other and some banned."""
+    scores = (9 * torch.randn(5, words)).to(DEVICE)
+    found = kernels.normalisers(scores)
+    torch.testing.assert_close(found.double(), scores.double().logsumexp(-1), rtol=1e-6, atol=1e-5)
+    scores[0, 7] = scores[0, 80] = 99.0
+    scores[1, ::3] = -torch.inf
+    best, token = kernels.candidates(scores, 6)
+    assert best.shape == token.shape
+    torch.testing.assert_close(scores.gather(1, token), best, rtol=0, atol=0)
+    value, place = best.topk(6)
+    expected, word = scores.topk(6)
+    torch.testing.assert_close(value, expected, rtol=0, atol=0)
+    for row, (mine, theirs) in enumerate(zip(token.gather(1, place).tolist(), word.tolist(), strict=True)):
+        assert set(mine) == set(theirs), row
+
+
+@pytest.mark.parametrize("dtype", MULTIPLIED)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [3, 70, 1030])
+def test_a_product_with_gelu_inside(dtype: torch.dtype, bias: bool, rows: int) -> None:
+    x, weight, shift = (torch.randn(*size).to(DEVICE, dtype) for size in ((1, rows, 72), (300, 72), (300,)))
+    found = kernels.linear_gelu(x, weight * 0.2, shift if bias else None)
+    expected = F.gelu(F.linear(x.double(), (weight * 0.2).double(), shift.double() if bias else None))
+    assert found.shape == (1, rows, 300)
+    close(found.cpu(), expected.cpu(), dtype)
+
+
+@pytest.mark.parametrize("longest", [9, 11])
+def test_the_best_of_beams_by_kernels_are_those_of_plain_torch(longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With repeats to ban, an end that may not come yet, and (of 12 tokens, where 11 are known) the last place."""
+    decoding = Decoding(max_new_tokens=11, min_new_tokens=10, no_repeat_ngram=2)
+    search = Beams(decoding, 4, torch.device(DEVICE))
+    search.scores.copy_(-torch.rand(4, 3))
+    running = torch.randint(4, 7, (12, longest), device=DEVICE)  # of three words, so that they repeat themselves
+    current = torch.tensor([longest, 5, longest, 2], device=DEVICE).repeat_interleave(3)
+    logits = 3 * torch.randn(12, 2500, device=DEVICE)
+    logits[:, 4:7] += 20
+    monkeypatch.setattr(fused, "usable", lambda x: False)
+    plain = search._best(logits.clone(), running, current, longest)
+    monkeypatch.setattr(fused, "usable", lambda x: True)
+    found = search._best(logits.clone(), running, current, longest)
+    finite = plain[0] > -1e30
+    assert finite.sum() == (24 if longest < 11 else 18)  # in a slot at its last place each beam can go on in one way
+    torch.testing.assert_close(found[0], plain[0], rtol=1e-5, atol=1e-4)
+    for mine, theirs in zip(found[1:], plain[1:], strict=True):
+        assert torch.equal(mine[finite], theirs[finite])
 
 
 @pytest.mark.parametrize("shape", [(8, 12), (6, 7)])
