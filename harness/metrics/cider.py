@@ -90,7 +90,6 @@ class Copies:
     """
 
     def __init__(self, rare: Rarity, images: int) -> None:
-        self.images = images
         self.image = rare.image
         self.penalty = rare.penalty / np.bincount(rare.image, minlength=images)[rare.image]  # of a mean
         self.orders = [_Columns.of(order, images, rare.image) for order in rare.orders]
