@@ -159,9 +159,10 @@ def _stages(records: Sequence[Record], to: Path) -> None:
             left += width
             floor += 1000 * times * line.get("floor s", 0.0) / record["stages"]["batch"]
         axes.barh(row, floor, fill=False, edgecolor="black", linewidth=1.2, label="floor" if row == 0 else None)
-    axes.set_yticks(range(len(chosen)), [f"{one['model']}\n{_settings(one['settings'])}" for one in chosen], fontsize=7)
+    names = [f"{one['model']} · {one['device']}\n{_settings(one['settings'])}" for one in chosen]
+    axes.set_yticks(range(len(chosen)), names, fontsize=7)
     axes.set_xlabel("ms an image")
-    axes.legend(ncols=4, fontsize=8, loc="lower right")
+    figure.legend(*axes.get_legend_handles_labels(), ncols=8, fontsize=7, loc="outside lower center")
     _save(figure, to / "stages")
 
 
@@ -215,14 +216,20 @@ def _against_batch(records: Sequence[Record], to: Path) -> None:
     for record in records:
         settings = record["settings"]
         same = (record["model"], settings["dtype"], f"{settings['beams']} beams", settings["resolution"], record["set"])
-        lines.setdefault((*same, record["scenario"]), []).append(record)
+        lines.setdefault((*same, record["scenario"], record["device"]), []).append(record)
+    devices = len({record["device"] for record in records})
     both = any("p50" in record["latency s"] for record in records)
-    figure = Figure(figsize=(9 if both else 5, 4), layout="constrained")
+    figure = Figure(figsize=(9 if both else 6, 4 + 0.15 * len(lines)), layout="constrained")
     scaling, *rest = figure.subplots(1, 1 + both, squeeze=False)[0]
     for place, (names, found) in enumerate(sorted(lines.items())):
         colour = COLOURS[place % len(COLOURS)]
         by_batch = sorted((one["settings"]["batch size"], one["throughput"]["images/s"]) for one in found)
-        scaling.plot(*zip(*by_batch, strict=True), "o-", color=colour, label=" · ".join((*names[:4], names[-1])))
+        scaling.plot(
+            *zip(*by_batch, strict=True),
+            "o-",
+            color=colour,
+            label=" · ".join((*names[:4], *names[5:][: 1 + (devices > 1)])),
+        )
         timed = sorted(
             (one["throughput"]["images/s"], 1000 * one["latency s"]["p50"]["value"])
             for one in found
@@ -235,7 +242,7 @@ def _against_batch(records: Sequence[Record], to: Path) -> None:
         axes.set(xlabel="images a second", ylabel="p50, ms", xscale="log", yscale="log")
     for axes in (scaling, *rest):
         axes.grid(alpha=0.3, which="both")
-    scaling.legend(fontsize=6)
+    figure.legend(*scaling.get_legend_handles_labels(), fontsize=7, loc="outside lower center")
     _save(figure, to / "scaling")
 
 
