@@ -29,6 +29,7 @@ from torch import Tensor
 
 from harness.errors import CheckpointError, HarnessError, ResourceError, UsageError
 from harness.florence2.bart import Memory
+from harness.florence2.davit import LARGE
 from harness.florence2.generate import Pool, Written
 from harness.florence2.graphs import CapturedMap, CapturedStep
 from harness.florence2.lanes import Lane, join, sent
@@ -39,7 +40,8 @@ from harness.florence2.tokenizer import PAD
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-TOGETHER = 64  # pictures encoded at once: more windows than 65,535 are no grid of attention's kernels
+TOGETHER = 64  # pictures that a GPU encodes at once: more windows than 65,535 are no grid of attention's kernels
+GROUP = 8  # small ones that a CPU does: always as many, so that no kernels are made anew
 
 
 @dataclass(slots=True, eq=False)
@@ -79,9 +81,10 @@ class Engine(Generic[T]):
     """At most `slots` answers at once, on the model's device.
 
     `refill` is the share of the slots that must be free before waiting prompts are taken in, so that they are encoded
-    together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes and that
-    the pictures of the next ones to be taken in are encoded while these are written, as it is on a GPU, where steps are
-    replayed as CUDA graphs and pictures have a stream of their own.
+    together; a pool that is empty takes what there is.  On a CPU small pictures are encoded `group` at a time, where so
+    many wait.  `static` says that steps are of a few fixed sizes and that the pictures of the next ones to be taken in
+    are encoded while these are written, as it is on a GPU, where steps are replayed as CUDA graphs and pictures have a
+    stream of their own.
     """
 
     def __init__(
@@ -106,6 +109,8 @@ class Engine(Generic[T]):
         self._tried = 0  # answers under way after the last refill
         self._lane = Lane(self.device)
         self._encode = CapturedMap(model.look) if self.device.type == "cuda" else model.look
+        few = min(GROUP, LARGE // (preprocess.width * preprocess.height))
+        self.group = 1 if self.device.type == "cuda" else max(1, few)
         self.pool: Pool[_Asked[T]] = self._new_pool()
 
     @property
@@ -129,7 +134,7 @@ class Engine(Generic[T]):
             self._refill()
             self.pool.step()
             if self.static and self.pool.keys:
-                self._look([asked.picture for asked in self._next(self._wanted)])
+                self._look(self._wanted)
         except Exception as error:  # cuBLAS, the driver and Triton have kinds of their own for memory
             if not is_out_of_memory(error):
                 raise
@@ -169,7 +174,7 @@ class Engine(Generic[T]):
         taken = self._next(free)
         self._tried = len(self.pool.keys) + len(taken)
         start = time.perf_counter()
-        self._look([asked.picture for asked in taken])
+        self._look(len(taken))
         memory = self._read(taken)
         self.pool.admit(taken, memory)
         for asked in taken:
@@ -181,11 +186,18 @@ class Engine(Generic[T]):
         for asked in self.pool.keys:
             asked.beside = max(asked.beside, len(self.pool.keys))
 
-    def _look(self, pictures: Sequence[Picture]) -> None:
-        """Encodes those that are not."""
-        new = list({id(picture): picture for picture in pictures if picture.tokens is None}.values())
-        for first in range(0, len(new), TOGETHER):
-            self._look_at(new[first : first + TOGETHER])
+    def _look(self, count: int) -> None:
+        """Encodes the pictures of the first `count` that wait, and of more until a group is full."""
+        together = TOGETHER if self.device.type == "cuda" else self.group
+        new: dict[int, Picture] = {}
+        for place, asked in enumerate(self.waiting):
+            if place >= count and len(new) % self.group == 0:
+                break
+            if asked.picture.tokens is None:
+                new[id(asked.picture)] = asked.picture
+        pictures = list(new.values())
+        for first in range(0, len(pictures), together):
+            self._look_at(pictures[first : first + together])
 
     def _look_at(self, new: Sequence[Picture]) -> None:
         batch = torch.stack([picture.pixels for picture in new])

@@ -27,6 +27,7 @@ from harness.florence2.model import Florence2
 from harness.florence2.search import Beams, Decoding, Greedy, Search
 
 LAG = 2  # steps after which it is asked what was settled, where the device runs ahead
+LONGER = 16  # memory grows by a multiple of so many tokens
 ROOMS = (64, 128, 256, 512, 1024, 2048, 4096)
 K = TypeVar("K")
 Step = Callable[[int, int], None]
@@ -260,6 +261,7 @@ class Pool(Generic[K]):
         if mine.mask is None and (memory.mask is not None or more or self.static):
             mine.mask = torch.ones((self.slots, 1, 1, mine.keys.shape[3]), dtype=torch.bool, device=memory.keys.device)
         if more > 0:
+            more = -(-more // LONGER) * LONGER
             keys, values = (F.pad(buffer, (0, 0, 0, more)) for buffer in (mine.keys, mine.values))
             mine = Memory(keys, values, None if mine.mask is None else F.pad(mine.mask, (0, more)))
         mine.keys[:, slots, :, :length] = memory.keys

@@ -6,6 +6,9 @@ step, on an AMD EPYC, and GELU costs nothing when it is part of the same kernel.
 it, torch's own is oneDNN's as well, but adds the bias and makes the GELU in passes of their own.  Elsewhere it is
 torch's `linear`.  Only the order of additions differs.
 
+oneDNN makes a kernel for every number of rows, and that takes longer than a small product itself.  As answers come and
+go, so do rows: those of small products are filled up to one of a few numbers.
+
 In training on a CPU, `bfloat16_products` makes the three products of a linear map (forward, and backward to its input
 and to its weight) in bfloat16 and leaves everything else in float32: torch's own autocast also halves what surrounds
 them, where that costs more in conversions than it saves.
@@ -23,6 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2.fused import linear_gelu
+
+SMALL = 2**27  # multiplications: a few times as long as oneDNN takes to make a kernel
 
 
 class Linear(nn.Linear):
@@ -88,13 +93,28 @@ def add_product(added: Tensor, x: Tensor, last: nn.Module) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """`x @ weight.T + bias`, and GELU of it: (..., in), (out, in), (out) to (..., out)."""
     if x.device.type == "cpu" and not torch.is_grad_enabled() and _has_onednn(x.dtype):
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none")
-        return out
+        given = x.reshape(-1, x.shape[-1])
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(
+            filled(given, weight.numel()), weight, bias, "gelu" if gelu else "none", [], "none"
+        )
+        return out[: len(given)].view(*x.shape[:-1], -1)
     if _in_bfloat16 and x.device.type == "cpu" and torch.is_grad_enabled():
         rows: Tensor = _Bfloat16Products.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
         product = rows.view(*x.shape[:-1], -1)
         return F.gelu(product) if gelu else product
     return linear_gelu(x, weight, bias) if gelu else F.linear(x, weight, bias)
+
+
+def filled(rows: Tensor, weight: int) -> Tensor:
+    """(M, in), with rows of zeros behind them where the product with so many weights is small."""
+    more = evened(len(rows)) - len(rows) if len(rows) * weight < SMALL else 0
+    return F.pad(rows, (0, 0, 0, more)) if more else rows
+
+
+def evened(rows: int) -> int:
+    """The next number of at most three binary digits and zeros behind them: less than a quarter more."""
+    step = 1 << max(0, (rows - 1).bit_length() - 3)
+    return -(-rows // step) * step
 
 
 _in_bfloat16 = False

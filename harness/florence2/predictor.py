@@ -157,9 +157,9 @@ class Predictor:
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
         """Answers as they are settled; a Failure for every question about an image that cannot be used."""
-        chunks = self._chunks(questions)
-        pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), "images")
         engine = self._idle_engine()
+        chunks = self._chunks(questions, engine.group)
+        pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), "images")
         try:
             upcoming = _opening(next(chunks, None), self._open, pool)
             while upcoming is not None or engine.busy:
@@ -174,21 +174,22 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _chunks(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[Chunk]:
-        """Images with their questions, as many as make a few batches."""
+    def _chunks(self, questions: Iterable[tuple[Ticket, Question]], group: int) -> Iterator[Chunk]:
+        """Images with their questions, as many as make a few batches, and whole groups of images."""
         stream = iter(questions)
+        chunk: Chunk = []
         while window := list(islice(stream, WINDOW)):
             by_image: dict[ImageRef, list[tuple[Ticket, Question]]] = {}
             for ticket, question in window:
                 by_image.setdefault(question.image, []).append((ticket, question))
-            chunk: Chunk = []
             for item in by_image.items():
                 chunk.append(item)
-                if sum(len(asked) for _, asked in chunk) >= (AHEAD * self.batch if self.batch > 1 else 1):
+                enough = sum(len(asked) for _, asked in chunk) >= (AHEAD * self.batch if self.batch > 1 else 1)
+                if enough and len(chunk) % group == 0:
                     yield chunk
                     chunk = []
-            if chunk:
-                yield chunk
+        if chunk:
+            yield chunk
 
     def _open(self, image: ImageRef) -> Opened:
         try:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from harness.errors import ResourceError
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.fused import to_float8
-from harness.florence2.linear import Head, Linear
+from harness.florence2.linear import Head, Linear, filled
 from harness.florence2.model import Florence2
 
 log = logging.getLogger(__name__)
@@ -56,10 +56,11 @@ class Int8Linear(nn.Module):
         most = self.most
         rows = x.reshape(-1, x.shape[-1])
         largest = rows.abs().amax(1, keepdim=True).clamp_min(LEAST)
-        rounded = (rows * (most / largest)).round_().add_(most + 1).to(torch.uint8)
+        rounded = filled((rows * (most / largest)).round_().add_(most + 1).to(torch.uint8), self.packed.numel())
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
             rounded, 1 / most, most + 1, self.packed, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
+        out = out[: len(rows)]
         out = out.mul_(largest) if self.bias is None else torch.addcmul(self.bias, out, largest)
         return (F.gelu(out) if gelu else out).view(*x.shape[:-1], -1)
 
