@@ -1,8 +1,9 @@
 """What each part of the engine is worth on a CPU: the time without it over the time with it, by turns.
 
-    python benchmarks/parts.py [--rounds 3]
+    python benchmarks/parts.py [--rounds 3] [--only PART]
 
-Base size, drawn weights, 768 pixels, 3 beams, 20 new tokens, float32.  `benchmarks/gpu.py` does the same on a GPU.
+Base size, drawn weights, 768 pixels, 3 beams, 20 new tokens, float32; and florence2-nano-ft on the embedded RefCOCO.
+`benchmarks/gpu.py` does the same on a GPU.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,22 +28,29 @@ import harness.__main__  # noqa: F401  before torch: it says how threads wait
 import torch
 from torch import Tensor
 
-from harness.florence2 import davit, linear
+import baselines
+import tasks
+from baselines.entry import Setting
+from harness.cli.common import load
+from harness.florence2 import davit, engine, linear
 from harness.florence2.config import BASE, with_text
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.generate import Pool
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
 from harness.speed.systems import Ours, drawn, random_model, rounds_of
+from tasks import miniature
 
 NONE = 1 << 40  # as a bound: never
+EXACT = {"SMALL": 0}  # no row is filled up
 
 
 def main() -> None:
     """Prints a line a part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default="", help="parts whose names have this in them")
+    given = parser.parse_args()
     torch.set_grad_enabled(False)
     model = random_model(with_text(BASE, vocab=51328))
     queries = drawn(4, 768, 51328)
@@ -72,22 +80,46 @@ def main() -> None:
     def look_at_four() -> object:
         return model.look(pixels)
 
-    for name, work, without in (
+    parts: tuple[tuple[str, Callable[[], object], Mapping[Any, Mapping[str, Any]]], ...] = (
         ("linear maps by oneDNN, GELU inside: an answer", answer, {linear: {"_has_onednn": lambda: False}}),
         ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda: False}}),
         ("maps in strips: vision", look, {davit: {"STRIP": NONE}}),
         ("channel attention folded into its projection: vision", look, {ChannelAttention: {"forward": unfolded}}),
         ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),
         ("cache rows copied only where they move: encoder and decoder", write, {Pool: {"_reorder": every_row}}),
-    ):
-        print(json.dumps({"part": name, **worth(work, without, rounds)}), flush=True)
+        (
+            "small pictures in whole groups, rows filled up: nano's answers",
+            nano(),
+            {engine: {"GROUP": 1}, linear: EXACT},
+        ),
+        ("the same, rows alone", nano(), {linear: EXACT}),
+    )
+    for name, work, without in parts:
+        if given.only in name:
+            print(json.dumps({"part": name, **worth(work, without, given.rounds)}), flush=True)
+
+
+def nano() -> Callable[[], object]:
+    """The questions of the embedded RefCOCO's val, by a new engine each time."""
+    [task] = tasks.select("refcoco", embedded=True)
+    root = miniature.ensure()
+    asked = [sample.question for sample in load(task, root, "val")]
+    model = baselines.find("florence2-nano-ft").build(Setting(root=root))
+
+    def answers() -> object:
+        model._engine = None  # type: ignore[attr-defined]
+        return list(model.answer(enumerate(asked)))
+
+    return answers
 
 
 def worth(work: Callable[[], object], without: Mapping[Any, Mapping[str, Any]], rounds: int) -> dict[str, float]:
     """Seconds with it, and the ratio."""
 
     def left_out() -> Any:
-        with replaced(without):
+        with ExitStack() as stack:
+            for owner, attributes in without.items():
+                stack.enter_context(mock.patch.multiple(owner, **attributes))
             return work()
 
     times, _ = rounds_of({"with": work, "without": left_out}, rounds, time.perf_counter)  # type: ignore[dict-item]
@@ -96,14 +128,6 @@ def worth(work: Callable[[], object], without: Mapping[Any, Mapping[str, Any]], 
         "s": statistics.median(times["with"]), "ratio": statistics.median(ratios), "least": min(ratios),
         "most": max(ratios),
     }  # fmt: skip
-
-
-@contextmanager
-def replaced(what: Mapping[Any, Mapping[str, Any]]) -> Iterator[None]:
-    """Attributes of one module or class replaced."""
-    [(owner, attributes)] = what.items()
-    with mock.patch.multiple(owner, **attributes):
-        yield
 
 
 def unfolded(self: ChannelAttention, x: Tensor) -> Tensor:

@@ -5,7 +5,8 @@
 questions   `python -m harness run --task refcoco` with florence2-nano-ft, over drawn scenes in RefCOCO's own
             files, each size a process of its own: seconds, CPU seconds and peak memory, and a + b n through them
 model       the engine with drawn weights of the base size: slots, beams and new tokens, each swept by itself
-overhead    the same run, its seconds parted: the engine; waiting for pictures to be opened; everything else
+overhead    the same run, its seconds parted: the model (its checkpoint, its tokenizer, the engine); waiting for
+            pictures to be opened; everything else
 
 Everything is printed and written to OUT/scaling.json as it goes.  Times mean something on an idle machine alone.
 """
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -40,10 +42,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+import baselines.florence2
 from harness.florence2.config import BASE, with_text
 from harness.florence2.engine import Engine
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
+from harness.florence2.tokenizer import Tokenizer
 from harness.provenance import provenance
 from harness.speed.systems import Ours, drawn, random_model, rounds_of
 from tasks.miniature.refcoco import Picture, annotate
@@ -71,7 +75,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("questions", "model", "overhead"))
     given = parser.parse_args()
     parts: dict[str, Callable[[], Any]] = {
-        "overhead": lambda: overhead(1500),
+        "overhead": lambda: [overhead(count) for count in (1500, 5000)],
         "questions": lambda: questions([int(count) for count in given.questions.split(",")]),
         "model": model,
     }
@@ -208,8 +212,14 @@ def answered(system: Ours) -> list[list[int]]:
 
 
 def overhead(count: int) -> dict[str, Any]:
-    """The seconds of a run in this process: in the engine, waiting for pictures, and the rest."""
-    spent = {"engine": 0.0, "waiting for pictures": 0.0}
+    """The seconds of a run in this process: in the model, waiting for pictures, and the rest."""
+    parts: dict[str, Sequence[tuple[Any, str]]] = {
+        "checkpoint": [(baselines.florence2, "load_parts")],
+        "tokenizer": [(Tokenizer, "encode"), (Tokenizer, "items")],
+        "engine": [(Engine, "step")],
+        "waiting for pictures": [(Future, "result")],
+    }
+    spent = dict.fromkeys(parts, 0.0)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timing(*given: Any, **more: Any) -> Any:
@@ -221,18 +231,15 @@ def overhead(count: int) -> dict[str, Any]:
 
         return timing
 
-    step, result = Engine.step, Future.result
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as patches:
         [data] = roots(Path(folder), [count])
         whole_run(data, Path(folder) / "before")  # so that files and libraries have been read once
-        try:
-            Engine.step = timed("engine", step)  # type: ignore[method-assign]
-            Future.result = timed("waiting for pictures", result)  # type: ignore[method-assign]
-            start = time.perf_counter()
-            with contextlib.redirect_stdout(io.StringIO()):
-                status = harness([*COMMAND, "--data", str(data), "--out", str(Path(folder) / "results")])
-        finally:
-            Engine.step, Future.result = step, result  # type: ignore[method-assign]
+        for name, functions in parts.items():
+            for owner, function in functions:
+                patches.enter_context(patch.object(owner, function, timed(name, getattr(owner, function))))
+        patches.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        start = time.perf_counter()
+        status = harness([*COMMAND, "--data", str(data), "--out", str(Path(folder) / "results")])
         seconds = time.perf_counter() - start
     if status:
         raise RuntimeError(f"the run gave {status}")

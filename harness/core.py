@@ -181,7 +181,8 @@ class Trail(NamedTuple):
 class Answer:
     """What a model wrote, and what could be read in it (`value` None: unreadable).
 
-    `seconds` is how long the batch it was written in took, of `batch` answers; 0 where the model does not time itself.
+    `seconds` is how long it was under way, beside others, `batch` of them at most; 0 where the model does not time
+    itself.
     `trail` is None where the model does not say what it was given.
     """
 

@@ -114,8 +114,9 @@ def ask(
                     appender.write(Kept(sample.id, digests[sample.id], answer))
                     clock.answered(answer)
                 progress.update()
+    asked = Asked(len(todo), failures, clock.timings(len({s.question.image for s in todo})))
     _give_back_memory()
-    return Asked(len(todo), failures, clock.timings(len({s.question.image for s in todo})))
+    return asked
 
 
 def _give_back_memory() -> None:

@@ -210,7 +210,10 @@ class Appender:
         }
         if answer.trail is not None:
             record["trail"] = answer.trail
-        self.stream.write(_LINES.encode(record) + "\n")
+        line = msgspec.json.encode(record).decode()
+        if "null" in line:  # which a number that is none would be, too
+            line = _LINES.encode(record)
+        self.stream.write(f"{line}\n")
         self.stream.flush()
 
 

@@ -1,7 +1,7 @@
 """Pictures and prompts to answers under way: submit, step, poll.
 
-An engine keeps a pool of slots full: as answers are settled, waiting ones take their places, the pictures of those that
-come in are encoded together, and each picture once for all that waits to be asked of it.  It knows no strings and no
+An engine keeps a pool of slots full: as answers are settled, waiting ones take their places, pictures are encoded some
+together, and each once for all that waits to be asked of it.  It knows no strings and no
 files.  What does not fit in memory is tried again with half the slots, and that is said.
 
     engine = Engine(model, preprocess, decoding, slots=8)
@@ -40,8 +40,8 @@ from harness.florence2.tokenizer import PAD
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-TOGETHER = 64  # pictures that a GPU encodes at once: more windows than 65,535 are no grid of attention's kernels
-GROUP = 8  # small ones that a CPU does: always as many, so that no kernels are made anew
+TOGETHER = 64  # pictures encoded at once on a GPU: more windows than 65,535 are no grid of attention's kernels
+GROUP = 8  # small ones on a CPU: always as many, so that no kernels are made anew
 
 
 @dataclass(slots=True, eq=False)
@@ -67,8 +67,8 @@ class _Asked(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[T]):
-    """An answer, when its picture's batch was begun and when it was settled (seconds of `time.perf_counter`), and the
-    most answers that were under way with it."""
+    """An answer, when it was taken in and when it was settled (seconds of `time.perf_counter`), and the most answers
+    that were under way with it."""
 
     ticket: T
     written: Written[Any]
@@ -81,10 +81,10 @@ class Engine(Generic[T]):
     """At most `slots` answers at once, on the model's device.
 
     `refill` is the share of the slots that must be free before waiting prompts are taken in, so that they are encoded
-    together; a pool that is empty takes what there is.  On a CPU small pictures are encoded `group` at a time, where so
-    many wait.  `static` says that steps are of a few fixed sizes and that the pictures of the next ones to be taken in
-    are encoded while these are written, as it is on a GPU, where steps are replayed as CUDA graphs and pictures have a
-    stream of their own.
+    together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes and that the
+    pictures of the next ones to be taken in are encoded while these are written, as it is on a GPU, where steps are
+    replayed as CUDA graphs and pictures have a stream of their own; without it, small pictures are encoded `group` at a
+    time, where so many wait, and no more than there are slots.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class Engine(Generic[T]):
         self._tried = 0  # answers under way after the last refill
         self._lane = Lane(self.device)
         self._encode = CapturedMap(model.look) if self.device.type == "cuda" else model.look
-        few = min(GROUP, LARGE // (preprocess.width * preprocess.height))
-        self.group = 1 if self.device.type == "cuda" else max(1, few)
+        few = max(1, min(GROUP, slots, LARGE // (preprocess.width * preprocess.height)))
+        self.group = 1 if self.static else few
         self.pool: Pool[_Asked[T]] = self._new_pool()
 
     @property
@@ -188,7 +188,7 @@ class Engine(Generic[T]):
 
     def _look(self, count: int) -> None:
         """Encodes the pictures of the first `count` that wait, and of more until a group is full."""
-        together = TOGETHER if self.device.type == "cuda" else self.group
+        together = TOGETHER if self.static else self.group
         new: dict[int, Picture] = {}
         for place, asked in enumerate(self.waiting):
             if place >= count and len(new) % self.group == 0:
@@ -240,13 +240,14 @@ class Engine(Generic[T]):
         return CheckpointError(f"{said}: the checkpoint's weights are broken, or are not of this network")
 
     def _shrink(self, error: BaseException) -> None:
-        """Half the slots; what was under way waits again, in front."""
+        """Half the slots, and no more pictures at a time; what was under way waits again, in front."""
         if self._tried <= 1:
             raise ResourceError(
                 f"one answer does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
                 "--max-new-tokens"
             ) from error
         self.slots = self._tried // 2
+        self.group = min(self.group, self.slots)
         for asked in reversed(self.pool.keys):
             asked.picture.waiting += 1
             self.waiting.appendleft(asked)

@@ -97,7 +97,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
             filled(given, weight.numel()), weight, bias, "gelu" if gelu else "none", [], "none"
         )
-        return out[: len(given)].view(*x.shape[:-1], -1)
+        return out[: given.shape[0]].view(*x.shape[:-1], weight.shape[0])
     if _in_bfloat16 and x.device.type == "cpu" and torch.is_grad_enabled():
         rows: Tensor = _Bfloat16Products.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
         product = rows.view(*x.shape[:-1], -1)
@@ -107,7 +107,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
 
 def filled(rows: Tensor, weight: int) -> Tensor:
     """(M, in), with rows of zeros behind them where the product with so many weights is small."""
-    more = evened(len(rows)) - len(rows) if len(rows) * weight < SMALL else 0
+    count = rows.shape[0]
+    more = evened(count) - count if count * weight < SMALL else 0
     return F.pad(rows, (0, 0, 0, more)) if more else rows
 
 

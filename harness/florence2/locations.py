@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.core import Box, Boxes, Point, Polygons, Quad, Quads, Ring, Size
 
@@ -38,8 +38,7 @@ UNSPOKEN = ("<s>", "</s>", "<pad>")
 _SPECIAL = re.compile("|".join([*map(re.escape, (*MARKS, *UNSPOKEN)), r"<loc_(\d{1,3})>"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """Part of an answer: plain text, a bin (`bin` is not None), or a mark.  With its tokens' log-probabilities."""
 
     text: str

@@ -5,9 +5,9 @@ of it.  Images are decoded and resized ahead, in threads, while the network work
 submitted one after another, and answers leave as they are settled.  A question may take several prompts (one for each
 category, say): it is answered once all of them are.
 
-The time kept with an answer is that of its stay in the engine, from when the pictures it came in with began to be
-encoded until its last token was settled, beside whatever else was under way.  Decoding of files and resizing are not
-in it.
+The time kept with an answer is that of its stay in the engine, from when it was taken in, and its picture encoded if
+that was not done before, until its last token was settled, beside whatever else was under way.  Decoding of files and
+resizing are not in it.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def _throughput(canvas: Canvas, told: Sequence[Told]) -> None:
 def _latency(canvas: Canvas, told: Sequence[Told]) -> None:
     """The headline against the median time to an answer, or to a batch of them."""
     says = (
-        "The headline against the median time from when an answer's batch is begun until it is written: of one answer "
+        "The headline against the median time from when an answer is taken in until it is written: of one answer "
         "at batch 1, else beside others. What `bench` measured by rule is in speed/."
     )
     _against(canvas, told, "latency", "p50 s", "median seconds", says, higher=False)

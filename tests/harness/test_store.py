@@ -53,6 +53,14 @@ def test_answers_have_the_documented_fields(tmp_path: Path) -> None:
     assert {"id": "7", "raw": ["a<loc_1>"], "value": {"kind": "text", "texts": ["a"]}}.items() <= record.items()
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_not_written_as_nothing(tmp_path: Path, number: float) -> None:
+    folder = RunFolder(tmp_path)
+    with folder.locked(), folder.appending() as appender, pytest.raises(ValueError, match="not JSON compliant"):
+        appender.write(Kept("7", "digest", Answer(("x",), Boxes(((0.0, 1.0, 2.0, number),)))))
+    assert folder.answers() == {}
+
+
 @pytest.mark.parametrize("torn", ['{"id": "9", "raw": ["x"', '{"id": "9"}', "\x00\x00", "[]", "null"])
 def test_a_torn_last_line_is_cut_off(tmp_path: Path, torn: str) -> None:
     folder = RunFolder(tmp_path)

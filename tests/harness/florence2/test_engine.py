@@ -296,3 +296,52 @@ def test_the_next_pictures_are_encoded_while_answers_are_written(monkeypatch: py
     assert seen[0] == (2, 0)  # nothing is under way yet
     assert [size for size, _ in seen] == [2, 2, 2, 2]  # each once
     assert all(under_way for _, under_way in seen[1:])
+
+
+def test_small_pictures_are_encoded_in_whole_groups_as_long_as_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, asked = pictures(19), prompts(19)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=9)
+    look, seen = engine._encode, []
+
+    def watched(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return look(x)
+
+    monkeypatch.setattr(engine, "_encode", watched)
+    for number in range(19):
+        engine.submit(number, Picture(pixels[number]), asked[number])
+    found: dict[int, Any] = {}
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    assert seen == [8, 8, 3]  # for the first nine answers sixteen, then what is left
+    assert found == {number: alone(pixels[number], asked[number]).tokens for number in range(19)}
+
+
+@pytest.mark.parametrize(("side", "group"), [(128, 8), (256, 4), (384, 1), (512, 1), (768, 1)])
+def test_large_pictures_wait_for_no_group(side: int, group: int) -> None:
+    # As many as have the pixels of one of 512 x 512, and at most eight, or as many as there are slots.
+    assert Engine(MODEL, Preprocess(side, side), DECODING, slots=9).group == group
+    assert Engine(MODEL, Preprocess(side, side), DECODING, slots=2).group == min(group, 2)
+
+
+def test_fewer_pictures_at_a_time_where_a_group_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, asked = pictures(9), prompts(9)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=8)
+    look, seen = engine._encode, []
+
+    def short_of_memory(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return look(x)
+
+    monkeypatch.setattr(engine, "_encode", short_of_memory)
+    for number in range(9):
+        engine.submit(number, Picture(pixels[number]), asked[number])
+    found: dict[int, Any] = {}
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    assert seen == [8, 4, 2, 2, 2, 2, 1]
+    assert found == {number: alone(pixels[number], asked[number]).tokens for number in range(9)}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness.core import Answer, Failure, Question, Size, Trail
 from harness.errors import ResourceError, UsageError
+from harness.florence2 import predictor
 from harness.florence2.config import with_text
 from harness.florence2.generate import Pool
 from harness.florence2.predictor import Parts, Predictor
@@ -120,6 +121,18 @@ def test_an_image_is_looked_at_once(parts: Parts, root: Path, monkeypatch: pytes
     monkeypatch.setattr(model.model, "look", counting)
     answers(model, questions())
     assert sum(looked) == 5
+
+
+def test_images_come_to_the_engine_in_whole_groups(parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of seven questions, two images at a time; one that lies across two windows comes twice."""
+    monkeypatch.setattr(predictor, "WINDOW", 7)
+    model = ask(parts, root, batch=1)
+    one_by_one = [replace(question, image=f"{place // 3}.png") for place, question in enumerate(questions())]
+    chunks = list(model._chunks(enumerate(one_by_one), group=2))
+    assert [[image for image, _ in chunk] for chunk in chunks] == [
+        ["0.png", "1.png"], ["2.png", "2.png"], ["3.png", "4.png"], ["4.png"]
+    ]  # fmt: skip
+    assert [ticket for chunk in chunks for _, asked in chunk for ticket, _ in asked] == list(range(15))
 
 
 def test_a_bad_image_fails_its_own_questions(parts: Parts, root: Path, tmp_path: Path) -> None:

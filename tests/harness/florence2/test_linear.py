@@ -1,0 +1,41 @@
+"""Products by oneDNN, whose rows are filled up where it would make a kernel for every number of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.florence2 import linear as rooms
+from harness.florence2.linear import evened, filled, linear
+
+
+def test_few_numbers_of_rows_are_left_and_none_is_a_quarter_more() -> None:
+    counts = range(1, 4097)
+    assert all(count <= evened(count) < 1.25 * count for count in counts)
+    # Eight up to 8, then four in each doubling: 8 * 2 ** 9 is 4,096.
+    assert len({evened(count) for count in counts}) == 8 + 4 * 9
+    assert [evened(count) for count in (8, 9, 10, 11, 17, 33, 96, 97, 4096)] == [8, 10, 10, 12, 20, 40, 96, 112, 4096]
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_rows_that_were_filled_up_are_products_as_others_are(bias: bool, gelu: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    weight, shift = torch.randn(24, 16, generator=draw), torch.randn(24, generator=draw) if bias else None
+    for shape in ((1, 16), (3, 3, 16), (11, 16), (5, 13, 16), (0, 16)):
+        x = torch.randn(shape, generator=draw)
+        with torch.inference_mode():
+            found = linear(x, weight, shift, gelu=gelu)
+            turned = linear(x.transpose(0, -2), weight, shift, gelu=gelu)  # not as it lies in memory
+        expected = x.double() @ weight.double().T + (shift.double() if shift is not None else 0)
+        expected = torch.nn.functional.gelu(expected) if gelu else expected
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(turned.double(), expected.transpose(0, -2), rtol=1e-5, atol=1e-5)
+
+
+def test_large_products_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.ones(9, 4)
+    assert filled(rows, 100).tolist() == [[1.0] * 4] * 9 + [[0.0] * 4]
+    monkeypatch.setattr(rooms, "SMALL", 900)
+    assert filled(rows, 100) is rows
+    assert len(filled(rows, 99)) == 10
