@@ -146,8 +146,10 @@ def _list(value: Any) -> list[Any]:
 
 def _numbers(values: list[Any]) -> list[float]:
     """JSON numbers that are finite; all at once where they are, one by one to say which is not."""
-    if {*map(type, values)} <= {int, float} and all(-FARTHEST < value < FARTHEST for value in values):
-        return list(map(float, values))
+    if {*map(type, values)} <= {int, float} and max(map(abs, values), default=0) < FARTHEST:
+        total = sum(values)
+        if total == total:  # no NaN, which `max` may pass over
+            return list(map(float, values))
     return list(map(_number, values))
 
 
