@@ -14,6 +14,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # come again and again (see `linear.filled`); where others do, memory would grow with a run's questions.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "256")
+# MKL keeps buffers of its own as well; without them products were as quick.
+os.environ.setdefault("MKL_DISABLE_FAST_MM", "1")
 
 from harness import cli
 

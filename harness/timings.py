@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ class Clock:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had, in MiB.
+    """The most memory that this process has had, in MiB, since it was started or `forget_peak_memory`.
 
-    Linux's own count since the program was started: `getrusage` also counts whatever process started it.
+    Linux's own count: `getrusage` also counts whatever process started it.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -55,6 +56,12 @@ def peak_memory() -> float:
     except OSError:
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak_memory() -> None:
+    """Where Linux lets it, the most memory is counted from here on."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def latency(answers: Iterable[Answer]) -> dict[str, Any]:

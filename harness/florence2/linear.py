@@ -2,9 +2,10 @@
 
 On a CPU, in float32 and without gradients, that is oneDNN's, through the operator that torch.compile's own code calls:
 beside torch's default (MKL) it was measured at 1.15 times for large products and 3 times for the few rows of a decoding
-step, on an AMD EPYC, and GELU costs nothing when it is part of the same kernel.  In bfloat16, on a CPU that multiplies
-it, torch's own is oneDNN's as well, but adds the bias and makes the GELU in passes of their own.  Elsewhere it is
-torch's `linear`.  Only the order of additions differs.
+step, on an AMD EPYC, and GELU costs nothing when it is part of the same kernel.  On an Intel Xeon MKL is as quick or
+quicker, for few rows up to four times, so that oneDNN's is kept for large products with a GELU.  In bfloat16, on a CPU
+that multiplies it, torch's own is oneDNN's as well, but adds the bias and makes the GELU in passes of their own.
+Elsewhere it is torch's `linear`.  Only the order of additions differs.
 
 oneDNN makes a kernel for every number of rows, and that takes longer than a small product itself.  As answers come and
 go, so do rows: those of small products are filled up to one of a few numbers.
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 
 from harness.florence2.fused import linear_gelu
 
+MANY = 256  # rows from which on a GELU inside is worth more than MKL
 SMALL = 2**27  # multiplications: a few times as long as oneDNN takes to make a kernel
 
 
@@ -92,7 +95,7 @@ def add_product(added: Tensor, x: Tensor, last: nn.Module) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """`x @ weight.T + bias`, and GELU of it: (..., in), (out, in), (out) to (..., out)."""
-    if x.device.type == "cpu" and not torch.is_grad_enabled() and _has_onednn(x.dtype):
+    if x.device.type == "cpu" and not torch.is_grad_enabled() and _by_onednn(x, gelu):
         given = x.reshape(-1, x.shape[-1])
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
             filled(given, weight.numel()), weight, bias, "gelu" if gelu else "none", [], "none"
@@ -153,6 +156,22 @@ class _Bfloat16Products(torch.autograd.Function):
             (half.T @ x).float() if to_weight else None,
             gradient.sum(0) if to_bias and ctx.biased else None,
         )
+
+
+def _by_onednn(x: Tensor, gelu: bool) -> bool:
+    if x.dtype == torch.float32 and mkl_is_quick() and not (gelu and x.numel() >= MANY * x.shape[-1]):
+        return False
+    return _has_onednn(x.dtype)
+
+
+@cache
+def mkl_is_quick() -> bool:
+    """Whether this is a CPU of the maker of MKL, which on others takes its slowest ways."""
+    try:
+        intel = "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return intel and bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
 
 
 @cache

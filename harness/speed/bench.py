@@ -19,9 +19,10 @@ import torch
 from scipy.stats import spearmanr
 
 from harness.core import Estimate
+from harness.errors import UsageError
 from harness.speed import scenarios
 from harness.speed.ceilings import Ceilings, Work, synchronise
-from harness.speed.levels import Level
+from harness.speed.levels import MOST_GROUPS, STEADY, Level
 from harness.speed.meters import Meter
 from harness.speed.percentiles import percentile, percentiles
 from harness.speed.scenarios import Held, Measured, System, Tokens
@@ -31,12 +32,16 @@ from harness.speed.systems import rounds_of
 SCENARIOS = ("single_stream", "offline", "server")
 DRIFT = 0.05  # between the medians of the first and the last third, of latencies that rank with time
 DIFFER = 0.01  # of the answers: floats summed in another order may tip a near tie, and no more than that
+BEYOND = 2.0  # times what is answered all at once: no rate that could be held
 TOO_FEW_ROUNDS = 6  # rounds below which a median has no distribution-free interval
 
 
 @dataclass(slots=True)
 class Point:
-    """What `measure` found: everything that a record says of it."""
+    """What `measure` found: everything that a record says of it.
+
+    `answers` are the tokens of the accuracy run, a list a query; `differing` of those that were timed are others.
+    """
 
     scenario: str
     level: str
@@ -48,6 +53,7 @@ class Point:
     reasons: list[str] = field(default_factory=list)
     held: Sequence[Held] = ()
     differing: int = 0
+    answers: Sequence[Tokens] = ()
 
     @property
     def valid(self) -> bool:
@@ -64,6 +70,7 @@ class Point:
             "queries": self.queries,
             "seconds": self.seconds,
             "answers that differ": self.differing,
+            "answers": [list(tokens) for tokens in self.answers],
             "latency s": {name: asdict(estimate) for name, estimate in self.latency.items()},
             "throughput": dict(self.throughput),
             "rates tried": [asdict(one) for one in self.held],
@@ -84,19 +91,26 @@ def measure(
 ) -> Point:
     """A scenario over a system, after an accuracy run that its answers are held against.
 
-    For "server": at `rate` a second, or else the highest that holds `target` seconds is searched for.
+    For "server": at `rate` a second, or else the highest that holds `target` seconds is searched for.  UsageError for a
+    rate of more than twice what is answered all at once.
     """
     expected = scenarios.ask(system, list(range(queries)))
     meter = Meter(device)
     held: list[Held] = []
     reasons: list[str] = []
     if scenario == "server":
-        scenarios.warm_up(lambda: scenarios.ask(system, [0]), level)
+        steady = scenarios.warm_up(lambda: scenarios.ask(system, [0]), level)
         start = time.perf_counter()
         scenarios.ask(system, list(range(queries)))
         possible = queries / (time.perf_counter() - start)
+        if rate is not None and rate > BEYOND * possible:
+            raise UsageError(
+                f"--rate {rate:g} cannot be held: all at once, about {possible:.3g} a second are answered here; with "
+                "--target SECONDS alone the highest that holds is looked for"
+            )
         meter.start()
         measured, held, reasons = _served(system, queries, level, target, rate, possible, tick)
+        measured.steady = steady
     else:
         run = scenarios.single_stream if scenario == "single_stream" else scenarios.offline
         meter.start()
@@ -110,6 +124,12 @@ def measure(
         reasons.append(f"{differing} of {len(measured.queries)} answers differ from those of the accuracy run")
     if scenario == "single_stream":
         reasons += drift(measured.latencies)
+    if scenario == "offline":
+        reasons += drift(measured.passes, "times through the set", least=9)
+    if not measured.steady:
+        reasons.append(
+            f"never steady: after {MOST_GROUPS} groups the last two still differed by more than {STEADY:.0%}"
+        )
     latencies = {} if scenario == "offline" else percentiles(measured.latencies)
     if scenario != "offline" and "p90" not in latencies:
         reasons.append(f"too few: {len(measured.queries)} queries have no p90")
@@ -124,6 +144,7 @@ def measure(
         reasons,
         held,
         differing,
+        expected,
     )
 
 
@@ -143,7 +164,7 @@ def _served(
             return measured, [], []
         one = scenarios.holds(measured, target, rate)
         reasons = [] if one.holds else [f"{rate:g} a second cannot be held within {target:g} s: {_told(one)}"]
-        return measured, [one], reasons
+        return measured, [one], reasons + _few(one)
     if target is None:
         raise ValueError("a server run needs a rate, a target, or both")
     tried = scenarios.highest_rate(
@@ -155,8 +176,11 @@ def _served(
         least = min(tried, key=lambda pair: pair[0].rate)
         return least[1], held, [f"no rate was found that holds {target:g} s; at the least tried, {_told(least[0])}"]
     best = max(good, key=lambda pair: pair[0].rate)
-    few = [] if best[0].percent >= 99 else [f"the target was held to p{best[0].percent:g}: too few queries for p99"]
-    return best[1], held, few
+    return best[1], held, _few(best[0])
+
+
+def _few(one: Held) -> list[str]:
+    return [] if one.percent >= 99 else [f"the target was held to p{one.percent:g}: too few queries for p99"]
 
 
 def _told(one: Held) -> str:
@@ -172,17 +196,16 @@ def throughput(measured: Measured) -> dict[str, float]:
     }
 
 
-def drift(latencies: Sequence[float]) -> list[str]:
-    """A reason where latencies rise or fall with time: by rank (p below 0.001) and by more than `DRIFT`."""
-    if len(latencies) < 30:
+def drift(latencies: Sequence[float], what: str = "latencies", least: int = 30) -> list[str]:
+    """A reason where so many or more rise or fall with time: by rank (p below 0.001) and by more than `DRIFT`."""
+    if len(latencies) < least:
         return []
     third = len(latencies) // 3
     first, last = statistics.median(latencies[:third]), statistics.median(latencies[-third:])
-    p = float(spearmanr(np.arange(len(latencies)), latencies).pvalue)
     change = last / first - 1
-    if p >= 0.001 or abs(change) <= DRIFT:
+    if abs(change) <= DRIFT or float(spearmanr(np.arange(len(latencies)), latencies).pvalue) >= 0.001:
         return []
-    return [f"a trend: the last third of latencies is {change:+.0%} beside the first"]
+    return [f"a trend: the last third of {what} is {change:+.0%} beside the first"]
 
 
 @dataclass(frozen=True, slots=True)

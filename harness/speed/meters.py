@@ -1,6 +1,7 @@
 """What else was going on while it was measured: memory, energy, clocks, and who else used the device.
 
-On a GPU through NVML (package nvidia-ml-py) where that is installed; on a CPU from /proc.  What cannot be told is None.
+On a GPU through NVML (package nvidia-ml-py) where that is installed; on a CPU from /proc and /sys.  What cannot be told
+is None, and what of it would have spoken against a number is said.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from typing import Any
 
 import torch
 
-from harness.timings import peak_memory
+from harness.timings import forget_peak_memory, peak_memory
 
 OTHERS = 0.05  # of the cores, taken by other processes: more, and a CPU counts as shared
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A moment: the clock, seconds of processors used by this process and by all, and joules of a GPU."""
+    """A moment: the clock, seconds of processors used by this process and by all, joules of a GPU, and how long (a GPU:
+    nanoseconds) or how often (a CPU) it has been slowed down for its heat."""
 
     at: float
     own: float
     all: float | None
     joules: float | None
+    slowed: int | None
 
 
 class Meter:
@@ -39,13 +42,16 @@ class Meter:
     def read(self) -> Reading:
         """Now."""
         times = os.times()
-        return Reading(time.perf_counter(), times.user + times.system, _processors(), self._joules())
+        slowed = self._slowed() if self.device.type == "cuda" else _cores_slowed()
+        return Reading(time.perf_counter(), times.user + times.system, _processors(), self._joules(), slowed)
 
     def start(self) -> None:
         """From here on."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            forget_peak_memory()
         self.before = self.read()
 
     def stop(self) -> dict[str, Any]:
@@ -57,8 +63,12 @@ class Meter:
         found: dict[str, Any] = {"seconds": seconds, "peak memory MiB": self._peak(), "reasons": []}
         if after.joules is not None and before.joules is not None:
             found["joules"] = after.joules - before.joules
+        if after.slowed is not None and before.slowed is not None and after.slowed > before.slowed:
+            found["reasons"].append("the device was throttled: it was slowed down for its heat")
         if self.device.type == "cuda":
             found["reasons"] += self._gpu_reasons()
+            if self.nvml is None:
+                found["not checked"] = "sharing, heat and energy: there is no NVML (pip install nvidia-ml-py)"
         elif after.all is not None and before.all is not None:
             cores = os.cpu_count() or 1
             others = ((after.all - before.all) - (after.own - before.own)) / (seconds * cores) if seconds else 0.0
@@ -81,15 +91,27 @@ class Meter:
         except library.NVMLError:
             return None
 
+    def _slowed(self) -> int | None:
+        """Nanoseconds so far that heat has held it back, by the driver's own count."""
+        if self.nvml is None:
+            return None
+        library, handle = self.nvml
+        try:
+            return int(library.nvmlDeviceGetViolationStatus(handle, library.NVML_PERF_POLICY_THERMAL).violationTime)
+        except (library.NVMLError, AttributeError):
+            return None
+
     def _gpu_reasons(self) -> list[str]:
         if self.nvml is None:
             return []
         library, handle = self.nvml
         reasons = []
         try:
-            others = [one.pid for one in library.nvmlDeviceGetComputeRunningProcesses(handle) if one.pid != os.getpid()]
+            # In a container the driver's numbers of processes are the host's: then one of them is this one.
+            found = {one.pid for one in library.nvmlDeviceGetComputeRunningProcesses(handle)}
+            others = len(found - {os.getpid()}) if os.getpid() in found else max(0, len(found) - 1)
             if others:
-                reasons.append(f"the device is shared: {len(others)} other processes compute on it")
+                reasons.append(f"the device is shared: {others} other processes compute on it")
             slowed = library.nvmlDeviceGetCurrentClocksEventReasons(handle)
             hot = library.nvmlClocksThrottleReasonSwThermalSlowdown | library.nvmlClocksThrottleReasonHwSlowdown
             if slowed & hot:
@@ -108,6 +130,14 @@ def _nvml(device: torch.device) -> tuple[Any, Any] | None:
         pynvml.nvmlInit()
         return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
     except (pynvml.NVMLError, AttributeError):
+        return None
+
+
+def _cores_slowed(folder: Path = Path("/sys/devices/system/cpu")) -> int | None:
+    """How often heat has slowed down a core so far; None where the system does not count."""
+    try:
+        return sum(int(file.read_text()) for file in folder.glob("cpu*/thermal_throttle/core_throttle_count")) or None
+    except (OSError, ValueError):
         return None
 
 

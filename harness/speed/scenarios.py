@@ -43,13 +43,18 @@ class System(Protocol):
 
 @dataclass(slots=True)
 class Measured:
-    """Queries in the order they were asked, with seconds to each answer, when each ended, and what was written."""
+    """Queries in the order they were asked, with seconds to each answer, when each ended, and what was written.
+
+    `passes` are the seconds of each time through the set, offline; `steady` says whether the warm-up came to an end.
+    """
 
     queries: list[int] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     written: list[Tokens] = field(default_factory=list)
     seconds: float = 0.0
+    passes: list[float] = field(default_factory=list)
+    steady: bool = True
 
     def add(self, query: int, latency: float, ended: float, tokens: Tokens) -> None:
         self.queries.append(query)
@@ -78,10 +83,10 @@ def ask(system: System, queries: Sequence[int]) -> list[Tokens]:
     return [found[ticket] for ticket in range(len(queries))]
 
 
-def warm_up(work: Callable[[], object], level: Level) -> int:
-    """Works uncounted until two neighbouring groups are about as quick; how many groups that took."""
+def warm_up(work: Callable[[], object], level: Level) -> bool:
+    """Works uncounted until two neighbouring groups are about as quick; whether that came."""
     before = None
-    for group in range(1, MOST_GROUPS + 1):
+    for _ in range(MOST_GROUPS):
         times = []
         for _ in range(level.group):
             start = time.perf_counter()
@@ -89,15 +94,15 @@ def warm_up(work: Callable[[], object], level: Level) -> int:
             times.append(time.perf_counter() - start)
         now = statistics.median(times)
         if before is not None and abs(now - before) <= STEADY * before:
-            return group
+            return True
         before = now
-    return MOST_GROUPS
+    return False
 
 
 def single_stream(system: System, queries: int, level: Level, tick: Callable[[int], object] = int) -> Measured:
     """One after another."""
     asked, measured = order(queries), Measured()
-    warm_up(lambda: ask(system, [next(asked)]), level)
+    measured.steady = warm_up(lambda: ask(system, [next(asked)]), level)
     asked, begin = order(queries), time.perf_counter()
     while measured.seconds < level.seconds or len(measured.queries) < level.count:
         query = next(asked)
@@ -113,8 +118,8 @@ def single_stream(system: System, queries: int, level: Level, tick: Callable[[in
 def offline(system: System, queries: int, level: Level, tick: Callable[[int], object] = int) -> Measured:
     """All of the set at once, as often as the level asks for; latencies are from the beginning of each time."""
     one = list(itertools.islice(order(queries), queries))
-    warm_up(lambda: ask(system, one[: max(1, len(one) // 4)]), level)
-    measured, begin = Measured(), time.perf_counter()
+    measured = Measured(steady=warm_up(lambda: ask(system, one[: max(1, len(one) // 4)]), level))
+    begin = time.perf_counter()
     while measured.seconds < level.seconds or len(measured.queries) < level.count:
         start = time.perf_counter()
         for ticket, query in enumerate(one):
@@ -124,6 +129,7 @@ def offline(system: System, queries: int, level: Level, tick: Callable[[int], ob
             for ticket, tokens in system.poll():
                 now = time.perf_counter()
                 measured.add(one[ticket], now - start, now - begin, tokens)
+        measured.passes.append(time.perf_counter() - start)
         measured.seconds = time.perf_counter() - begin
         tick(len(measured.queries))
     return measured

@@ -61,6 +61,40 @@ def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path
         assert (tmp_path / f"reports/speed/{name}.png").stat().st_size > 5_000
 
 
+@pytest.mark.parametrize(("sweep", "settings"), [
+    (("--beams", "1,2", "--dtype", "float32,int8"), {
+        ("beams", "dtype"): [(1, "float32"), (1, "int8"), (2, "float32"), (2, "int8")],
+    }),
+    (("--task", "coco_caption,refcoco", "--resolution", "96,128"), {
+        ("task", "resolution"): [
+            (task, f"{side}x{side}") for task in ("coco_caption", "refcoco") for side in (96, 128)
+        ],
+    }),
+])  # fmt: skip
+def test_every_combination_of_what_is_listed_is_a_point(
+    call: Call, sweep: tuple[str, ...], settings: dict[tuple[str, str], list[tuple[Any, Any]]]
+) -> None:
+    status, out, _ = call(*NANO, *sweep, "--new-tokens", "3", "--no-stages", "--json")
+    assert status == 0
+    records = [json.loads(line)["settings"] for line in out.splitlines()]
+    for (one, other), expected in settings.items():
+        assert [(record[one], record[other]) for record in records] == expected
+
+
+def test_memory_that_ends_beside_the_engine_is_a_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(timing, "_staged", short)
+    status, _, said = call(*NANO, "--new-tokens", "2")
+    assert (status, "does not fit in memory: try a smaller --batch-size" in said) == (6, True)
+
+
+def test_a_rate_that_nothing_could_hold_is_a_line(call: Call) -> None:
+    status, _, said = call(*NANO, "--scenario", "server", "--rate", "1e9", "--no-stages")
+    assert (status, "--rate 1e+09 cannot be held: all at once, about" in said) == (2, True)
+
+
 def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,10 +19,15 @@ def test_few_numbers_of_rows_are_left_and_none_is_a_quarter_more() -> None:
 
 @pytest.mark.parametrize("gelu", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_rows_that_were_filled_up_are_products_as_others_are(bias: bool, gelu: bool) -> None:
+@pytest.mark.parametrize("by_mkl", [False, True])
+def test_whichever_library_it_is_a_linear_map(
+    by_mkl: bool, bias: bool, gelu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are filled up for oneDNN are products as others are."""
+    monkeypatch.setattr(rooms, "mkl_is_quick", lambda: by_mkl)
     draw = torch.Generator().manual_seed(0)
     weight, shift = torch.randn(24, 16, generator=draw), torch.randn(24, generator=draw) if bias else None
-    for shape in ((1, 16), (3, 3, 16), (11, 16), (5, 13, 16), (0, 16)):
+    for shape in ((1, 16), (3, 3, 16), (11, 16), (5, 13, 16), (300, 16), (0, 16)):
         x = torch.randn(shape, generator=draw)
         with torch.inference_mode():
             found = linear(x, weight, shift, gelu=gelu)
@@ -31,6 +36,17 @@ def test_rows_that_were_filled_up_are_products_as_others_are(bias: bool, gelu: b
         expected = torch.nn.functional.gelu(expected) if gelu else expected
         torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(turned.double(), expected.transpose(0, -2), rtol=1e-5, atol=1e-5)
+
+
+def test_mkl_makes_what_it_is_quick_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows, and those without a GELU; another maker's CPU and another precision leave all to oneDNN."""
+    monkeypatch.setattr(rooms, "_has_onednn", lambda dtype: True)
+    few, many = torch.ones(255, 4), torch.ones(16, 16, 4)
+    monkeypatch.setattr(rooms, "mkl_is_quick", lambda: True)
+    assert [rooms._by_onednn(x, gelu) for x in (few, many) for gelu in (False, True)] == [False, False, False, True]
+    assert rooms._by_onednn(few.bfloat16(), False)
+    monkeypatch.setattr(rooms, "mkl_is_quick", lambda: False)
+    assert rooms._by_onednn(few, False)
 
 
 def test_large_products_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

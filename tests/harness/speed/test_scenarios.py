@@ -157,9 +157,63 @@ def test_warm_up_goes_on_until_two_groups_are_alike() -> None:
         slowing[0] += 1
         Clock.sleep(next(times))
 
-    groups = scenarios.warm_up(work, Level("w", 0, 0, 2, 3))
-    assert 3 <= groups <= levels.MOST_GROUPS
-    assert slowing[0] == 2 * groups
+    assert scenarios.warm_up(work, Level("w", 0, 0, 2, 3))
+    assert slowing[0] == 2 * 4  # 20, 5, 1 and 1 ms
+
+
+def test_a_warm_up_that_never_ends_is_said() -> None:
+    """Each answer takes a quarter more than the one before."""
+
+    class Slower(Known):
+        def step(self) -> None:
+            super().step()
+            self.seconds *= 1.25
+
+    few, slower = Level("few", 0.0, 30, 2, 3), Slower(1e-5)
+    assert not scenarios.warm_up(lambda: scenarios.ask(slower, [0]), few)
+    point = bench.measure(Slower(1e-5), 5, "single_stream", few, CPU)
+    assert any(reason.startswith("never steady: after 10 groups") for reason in point.reasons)
+    assert not any("never steady" in reason for reason in bench.measure(Known(), 5, "offline", few, CPU).reasons)
+
+
+def test_times_through_the_set_that_drift_are_said() -> None:
+    class Tiring(Known):
+        def step(self) -> None:
+            super().step()
+            self.seconds *= 1.001
+
+    level = Level("some", 0.0, 100, 2, 3)
+    point = bench.measure(Tiring(), 5, "offline", level, CPU)
+    assert any("a trend: the last third of times through the set is +" in reason for reason in point.reasons)
+    assert not any("a trend" in reason for reason in bench.measure(Known(), 5, "offline", level, CPU).reasons)
+
+
+def test_a_rate_that_nothing_could_hold_is_refused_before_it_is_tried() -> None:
+    system = Known(0.01)
+    with pytest.raises(UsageError, match=r"--rate 1e\+09 cannot be held: all at once, about 100 a second"):
+        bench.measure(system, 5, "server", Level("s", 10.0, 40, 2, 3), CPU, rate=1e9)
+    assert system.asked < 50
+
+
+@pytest.mark.parametrize("rate", [None, 20.0])
+def test_a_target_that_is_held_to_less_than_p99_is_said(rate: float | None) -> None:
+    """p99 needs 368 queries, p95 72."""
+    point = bench.measure(Known(), 5, "server", Level("s", 0.1, 100, 2, 3), CPU, rate=rate, target=1.0)
+    assert point.held
+    assert "the target was held to p95: too few queries for p99" in point.reasons
+
+
+def test_no_rate_that_holds_is_said() -> None:
+    point = bench.measure(Known(), 5, "server", Level("s", 0.1, 400, 2, 3), CPU, target=STEP / 2)
+    assert any(
+        reason.startswith("no rate was found that holds 0.002 s; at the least tried") for reason in point.reasons
+    )
+
+
+def test_the_accuracy_runs_answers_are_in_the_record() -> None:
+    record = bench.measure(Known(), 3, "offline", SHORT, CPU).record()
+    assert record["answers"] == [[0] * 3, [1] * 3, [2] * 3]
+    assert record["answers that differ"] == 0
 
 
 def test_levels_by_name() -> None:
