@@ -18,7 +18,9 @@ from PIL import Image
 import baselines
 from harness.core import Answer, Boxes, Estimate, Question, Run, Size
 from harness.florence2 import locations
+from harness.florence2.generate import generate
 from harness.florence2.preprocess import Preprocess
+from harness.florence2.search import Decoding
 from harness.geometry.masks import from_coco, overlap, rasterise
 from harness.metrics import captions, detection
 from harness.metrics.average_precision import Detections, Truth
@@ -49,6 +51,27 @@ def asked() -> list[tuple[int, Question]]:
 
 def test_answers(benchmark: Benchmark, nano: Any) -> None:
     assert len(benchmark(lambda: list(nano.answer(asked())))) == 32
+
+
+def test_look(benchmark: Benchmark, nano: Any) -> None:
+    pixels = torch.zeros(8, 3, 128, 128)
+    with torch.inference_mode():
+        assert len(benchmark(nano.model.look, pixels)) == 8
+
+
+def test_read(benchmark: Benchmark, nano: Any) -> None:
+    with torch.inference_mode():
+        image = nano.model.look(torch.zeros(1, 3, 128, 128)).expand(16, -1, -1)
+        prompts = torch.full((16, 12), 5)
+        assert benchmark(nano.model.read, image, prompts).keys.shape[1] == 16
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_write(benchmark: Benchmark, nano: Any, beams: int) -> None:
+    decoding = Decoding(beams=beams, max_new_tokens=12, min_new_tokens=12)
+    with torch.inference_mode():
+        memory = nano.model.read(nano.model.look(torch.zeros(16, 3, 128, 128)), torch.full((16, 12), 5))
+        assert len(benchmark(generate, nano.model, memory, decoding)) == 16
 
 
 def test_resize(benchmark: Benchmark) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -151,6 +153,22 @@ def test_half_precision_agrees_on_the_embedded_benchmarks_tasks(dtype: torch.dty
         expected = [agreement.likeliest(exact, batch, torch.float32) for batch in batches]
         found = agreement.compared(less, batches, expected)
     assert found["places"] > 2000 and found["all"] >= 99 and found["words"] >= 99.5
+
+
+@pytest.mark.slow
+def test_scores_in_half_precision_are_within_the_interval_of_float32s(
+    call: Callable[..., tuple[int, str, str]],
+) -> None:
+    """Headlines of captions, boxes, outlines and answers about twenty images of the embedded benchmark."""
+    run = ("run", "--task", "coco_caption,refcoco,refcoco_res,vqav2", "--limit", "20", "--no-meteor", "--json")
+    headlines = {}
+    for dtype in ("float32", "bfloat16", "float16"):
+        status, out, _ = call(*run, "--model", "florence2-nano-ft", "--dtype", dtype)
+        assert status == 0
+        headlines[dtype] = {one["spec"]["task"]: one["metrics"][one["headline"]] for one in json.loads(out)}
+    for task, exact in headlines["float32"].items():
+        for dtype in ("bfloat16", "float16"):
+            assert exact["low"] <= headlines[dtype][task]["value"] <= exact["high"]
 
 
 def test_a_device_without_float8_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
