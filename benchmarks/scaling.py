@@ -124,7 +124,7 @@ def draw(found: Mapping[str, Any], to: Path) -> None:
             axes.plot(n, line["at the start"] + line["a question"] * n, color=colour, linewidth=1)
         axes.set_xscale("log")
         axes.set_xlabel("questions")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(row[name] for row in found["rows"] for name in names))
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(to, metadata={"Date": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -42,6 +43,17 @@ def alone(pixels: Tensor, prompt: list[int]) -> Written[int]:
     with torch.inference_mode():
         image = MODEL.look(PREPROCESS.normalise(pixels[None], torch.float32))
         return generate(MODEL, MODEL.read(image, torch.tensor([prompt])), DECODING)[0]
+
+
+def all_at_once(engine: Engine[int], pixels: Sequence[Tensor], asked: Sequence[list[int]]) -> dict[int, list[int]]:
+    """Every prompt about a picture of its own, and the tokens of each answer."""
+    for number, (one, prompt) in enumerate(zip(pixels, asked, strict=True)):
+        engine.submit(number, Picture(one), prompt)
+    found: dict[int, list[int]] = {}
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    return found
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -286,12 +298,7 @@ def test_the_next_pictures_are_encoded_while_answers_are_written(monkeypatch: py
         return look(x)
 
     monkeypatch.setattr(engine, "_encode", watched)
-    for number in range(8):
-        engine.submit(number, Picture(pixels[number % 4]), asked[number])
-    found: dict[int, Any] = {}
-    while engine.busy:
-        engine.step()
-        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    found = all_at_once(engine, [pixels[number % 4] for number in range(8)], asked)
     assert found == {number: alone(pixels[number % 4], asked[number]).tokens for number in range(8)}
     assert seen[0] == (2, 0)  # nothing is under way yet
     assert [size for size, _ in seen] == [2, 2, 2, 2]  # each once
@@ -308,12 +315,7 @@ def test_small_pictures_are_encoded_in_whole_groups_as_long_as_so_many_wait(monk
         return look(x)
 
     monkeypatch.setattr(engine, "_encode", watched)
-    for number in range(19):
-        engine.submit(number, Picture(pixels[number]), asked[number])
-    found: dict[int, Any] = {}
-    while engine.busy:
-        engine.step()
-        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    found = all_at_once(engine, pixels, asked)
     assert seen == [8, 8, 3]  # for the first nine answers sixteen, then what is left
     assert found == {number: alone(pixels[number], asked[number]).tokens for number in range(19)}
 
@@ -337,11 +339,6 @@ def test_fewer_pictures_at_a_time_where_a_group_does_not_fit(monkeypatch: pytest
         return look(x)
 
     monkeypatch.setattr(engine, "_encode", short_of_memory)
-    for number in range(9):
-        engine.submit(number, Picture(pixels[number]), asked[number])
-    found: dict[int, Any] = {}
-    while engine.busy:
-        engine.step()
-        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    found = all_at_once(engine, pixels, asked)
     assert seen == [8, 4, 2, 2, 2, 2, 1]
     assert found == {number: alone(pixels[number], asked[number]).tokens for number in range(9)}
