@@ -5,9 +5,9 @@
 
 It needs torch (2.11 or newer), transformers and numpy, and downloads nothing: weights are drawn, pictures are noise of
 768 pixels, answers are of 20 new tokens.  Ours and transformers take turns in one process, the same weights, pictures
-and tokens; a ratio is the median of the rounds' ratios, beside the least and the most of them.  The most important rows
-come first; OUT/gpu.json is written anew after each, and what there was no time for is in it by name.  Where there is
-no GPU it says so, and measures nothing.
+and tokens; a ratio is the median of the rounds' ratios, beside the least and the most of them, which of six or more
+rounds hold the median with 96.9 % and more.  The most important rows come first; OUT/gpu.json is written anew after
+each, and what there was no time for is in it by name.  Where there is no GPU it says so, and measures nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import contextlib
 import copy
 import gc
 import json
+import math
+import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import generate
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.quantised import FLOAT8, in_precision
+from harness.florence2.linear import Linear
+from harness.florence2.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.search import Decoding
 from harness.speed import ceilings
 from harness.speed.stages import staged
@@ -48,6 +51,8 @@ from harness.speed.systems import Ours, Peer, Queries, drawn, random_model, roun
 
 VOCABULARY = 51328  # the published checkpoints' 51,289, in rows that a matrix unit likes
 NEW_TOKENS = 20
+ROUNDS = 7
+FEWEST = 3  # of which a ratio is given where time runs out
 TINY = Config(
     vision=VisionConfig(dims=(16, 32, 48, 64), depths=(1, 1, 2, 1), heads=(1, 2, 3, 4), groups=(2, 2, 3, 4), window=6),
     text=TextConfig(width=48, heads=3, encoder_layers=2, decoder_layers=2, ffn=96, positions=64, vocab=1100),
@@ -84,6 +89,10 @@ class Ground:
         self.synchronise()
         return time.perf_counter()
 
+    def go_on(self, done: int) -> bool:
+        """Whether there is time for another round after so many."""
+        return done < FEWEST or time.monotonic() < self.deadline
+
     def in_time(self, seconds: float) -> None:
         """Raises where there is not so much time left."""
         if time.monotonic() + seconds > self.deadline:
@@ -103,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     torch.set_grad_enabled(False)
     device = torch.device("cpu" if given.rehearse else "cuda")
+    if given.rehearse:
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # before the kernels are imported
     in_precision(random_model(TINY), device, torch.float32)  # what that settles of the device holds from here on
     ground = Ground(device, time.monotonic() + 60 * given.minutes, given.rehearse)
     record: dict[str, Any] = {"rehearsal": given.rehearse, **about(device), "rows": {}}
@@ -162,15 +173,30 @@ def kernels_are_right(ground: Ground) -> dict[str, Any]:
     """Norm of the difference over the norm, of each kernel beside its plain twin in float64, at the largest sizes."""
     torch.manual_seed(time.time_ns() % 2**31)
     worst: dict[str, float] = {}
+    without: dict[str, str] = {}
+    with interpreted(ground):
+        for name, found, expected in kernels_beside_twins(ground):
+            difference = ((found.double() - expected).norm() / expected.norm()).item()
+            worst[name] = max(worst.get(name, 0.0), difference if difference == difference else float("inf"))
+        used = fused.usable(torch.empty(1, device=ground.device))
+    try:
+        found, expected = float8_product(ground)
+        worst["a product of float8 bfloat16"] = ((found.double() - expected).norm() / expected.norm()).item()
+    except RuntimeError as error:  # of a device that multiplies none
+        without["float8"] = str(error).splitlines()[0]
+    # Triton's interpreter loses a carry where a number is rounded up to a power of two.
+    bound = {"float32": 1e-5, "float16": 3e-3, "bfloat16": 2e-2, "float8": 0.2 if ground.rehearsal else 2e-3}
+    right = all(value < bound[name.split()[-1]] for name, value in worst.items())
+    return {"correct": right, "kernels": used, "differences": worst, **without}
 
-    def beside(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
-        difference = ((found.double() - expected).norm() / expected.norm()).item()
-        worst[name] = max(worst.get(name, 0.0), difference if difference == difference else float("inf"))
 
+def kernels_beside_twins(ground: Ground) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """What each kernel gives, and its twin in float64; the name ends in what bounds their difference."""
     side = 8 if ground.rehearsal else 48
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+    # Triton's interpreter multiplies bfloat16 as if it were whole numbers.
+    for dtype in (torch.float32, torch.float16) if ground.rehearsal else (torch.float32, torch.float16, torch.bfloat16):
+        label = str(dtype).removeprefix("torch.")
         for dim in (64,) if ground.rehearsal else (128, 2048):
-            label = str(dtype).removeprefix("torch.")
             conv, norm = torch.nn.Conv2d(dim, dim, 3, padding=1, groups=dim), torch.nn.LayerNorm(dim)
             conv, norm = conv.to(ground.device, dtype), norm.to(ground.device, dtype)
             x = torch.randn(2, side * side, dim, device=ground.device, dtype=dtype)
@@ -183,28 +209,40 @@ def kernels_are_right(ground: Ground) -> dict[str, Any]:
                     expected = fused.convolve_add_norm(x.double(), (side, side), *double, bias.double(), **laid)
                 conv, norm = conv.to(dtype), norm.to(dtype)
                 for one, other in zip(found, expected, strict=True):
-                    beside(f"convolve_add_norm {label}", one, other)
+                    yield f"convolve_add_norm {label}", one, other
             y = torch.randn_like(x)
             summed = F.layer_norm((x.double() + y.double()), (dim,), norm.weight.double(), norm.bias.double(), norm.eps)
-            beside(f"add_norm {label}", fused.add_norm(x, y, norm), summed)
+            yield f"add_norm {label}", fused.add_norm(x, y, norm), summed
             qkv = torch.randn(2, side * side, 3 * dim, device=ground.device, dtype=dtype)
             with plain():
                 products = fused.channel_products(qkv.double(), dim // 32)
-            beside(f"channel_products {label}", fused.channel_products(qkv, dim // 32), products)
+            yield f"channel_products {label}", fused.channel_products(qkv, dim // 32), products
             weight, shift = (
                 torch.randn(*size, device=ground.device).to(dtype) for size in ((4 * dim, dim), (4 * dim,))
             )
             weight *= dim**-0.5
             with inside():
                 product = fused.linear_gelu(x, weight, shift)
-            beside(f"linear_gelu {label}", product, F.gelu(F.linear(x.double(), weight.double(), shift.double())))
-        beside(f"attend_lineage {label}", *lineage(ground, dtype))
-    scores = 9 * torch.randn(192, 51328, device=ground.device)
-    beside("normalisers float32", fused.normalisers(scores), scores.double().logsumexp(-1))
-    beside("candidates float32", fused.candidates(scores, 6)[0].topk(6).values, scores.topk(6).values.double())
-    bound = {"float32": 1e-5, "float16": 3e-3, "bfloat16": 2e-2}
-    right = all(value < bound[name.split()[-1]] for name, value in worst.items())
-    return {"correct": right, "kernels": fused.usable(qkv), "differences": worst}
+            yield f"linear_gelu {label}", product, F.gelu(F.linear(x.double(), weight.double(), shift.double()))
+        yield f"attend_lineage {label}", *lineage(ground, dtype)
+    scores = 9 * torch.randn(*((6, 4128) if ground.rehearsal else (192, VOCABULARY)), device=ground.device)
+    yield "normalisers float32", fused.normalisers(scores), scores.double().logsumexp(-1)
+    yield "candidates float32", fused.candidates(scores, 6)[0].topk(6).values, scores.topk(6).values.double()
+    kernel = fused.to_float8(scores)
+    with plain():
+        twin = fused.to_float8(scores)
+    one, other = (rounded.double() * scale for rounded, scale in (kernel, twin))
+    yield "to_float8 float8", one, other
+
+
+def float8_product(ground: Ground) -> tuple[torch.Tensor, torch.Tensor]:
+    """A linear map in float8 by the device, and in float64 of the same rounded numbers."""
+    like = Linear(256, 512, device=ground.device, dtype=torch.bfloat16)
+    x = torch.randn(64, 256, device=ground.device, dtype=torch.bfloat16)
+    inside = Float8Linear(like)
+    rounded, by_row = fused.to_float8(x)
+    expected = (rounded.double() * by_row) @ (inside.weight.double().T * inside.scale) + like.bias.double()
+    return inside(x), expected
 
 
 def lineage(ground: Ground, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -226,14 +264,19 @@ def tokens_are_right(ground: Ground) -> dict[str, Any]:
     model = lively(random_model(TINY, seed=3))
     queries = drawn(24, TINY.image_size, TINY.text.vocab, seed=1, length=7)
     preprocess = Preprocess(TINY.image_size, TINY.image_size)
-    expected = [alone(model, preprocess, decoding, queries, query) for query in range(len(queries))]
-    peer = ask(Peer("transformers", model, preprocess, decoding, queries, 1), range(len(queries)))
+    stops = {"ends early": decoding, "ends late": replace(decoding, early_stopping=False)}
+    expected, equal, lengths = {}, {}, {}
+    for name, how in stops.items():
+        expected[name] = [alone(model, preprocess, how, queries, query) for query in range(len(queries))]
+        lengths[name] = len({len(tokens) for tokens in expected[name]})
+        peer = ask(Peer("transformers", model, preprocess, how, queries, 1), range(len(queries)))
+        equal[f"{name}, transformers"] = peer == expected[name]
     moved = in_precision(model, ground.device, torch.float32)
-    found = {slots: at_random(moved, preprocess, decoding, queries, slots) for slots in (1, 3, 8)}
-    lengths = len({len(tokens) for tokens in expected})
-    equal = {f"{slots} slots": answers == expected for slots, answers in found.items()}
-    equal["transformers"] = peer == expected
-    return {"correct": all(equal.values()) and lengths > 3, "equal": equal, "different lengths": lengths}
+    for name, how in stops.items():
+        for slots in (1, 3, 8):
+            equal[f"{name}, {slots} slots"] = at_random(moved, preprocess, how, queries, slots) == expected[name]
+    right = all(equal.values()) and min(lengths.values()) > 3
+    return {"correct": right, "equal": equal, "different lengths": lengths}
 
 
 def lively(model: Florence2) -> Florence2:
@@ -306,11 +349,12 @@ def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequenc
     ours = Ours(model, preprocess, decoding, queries, slots)
     first = ask(ours, everything)
     reset_peak(ground)
-    times, _ = rounds_of({"ours": lambda: ask(ours, everything)}, ground.count(5), ground.clock)
+    times, _ = rounds_of({"ours": lambda: ask(ours, everything)}, ground.count(ROUNDS), ground.clock, ground.go_on)
     median = statistics.median(times["ours"])
     floors = floor(ground, model.config, dtype, slots, decoding.max_new_tokens)
     found: dict[str, Any] = {
         "images/s": len(queries) / median, "slots": slots, "images/s, least": len(queries) / max(times["ours"]),
+        "images/s, most": len(queries) / min(times["ours"]), "rounds": len(times["ours"]),
         "images/s at the floor": slots / floors, "peak GiB": peak(ground), "new tokens": decoding.max_new_tokens,
     }  # fmt: skip
     for mode in ("transformers", "transformers-static"):
@@ -321,7 +365,7 @@ def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequenc
                 peer = Peer(mode, model, preprocess, decoding, queries, ground.count(batch))
                 part = range(min(len(queries), 64))
                 sides = {"ours": lambda: ask(ours, everything), "peer": lambda peer=peer, part=part: ask(peer, part)}
-                found[name] = ratio(ground, sides, ground.count(3), len(queries), len(part), first)
+                found[name] = ratio(ground, sides, len(queries), len(part), first)
             except Exception as error:  # of theirs: ours is measured
                 found[name] = {"not measured": (str(error).splitlines() or [repr(error)])[0]}
     return found
@@ -339,9 +383,14 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
         start = ground.clock()
         ask(ours, [query])
         times.append(1000 * (ground.clock() - start))
+        if not ground.go_on(len(times)):
+            break
     times.sort()
+    beside = math.ceil(0.98 * len(times) ** 0.5)  # ranks, binomial: 95 % for the median
     found: dict[str, Any] = {
         "p50 ms": statistics.median(times), "p90 ms": times[int(0.9 * len(times))], "count": len(times),
+        "p50 ms, low": times[max(0, len(times) // 2 - beside)],
+        "p50 ms, high": times[min(len(times) - 1, len(times) // 2 + beside)],
         "floor ms": 1000 * floor(ground, model.config, dtype, 1, decoding.max_new_tokens),
     }  # fmt: skip
     modes = ("transformers-compile",) if compiled else ("transformers", "transformers-static")
@@ -351,24 +400,24 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
             peer = Peer(mode, model, preprocess, decoding, queries, 1)
             part = range(ground.count(4))
             sides = {"ours": lambda part=part: ask(ours, part), "peer": lambda peer=peer, part=part: ask(peer, part)}
-            found[mode] = ratio(ground, sides, ground.count(5), len(part), len(part), first)
+            found[mode] = ratio(ground, sides, len(part), len(part), first)
         except Exception as error:  # of theirs: ours is measured
             found[mode] = {"not measured": (str(error).splitlines() or [repr(error)])[0]}
     return found
 
 
 def ratio(
-    ground: Ground, sides: Mapping[str, Callable[[], list[list[int]]]], rounds: int, mine: int, others: int,
+    ground: Ground, sides: Mapping[str, Callable[[], list[list[int]]]], mine: int, others: int,
     expected: Sequence[Sequence[int]],
 ) -> dict[str, Any]:  # fmt: skip
     """Theirs over ours, a picture; and the share of answers that are the same (near ties may fall either way)."""
-    times, wrote = rounds_of(sides, rounds, ground.clock)
+    times, wrote = rounds_of(sides, ground.count(ROUNDS), ground.clock, ground.go_on)
     ratios = [
         (slow / others) / (fast / mine) for fast, slow in zip(times["ours"], times["peer"], strict=True)
     ]  # fmt: skip
     same = [list(one) == list(other) for one, other in zip(wrote["peer"], expected, strict=False)]
     return {
-        "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
+        **spread(ratios),
         "their images/s": others / statistics.median(times["peer"]), "equal answers": sum(same) / len(same),
     }  # fmt: skip
 
@@ -411,9 +460,14 @@ def worth(
         with setting():
             return ask(other, asked)
 
-    times, _ = rounds_of({"with": lambda: ask(whole, asked), "without": without}, ground.count(5), ground.clock)
-    ratios = [slow / fast for fast, slow in zip(times["with"], times["without"], strict=True)]
-    return {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+    sides = {"with": lambda: ask(whole, asked), "without": without}
+    times, _ = rounds_of(sides, ground.count(ROUNDS), ground.clock, ground.go_on)
+    return spread([slow / fast for fast, slow in zip(times["with"], times["without"], strict=True)])
+
+
+def spread(ratios: Sequence[float]) -> dict[str, float]:
+    """The median of the rounds' ratios, and what it lies between."""
+    return {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios), "rounds": len(ratios)}
 
 
 def without_graphs(system: Ours) -> Ours:
@@ -429,6 +483,16 @@ def exact(system: Ours) -> Ours:
     system.engine = Engine(engine.model, engine.preprocess, engine.decoding, slots=engine.slots, static=False)
     system.engine.pool.advance = None
     return system
+
+
+@contextmanager
+def interpreted(ground: Ground) -> Iterator[None]:
+    """In a rehearsal, the kernels through Triton's interpreter."""
+    if not ground.rehearsal:
+        yield
+        return
+    with mock.patch.object(fused, "usable", lambda x: True):
+        yield
 
 
 @contextmanager
@@ -477,7 +541,9 @@ def batches(ground: Ground) -> dict[str, Any]:
         ground.in_time(5)
         part = range(min(len(queries), max(4, 2 * slots)))
         ours = Ours(model, preprocess, decoding, queries, slots)
-        times, _ = rounds_of({"ours": lambda ours=ours, part=part: ask(ours, part)}, ground.count(3), ground.clock)
+        times, _ = rounds_of(
+            {"ours": lambda ours=ours, part=part: ask(ours, part)}, ground.count(3), ground.clock, ground.go_on
+        )
         found[f"{slots} slots"] = len(part) / statistics.median(times["ours"])
     return {"images/s": found}
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from harness.florence2 import fused
+from harness.speed.systems import rounds_of
 
 
 def rehearsed(tmp_path: Path, *arguments: str) -> dict[str, Any]:
@@ -25,7 +30,25 @@ def rehearsed(tmp_path: Path, *arguments: str) -> dict[str, Any]:
 def test_correctness_comes_first(tmp_path: Path) -> None:
     tokens = rehearsed(tmp_path, "--only", "tokens")["tokens"]
     assert tokens["correct"]
-    assert tokens["equal"] == {"1 slots": True, "3 slots": True, "8 slots": True, "transformers": True}
+    asked = ("transformers", "1 slots", "3 slots", "8 slots")
+    assert tokens["equal"] == {f"{mode}, {one}": True for mode in ("ends early", "ends late") for one in asked}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter is for where there is no GPU")
+def test_kernels_are_held_against_their_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = rehearsed(tmp_path, "--only", "kernels")["kernels"]
+    assert kernels["kernels"]
+    names = {name.split()[0] for name in kernels["differences"]}
+    assert names >= {
+        "convolve_add_norm", "add_norm", "channel_products", "linear_gelu", "attend_lineage", "normalisers",
+        "candidates", "to_float8",
+    }  # fmt: skip
+    broken = fused._kernels()
+    assert broken is not None
+    monkeypatch.setattr(broken, "add_norm", lambda x, y, norm: 1.01 * x)
+    with torch.inference_mode(False), torch.set_grad_enabled(True):
+        assert gpu.main(["--rehearse", "--out", str(tmp_path), "--only", "kernels"]) == 1
+    assert not json.loads((tmp_path / "gpu.json").read_text())["rows"]["kernels"]["correct"]
 
 
 def test_a_row_has_both_sides_and_its_floor(tmp_path: Path) -> None:
@@ -34,6 +57,36 @@ def test_a_row_has_both_sides_and_its_floor(tmp_path: Path) -> None:
     assert row["images/s at the floor"] > 0
     assert row["transformers, batch 64"]["ratio"] > 0
     assert row["transformers-static, batch 16"]["least"] <= row["transformers-static, batch 16"]["most"]
+
+
+def test_one_at_a_time_beside_transformers_at_its_default_and_its_best(tmp_path: Path) -> None:
+    rows = rehearsed(tmp_path, "--only", "single stream")
+    row = rows["large, bf16, single stream"]
+    assert row["p50 ms, low"] <= row["p50 ms"] <= row["p50 ms, high"]
+    assert row["floor ms"] > 0
+    assert row["transformers"]["ratio"] > 0
+    assert row["transformers-static"]["ratio"] > 0
+    assert "transformers-compile" in rows["large, bf16, single stream, compiled"]
+
+
+@pytest.mark.parametrize("name", ["fp16, offline", "float8, offline"])
+def test_other_precisions(tmp_path: Path, name: str) -> None:
+    [row] = rehearsed(tmp_path, "--only", name).values()
+    assert row["images/s"] > 0
+
+
+def test_stages_are_beside_their_floors(tmp_path: Path) -> None:
+    rows = rehearsed(tmp_path, "--only", "stages")
+    assert len(rows) == 2
+    for row in rows.values():
+        assert {name for name, line in row["stages"].items() if line["floor ms"]} >= {
+            "transfer", "vision", "encoder", "prefill", "decode",
+        }  # fmt: skip
+
+
+def test_batches_of_several_sizes(tmp_path: Path) -> None:
+    [row] = rehearsed(tmp_path, "--only", "batches").values()
+    assert all(value > 0 for value in row["images/s"].values())
 
 
 def test_each_part_is_left_out_by_turns(tmp_path: Path) -> None:
@@ -47,6 +100,41 @@ def test_each_part_is_left_out_by_turns(tmp_path: Path) -> None:
 def test_what_there_was_no_time_for_is_named(tmp_path: Path) -> None:
     [row] = rehearsed(tmp_path, "--only", "base, bf16", "--minutes", "0.01").values()
     assert "s were left of the" in row["not measured"]
+
+
+def test_rounds_end_where_time_does(tmp_path: Path) -> None:
+    ground = gpu.Ground(torch.device("cpu"), time.monotonic() - 1, rehearsal=False)
+    times, _ = rounds_of({"it": lambda: [[1]]}, gpu.ROUNDS, time.perf_counter, ground.go_on)
+    assert len(times["it"]) == gpu.FEWEST
+
+
+def test_it_needs_torch_transformers_and_numpy_alone(tmp_path: Path) -> None:
+    """Whatever else the project depends on is hidden from it."""
+    hidden = [
+        "scipy", "PIL", "cv2", "pycocotools", "msgspec", "cyclopts", "matplotlib", "pydantic", "hotcoco", "simplejpeg",
+        "lmdb", "pyarrow", "psutil", "peft", "tensorboard", "sklearn", "pandas",
+    ]  # fmt: skip
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
+        f"from benchmarks import gpu; sys.exit(gpu.main(['--rehearse', '--out', {str(tmp_path)!r}, '--only', 'tokens']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_all_kernels_compile_for_a_gpu_that_is_not_at_hand(capability: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.compiled_kernels", str(capability)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    made = [json.loads(line) for line in done.stdout.splitlines()]
+    mine = {"_convolve_add_norm", "_add_norm", "_channel_products", "_attend_lineage", "_normalisers", "_candidates"}
+    assert {one["kernel"] for one in made} == mine | {"_linear_gelu"} | ({"_to_float8"} if capability >= 89 else set())
+    most = {80: 163, 90: 227}[
+        capability
+    ] * 1024  # bytes a block may have: CUDA C programming guide, compute capabilities
+    assert all(one["shared"] <= most and one["target"].startswith(f"sm_{capability}") for one in made)
 
 
 def test_without_a_gpu_nothing_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

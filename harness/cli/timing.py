@@ -32,6 +32,7 @@ app = App()
 REPORTS = Path("reports/speed")
 RANDOM = "random"
 NEW_TOKENS = 20  # of random weights, where nothing is said
+BATCHES = 3  # that a comparison offline is of
 COUNT = Parameter(validator=validators.Number(gte=1))
 Listed = Annotated[str | None, Parameter(negative=())]
 
@@ -245,6 +246,8 @@ def _measured(
             tick=lambda done: bar.update(done - bar.n),
         )
     batch = [place % len(queries) for place in range(ours.engine.slots)]
+    # Offline some batches, so that what is settled early makes place for what waits.
+    asked = [place % len(queries) for place in range(len(batch) * (BATCHES if scenario == "offline" else 1))]
     record: dict[str, Any] = {
         "device": device_name(subject.device),
         "model": model,
@@ -276,7 +279,7 @@ def _measured(
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # of theirs: ours is not in it
             record["against"][name] = {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
         else:
-            record["against"][name] = asdict(rules.beside(ours, peer, name, batch, chosen.rounds, subject.device))
+            record["against"][name] = asdict(rules.beside(ours, peer, name, asked, chosen.rounds, subject.device))
     record["provenance"] = provenance(command_line(), **told, load=os.getloadavg())
     return record
 

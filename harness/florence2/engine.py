@@ -2,7 +2,8 @@
 
 An engine keeps a pool of slots full: as answers are settled, waiting ones take their places, pictures are encoded some
 together, and each once for all that waits to be asked of it.  It knows no strings and no
-files.  What does not fit in memory is tried again with half the slots, and that is said.
+files.  What does not fit in memory is tried again with half the slots, then with more of them as long as those fit, and
+that is said.
 
     engine = Engine(model, preprocess, decoding, slots=8)
     engine.submit("a ticket", Picture(pixels), prompt)
@@ -107,6 +108,8 @@ class Engine(Generic[T]):
         self.waiting: deque[_Asked[T]] = deque()
         self._done: list[Done[T]] = []
         self._tried = 0  # answers under way after the last refill
+        self._fits = 0  # the most that were under way at once and came to an end
+        self._fails: int | None = None  # the fewest that did not fit in memory
         self._lane = Lane(self.device)
         self._encode = CapturedMap(model.look) if self.device.type == "cuda" else model.look
         few = max(1, min(GROUP, slots, LARGE // (preprocess.width * preprocess.height)))
@@ -157,6 +160,7 @@ class Engine(Generic[T]):
         for one in written:
             if any(map(math.isnan, one.log_probs)):
                 raise self._not_numbers()
+            self._fits = max(self._fits, one.key.beside)
             self._done.append(Done(one.key.ticket, one, one.key.begun, now, one.key.beside))
 
     @property
@@ -168,6 +172,12 @@ class Engine(Generic[T]):
         return list(islice(self.waiting, count))
 
     def _refill(self) -> None:
+        more = self._more()
+        if more and len(self.waiting) >= self.slots:
+            if self.pool.keys:
+                return
+            log.warning("%d answers at once fit in the memory of %s: trying %d", self.slots, self.device, more)
+            self._resize(more)
         free = self.pool.free
         if not self.waiting or not free or (self.pool.keys and free < self._wanted):
             return
@@ -240,27 +250,41 @@ class Engine(Generic[T]):
         return CheckpointError(f"{said}: the checkpoint's weights are broken, or are not of this network")
 
     def _shrink(self, error: BaseException) -> None:
-        """Half the slots, and no more pictures at a time; what was under way waits again, in front."""
+        """Half the slots, or as many as have fit; what was under way waits again, in front."""
         if self._tried <= 1:
             raise ResourceError(
                 f"one answer does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
                 "--max-new-tokens"
             ) from error
-        self.slots = self._tried // 2
-        self.group = min(self.group, self.slots)
+        self._fails = self._tried
+        self._fits = self._fits if self._fits < self._fails else 0
         for asked in reversed(self.pool.keys):
             asked.picture.waiting += 1
             self.waiting.appendleft(asked)
         for asked in self.waiting:
             asked.picture.tokens = None
+        self._resize(max(self._fits, self._tried // 2))
+        log.warning(
+            "a batch of %d does not fit in the memory of %s: going on with %d", self._tried, self.device, self.slots
+        )
+
+    def _more(self) -> int:
+        """A number of slots half way to what does not fit, once all that there are have fit; 0 where that is less than
+        an eighth more."""
+        if self._fails is None or self._fits < self.slots:
+            return 0
+        more = (self._fails - self.slots) // 2
+        return self.slots + more if 8 * more > self.slots else 0
+
+    def _resize(self, slots: int) -> None:
+        """A pool of so many in place of this one, and no more pictures at a time."""
+        self.slots = slots
+        self.group = min(self.group, slots)
         del self.pool  # before there is another
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.pool = self._new_pool()
-        log.warning(
-            "a batch of %d does not fit in the memory of %s: going on with %d", self._tried, self.device, self.slots
-        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

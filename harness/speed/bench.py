@@ -8,6 +8,7 @@ without one.
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +30,11 @@ from harness.speed.scenarios import Held, Measured, System, Tokens
 from harness.speed.stages import Staged
 from harness.speed.systems import rounds_of
 
+log = logging.getLogger(__name__)
 SCENARIOS = ("single_stream", "offline", "server")
 DRIFT = 0.05  # between the medians of the first and the last third, of latencies that rank with time
 DIFFER = 0.01  # of the answers: floats summed in another order may tip a near tie, and no more than that
+ALONE = 8  # queries that are asked alone before a target is believed
 BEYOND = 2.0  # times what is answered all at once: no rate that could be held
 TOO_FEW_ROUNDS = 6  # rounds below which a median has no distribution-free interval
 
@@ -92,7 +95,7 @@ def measure(
     """A scenario over a system, after an accuracy run that its answers are held against.
 
     For "server": at `rate` a second, or else the highest that holds `target` seconds is searched for.  UsageError for a
-    rate of more than twice what is answered all at once.
+    rate of more than twice what is answered all at once, and for a target that one answer alone takes longer than.
     """
     expected = scenarios.ask(system, list(range(queries)))
     meter = Meter(device)
@@ -100,14 +103,7 @@ def measure(
     reasons: list[str] = []
     if scenario == "server":
         steady = scenarios.warm_up(lambda: scenarios.ask(system, [0]), level)
-        start = time.perf_counter()
-        scenarios.ask(system, list(range(queries)))
-        possible = queries / (time.perf_counter() - start)
-        if rate is not None and rate > BEYOND * possible:
-            raise UsageError(
-                f"--rate {rate:g} cannot be held: all at once, about {possible:.3g} a second are answered here; with "
-                "--target SECONDS alone the highest that holds is looked for"
-            )
+        possible = _possible(system, queries, level, target, rate)
         meter.start()
         measured, held, reasons = _served(system, queries, level, target, rate, possible, tick)
         measured.steady = steady
@@ -146,6 +142,33 @@ def measure(
         differing,
         expected,
     )
+
+
+def _possible(system: System, queries: int, level: Level, target: float | None, rate: float | None) -> float:
+    """How many a second are answered all at once; UsageError for what cannot be held whatever is tried."""
+
+    def seconds(asked: Sequence[int]) -> float:
+        start = time.perf_counter()
+        scenarios.ask(system, asked)
+        return time.perf_counter() - start
+
+    possible = queries / seconds(range(queries))
+    if rate is not None and rate > BEYOND * possible:
+        raise UsageError(
+            f"--rate {rate:g} cannot be held: all at once, about {possible:.3g} a second are answered here; with "
+            "--target SECONDS alone the highest that holds is looked for"
+        )
+    alone = min(seconds([query]) for query in range(min(queries, ALONE)))
+    if target is not None and target < alone:
+        raise UsageError(
+            f"--target {target:g} cannot be held at any rate: the quickest answer alone takes {alone:.3g} s"
+        )
+    if target is not None and rate is not None and scenarios.looked_at(level.queries(rate)) < 99:
+        log.warning(
+            "this will be INVALID: %d queries at %g a second are too few for p99; a longer --level, or a higher --rate",
+            level.queries(rate), rate,
+        )  # fmt: skip
+    return possible
 
 
 def _served(

@@ -1,9 +1,10 @@
 """What the device can do and what the work needs: a floor under every stage.
 
-Ceilings are measured on the spot: a large matrix product in the precision in use, and a large copy (bytes read and
-written).  The work is counted: floating-point operations by torch's own counter over the network on the meta device,
-where nothing is computed, and the fewest bytes that must move (weights once a batch, what comes in, what goes out).
-No version of the work runs faster than the larger of operations over the one and bytes over the other.
+Ceilings are measured on the spot: a large matrix product in the precision in use, a large copy (bytes read and written)
+and, for a GPU, a large copy to it from pinned memory.  The work is counted: floating-point operations by torch's own
+counter over the network on the meta device, where nothing is computed, and the fewest bytes that must move (weights
+once a batch, what comes in, what goes out).
+No version of the work runs faster than the largest of what it needs over what there is a second.
 """
 
 from __future__ import annotations
@@ -25,32 +26,40 @@ from harness.florence2.model import Florence2
 from harness.florence2.quantised import FLOAT8, Float8Linear, Int8Linear
 
 T = TypeVar("T")
-STAGES = ("vision", "encoder", "prefill", "decode")
 
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Operations and bytes a second."""
+    """Operations, bytes through memory, and bytes from the host to a GPU, a second."""
 
     operations: float
     bytes: float
+    link: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Floating-point operations (two to a multiply-add) and the fewest bytes through memory."""
+    """Floating-point operations (two to a multiply-add), the fewest bytes through memory, and those from the host."""
 
     operations: float
     bytes: float
+    sent: float = 0.0
+
+    def _seconds(self, ceilings: Ceilings) -> Mapping[str, float]:
+        """What each of them takes at least."""
+        link = self.sent / ceilings.link if ceilings.link else 0.0
+        return {
+            "arithmetic": self.operations / ceilings.operations, "memory": self.bytes / ceilings.bytes, "link": link
+        }  # fmt: skip
 
     def floor(self, ceilings: Ceilings) -> float:
         """Seconds."""
-        return max(self.operations / ceilings.operations, self.bytes / ceilings.bytes)
+        return max(self._seconds(ceilings).values())
 
     def bound(self, ceilings: Ceilings) -> str:
-        """Which of the two it is."""
-        slow = self.operations / ceilings.operations >= self.bytes / ceilings.bytes
-        return "arithmetic" if slow else "memory"
+        """Which of them it is: "arithmetic", "memory" or "link"."""
+        seconds = self._seconds(ceilings)
+        return max(seconds, key=lambda name: seconds[name])
 
 
 def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
@@ -71,9 +80,14 @@ def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
             product = partial(linear, given, given, None)  # the quickest there is here: on a CPU not torch.matmul
         source = torch.randn(count, generator=draw).to(device)
         target = torch.empty_like(source)
-        return Ceilings(
-            2 * side**3 / _best(product, device), 2 * 4 * count / _best(lambda: target.copy_(source), device)
-        )
+        operations = 2 * side**3 / _best(product, device)
+        moved = 2 * 4 * count / _best(lambda: target.copy_(source), device)
+        link = None
+        if device.type == "cuda":
+            pinned = torch.empty(count, dtype=torch.uint8, pin_memory=True)
+            received = torch.empty(count, dtype=torch.uint8, device=device)
+            link = count / _best(lambda: received.copy_(pinned, non_blocking=True), device)
+        return Ceilings(operations, moved, link)
 
 
 def _holding(weight: Tensor) -> Linear:
@@ -132,8 +146,10 @@ def counted(
     crossed = memory.keys.numel() * 2
     kept = 2 * cache.keys[:, :, :, :half].numel()
     scores = config.text.vocab * 4
+    colours = batch * 3 * side * side
     return {
-        "vision": Work(vision, tower * size + batch * 3 * side * side + image.numel() * between),
+        "transfer": Work(0.0, colours * (1 + between), colours),
+        "vision": Work(vision, tower * size + colours * between + image.numel() * between),
         "encoder": Work(encoder, reading * text_size + (image.numel() + crossed) * between_texts),
         "prefill": Work(prefill, (writing + words) * text_size + crossed * between_texts + batch * scores),
         "decode": Work(decode, (writing + words) * text_size + (crossed + kept) * between_texts + rows * scores),

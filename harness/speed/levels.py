@@ -27,6 +27,10 @@ class Level:
     group: int
     rounds: int  # of each of two sides that are compared
 
+    def queries(self, rate: float) -> int:
+        """How many come in a run at so many a second."""
+        return max(self.count, int(rate * self.seconds))
+
 
 LEVELS: Mapping[str, Level] = {
     level.name: level

@@ -68,7 +68,9 @@ class Meter:
         if self.device.type == "cuda":
             found["reasons"] += self._gpu_reasons()
             if self.nvml is None:
-                found["not checked"] = "sharing, heat and energy: there is no NVML (pip install nvidia-ml-py)"
+                found["not checked"] = (
+                    "sharing, heat and energy: there is no NVML (pip install 'florence2-harness[gpu]')"
+                )
         elif after.all is not None and before.all is not None:
             cores = os.cpu_count() or 1
             others = ((after.all - before.all) - (after.own - before.own)) / (seconds * cores) if seconds else 0.0

@@ -139,7 +139,7 @@ def server(
     system: System, queries: int, level: Level, rate: float, seed: int = 0, tick: Callable[[int], object] = int
 ) -> Measured:
     """Queries at the moments of a Poisson process of `rate` a second; a latency begins when its query was due."""
-    count = max(level.count, int(rate * level.seconds))
+    count = level.queries(rate)
     due = np.cumsum(np.random.default_rng((seed, 7)).exponential(1 / rate, count)).tolist()
     chosen = list(itertools.islice(order(queries), count))
     measured, begin, asked = Measured(), time.perf_counter(), 0

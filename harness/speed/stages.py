@@ -1,14 +1,14 @@
 """Where the time goes: each stage of a batch timed apart, beside its floor.
 
     open       an image file to RGB and to the network's size, one after another, on a CPU
-    transfer   a batch's pixels to the device, and normalised there
+    transfer   a batch's pixels side by side, to a GPU from pinned memory, and normalised there
     vision     the tower and the projection
     encoder    image and prompt through the text encoder, to the keys and values that all decoder layers read
     prefill    the first two tokens, and the places that are kept for the answers
     decode     a token for every row: decoder, vocabulary, search
     parsing    ids to text and to what is marked
 
-The device is waited for before every look at the clock, so stages do not overlap here as they may in a run; their sum
+Opening and parsing have no floor: they are branches, and nobody counts the operations that those need.  The device is waited for before every look at the clock, so stages do not overlap here as they may in a run; their sum
 is more than a run takes.
 """
 
@@ -87,9 +87,11 @@ def staged(
                 with timed("open"):
                     for place in chosen:
                         opening(place)
-            stacked = torch.stack([queries.pixels[place] for place in chosen])
             with timed("transfer"):
-                pixels = preprocess.normalise(stacked.to(device), dtype)
+                stacked = torch.stack([queries.pixels[place] for place in chosen])
+                if device.type == "cuda":
+                    stacked = stacked.pin_memory().to(device, non_blocking=True)
+                pixels = preprocess.normalise(stacked, dtype)
             with timed("vision"):
                 image = look(pixels)
             with timed("encoder"):

@@ -220,15 +220,21 @@ def _in_transformers(model: Florence2) -> Any:
 
 
 def rounds_of(
-    sides: Mapping[str, Callable[[], Sequence[Sequence[int]]]], count: int, clock: Callable[[], float]
+    sides: Mapping[str, Callable[[], Sequence[Sequence[int]]]],
+    count: int,
+    clock: Callable[[], float],
+    go_on: Callable[[int], bool] = lambda done: True,
 ) -> tuple[dict[str, list[float]], dict[str, Sequence[Sequence[int]]]]:
     """Seconds of each side in each round, after one that is not counted, and what each wrote last.
 
-    Whoever was first in one round is last in the next.
+    Whoever was first in one round is last in the next.  `go_on` is asked before each that is counted, with how many
+    were.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     wrote: dict[str, Sequence[Sequence[int]]] = {}
     for number in range(-1, count):
+        if number >= 0 and not go_on(number):
+            break
         for name in list(sides)[:: 1 if number % 2 else -1]:
             start = clock()
             wrote[name] = sides[name]()

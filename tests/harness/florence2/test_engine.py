@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -141,8 +142,40 @@ def test_nothing_is_lost_where_memory_ends_in_the_middle(
         engine.step()
         found |= {done.ticket: done.written.tokens for done in engine.poll()}
     assert ended == [True, True]
-    assert [record.getMessage().split(": ")[1] for record in caplog.records] == ["going on with 3", "going on with 1"]
+    said = [record.getMessage().split(": ")[1] for record in caplog.records]
+    assert said == ["going on with 3", "going on with 1", "trying 2"]
     assert found == {number: alone(pixels[number % 3], prompt).tokens for number, prompt in enumerate(asked)}
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize(("room", "tried"), [(11, [16, 8, 12, 8, 10]), (15, [16, 8, 12, 14]), (1, [16, 8, 4, 2, 1])])
+def test_the_most_that_fit_are_looked_for(
+    room: int, tried: list[int], static: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Halved until they fit, then half way to what does not, as long as that is an eighth more."""
+    pixels, asked = pictures(3), prompts(60)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=16, static=static)
+    admit = Pool.admit
+
+    def cramped(pool: Any, keys: Sequence[Any], *given: Any) -> None:
+        if len(pool.keys) + len(keys) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        admit(pool, keys, *given)
+
+    monkeypatch.setattr(Pool, "admit", cramped)
+    found, shown = {}, [Picture(one) for one in pixels]
+    for number, prompt in enumerate(asked):
+        engine.submit(number, shown[number % 3], prompt)
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    assert found == {number: alone(pixels[number % 3], prompt).tokens for number, prompt in enumerate(asked)}
+    assert engine.slots == tried[-1]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{now} answers at once fit in the memory of cpu: trying {then}" if then > now
+        else f"a batch of {now} does not fit in the memory of cpu: going on with {then}"
+        for now, then in itertools.pairwise(tried)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -37,6 +37,16 @@ def test_operations_of_a_small_one_by_hand() -> None:
     assert again["vision"].bytes < 2 * work["vision"].bytes  # weights are read once a batch
 
 
+def test_pixels_come_as_bytes_and_are_numbers_afterwards() -> None:
+    work = counted(TINY, batch=2, beams=1, side=96, prompt=5, written=40, size=2)["transfer"]
+    pixels = 2 * 3 * 96 * 96
+    assert (work.operations, work.sent, work.bytes) == (0, pixels, 3 * pixels)  # one byte read, two written
+    assert work.floor(Ceilings(1.0, bytes=1e6, link=1e3)) == pixels / 1e3
+    assert work.bound(Ceilings(1.0, bytes=1e6, link=1e3)) == "link"
+    assert work.bound(Ceilings(1.0, bytes=1e3, link=1e6)) == "memory"
+    assert work.floor(Ceilings(1.0, bytes=1e6)) == 3 * pixels / 1e6  # a CPU has them already
+
+
 def test_a_floor_is_the_larger_of_two_times() -> None:
     ceilings = Ceilings(operations=100.0, bytes=10.0)
     assert Work(1000.0, 50.0).floor(ceilings) == 10.0

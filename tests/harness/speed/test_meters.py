@@ -76,6 +76,19 @@ def test_a_gpu_that_is_shared_or_hot_is_said(
     assert "not checked" not in found
 
 
+def test_the_drivers_library_has_what_is_asked_of_it() -> None:
+    """The stand-in's names are the real library's, and their numbers too."""
+    pynvml = pytest.importorskip("pynvml")
+    for name in vars(Driver):
+        if not name.startswith("_"):
+            assert hasattr(pynvml, name), name
+    for name in ("NVML_PERF_POLICY_THERMAL", "nvmlClocksThrottleReasonSwThermalSlowdown"):
+        assert getattr(pynvml, name) == getattr(Driver, name)
+    if not torch.cuda.is_available():
+        with pytest.raises(pynvml.NVMLError):
+            pynvml.nvmlInit()
+
+
 def test_without_the_drivers_library_it_is_said_what_was_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured_on_a_gpu(monkeypatch, None)
     assert found["reasons"] == []

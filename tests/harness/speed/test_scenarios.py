@@ -195,6 +195,24 @@ def test_a_rate_that_nothing_could_hold_is_refused_before_it_is_tried() -> None:
     assert system.asked < 50
 
 
+def test_a_target_that_an_answer_alone_takes_longer_than_is_refused_before_a_rate_is_tried() -> None:
+    system = Known(0.01)
+    with pytest.raises(UsageError, match=r"--target 0.009 cannot be held at any rate: .* alone takes 0.01 s"):
+        bench.measure(system, 5, "server", Level("s", 10.0, 400, 2, 3), CPU, target=0.009)
+    assert system.asked < 50
+
+
+def test_a_server_run_that_cannot_become_valid_is_said_beforehand(caplog: pytest.LogCaptureFixture) -> None:
+    """p99 needs 368 queries; in 10 s at 20 a second there are 200."""
+    level = Level("s", 10.0, 40, 2, 3)
+    point = bench.measure(Known(), 5, "server", level, CPU, rate=20, target=1.0)
+    assert "this will be INVALID: 200 queries at 20 a second are too few for p99" in caplog.text
+    assert not point.valid
+    caplog.clear()
+    bench.measure(Known(), 5, "server", level, CPU, rate=40, target=1.0)
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("rate", [None, 20.0])
 def test_a_target_that_is_held_to_less_than_p99_is_said(rate: float | None) -> None:
     """p99 needs 368 queries, p95 72."""
@@ -204,9 +222,14 @@ def test_a_target_that_is_held_to_less_than_p99_is_said(rate: float | None) -> N
 
 
 def test_no_rate_that_holds_is_said() -> None:
-    point = bench.measure(Known(), 5, "server", Level("s", 0.1, 400, 2, 3), CPU, target=STEP / 2)
+    class Tired(Known):
+        def step(self) -> None:
+            self.seconds = STEP if self.asked < 50 else 3 * STEP
+            super().step()
+
+    point = bench.measure(Tired(), 5, "server", Level("s", 0.1, 400, 2, 3), CPU, target=2 * STEP)
     assert any(
-        reason.startswith("no rate was found that holds 0.002 s; at the least tried") for reason in point.reasons
+        reason.startswith("no rate was found that holds 0.008 s; at the least tried") for reason in point.reasons
     )
 
 
