@@ -40,9 +40,9 @@ from harness.florence2 import fused
 from harness.florence2.config import BASE, LARGE, Config, TextConfig, VisionConfig, with_text
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import generate
+from harness.florence2.linear import Linear
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.linear import Linear
 from harness.florence2.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.search import Decoding
 from harness.speed import ceilings

@@ -1,7 +1,7 @@
 """Every kernel compiled for a GPU that is not at hand: `python -m tests.compiled_kernels 90` for sm_90.
 
-The kernels' own wrappers are called on tensors of the network's sizes; what would be launched is compiled, by Triton and
-NVIDIA's assembler, and a line of JSON is printed: its name, its target, and the bytes of shared memory that it takes.
+The kernels' own wrappers are called on tensors of the network's sizes; what would be launched is compiled, by Triton
+and NVIDIA's assembler, and a line of JSON is printed: its name, its target, and the bytes of shared memory it takes.
 """
 
 from __future__ import annotations

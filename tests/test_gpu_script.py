@@ -114,9 +114,10 @@ def test_it_needs_torch_transformers_and_numpy_alone(tmp_path: Path) -> None:
         "scipy", "PIL", "cv2", "pycocotools", "msgspec", "cyclopts", "matplotlib", "pydantic", "hotcoco", "simplejpeg",
         "lmdb", "pyarrow", "psutil", "peft", "tensorboard", "sklearn", "pandas",
     ]  # fmt: skip
+    asked = ["--rehearse", "--out", str(tmp_path), "--only", "tokens"]
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
-        f"from benchmarks import gpu; sys.exit(gpu.main(['--rehearse', '--out', {str(tmp_path)!r}, '--only', 'tokens']))"
+        f"from benchmarks import gpu; sys.exit(gpu.main({asked}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout

@@ -8,8 +8,8 @@
     decode     a token for every row: decoder, vocabulary, search
     parsing    ids to text and to what is marked
 
-Opening and parsing have no floor: they are branches, and nobody counts the operations that those need.  The device is waited for before every look at the clock, so stages do not overlap here as they may in a run; their sum
-is more than a run takes.
+The device is waited for before every look at the clock, so stages do not overlap here as they may in a run; their sum
+is more than a run takes.  Opening and parsing have no floor: that is branches, whose operations nobody counts.
 """
 
 from __future__ import annotations
