@@ -1,6 +1,6 @@
 """Florence-2 on a GPU: correctness first, then speed beside transformers, then what each part of it is worth.
 
-    python benchmarks/gpu.py --out OUT [--minutes 9]
+    python benchmarks/gpu.py --out OUT [--minutes 8.5]
     python benchmarks/gpu.py --out OUT --rehearse      # the same on a CPU with a tiny network; its numbers say nothing
 
 It needs torch (2.11 or newer), transformers and numpy, and downloads nothing: weights are drawn, pictures are noise of
@@ -23,11 +23,14 @@ import platform
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -36,7 +39,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.florence2 import fused
+from harness.florence2 import davit, fused
 from harness.florence2.config import BASE, LARGE, Config, TextConfig, VisionConfig, with_text
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import generate
@@ -47,12 +50,13 @@ from harness.florence2.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.search import Decoding
 from harness.speed import ceilings
 from harness.speed.stages import staged
-from harness.speed.systems import Ours, Peer, Queries, drawn, random_model, rounds_of
+from harness.speed.systems import Ours, Peer, Queries, drawn, in_transformers, random_model, rounds_of
 
 VOCABULARY = 51328  # the published checkpoints' 51,289, in rows that a matrix unit likes
 NEW_TOKENS = 20
 ROUNDS = 7
 FEWEST = 3  # of which a ratio is given where time runs out
+Setting = Callable[[], AbstractContextManager[None]]
 TINY = Config(
     vision=VisionConfig(dims=(16, 32, 48, 64), depths=(1, 1, 2, 1), heads=(1, 2, 3, 4), groups=(2, 2, 3, 4), window=6),
     text=TextConfig(width=48, heads=3, encoder_layers=2, decoder_layers=2, ffn=96, positions=64, vocab=1100),
@@ -71,10 +75,6 @@ class Ground:
     device: torch.device
     deadline: float
     rehearsal: bool
-
-    def config(self, size: str) -> Config:
-        """The published size; in a rehearsal a tiny one."""
-        return TINY if self.rehearsal else with_text(LARGE if size == "large" else BASE, vocab=VOCABULARY)
 
     def count(self, wanted: int) -> int:
         """Of pictures, of rounds; few in a rehearsal."""
@@ -98,12 +98,22 @@ class Ground:
         if time.monotonic() + seconds > self.deadline:
             raise OutOfTime(f"{self.deadline - time.monotonic():.0f} s were left of the {seconds:.0f} that it may take")
 
+    def attempt(self, found: dict[str, Any], name: str, seconds: float, part: Callable[[], dict[str, Any]]) -> None:
+        """A part of a row: what there is no time for, or what fails, is in it by its name, and the rest goes on."""
+        try:
+            self.in_time(seconds)
+            found[name] = part()
+        except OutOfTime as error:
+            found[name] = {"not measured": str(error)}
+        except Exception as error:  # the next part may run
+            found[name] = failure(error)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, and gives 1 where something is not correct."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("."))
-    parser.add_argument("--minutes", type=float, default=9.0, help="after which no new row is begun")
+    parser.add_argument("--minutes", type=float, default=8.5, help="after which nothing new is begun")
     parser.add_argument("--rehearse", action="store_true", help="a tiny network on a CPU")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     given = parser.parse_args(arguments)
@@ -127,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OutOfTime as error:
             found = {"not measured": str(error)}
         except Exception as error:  # the next row may run
-            found = {"failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+            found = failure(error)
         record["rows"][name] = {"seconds": round(time.monotonic() - start, 1), **found}
         print(name, json.dumps(record["rows"][name]), flush=True)
         (given.out / "gpu.json").write_text(json.dumps(record, indent=2) + "\n")
@@ -135,6 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()
     return int(any(found.get("correct") is False or "failed" in found for found in record["rows"].values()))
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """What a record says of it: enough to mend it without asking again."""
+    at = [f"{frame.filename}:{frame.lineno} {frame.line}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
+    return {"failed": f"{type(error).__name__}: {error}"[:2000], "at": at}
 
 
 def about(device: torch.device) -> dict[str, Any]:
@@ -166,6 +182,7 @@ def rows() -> Iterator[tuple[str, Callable[[Ground], Mapping[str, Any]]]]:
     yield "large, stages at batch 64", lambda ground: in_stages(ground, "large", half, 64)
     yield "large, stages at batch 1", lambda ground: in_stages(ground, "large", half, 1)
     yield "base, batches", batches
+    yield "large, compiled tower", compiled_tower
     yield "large, bf16, single stream, compiled", lambda ground: single_stream(ground, "large", half, compiled=True)
 
 
@@ -182,7 +199,7 @@ def kernels_are_right(ground: Ground) -> dict[str, Any]:
     try:
         found, expected = float8_product(ground)
         worst["a product of float8 bfloat16"] = ((found.double() - expected).norm() / expected.norm()).item()
-    except RuntimeError as error:  # of a device that multiplies none
+    except (RuntimeError, ValueError) as error:  # of a device that multiplies none
         without["float8"] = str(error).splitlines()[0]
     # Triton's interpreter loses a carry where a number is rounded up to a power of two.
     bound = {"float32": 1e-5, "float16": 3e-3, "bfloat16": 2e-2, "float8": 0.2 if ground.rehearsal else 2e-3}
@@ -265,18 +282,25 @@ def tokens_are_right(ground: Ground) -> dict[str, Any]:
     queries = drawn(24, TINY.image_size, TINY.text.vocab, seed=1, length=7)
     preprocess = Preprocess(TINY.image_size, TINY.image_size)
     stops = {"ends early": decoding, "ends late": replace(decoding, early_stopping=False)}
-    expected, equal, lengths = {}, {}, {}
+    expected, differ, lengths = {}, {}, {}
     for name, how in stops.items():
         expected[name] = [alone(model, preprocess, how, queries, query) for query in range(len(queries))]
         lengths[name] = len({len(tokens) for tokens in expected[name]})
         peer = ask(Peer("transformers", model, preprocess, how, queries, 1), range(len(queries)))
-        equal[f"{name}, transformers"] = peer == expected[name]
+        differ[f"{name}, transformers"] = differing(peer, expected[name])
     moved = in_precision(model, ground.device, torch.float32)
     for name, how in stops.items():
         for slots in (1, 3, 8):
-            equal[f"{name}, {slots} slots"] = at_random(moved, preprocess, how, queries, slots) == expected[name]
-    right = all(equal.values()) and min(lengths.values()) > 3
-    return {"correct": right, "equal": equal, "different lengths": lengths}
+            found = at_random(moved, preprocess, how, queries, slots)
+            differ[f"{name}, {slots} slots"] = differing(found, expected[name])
+    most = 0 if ground.rehearsal else 1  # a GPU sums in another order, by which one of 24 may be a near tie
+    right = max(differ.values()) <= most and min(lengths.values()) > 3
+    return {"correct": right, "answers that differ": differ, "of": len(queries), "different lengths": lengths}
+
+
+def differing(found: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> int:
+    """How many answers are not the same, token for token."""
+    return sum(list(one) != list(other) for one, other in zip(found, expected, strict=True))
 
 
 def lively(model: Florence2) -> Florence2:
@@ -327,57 +351,68 @@ def ask(system: Ours | Peer, queries: Sequence[int]) -> list[list[int]]:
     return [found[ticket] for ticket in range(len(queries))]
 
 
+@cache
+def weights_of(size: str, rehearsal: bool) -> Florence2:
+    """A drawn network on the host, in float32."""
+    return random_model(TINY if rehearsal else with_text(LARGE if size == "large" else BASE, vocab=VOCABULARY))
+
+
 def subject(
     ground: Ground, size: str, dtype: torch.dtype, pictures: int
 ) -> tuple[Florence2, Queries, Preprocess, Decoding]:
     """A drawn network on the device, and what it is asked."""
-    config = ground.config(size)
     tokens = 6 if ground.rehearsal else NEW_TOKENS
-    model = in_precision(random_model(config), ground.device, dtype)
-    queries = drawn(pictures, config.image_size, config.text.vocab)
-    side = config.image_size
+    model = in_precision(copy.deepcopy(weights_of(size, ground.rehearsal)), ground.device, dtype)
+    side = model.config.image_size
+    queries = drawn(pictures, side, model.config.text.vocab)
     return model, queries, Preprocess(side, side), Decoding(max_new_tokens=tokens, min_new_tokens=tokens)
 
 
 def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequence[int]) -> dict[str, Any]:
     """Images a second with all of them waiting, 3 beams; transformers at each batch, with a cache that grows and with
     a static one."""
-    ground.in_time(75)
-    slots = ground.count(64)
+    ground.in_time(30)
     model, queries, preprocess, decoding = subject(ground, size, dtype, ground.count(128))
     everything = range(len(queries))
-    ours = Ours(model, preprocess, decoding, queries, slots)
+    ours = Ours(model, preprocess, decoding, queries, ground.count(64))
     first = ask(ours, everything)
     reset_peak(ground)
-    times, _ = rounds_of({"ours": lambda: ask(ours, everything)}, ground.count(ROUNDS), ground.clock, ground.go_on)
-    median = statistics.median(times["ours"])
+    times, wrote = rounds_of({"ours": lambda: ask(ours, everything)}, ground.count(ROUNDS), ground.clock, ground.go_on)
+    slots = ours.engine.slots
     floors = floor(ground, model.config, dtype, slots, decoding.max_new_tokens)
     found: dict[str, Any] = {
-        "images/s": len(queries) / median, "slots": slots, "images/s, least": len(queries) / max(times["ours"]),
-        "images/s, most": len(queries) / min(times["ours"]), "rounds": len(times["ours"]),
-        "images/s at the floor": slots / floors, "peak GiB": peak(ground), "new tokens": decoding.max_new_tokens,
+        "images/s": len(queries) / statistics.median(times["ours"]), "slots": slots,
+        "images/s, least": len(queries) / max(times["ours"]), "images/s, most": len(queries) / min(times["ours"]),
+        "rounds": len(times["ours"]), "images/s at the floor": slots / floors, "peak GiB": peak(ground),
+        "new tokens": decoding.max_new_tokens, "answers that are the same again": share(wrote["ours"], first),
     }  # fmt: skip
+    network = in_transformers(model) if peer_batches else None
     for mode in ("transformers", "transformers-static"):
         for batch in peer_batches:
-            name = f"{mode}, batch {batch}"
-            try:
-                ground.in_time(45)
-                peer = Peer(mode, model, preprocess, decoding, queries, ground.count(batch))
-                part = range(min(len(queries), 64))
-                sides = {"ours": lambda: ask(ours, everything), "peer": lambda peer=peer, part=part: ask(peer, part)}
-                found[name] = ratio(ground, sides, len(queries), len(part), first)
-            except Exception as error:  # of theirs: ours is measured
-                found[name] = {"not measured": (str(error).splitlines() or [repr(error)])[0]}
+
+            def beside(mode: str = mode, batch: int = batch) -> dict[str, Any]:
+                peer = Peer(mode, model, preprocess, decoding, queries, ground.count(batch), network)
+                part = range(min(len(queries), max(32, batch)))
+                sides = {"ours": lambda: ask(ours, everything), "peer": lambda: ask(peer, part)}
+                return {
+                    **ratio(ground, sides, len(queries), len(part), first), "attention by cuDNN": peer.cudnn
+                }  # fmt: skip
+
+            ground.attempt(found, f"{mode}, batch {batch}", 25, beside)
     return found
 
 
 def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool = False) -> dict[str, Any]:
     """Milliseconds from pixels on the host to ids there, one picture at a time, 3 beams."""
-    ground.in_time(150 if compiled else 60)
+    ground.in_time(150 if compiled else 40)
     model, queries, preprocess, decoding = subject(ground, size, dtype, ground.count(32))
     ours = Ours(model, preprocess, decoding, queries, 1)
+
+    def one_by_one(system: Ours | Peer, queries: Sequence[int]) -> list[list[int]]:
+        return [tokens for query in queries for tokens in ask(system, [query])]
+
     every = range(len(queries))
-    first = ask(ours, every)
+    first = one_by_one(ours, every)
     times = []
     for query in list(every) * ground.count(4):
         start = ground.clock()
@@ -392,17 +427,18 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
         "p50 ms, low": times[max(0, len(times) // 2 - beside)],
         "p50 ms, high": times[min(len(times) - 1, len(times) // 2 + beside)],
         "floor ms": 1000 * floor(ground, model.config, dtype, 1, decoding.max_new_tokens),
+        "answers that are the same again": share(one_by_one(ours, every), first),
     }  # fmt: skip
-    modes = ("transformers-compile",) if compiled else ("transformers", "transformers-static")
-    for mode in modes:
-        try:
-            ground.in_time(90 if compiled else 20)
-            peer = Peer(mode, model, preprocess, decoding, queries, 1)
+    network = in_transformers(model)
+    for mode in ("transformers-compile",) if compiled else ("transformers", "transformers-static"):
+
+        def beside(mode: str = mode) -> dict[str, Any]:
+            peer = Peer(mode, model, preprocess, decoding, queries, 1, network)
             part = range(ground.count(4))
-            sides = {"ours": lambda part=part: ask(ours, part), "peer": lambda peer=peer, part=part: ask(peer, part)}
-            found[mode] = ratio(ground, sides, len(part), len(part), first)
-        except Exception as error:  # of theirs: ours is measured
-            found[mode] = {"not measured": (str(error).splitlines() or [repr(error)])[0]}
+            sides = {"ours": lambda: one_by_one(ours, part), "peer": lambda: one_by_one(peer, part)}
+            return {**ratio(ground, sides, len(part), len(part), first), "attention by cuDNN": peer.cudnn}
+
+        ground.attempt(found, mode, 90 if compiled else 20, beside)
     return found
 
 
@@ -410,50 +446,63 @@ def ratio(
     ground: Ground, sides: Mapping[str, Callable[[], list[list[int]]]], mine: int, others: int,
     expected: Sequence[Sequence[int]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Theirs over ours, a picture; and the share of answers that are the same (near ties may fall either way)."""
+    """Theirs over ours, a picture; and the share of answers that are the same: of drawn weights, whose scores are
+    nearly flat, in half precision few are."""
     times, wrote = rounds_of(sides, ground.count(ROUNDS), ground.clock, ground.go_on)
-    ratios = [
-        (slow / others) / (fast / mine) for fast, slow in zip(times["ours"], times["peer"], strict=True)
-    ]  # fmt: skip
-    same = [list(one) == list(other) for one, other in zip(wrote["peer"], expected, strict=False)]
+    ratios = [(slow / others) / (fast / mine) for fast, slow in zip(times["ours"], times["peer"], strict=True)]
     return {
-        **spread(ratios),
-        "their images/s": others / statistics.median(times["peer"]), "equal answers": sum(same) / len(same),
+        **spread(ratios), "their images/s": others / statistics.median(times["peer"]),
+        "equal answers": share(wrote["peer"], expected),
     }  # fmt: skip
 
 
+def share(found: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> float:
+    """Of answers that are the same; the first of those that are expected, where fewer were asked for."""
+    return 1 - differing(found, expected[: len(found)]) / len(found)
+
+
 def parts(ground: Ground) -> dict[str, Any]:
-    """What each part is worth: the time without it over the time with it, by turns, large in bfloat16."""
-    ground.in_time(60)
+    """What each part is worth: the time without it over the time with it, by turns, large in bfloat16; and, where only
+    the order of work differs, the share of answers that are the same."""
+    ground.in_time(30)
     found: dict[str, Any] = {}
+    model, queries, preprocess, decoding = subject(ground, "large", torch.bfloat16, ground.count(64))
     for slots in (1, 64):
         slots = ground.count(slots)
-        model, queries, preprocess, decoding = subject(ground, "large", torch.bfloat16, ground.count(max(4, slots)))
-        compiled = copy.deepcopy(model)
-        if not ground.rehearsal:
-            compiled.vision.compile(mode="max-autotune-no-cudagraphs", dynamic=False)
+        asked = range(min(max(4, slots), len(queries)))
         whole = Ours(model, preprocess, decoding, queries, slots)
-        without = {
-            "CUDA graphs": without_graphs(Ours(model, preprocess, decoding, queries, slots)),
-            "Triton kernels": Ours(model, preprocess, decoding, queries, slots),
-            "fixed sizes": exact(Ours(model, preprocess, decoding, queries, slots)),
-            "Triton kernels, by a compiled tower": Ours(compiled, preprocess, decoding, queries, slots),
-            "Triton's normalisers and best words": Ours(model, preprocess, decoding, queries, slots),
-            "GELU in a pass of its own, by one inside Triton's product": Ours(
-                model, preprocess, decoding, queries, slots
-            ),
+        settings: dict[str, tuple[Callable[[Ours], Ours], Setting]] = {
+            "CUDA graphs": (without_graphs, nullcontext),
+            "Triton kernels": (itself, plain),
+            "fixed sizes": (exact, nullcontext),
+            "Triton's normalisers and best words": (itself, sorted_out),
+            "GELU in a pass of its own, by one inside Triton's product": (itself, inside),
         }
-        settings = {"Triton kernels": plain, "Triton's": sorted_out, "GELU": inside}
-        for name, other in without.items():
-            ground.in_time(25)
-            setting = next((found for start, found in settings.items() if name.startswith(start)), nullcontext)
-            found[f"{name}, {slots} slots"] = worth(ground, whole, other, range(len(queries)), setting)
+        for name, (changed, setting) in settings.items():
+
+            def without(
+                changed: Callable[[Ours], Ours] = changed, setting: Setting = setting, slots: int = slots,
+                whole: Ours = whole, asked: Sequence[int] = asked,
+            ) -> dict[str, Any]:  # fmt: skip
+                other = changed(Ours(model, preprocess, decoding, queries, slots))
+                return worth(ground, whole, other, asked, setting)
+
+            ground.attempt(found, f"{name}, {slots} slots", 15, without)
     return found
 
 
-def worth(
-    ground: Ground, whole: Ours, other: Ours, asked: Sequence[int], setting: Callable[[], AbstractContextManager[None]]
-) -> dict[str, float]:
+def compiled_tower(ground: Ground) -> dict[str, Any]:
+    """What kernels of our own are worth in the tower, by one that torch compiles: one picture at a time."""
+    ground.in_time(240)
+    model, queries, preprocess, decoding = subject(ground, "large", torch.bfloat16, ground.count(4))
+    compiled = copy.deepcopy(model)
+    if not ground.rehearsal:
+        compiled.vision.compile(mode="max-autotune-no-cudagraphs", dynamic=False)
+    ours, theirs = (Ours(one, preprocess, decoding, queries, 1) for one in (model, compiled))
+    return worth(ground, ours, theirs, range(len(queries)), plain_tower)
+
+
+def worth(ground: Ground, whole: Ours, other: Ours, asked: Sequence[int], setting: Setting) -> dict[str, float]:
     """The time of one over that of the other, which is within a setting."""
 
     def without() -> list[list[int]]:
@@ -461,13 +510,19 @@ def worth(
             return ask(other, asked)
 
     sides = {"with": lambda: ask(whole, asked), "without": without}
-    times, _ = rounds_of(sides, ground.count(ROUNDS), ground.clock, ground.go_on)
-    return spread([slow / fast for fast, slow in zip(times["with"], times["without"], strict=True)])
+    times, wrote = rounds_of(sides, ground.count(ROUNDS), ground.clock, ground.go_on)
+    ratios = [slow / fast for fast, slow in zip(times["with"], times["without"], strict=True)]
+    return {**spread(ratios), "equal answers": share(wrote["without"], wrote["with"])}
 
 
 def spread(ratios: Sequence[float]) -> dict[str, float]:
     """The median of the rounds' ratios, and what it lies between."""
     return {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios), "rounds": len(ratios)}
+
+
+def itself(system: Ours) -> Ours:
+    """As it is."""
+    return system
 
 
 def without_graphs(system: Ours) -> Ours:
@@ -481,6 +536,7 @@ def exact(system: Ours) -> Ours:
     """Sizes as they come, the host waiting for every token, and the cache copied where beams part."""
     engine = system.engine
     system.engine = Engine(engine.model, engine.preprocess, engine.decoding, slots=engine.slots, static=False)
+    system.engine.group = engine.slots  # pictures go through the tower together, as they do there
     system.engine.pool.advance = None
     return system
 
@@ -495,10 +551,22 @@ def interpreted(ground: Ground) -> Iterator[None]:
         yield
 
 
+def never(x: torch.Tensor) -> bool:
+    """In place of `fused.usable`."""
+    return False
+
+
 @contextmanager
 def plain() -> Iterator[None]:
     """Without the kernels."""
-    with mock.patch.object(fused, "usable", lambda x: False):
+    with mock.patch.object(fused, "usable", never):
+        yield
+
+
+@contextmanager
+def plain_tower() -> Iterator[None]:
+    """Without the kernels where pictures are encoded."""
+    with mock.patch.object(davit, "fused", SimpleNamespace(usable=never)):
         yield
 
 
@@ -534,11 +602,12 @@ def in_stages(ground: Ground, size: str, dtype: torch.dtype, batch: int) -> dict
 
 def batches(ground: Ground) -> dict[str, Any]:
     """Images a second over slots: base, bfloat16."""
-    ground.in_time(40)
+    ground.in_time(15)
     model, queries, preprocess, decoding = subject(ground, "base", torch.bfloat16, ground.count(128))
-    found = {}
+    found: dict[str, Any] = {}
     for slots in (1, 2, 4, 8, 16, 32, 64, 128):
-        ground.in_time(5)
+        if time.monotonic() > ground.deadline:
+            break
         part = range(min(len(queries), max(4, 2 * slots)))
         ours = Ours(model, preprocess, decoding, queries, slots)
         times, _ = rounds_of(

@@ -31,7 +31,9 @@ def test_correctness_comes_first(tmp_path: Path) -> None:
     tokens = rehearsed(tmp_path, "--only", "tokens")["tokens"]
     assert tokens["correct"]
     asked = ("transformers", "1 slots", "3 slots", "8 slots")
-    assert tokens["equal"] == {f"{mode}, {one}": True for mode in ("ends early", "ends late") for one in asked}
+    assert tokens["answers that differ"] == {
+        f"{mode}, {one}": 0 for mode in ("ends early", "ends late") for one in asked
+    }
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter is for where there is no GPU")
@@ -91,10 +93,29 @@ def test_batches_of_several_sizes(tmp_path: Path) -> None:
 
 def test_each_part_is_left_out_by_turns(tmp_path: Path) -> None:
     [row] = rehearsed(tmp_path, "--only", "parts").values()
+    assert all(found["equal answers"] > 0.5 for name, found in row.items() if name != "seconds")
     assert {name.split(",")[0] for name in row if name != "seconds"} == {
         "CUDA graphs", "Triton kernels", "fixed sizes", "Triton's normalisers and best words",
         "GELU in a pass of its own",
     }  # fmt: skip
+
+
+def test_our_tower_is_beside_one_that_torch_compiles(tmp_path: Path) -> None:
+    [row] = rehearsed(tmp_path, "--only", "compiled tower").values()
+    assert row["equal answers"] == 1
+
+
+def test_a_part_that_fails_is_named_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(system: Any) -> Any:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(gpu, "exact", broken)
+    [row] = rehearsed(tmp_path, "--only", "parts").values()
+    assert row["fixed sizes, 1 slots"]["failed"] == "RuntimeError: no such kernel"
+    assert "raise RuntimeError" in row["fixed sizes, 1 slots"]["at"][-1]
+    assert row["CUDA graphs, 1 slots"]["ratio"] > 0
+    monkeypatch.setattr(gpu, "ROUNDS", 0)  # of no rounds there is no median: the row itself fails
+    assert gpu.main(["--rehearse", "--out", str(tmp_path), "--only", "compiled tower"]) == 1
 
 
 def test_what_there_was_no_time_for_is_named(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ class Graphs:
             self._record(key, work)
         graph = self.graphs.get(key)
         if graph is None:
-            self._met.add(key)
             work()
+            self._met.add(key)
             return False
         graph.replay()
         return True

@@ -122,8 +122,8 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
     model = model.to(device=device, dtype=torch.bfloat16)
     try:
         with torch.inference_mode():
-            Float8Linear(Linear(32, 16, device=device, dtype=torch.bfloat16))(
-                torch.ones(1, 32, device=device).bfloat16()
+            Float8Linear(Linear(1024, 1024, device=device, dtype=torch.bfloat16))(
+                torch.ones(16, 1024, device=device).bfloat16()
             )
     except (RuntimeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]

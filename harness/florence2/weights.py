@@ -92,14 +92,18 @@ class Checkpoint:
 
 
 class Unfilled(TorchFunctionMode):
-    """Embeddings are not filled: on `meta` there is nothing to fill, and torch imports its compiler to do so (1 s)."""
+    """Layers begin with whatever their memory held: who fills them afterwards need not draw numbers twice.
+
+    On `meta` there is nothing to fill, and torch imports its compiler to do so (1 s).
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """`func` of its arguments; where it is `nn.init.normal_`, the tensor as it is."""
+        """`func` of its arguments; where it draws the numbers of a layer, the tensor as it is."""
         given = kwargs or {}
-        return given["tensor"] if func is torch.nn.init.normal_ else func(*args, **given)
+        draws = (torch.nn.init.normal_, torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_)
+        return given["tensor"] if func in draws else func(*args, **given)
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:

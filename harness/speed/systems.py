@@ -7,7 +7,9 @@ A `Peer` answers a batch at a time, as transformers' `generate` does, and waits 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import PAD
+from harness.speed.ceilings import synchronise
 
 PEERS = ("transformers", "transformers-static", "transformers-compile")
 
@@ -79,7 +82,8 @@ def random_model(config: Config, seed: int = 0) -> Florence2:
     Its convolutions are drawn small, as trained ones are: added to the map that they are of, a hundred times over, they
     would take it past what float16 has numbers for.
     """
-    model = Florence2(config).requires_grad_(False).eval()
+    with weights.Unfilled():
+        model = Florence2(config).requires_grad_(False).eval()
     initialise(model, config.text.vocab - BINS, torch.Generator().manual_seed(seed))
     for block in model.modules():
         if isinstance(block, Block):
@@ -119,8 +123,10 @@ class Ours:
 class Peer:
     """transformers' Florence-2 of the same weights: a `scenarios.System` whose step is a whole batch.
 
-    `mode` is one of PEERS: as it comes; with a static cache; and with its forward compiled as well.
-    UsageError for another, ResourceError where transformers is not installed.
+    `mode` is one of PEERS: as it comes; with a static cache; and with its forward compiled as well.  `network` is what
+    `in_transformers` made of the model, where that is at hand.  On a GPU the engine turns cuDNN's attention off for
+    the whole process; here the first batch is answered with it and without, and the quicker is kept.
+    UsageError for another mode, ResourceError where transformers is not installed.
     """
 
     def __init__(
@@ -131,18 +137,20 @@ class Peer:
         decoding: Decoding,
         queries: Queries,
         batch: int,
+        network: Any = None,
     ) -> None:
         if mode not in PEERS:
             raise UsageError(f"--against {mode}: one of {', '.join(PEERS)}")
         self.name = mode
         self.preprocess, self.decoding, self.queries, self.batch = preprocess, decoding, queries, batch
-        self.network = _in_transformers(model)
+        self.network = in_transformers(model) if network is None else network
         self.device, self.dtype = model.embedding.weight.device, model.vision.dtype
         self.more: dict[str, Any] = {} if mode == "transformers" else {"cache_implementation": "static"}
         if mode == "transformers-compile":
             self.network.forward = torch.compile(self.network.forward, mode="reduce-overhead", dynamic=False)
         vision = model.config.vision
         self.image_tokens = vision.map_side(preprocess.height) * vision.map_side(preprocess.width) + 1
+        self.cudnn: bool | None = None  # whether attention is by cuDNN, once it is known which is quicker
         self._waiting: list[tuple[int, int]] = []
         self._done: list[tuple[int, list[int]]] = []
 
@@ -173,16 +181,49 @@ class Peer:
         ids = torch.tensor([[*image, *one, *[PAD] * (longest - len(one))] for one in asked], device=self.device)
         mask = (torch.arange(longest) < torch.tensor([len(one) for one in asked])[:, None]).to(self.device)
         mask = torch.cat([mask.new_ones(len(asked), self.image_tokens), mask], 1).long()
-        written = self.network.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            pixel_values=self.preprocess.normalise(pixels, self.dtype),
-            do_sample=False,
-            **_settings(self.decoding),
-            **self.more,
-        )
+
+        def answered() -> Tensor:
+            written: Tensor = self.network.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                pixel_values=self.preprocess.normalise(pixels, self.dtype),
+                do_sample=False,
+                **_settings(self.decoding),
+                **self.more,
+            )
+            return written
+
+        if self.cudnn is None and self.device.type == "cuda":
+            self.cudnn = cudnn_is_quicker(answered, self.device)
+        with attention_by_cudnn(bool(self.cudnn)):
+            written = answered()
         for (ticket, _), row in zip(taken, written.tolist(), strict=True):
             self._done.append((ticket, _answer(row, self.decoding)))
+
+
+@contextmanager
+def attention_by_cudnn(wanted: bool) -> Iterator[None]:
+    """With cuDNN among what attention is computed by on a GPU, or without."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(wanted)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
+def cudnn_is_quicker(work: Callable[[], object], device: torch.device) -> bool:
+    """Whether the work is done sooner with cuDNN's attention, each way a second time."""
+    seconds = {}
+    for wanted in (False, True):
+        with attention_by_cudnn(wanted):
+            work()
+            synchronise(device)
+            start = time.perf_counter()
+            work()
+            synchronise(device)
+            seconds[wanted] = time.perf_counter() - start
+    return seconds[True] < seconds[False]
 
 
 def _settings(decoding: Decoding) -> dict[str, Any]:
@@ -206,7 +247,7 @@ def _answer(row: Sequence[int], decoding: Decoding) -> list[int]:
     return known[: known.index(decoding.end) + 1] if decoding.end in known else known
 
 
-def _in_transformers(model: Florence2) -> Any:
+def in_transformers(model: Florence2) -> Any:
     """The same weights in transformers' class, by way of a checkpoint in its layout; all in the tower's precision."""
     try:
         from transformers import Florence2ForConditionalGeneration

@@ -140,7 +140,7 @@ def test_transformers_writes_the_same_tokens_and_one_that_cannot_run_is_said(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no kernel\nfor this")
 
-    monkeypatch.setattr("harness.speed.systems._in_transformers", broken)
+    monkeypatch.setattr("harness.speed.systems.in_transformers", broken)
     status, out, _ = call(*random, "--against", "transformers")
     assert status == 0
     assert "beside transformers: it cannot run here (no kernel)" in out

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from harness.errors import UsageError
-from harness.speed import bench, levels, scenarios
+from harness.florence2.config import with_text
+from harness.speed import bench, levels, scenarios, systems
 from harness.speed.levels import Level
+from tests.twins import TINY
 
 CPU = torch.device("cpu")
 SHORT = Level("short", 0.2, 40, 2, 7)
@@ -243,3 +245,33 @@ def test_levels_by_name() -> None:
     assert levels.find("official").seconds == 600
     with pytest.raises(UsageError, match="one of smoke, default, official"):
         levels.find("long")
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_peer_has_the_attention_that_is_quicker_and_the_process_keeps_its_own(
+    quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "time", SimpleNamespace(perf_counter=lambda: Clock.now))
+    enabled = torch.backends.cuda.cudnn_sdp_enabled
+    used: list[bool] = []
+
+    def work() -> None:
+        used.append(enabled())
+        Clock.sleep(1.0 if enabled() == quick else 2.0)
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    assert systems.cudnn_is_quicker(work, CPU) is quick
+    assert used == [False, False, True, True]
+    assert not enabled()
+
+
+def test_drawn_weights_are_filled_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch fills what nobody has filled yet with what is no number."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.empty(3).isnan().all()
+        model = systems.random_model(with_text(TINY, vocab=1100))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for name, weight in model.state_dict().items():
+        assert weight.isfinite().all(), name
