@@ -34,6 +34,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+if "--rehearse" in sys.argv:
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, by whoever is first
+
 import torch
 import torch.nn.functional as F
 
@@ -122,8 +125,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     torch.set_grad_enabled(False)
     device = torch.device("cpu" if given.rehearse else "cuda")
-    if given.rehearse:
-        os.environ.setdefault("TRITON_INTERPRET", "1")  # before the kernels are imported
     in_precision(random_model(TINY), device, torch.float32)  # what that settles of the device holds from here on
     ground = Ground(device, time.monotonic() + 60 * given.minutes, given.rehearse)
     record: dict[str, Any] = {"rehearsal": given.rehearse, **about(device), "rows": {}}
