@@ -1,9 +1,11 @@
 """What a run costs as there is more of it: questions, slots, beams, length of answers; and what of it is not the model.
 
-    python benchmarks/scaling.py --out OUT [--questions 500,1500,5000,15000,50000] [--only questions|model|overhead]
+    python benchmarks/scaling.py --out OUT [--questions 500,1500,5000,15000,50000]
+        [--only questions|everything|model|overhead]
 
 questions   `python -m harness run --task refcoco` with florence2-nano-ft, over drawn scenes in RefCOCO's own
             files, each size a process of its own: seconds, CPU seconds and peak memory, and a + b n through them
+everything  peak memory of `run --task all --split all` over the embedded benchmark, of some images a split and of more
 model       the engine with drawn weights of the base size: slots, beams and new tokens, each swept by itself
 overhead    the same run, its seconds parted: the model (its checkpoint, its tokenizer, the engine); waiting for
             pictures to be opened; everything else
@@ -72,11 +74,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--questions", default="500,1500,5000,15000,50000")
-    parser.add_argument("--only", choices=("questions", "model", "overhead"))
+    parser.add_argument("--only", choices=("questions", "everything", "model", "overhead"))
     given = parser.parse_args()
     parts: dict[str, Callable[[], Any]] = {
         "overhead": lambda: [overhead(count) for count in (1500, 5000)],
         "questions": lambda: questions([int(count) for count in given.questions.split(",")]),
+        "everything": lambda: [everything(limit) for limit in (3, 27)],
         "model": model,
     }
     given.out.mkdir(parents=True, exist_ok=True)
@@ -163,19 +166,30 @@ def sentences(data: Path, shown: Sequence[Picture]) -> int:
 
 def whole_run(data: Path, out: Path) -> dict[str, Any]:
     """The command as a process of its own."""
+    return process(*COMMAND, "--data", str(data), "--out", str(out))
+
+
+def everything(limit: int) -> dict[str, Any]:
+    """All tasks of the embedded benchmark, of each split so many images."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = ("--task", "all", "--split", "all", "--limit", str(limit), "--model", "florence2-nano-ft", "--json")
+        return process("run", *asked, "--out", folder)
+
+
+def process(*arguments: str) -> dict[str, Any]:
+    """What a command of the harness that runs tasks took, as a process of its own."""
     start = time.perf_counter()
-    run = [sys.executable, "-m", "harness", *COMMAND, "--data", str(data), "--out", str(out)]
-    command = [sys.executable, "-c", STARTER, *run]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
-    assert process.stdout is not None
-    told = process.stdout.read()
-    if status := process.wait():
-        raise RuntimeError(f"{' '.join(command)} gave {status}")
-    run, used = json.loads(told)
+    command = [sys.executable, "-c", STARTER, sys.executable, "-m", "harness", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} gave {done.returncode}")
+    told, used = json.loads(done.stdout)
+    runs = told if isinstance(told, list) else [told]
     return {
-        "questions": run["counts"]["samples"], "images": run["counts"]["images"],
-        "seconds": time.perf_counter() - start, "CPU seconds": used["CPU seconds"], "peak MiB": used["peak MiB"],
-        "asking s": run["timings"]["seconds"],
+        "questions": sum(run["counts"]["samples"] for run in runs),
+        "images": sum(run["counts"]["images"] for run in runs), "seconds": time.perf_counter() - start,
+        "CPU seconds": used["CPU seconds"], "peak MiB": used["peak MiB"],
+        "asking s": sum(run["timings"]["seconds"] for run in runs),
     }  # fmt: skip
 
 
