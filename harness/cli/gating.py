@@ -271,9 +271,9 @@ def _beside(promise: Promise, task: Task[Any], name: str) -> Verdict:
     if promise.peer not in PEERS:
         raise UsageError(f"peer = {promise.peer!r}: one of {', '.join(PEERS)}")
     parity = promise.metric == PARITY
-    wanted = Wanted(task.name, None, None, "float32", None, None)
+    wanted = Wanted(task.name, promise.images, None, None, "float32", None, None)
     subject, queries, _ = prepared(
-        wanted, promise.model, promise.split, promise.data or "miniature", promise.images, promise.weights, None, None
+        wanted, promise.model, promise.split, promise.data or "miniature", promise.weights, None, None
     )
     every = list(range(len(queries)))
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, len(every))

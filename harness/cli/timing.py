@@ -42,6 +42,7 @@ class Wanted:
     """A point of a sweep."""
 
     task: str
+    images: int
     batch_size: int | None
     beams: int | None
     dtype: str | None
@@ -60,7 +61,9 @@ def bench(
     task: Annotated[str, Parameter(help="Whose questions are asked; with commas: a sweep.")] = "coco_caption",
     split: Split = None,
     data: Data = None,
-    images: Annotated[int, COUNT, Parameter(help="Questions in the set, each on an image of its own.")] = 32,
+    images: Annotated[
+        str, Parameter(help="Questions in the set, each on an image of its own; with commas: a sweep.")
+    ] = "32",
     weights: Annotated[
         str | None, Parameter(help="Checkpoint folder or hub repository; 'random': drawn, no download.")
     ] = None,
@@ -104,7 +107,7 @@ def bench(
     python -m harness bench --model florence2-b --weights random --against transformers,transformers-static
     """
     _refuse(scenario, rate, target, weights)
-    points = list(_points(task, batch_size, beams, dtype, resolution, threads))
+    points = list(_points(task, images, batch_size, beams, dtype, resolution, threads))
     with _sweep(out, len(points)) as done:
         for place, wanted in enumerate(points):
             if place in done.records:
@@ -113,7 +116,7 @@ def bench(
                 continue
             with _enough_memory():
                 record = _measured(
-                    wanted, model, scenario, split, data, images, weights, level, new_tokens, device,
+                    wanted, model, scenario, split, data, weights, level, new_tokens, device,
                     [name for name in (against or "").split(",") if name], rate, target, stages,
                 )  # fmt: skip
             asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
@@ -191,13 +194,15 @@ def _refuse(scenario: str, rate: float | None, target: float | None, weights: st
 
 def _points(task: str, *lists: str | None) -> Iterator[Wanted]:
     """Every combination of what was listed."""
-    names = ("--batch-size", "--beams", "--dtype", "--resolution", "--threads")
+    names = ("--images", "--batch-size", "--beams", "--dtype", "--resolution", "--threads")
     words = ("--dtype", "--threads")
     columns: list[list[Any]] = []
     for name, given in zip(names, lists, strict=True):
         parts: Sequence[str | None] = [None] if given is None else given.split(",")
         columns.append([part if part is None or name in words else _whole(name, part) for part in parts])
     for one, *rest in itertools.product([part for part in task.split(",") if part], *columns):
+        if rest[0] < 1:
+            raise UsageError(f"--images {rest[0]}: at least 1")
         yield Wanted(one, *rest)
 
 
@@ -209,7 +214,7 @@ def _whole(name: str, text: str) -> int:
 
 
 def _measured(
-    wanted: Wanted, model: str, scenario: str, split: str | None, data: str | None, images: int, weights: str | None,
+    wanted: Wanted, model: str, scenario: str, split: str | None, data: str | None, weights: str | None,
     level: str, new_tokens: int | None, device: str | None, against: Sequence[str],
     rate: float | None, target: float | None, with_stages: bool,
 ) -> dict[str, Any]:  # fmt: skip
@@ -230,7 +235,7 @@ def _measured(
     chosen = levels.find(level)
     if wanted.batch_size is None and scenario == "single_stream":
         wanted = replace(wanted, batch_size=1)
-    subject, queries, told = prepared(wanted, model, split, data, images, weights, new_tokens, device)
+    subject, queries, told = prepared(wanted, model, split, data, weights, new_tokens, device)
     settle(wanted.threads, subject.model, subject.preprocess.width, subject.decoding)
     slots = min(subject.batch, len(queries)) if scenario != "server" else subject.batch
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
@@ -285,7 +290,7 @@ def _measured(
 
 
 def prepared(
-    wanted: Wanted, model: str, split: str | None, data: str | None, images: int, weights: str | None,
+    wanted: Wanted, model: str, split: str | None, data: str | None, weights: str | None,
     new_tokens: int | None, device: str | None,
 ) -> tuple[Subject, Queries, dict[str, Any]]:  # fmt: skip
     """The model, the set of queries with pictures opened, and what a record says of both."""
@@ -299,12 +304,12 @@ def prepared(
     if weights == RANDOM:
         subject = _drawn(wanted, model, new_tokens or NEW_TOKENS, device)
         config = subject.model.config
-        return subject, drawn(images, subject.preprocess.width, config.text.vocab), {}
+        return subject, drawn(wanted.images, subject.preprocess.width, config.text.vocab), {}
     name, root = root_of(data, model, entry.embedded)
     [one] = tasks.select(wanted.task)
     [part] = splits_of(one, split)
     asked = {sample.question.image: sample.question for sample in load(one, root, part)}  # one question an image
-    questions = list(asked.values())[:images]
+    questions = list(asked.values())[: wanted.images]
 
     def built(dtype: str | None) -> Predictor:
         setting = baselines.Setting(

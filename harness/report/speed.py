@@ -209,18 +209,26 @@ def _roofline(records: Sequence[Record], to: Path) -> None:
 
 
 def _against_batch(records: Sequence[Record], to: Path) -> None:
-    """Throughput against the batch and, where latencies were measured, the median of them against throughput."""
+    """Throughput against the batch; where latencies were measured, the median of them against throughput; and, where
+    sets of several sizes were asked, throughput against how many images there were."""
     from matplotlib.figure import Figure
 
     lines: dict[tuple[str, ...], list[Record]] = {}
+    sets: dict[tuple[str, ...], dict[int, float]] = {}
     for record in records:
         settings = record["settings"]
-        same = (record["model"], settings["dtype"], f"{settings['beams']} beams", settings["resolution"], record["set"])
-        lines.setdefault((*same, record["scenario"], record["device"]), []).append(record)
+        same = (record["model"], settings["dtype"], f"{settings['beams']} beams", settings["resolution"])
+        lines.setdefault((*same, record["set"], record["scenario"], record["device"]), []).append(record)
+        images, _, what = record["set"].partition(" ")
+        batch = f"batch {settings['batch size']}"
+        sizes = sets.setdefault((*same, batch, record["scenario"], what, record["device"]), {})
+        sizes[int(images)] = record["throughput"]["images/s"]
+    sets = {names: sizes for names, sizes in sets.items() if len(sizes) > 1}
     devices = len({record["device"] for record in records})
     both = any("p50" in record["latency s"] for record in records)
-    figure = Figure(figsize=(9 if both else 6, 4 + 0.15 * len(lines)), layout="constrained")
-    scaling, *rest = figure.subplots(1, 1 + both, squeeze=False)[0]
+    panels = 1 + both + bool(sets)
+    figure = Figure(figsize=(6 if panels == 1 else 4.5 * panels, 4 + 0.15 * len(lines)), layout="constrained")
+    scaling, *rest = figure.subplots(1, panels, squeeze=False)[0]
     for place, (names, found) in enumerate(sorted(lines.items())):
         colour = COLOURS[place % len(COLOURS)]
         by_batch = sorted((one["settings"]["batch size"], one["throughput"]["images/s"]) for one in found)
@@ -237,10 +245,17 @@ def _against_batch(records: Sequence[Record], to: Path) -> None:
         )
         if timed:
             rest[0].plot(*zip(*timed, strict=True), "o-", color=colour)
-    scaling.set(xlabel="batch", ylabel="images a second", xscale="log", yscale="log")
-    for axes in rest:
-        axes.set(xlabel="images a second", ylabel="p50, ms", xscale="log", yscale="log")
+    scaling.set(xlabel="batch", ylabel="images a second")
+    if both:
+        rest[0].set(xlabel="images a second", ylabel="p50, ms")
+    if sets:
+        rest[-1].set(xlabel="images in the set", ylabel="images a second")
+    for place, (names, sizes) in enumerate(sorted(sets.items())):
+        label = " · ".join((names[0], *names[4:6], *names[7:][: devices > 1]))
+        rest[-1].plot(*zip(*sorted(sizes.items()), strict=True), "s-", color=COLOURS[place % len(COLOURS)], label=label)
+        rest[-1].legend(fontsize=7, frameon=False)
     for axes in (scaling, *rest):
+        axes.set(xscale="log", yscale="log")
         axes.grid(alpha=0.3, which="both")
     figure.legend(*scaling.get_legend_handles_labels(), fontsize=7, loc="outside lower center")
     _save(figure, to / "scaling")

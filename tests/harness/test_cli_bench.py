@@ -62,6 +62,9 @@ def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path
 
 
 @pytest.mark.parametrize(("sweep", "settings"), [
+    (("--images", "1,3", "--batch-size", "1,2"), {
+        ("images", "batch size"): [(1, 1), (1, 1), (3, 1), (3, 2)],  # of one image no two at once
+    }),
     (("--beams", "1,2", "--dtype", "float32,int8"), {
         ("beams", "dtype"): [(1, "float32"), (1, "int8"), (2, "float32"), (2, "int8")],
     }),
@@ -76,7 +79,8 @@ def test_every_combination_of_what_is_listed_is_a_point(
 ) -> None:
     status, out, _ = call(*NANO, *sweep, "--new-tokens", "3", "--no-stages", "--json")
     assert status == 0
-    records = [json.loads(line)["settings"] for line in out.splitlines()]
+    told = [json.loads(line) for line in out.splitlines()]
+    records = [{**one["settings"], "images": int(one["set"].split()[0])} for one in told]
     for (one, other), expected in settings.items():
         assert [(record[one], record[other]) for record in records] == expected
 

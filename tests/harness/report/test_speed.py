@@ -161,6 +161,24 @@ def test_a_roofline_has_each_stage_at_its_intensity(tmp_path: Path, monkeypatch:
     assert points == [(pytest.approx(2.0), pytest.approx(5e9)), (pytest.approx(300.0), pytest.approx(1.5e11))]
 
 
+def test_sets_of_several_sizes_have_a_panel_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plotted: list[tuple[tuple[float, ...], tuple[float, ...], str | None]] = []
+    plot = Axes.plot
+
+    def noted(self: Axes, *given: Any, **more: Any) -> Any:
+        if given[-1] == "s-":
+            plotted.append((*given[:2], more["label"]))
+        return plot(self, *given, **more)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    records = [
+        record(set=f"{images} drawn", throughput={"images/s": rate, "tokens/s": 1.0}, scenario="offline")
+        for images, rate in ((128, 9.0), (32, 8.0))
+    ]
+    speed.render([*records, record(settings={"batch size": 2})], tmp_path)
+    assert plotted == [((32, 128), (8.0, 9.0), "florence2-b · batch 4 · offline")]
+
+
 def test_devices_are_told_apart_where_there_are_several(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
