@@ -10,10 +10,11 @@ from collections.abc import Sequence
 # OpenMP reads this once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-# oneDNN, and torch above it, keep half a megabyte for each of the last 1,024 shapes that were multiplied.  About 150
-# come again and again (see `linear.filled`); where others do, memory would grow with a run's questions.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-os.environ.setdefault("LRU_CACHE_CAPACITY", "256")
+# oneDNN, and torch above it, keep half a megabyte for each of the last 1,024 shapes that were multiplied.  Of the few
+# that come again and again (see `linear.filled`) none is made anew for want of room; with more of it, memory would grow
+# with a run's questions.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "128")
 # MKL keeps buffers of its own as well; without them products were as quick.
 os.environ.setdefault("MKL_DISABLE_FAST_MM", "1")
 

@@ -226,15 +226,17 @@ class Pool(Generic[K]):
         """Row r of the cache becomes what row `sources[r]` was; what stays where it is is not touched."""
         rows = len(sources)
         moved = (sources != torch.arange(rows, device=sources.device)).nonzero()[:, 0]
-        for buffer in (self.cache.keys, self.cache.values):
-            filled = buffer[:, :, :, :longest]
+        for layer in (*self.cache.keys, *self.cache.values):  # one after another: what is copied is memory as well
+            filled = layer[:, :, :longest]
             if 3 * len(moved) > 2 * rows:
-                filled[:, :rows].copy_(filled.index_select(1, sources))
+                filled[:rows].copy_(filled.index_select(0, sources))
             elif len(moved):
-                filled.index_copy_(1, moved, filled.index_select(1, sources[moved]))
+                filled.index_copy_(0, moved, filled.index_select(0, sources[moved]))
 
     def _room(self, tokens: int) -> int:
-        """The size of cache, of a few, in which so many tokens fit."""
+        """The size of cache in which so many tokens fit: of a few that graphs are recorded for, or the next of many."""
+        if not self.static:
+            return -(-tokens // ROOMS[0]) * ROOMS[0]
         return next((room for room in ROOMS if room >= tokens), tokens)
 
     def _make_room(self, tokens: int) -> None:

@@ -7,8 +7,8 @@ quicker, for few rows up to four times, so that oneDNN's is kept for large produ
 that multiplies it, torch's own is oneDNN's as well, but adds the bias and makes the GELU in passes of their own.
 Elsewhere it is torch's `linear`.  Only the order of additions differs.
 
-oneDNN makes a kernel for every number of rows, and that takes longer than a small product itself.  As answers come and
-go, so do rows: those of small products are filled up to one of a few numbers.
+oneDNN makes a kernel for every number of rows, keeps it, and takes longer for that than a small product itself.  As
+answers come and go, so do rows: those of small products are filled up to one of a few numbers.
 
 In training on a CPU, `bfloat16_products` makes the three products of a linear map (forward, and backward to its input
 and to its weight) in bfloat16 and leaves everything else in float32: torch's own autocast also halves what surrounds
@@ -31,6 +31,8 @@ from harness.florence2.fused import linear_gelu
 
 MANY = 256  # rows from which on a GELU inside is worth more than MKL
 SMALL = 2**27  # multiplications: a few times as long as oneDNN takes to make a kernel
+LARGE = 2**30  # a tenth of a second's on a core: more of them would be felt
+LIGHT = 2**18  # weights, that lie in a core's cache: few rows of them take as long as eight
 
 
 class Linear(nn.Linear):
@@ -109,15 +111,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
 
 
 def filled(rows: Tensor, weight: int) -> Tensor:
-    """(M, in), with rows of zeros behind them where the product with so many weights is small."""
+    """(M, in), with rows of zeros behind them where the product with so many weights is not large."""
     count = rows.shape[0]
-    more = evened(count) - count if count * weight < SMALL else 0
+    more = evened(count, weight) - count
     return F.pad(rows, (0, 0, 0, more)) if more else rows
 
 
-def evened(rows: int) -> int:
-    """The next number of at most three binary digits and zeros behind them: less than a quarter more."""
-    step = 1 << max(0, (rows - 1).bit_length() - 3)
+def evened(rows: int, weight: int) -> int:
+    """The next number of few binary digits and zeros behind them: of a small product three, which is less than a quarter
+    more, and eights at least where weights are few; of one that is not large five, less than a sixteenth more."""
+    if rows * weight >= LARGE:
+        return rows
+    digits = 3 if rows * weight < SMALL else 5
+    step = max(8 if weight < LIGHT else 1, 1 << max(0, (rows - 1).bit_length() - digits))
     return -(-rows // step) * step
 
 

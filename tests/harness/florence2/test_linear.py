@@ -6,15 +6,25 @@ import pytest
 import torch
 
 from harness.florence2 import linear as rooms
-from harness.florence2.linear import evened, filled, linear
+from harness.florence2.linear import LARGE, LIGHT, SMALL, evened, filled, linear
 
 
-def test_few_numbers_of_rows_are_left_and_none_is_a_quarter_more() -> None:
-    counts = range(1, 4097)
-    assert all(count <= evened(count) < 1.25 * count for count in counts)
-    # Eight up to 8, then four in each doubling: 8 * 2 ** 9 is 4,096.
-    assert len({evened(count) for count in counts}) == 8 + 4 * 9
-    assert [evened(count) for count in (8, 9, 10, 11, 17, 33, 96, 97, 4096)] == [8, 10, 10, 12, 20, 40, 96, 112, 4096]
+def test_few_numbers_of_rows_are_left_and_none_is_much_more() -> None:
+    """Of a small product less than a quarter more, of one that is not large less than a sixteenth."""
+    heavy = LIGHT
+    small = range(1, SMALL // heavy)
+    assert all(count <= evened(count, heavy) < 1.25 * count for count in small)
+    # Eight up to 8, then four in each doubling: 8 * 2 ** 6 is 512.
+    assert len({evened(count, heavy) for count in small}) == 8 + 4 * 6
+    assert [evened(count, heavy) for count in (8, 9, 10, 11, 17, 33, 96, 97)] == [8, 10, 10, 12, 20, 40, 96, 112]
+    more = range(SMALL // heavy, LARGE // heavy)
+    assert all(count <= evened(count, heavy) < 1.0625 * count for count in more)
+    assert len({evened(count, heavy) for count in more}) == 1 + 16 * 3  # 512, then three doublings
+    assert evened(LARGE // heavy + 1, heavy) == LARGE // heavy + 1
+    # Of few weights eights at least: 8, 16, 24, 32, 40, 48, 56, 64, and then as above.
+    light = [evened(count, LIGHT - 1) for count in range(1, 129)]
+    assert sorted(set(light)) == [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128]
+    assert all(found >= count for count, found in enumerate(light, 1))
 
 
 @pytest.mark.parametrize("gelu", [False, True])
@@ -51,7 +61,7 @@ def test_mkl_makes_what_it_is_quick_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_large_products_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.ones(9, 4)
-    assert filled(rows, 100).tolist() == [[1.0] * 4] * 9 + [[0.0] * 4]
-    monkeypatch.setattr(rooms, "SMALL", 900)
+    assert filled(rows, 100).tolist() == [[1.0] * 4] * 9 + [[0.0] * 4] * 7
+    monkeypatch.setattr(rooms, "LARGE", 900)
     assert filled(rows, 100) is rows
-    assert len(filled(rows, 99)) == 10
+    assert len(filled(rows, 99)) == 16
