@@ -118,8 +118,8 @@ def filled(rows: Tensor, weight: int) -> Tensor:
 
 
 def evened(rows: int, weight: int) -> int:
-    """The next number of few binary digits and zeros behind them: of a small product three, which is less than a quarter
-    more, and eights at least where weights are few; of one that is not large five, less than a sixteenth more."""
+    """The next number of few binary digits and zeros behind them: of a small product three, which is less than a
+    quarter more, and eights at least where weights are few; of one that is not large five, less than a sixteenth."""
     if rows * weight >= LARGE:
         return rows
     digits = 3 if rows * weight < SMALL else 5
