@@ -260,6 +260,7 @@ class Engine(Generic[T]):
         self._fits = self._fits if self._fits < self._fails else 0
         for asked in reversed(self.pool.keys):
             asked.picture.waiting += 1
+            asked.beside = 0
             self.waiting.appendleft(asked)
         for asked in self.waiting:
             asked.picture.tokens = None

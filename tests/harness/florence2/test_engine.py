@@ -155,14 +155,14 @@ def test_the_most_that_fit_are_looked_for(
     """Halved until they fit, then half way to what does not, as long as that is an eighth more."""
     pixels, asked = pictures(3), prompts(60)
     engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=16, static=static)
-    admit = Pool.admit
+    step = Pool.step
 
-    def cramped(pool: Any, keys: Sequence[Any], *given: Any) -> None:
-        if len(pool.keys) + len(keys) > room:
+    def cramped(pool: Any) -> None:  # all are under way by then
+        if len(pool.keys) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        admit(pool, keys, *given)
+        step(pool)
 
-    monkeypatch.setattr(Pool, "admit", cramped)
+    monkeypatch.setattr(Pool, "step", cramped)
     found, shown = {}, [Picture(one) for one in pixels]
     for number, prompt in enumerate(asked):
         engine.submit(number, shown[number % 3], prompt)

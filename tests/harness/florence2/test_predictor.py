@@ -150,7 +150,7 @@ def test_a_bad_image_fails_its_own_questions(parts: Parts, root: Path, tmp_path:
     assert len(found) == 15
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_said(
+def test_the_most_that_fit_are_looked_for_and_said(
     parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = raw(answers(ask(parts, root), questions()))
@@ -167,6 +167,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(
     assert [record.getMessage() for record in caplog.records] == [
         "a batch of 8 does not fit in the memory of cpu: going on with 4",
         "a batch of 4 does not fit in the memory of cpu: going on with 2",
+        "2 answers at once fit in the memory of cpu: trying 3",
+        "a batch of 3 does not fit in the memory of cpu: going on with 2",
     ]
     assert model.provenance["batch size"] == 2
 
