@@ -31,7 +31,7 @@ from harness.florence2.fused import linear_gelu
 
 MANY = 256  # rows from which on a GELU inside is worth more than MKL
 SMALL = 2**27  # multiplications: a few times as long as oneDNN takes to make a kernel
-LARGE = 2**30  # a tenth of a second's on a core: more of them would be felt
+LARGE = 2**30  # multiplications, from which on a sixteenth more would be felt
 LIGHT = 2**18  # weights, that lie in a core's cache: few rows of them take as long as eight
 
 

@@ -158,12 +158,14 @@ def _possible(system: System, queries: int, level: Level, target: float | None, 
             f"--rate {rate:g} cannot be held: all at once, about {possible:.3g} a second are answered here; with "
             "--target SECONDS alone the highest that holds is looked for"
         )
+    if target is None:
+        return possible
     alone = min(seconds([query]) for query in range(min(queries, ALONE)))
-    if target is not None and target < alone:
+    if target < alone:
         raise UsageError(
             f"--target {target:g} cannot be held at any rate: the quickest answer alone takes {alone:.3g} s"
         )
-    if target is not None and rate is not None and scenarios.looked_at(level.queries(rate)) < 99:
+    if rate is not None and scenarios.looked_at(level.queries(rate)) < 99:
         log.warning(
             "this will be INVALID: %d queries at %g a second are too few for p99; a longer --level, or a higher --rate",
             level.queries(rate), rate,
