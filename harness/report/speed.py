@@ -210,19 +210,22 @@ def _roofline(records: Sequence[Record], to: Path) -> None:
 
 def _against_batch(records: Sequence[Record], to: Path) -> None:
     """Throughput against the batch; where latencies were measured, the median of them against throughput; and, where
-    sets of several sizes were asked, throughput against how many images there were."""
+    sets of several sizes were asked all at once, throughput against how many images there were."""
     from matplotlib.figure import Figure
 
     lines: dict[tuple[str, ...], list[Record]] = {}
     sets: dict[tuple[str, ...], dict[int, float]] = {}
     for record in records:
         settings = record["settings"]
-        same = (record["model"], settings["dtype"], f"{settings['beams']} beams", settings["resolution"])
+        size = settings["resolution"]
+        if settings["new tokens"]:
+            size = f"{size}, {settings['new tokens']} new tokens"
+        same = (record["model"], settings["dtype"], f"{settings['beams']} beams", size)
         lines.setdefault((*same, record["set"], record["scenario"], record["device"]), []).append(record)
-        images, _, what = record["set"].partition(" ")
-        batch = f"batch {settings['batch size']}"
-        sizes = sets.setdefault((*same, batch, record["scenario"], what, record["device"]), {})
-        sizes[int(images)] = record["throughput"]["images/s"]
+        if record["scenario"] == "offline":
+            images, _, what = record["set"].partition(" ")
+            sizes = sets.setdefault((*same, f"batch {settings['batch size']}", what, record["device"]), {})
+            sizes[int(images)] = record["throughput"]["images/s"]
     sets = {names: sizes for names, sizes in sets.items() if len(sizes) > 1}
     devices = len({record["device"] for record in records})
     both = any("p50" in record["latency s"] for record in records)
@@ -230,11 +233,11 @@ def _against_batch(records: Sequence[Record], to: Path) -> None:
     figure = Figure(figsize=(6 if panels == 1 else 4.5 * panels, 4 + 0.15 * len(lines)), layout="constrained")
     scaling, *rest = figure.subplots(1, panels, squeeze=False)[0]
     for place, (names, found) in enumerate(sorted(lines.items())):
-        colour = COLOURS[place % len(COLOURS)]
+        colour, mark = COLOURS[place % len(COLOURS)], f"{'oDv^'[place // len(COLOURS) % 4]}-"
         by_batch = sorted((one["settings"]["batch size"], one["throughput"]["images/s"]) for one in found)
         scaling.plot(
             *zip(*by_batch, strict=True),
-            "o-",
+            mark,
             color=colour,
             label=" · ".join((*names[:4], *names[5:][: 1 + (devices > 1)])),
         )
@@ -244,14 +247,14 @@ def _against_batch(records: Sequence[Record], to: Path) -> None:
             if "p50" in one["latency s"]
         )
         if timed:
-            rest[0].plot(*zip(*timed, strict=True), "o-", color=colour)
+            rest[0].plot(*zip(*timed, strict=True), mark, color=colour)
     scaling.set(xlabel="batch", ylabel="images a second")
     if both:
         rest[0].set(xlabel="images a second", ylabel="p50, ms")
     if sets:
         rest[-1].set(xlabel="images in the set", ylabel="images a second")
     for place, (names, sizes) in enumerate(sorted(sets.items())):
-        label = " · ".join((names[0], *names[4:6], *names[7:][: devices > 1]))
+        label = " · ".join((names[0], names[4], *names[6:][: devices > 1]))
         rest[-1].plot(*zip(*sorted(sizes.items()), strict=True), "s-", color=COLOURS[place % len(COLOURS)], label=label)
         rest[-1].legend(fontsize=7, frameon=False)
     for axes in (scaling, *rest):
