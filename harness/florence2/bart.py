@@ -54,11 +54,12 @@ class Cache:
         return cls(like.new_zeros(shape), like.new_zeros(shape))
 
     def make_room(self, tokens: int) -> None:
-        """So that `tokens` more fit; the buffers grow by doubling."""
-        room = self.keys.shape[3]
-        if self.length + tokens > room:
-            more = (0, 0, 0, max(room, self.length + tokens - room))
-            self.keys, self.values = F.pad(self.keys, more), F.pad(self.values, more)
+        """So that `tokens` more fit; the buffers grow by a multiple of 64."""
+        missing = self.length + tokens - self.keys.shape[3]
+        if missing > 0:
+            more = (0, 0, 0, -(-missing // 64) * 64)
+            self.keys = F.pad(self.keys, more)  # the old ones go before there are two of the others
+            self.values = F.pad(self.values, more)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Stores (R, N, T, D) behind what is there; gives all so far, (R, N, length + T, D)."""

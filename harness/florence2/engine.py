@@ -210,7 +210,9 @@ class Engine(Generic[T]):
             self._look_at(pictures[first : first + together])
 
     def _look_at(self, new: Sequence[Picture]) -> None:
-        batch = torch.stack([picture.pixels for picture in new])
+        pixels = [picture.pixels for picture in new]
+        fill = self.group - len(new) if len(new) > 1 else 0  # every further size would have kernels of its own
+        batch = torch.stack(pixels + pixels[-1:] * fill)
         if self.device.type == "cuda":
             batch = batch.pin_memory()
 
@@ -219,7 +221,7 @@ class Engine(Generic[T]):
             return self._encode(self.preprocess.normalise(pixels, self.model.vision.dtype))
 
         encoded, event = self._lane.run(look)
-        for picture, tokens in zip(new, encoded, strict=True):
+        for picture, tokens in zip(new, encoded, strict=False):
             picture.tokens, picture.encoded = tokens, event
 
     def _read(self, taken: Sequence[_Asked[T]]) -> Memory:

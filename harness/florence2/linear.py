@@ -30,9 +30,10 @@ from torch import Tensor, nn
 from harness.florence2.fused import linear_gelu
 
 MANY = 256  # rows from which on a GELU inside is worth more than MKL
+LIGHT = 2**18  # weights, that lie in a core's cache: 32 rows of them take hardly longer than eight
+TINY = 2**21  # multiplications with so few weights: up to here calling oneDNN takes longer than MKL's whole product
 SMALL = 2**27  # multiplications: a few times as long as oneDNN takes to make a kernel
 LARGE = 2**30  # multiplications, from which on a sixteenth more would be felt
-LIGHT = 2**18  # weights, that lie in a core's cache: few rows of them take as long as eight
 
 
 class Linear(nn.Linear):
@@ -97,7 +98,7 @@ def add_product(added: Tensor, x: Tensor, last: nn.Module) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> Tensor:
     """`x @ weight.T + bias`, and GELU of it: (..., in), (out, in), (out) to (..., out)."""
-    if x.device.type == "cpu" and not torch.is_grad_enabled() and _by_onednn(x, gelu):
+    if x.device.type == "cpu" and not torch.is_grad_enabled() and _by_onednn(x, weight.numel(), gelu):
         given = x.reshape(-1, x.shape[-1])
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
             filled(given, weight.numel()), weight, bias, "gelu" if gelu else "none", [], "none"
@@ -119,11 +120,13 @@ def filled(rows: Tensor, weight: int) -> Tensor:
 
 def evened(rows: int, weight: int) -> int:
     """The next number of few binary digits and zeros behind them: of a small product three, which is less than a
-    quarter more, and eights at least where weights are few; of one that is not large five, less than a sixteenth."""
+    quarter more, of one that is not large five, less than a sixteenth; where weights are few two, less than half, and
+    a multiple of 32."""
     if rows * weight >= LARGE:
         return rows
-    digits = 3 if rows * weight < SMALL else 5
-    step = max(8 if weight < LIGHT else 1, 1 << max(0, (rows - 1).bit_length() - digits))
+    light = weight < LIGHT
+    digits = 2 if light and rows * weight < 2 * SMALL else 3 if rows * weight < SMALL else 5
+    step = max(32 if light else 1, 1 << max(0, (rows - 1).bit_length() - digits))
     return -(-rows // step) * step
 
 
@@ -164,9 +167,11 @@ class _Bfloat16Products(torch.autograd.Function):
         )
 
 
-def _by_onednn(x: Tensor, gelu: bool) -> bool:
-    if x.dtype == torch.float32 and mkl_is_quick() and not (gelu and x.numel() >= MANY * x.shape[-1]):
-        return False
+def _by_onednn(x: Tensor, weight: int, gelu: bool) -> bool:
+    if x.dtype == torch.float32:
+        rows = x.numel() // x.shape[-1]
+        if (weight < LIGHT and rows * weight < TINY) or (mkl_is_quick() and not (gelu and rows >= MANY)):
+            return False
     return _has_onednn(x.dtype)
 
 
