@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 TOGETHER = 64  # pictures encoded at once on a GPU: more windows than 65,535 are no grid of attention's kernels
 GROUP = 8  # small ones on a CPU: always as many, so that no kernels are made anew
+READ = 16  # prompts of small ones that are read at once: of more, what is between layers is memory, and no quicker
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +86,8 @@ class Engine(Generic[T]):
     together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes and that the
     pictures of the next ones to be taken in are encoded while these are written, as it is on a GPU, where steps are
     replayed as CUDA graphs and pictures have a stream of their own; without it, small pictures are encoded `group` at a
-    time, where so many wait, and no more than there are slots.
+    time (the last again, where fewer wait, but more than one), no more than there are slots, and their prompts are read
+    a few at a time.
     """
 
     def __init__(
@@ -185,14 +187,16 @@ class Engine(Generic[T]):
         self._tried = len(self.pool.keys) + len(taken)
         start = time.perf_counter()
         self._look(len(taken))
-        memory = self._read(taken)
-        self.pool.admit(taken, memory)
-        for asked in taken:
-            self.waiting.popleft()
-            asked.begun = start
-            asked.picture.waiting -= 1
-            if not asked.picture.waiting:
-                asked.picture.tokens = None
+        together = READ if self.group > 1 else len(taken)
+        for first in range(0, len(taken), together):
+            some = taken[first : first + together]
+            self.pool.admit(some, self._read(some))
+            for asked in some:
+                self.waiting.popleft()
+                asked.begun = start
+                asked.picture.waiting -= 1
+                if not asked.picture.waiting:
+                    asked.picture.tokens = None
         for asked in self.pool.keys:
             asked.beside = max(asked.beside, len(self.pool.keys))
 
@@ -211,7 +215,7 @@ class Engine(Generic[T]):
 
     def _look_at(self, new: Sequence[Picture]) -> None:
         pixels = [picture.pixels for picture in new]
-        fill = self.group - len(new) if len(new) > 1 else 0  # every further size would have kernels of its own
+        fill = self.group - len(new) if 1 < len(new) < self.group else 0  # each number would have kernels of its own
         batch = torch.stack(pixels + pixels[-1:] * fill)
         if self.device.type == "cuda":
             batch = batch.pin_memory()

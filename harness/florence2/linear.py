@@ -7,8 +7,9 @@ quicker, for few rows up to four times, so that oneDNN's is kept for large produ
 that multiplies it, torch's own is oneDNN's as well, but adds the bias and makes the GELU in passes of their own.
 Elsewhere it is torch's `linear`.  Only the order of additions differs.
 
-oneDNN makes a kernel for every number of rows, keeps it, and takes longer for that than a small product itself.  As
-answers come and go, so do rows: those of small products are filled up to one of a few numbers.
+oneDNN makes a kernel for every number of rows, keeps it (half a megabyte each), and takes longer for that than a small
+product itself.  As answers come and go, so do rows: those of small products are filled up to one of a few numbers.
+Tiny products, of few rows and few weights, are MKL's on any CPU: there calling oneDNN takes longer than they do.
 
 In training on a CPU, `bfloat16_products` makes the three products of a linear map (forward, and backward to its input
 and to its weight) in bfloat16 and leaves everything else in float32: torch's own autocast also halves what surrounds

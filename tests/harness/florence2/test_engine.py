@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import CheckpointError, UsageError
+from harness.florence2.bart import Memory
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import Pool, Written, generate
 from harness.florence2.graphs import SMALL, CapturedMap, CapturedStep
@@ -349,8 +350,30 @@ def test_small_pictures_are_encoded_in_whole_groups_as_long_as_so_many_wait(monk
 
     monkeypatch.setattr(engine, "_encode", watched)
     found = all_at_once(engine, pixels, asked)
-    assert seen == [8, 8, 3]  # for the first nine answers sixteen, then what is left
+    assert seen == [8, 8, 8]  # for the first nine answers sixteen, then what is left, one of it six times
     assert found == {number: alone(pixels[number], asked[number]).tokens for number in range(19)}
+    seen.clear()
+    assert all_at_once(engine, pixels[:1], asked[:1]) == {0: found[0]}
+    assert seen == [1]  # which nobody waits with
+
+
+def test_prompts_of_small_pictures_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no memory for some of them, those that were read before are neither lost nor asked twice."""
+    pixels, asked = pictures(5), prompts(5) * 4
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=20)
+    read, seen = MODEL.read, []
+
+    def short_of_memory(image: Tensor, *prompt: Tensor | None) -> Memory:
+        seen.append(len(image))
+        if len(seen) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return read(image, *prompt)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MODEL, "read", short_of_memory)
+    found = all_at_once(engine, pixels * 4, asked)
+    monkeypatch.undo()
+    assert seen[:3] == [16, 4, 10]  # half as many at once, from the first on
+    assert found == {number: alone(pixels[number % 5], asked[number]).tokens for number in range(20)}
 
 
 @pytest.mark.parametrize(("side", "group"), [(128, 8), (256, 4), (384, 1), (512, 1), (768, 1)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.florence2 import linear as rooms
-from harness.florence2.linear import LARGE, LIGHT, SMALL, evened, filled, linear
+from harness.florence2.linear import LARGE, LIGHT, SMALL, TINY, evened, filled, linear
 
 
 def test_few_numbers_of_rows_are_left_and_none_is_much_more() -> None:
@@ -21,20 +21,23 @@ def test_few_numbers_of_rows_are_left_and_none_is_much_more() -> None:
     assert all(count <= evened(count, heavy) < 1.0625 * count for count in more)
     assert len({evened(count, heavy) for count in more}) == 1 + 16 * 3  # 512, then three doublings
     assert evened(LARGE // heavy + 1, heavy) == LARGE // heavy + 1
-    # Of few weights eights at least: 8, 16, 24, 32, 40, 48, 56, 64, and then as above.
-    light = [evened(count, LIGHT - 1) for count in range(1, 129)]
-    assert sorted(set(light)) == [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128]
-    assert all(found >= count for count, found in enumerate(light, 1))
+    # Of few weights a multiple of 32, then two in each doubling.
+    light = [evened(count, LIGHT - 1) for count in range(1, 1025)]
+    assert sorted(set(light)) == [32, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+    assert all(count <= found < max(1.5 * count, count + 32) for count, found in enumerate(light, 1))
+    assert evened(2 * SMALL // (LIGHT // 2) + 1, LIGHT // 2) == 2048 + 128  # large enough for a sixteenth again
 
 
 @pytest.mark.parametrize("gelu", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("by_mkl", [False, True])
+@pytest.mark.parametrize("tiny", [0, TINY])
 def test_whichever_library_it_is_a_linear_map(
-    by_mkl: bool, bias: bool, gelu: bool, monkeypatch: pytest.MonkeyPatch
+    tiny: int, by_mkl: bool, bias: bool, gelu: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that are filled up for oneDNN are products as others are."""
     monkeypatch.setattr(rooms, "mkl_is_quick", lambda: by_mkl)
+    monkeypatch.setattr(rooms, "TINY", tiny)
     draw = torch.Generator().manual_seed(0)
     weight, shift = torch.randn(24, 16, generator=draw), torch.randn(24, generator=draw) if bias else None
     for shape in ((1, 16), (3, 3, 16), (11, 16), (5, 13, 16), (300, 16), (0, 16)):
@@ -53,15 +56,28 @@ def test_mkl_makes_what_it_is_quick_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "_has_onednn", lambda dtype: True)
     few, many = torch.ones(255, 4), torch.ones(16, 16, 4)
     monkeypatch.setattr(rooms, "mkl_is_quick", lambda: True)
-    assert [rooms._by_onednn(x, gelu) for x in (few, many) for gelu in (False, True)] == [False, False, False, True]
-    assert rooms._by_onednn(few.bfloat16(), False)
+    found = [rooms._by_onednn(x, LIGHT, gelu) for x in (few, many) for gelu in (False, True)]
+    assert found == [False, False, False, True]
+    assert rooms._by_onednn(few.bfloat16(), LIGHT, False)
     monkeypatch.setattr(rooms, "mkl_is_quick", lambda: False)
-    assert rooms._by_onednn(few, False)
+    assert rooms._by_onednn(few, LIGHT, False)
+
+
+def test_tiny_products_are_not_worth_calling_onednn_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to so many multiplications with few weights; with many weights, and in another precision, it makes them."""
+    monkeypatch.setattr(rooms, "_has_onednn", lambda dtype: True)
+    monkeypatch.setattr(rooms, "mkl_is_quick", lambda: False)
+    weight = LIGHT // 2
+    rows = torch.ones(TINY // weight, 4)
+    assert not rooms._by_onednn(rows[1:], weight, gelu=True)
+    assert rooms._by_onednn(rows, weight, gelu=True)
+    assert rooms._by_onednn(rows[:1], LIGHT, gelu=False)
+    assert rooms._by_onednn(rows[1:].bfloat16(), weight, gelu=False)
 
 
 def test_large_products_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.ones(9, 4)
-    assert filled(rows, 100).tolist() == [[1.0] * 4] * 9 + [[0.0] * 4] * 7
+    assert filled(rows, 100).tolist() == [[1.0] * 4] * 9 + [[0.0] * 4] * 23
     monkeypatch.setattr(rooms, "LARGE", 900)
     assert filled(rows, 100) is rows
-    assert len(filled(rows, 99)) == 16
+    assert len(filled(rows, 99)) == 32
