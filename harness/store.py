@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -88,7 +88,7 @@ class RunFolder:
         kept: dict[str, Kept] = {}
         for line in self._lines("answers"):
             try:
-                record = json.loads(line)
+                record = msgspec.json.decode(line)
                 kept[record["id"]] = Kept(record["id"], record["asked"], _answer(record))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue  # torn: it is asked again
@@ -131,7 +131,7 @@ class RunFolder:
         """An open answers.jsonl, its torn last line cut off; ResourceError where the disk is full."""
         path = self.path / "answers.jsonl"
         _cut_torn_line(path)
-        with _resources(path), path.open("a", encoding="utf-8") as stream:
+        with _resources(path), path.open("ab") as stream:
             yield Appender(stream)
 
     def siblings(self) -> list[RunFolder]:
@@ -142,18 +142,8 @@ class RunFolder:
 
     def write_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
         """Replaces scores.jsonl; a number that is not defined (NaN) is null there."""
-        lines = (
-            json.dumps(
-                {
-                    "id": sample,
-                    "readable": score.readable,
-                    **{name: None if math.isnan(value) else value for name, value in score.values.items()},
-                },
-                allow_nan=False,
-            )
-            for sample, score in scores
-        )
-        replace_file(self.path / "scores.jsonl", ("\n".join(lines) + "\n").encode())
+        lines = (_line({"id": name, "readable": one.readable} | _defined(one.values)) for name, one in scores)
+        replace_file(self.path / "scores.jsonl", b"".join(lines))
         (self.path / "scores.jsonl.gz").unlink(missing_ok=True)
 
     def scores(self) -> dict[str, Score]:
@@ -192,7 +182,7 @@ class RunFolder:
 class Appender:
     """Writes answers, each whole and flushed before the next."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
 
     def write(self, kept: Kept) -> None:
@@ -210,10 +200,7 @@ class Appender:
         }
         if answer.trail is not None:
             record["trail"] = answer.trail
-        line = msgspec.json.encode(record).decode()
-        if "null" in line:  # which a number that is none would be, too
-            line = _LINES.encode(record)
-        self.stream.write(f"{line}\n")
+        self.stream.write(_line(record))
         self.stream.flush()
 
 
@@ -323,6 +310,16 @@ def _migrated(record: dict[str, Any], schema: int, path: Path) -> dict[str, Any]
         schema += 1
         record["schema"] = schema
     return record
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    """A line of JSON; ValueError for a number that is none, of which msgspec makes a null."""
+    line = msgspec.json.encode(record, enc_hook=float)  # NumPy's numbers
+    return (_LINES.encode(record).encode() if b"null" in line else line) + b"\n"
+
+
+def _defined(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def _encode(value: Value | None) -> dict[str, Any] | None:

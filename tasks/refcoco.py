@@ -50,7 +50,7 @@ SEEN = (
 
 def load_boxes(source: Source, data: Published) -> Iterator[Sample[Boxes]]:
     """A sample a sentence; the target is one box, labelled with the sentence.  DataError as `refer.read`."""
-    for ref in refer.read(source, data.folder, data.by):
+    for ref in refer.read(source, data.folder, data.by, outlines=False):
         for sentence in ref.sentences:
             question = Question(f"{refer.IMAGES}/{ref.image_name}", ref.size, kind="refer", text=sentence.text)
             yield Sample(sentence.id, question, Boxes((ref.box,), (sentence.text,)), cluster=ref.image_name)

@@ -119,9 +119,14 @@ class Engine(Generic[T]):
         self.pool: Pool[_Asked[T]] = self._new_pool()
 
     @property
+    def writing(self) -> bool:
+        """Whether anything waits or is under way."""
+        return bool(self.waiting or self.pool.busy)
+
+    @property
     def busy(self) -> bool:
         """Whether anything waits, is under way, or was not yet polled."""
-        return bool(self.waiting or self.pool.busy or self._done)
+        return bool(self.writing or self._done)
 
     def submit(self, ticket: T, picture: Picture, prompt: Sequence[int]) -> None:
         """Puts a prompt (ids, with the tokens that begin and end it) behind what waits."""

@@ -2,8 +2,8 @@
 
 Questions are pulled a window at a time and grouped by image, so that an image is encoded once for all that is asked
 of it.  Images are decoded and resized ahead, in threads, while the network works; prompts of like kind and length are
-submitted one after another, and answers leave as they are settled.  A question may take several prompts (one for each
-category, say): it is answered once all of them are.
+submitted one after another, and answers leave within a tenth of a second, or a step, of being settled.  A question may
+take several prompts (one for each category, say): it is answered once all of them are.
 
 The time kept with an answer is that of its stay in the engine, from when it was taken in, and its picture encoded if
 that was not done before, until its last token was settled, beside whatever else was under way.  Decoding of files and
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ WINDOW = 2048  # questions looked at together
 IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
 DIGEST = 8  # letters of each part of a trail
 AHEAD = 4  # batches whose images are opened together
+SOON = 0.1  # seconds: one of many answers is read and kept in a quarter of the time of one between two steps
 CODE = (
     "bart", "davit", "engine", "fused", "fusion", "generate", "kernels", "linear", "locations", "model", "predictor",
     "preprocess", "prompts", "quantised", "search", "tokenizer", "windows",
@@ -156,12 +158,13 @@ class Predictor:
         }
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """Answers as they are settled; a Failure for every question about an image that cannot be used."""
+        """Answers soon after they are settled; a Failure for every question about an image that cannot be used."""
         engine = self._idle_engine()
         chunks = self._chunks(questions, engine.group)
         pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), "images")
         try:
             upcoming = _opening(next(chunks, None), self._open, pool)
+            looked = time.perf_counter()
             while upcoming is not None or engine.busy:
                 if upcoming is not None and len(engine.waiting) < engine.slots:
                     chunk, opened = upcoming
@@ -169,8 +172,11 @@ class Predictor:
                     yield from self._submit(engine, chunk, [future.result() for future in opened])
                 engine.step()
                 self.batch = engine.slots
+                if engine.writing and time.perf_counter() - looked < SOON:
+                    continue
                 for done in engine.poll():
                     yield from self._settle(done)
+                looked = time.perf_counter()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import store
-from harness.core import Answer, Boxes, Estimate, Mask, Polygons, Quads, Run, RunSpec, Size, Text, Trail, Value
+from harness.core import Answer, Boxes, Estimate, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Trail, Value
 from harness.errors import DataError, UsageError
 from harness.store import Kept, RunFolder
 from tests import toy
@@ -59,6 +61,18 @@ def test_a_number_that_is_none_is_not_written_as_nothing(tmp_path: Path, number:
     with folder.locked(), folder.appending() as appender, pytest.raises(ValueError, match="not JSON compliant"):
         appender.write(Kept("7", "digest", Answer(("x",), Boxes(((0.0, 1.0, 2.0, number),)))))
     assert folder.answers() == {}
+
+
+def test_scores_come_back_as_they_were(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_scores([("7", Score({"iou": np.float64(0.1), "R@1": math.nan}, readable=True))])
+    assert (tmp_path / "scores.jsonl").read_text() == '{"id": "7", "readable": true, "iou": 0.1, "R@1": null}\n'
+    [score] = folder.scores().values()
+    assert score.readable
+    assert score.values["iou"] == 0.1
+    assert math.isnan(score.values["R@1"])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.write_scores([("7", Score({"iou": math.inf}, readable=True))])
 
 
 @pytest.mark.parametrize("torn", ['{"id": "9", "raw": ["x"', '{"id": "9"}', "\x00\x00", "[]", "null"])

@@ -41,6 +41,8 @@ def test_refs_of_a_split(tmp_path: Path) -> None:
     assert area(rasterise(second.outline, second.size)) == 18
     assert isinstance(crowd.outline, Mask)
     assert area(crowd.outline) == 10
+    boxes = refer.read(Source(tmp_path, "val"), "refcoco", "unc", outlines=False)
+    assert [(ref.id, ref.box, ref.outline) for ref in boxes] == [(r.id, r.box, None) for r in (first, second, crowd)]
     assert [ref.id for ref in read(tmp_path, "testA")] == ["4"]
     with pytest.raises(DataError, match="has no split 'testB'; it has testA, val"):
         read(tmp_path, "testB")
