@@ -86,10 +86,10 @@ def main() -> None:
         ("channel attention folded into its projection: vision", look, {ChannelAttention: {"forward": unfolded}}),
         ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),
         ("cache rows copied only where they move: encoder and decoder", write, {Pool: {"_reorder": every_row}}),
-        ("small pictures in whole groups: nano's answers", nano(), {engine: {"GROUP": 1}}),
-        ("prompts of small ones sixteen at a time: nano's answers", nano(), {engine: {"READ": NONE}}),
+        ("small pictures in whole groups, prompts sixteen at a time: nano's answers", nano(), {engine: {"GROUP": 1}}),
+        ("prompts sixteen at a time, alone: nano's answers", nano(), {engine: {"READ": NONE}}),
         ("rows filled up, where oneDNN multiplies: nano's answers", nano(), {linear: {"LARGE": 0}}),
-        ("tiny products by MKL on any CPU: nano's answers", nano(), {linear: {"TINY": 0}}),
+        ("tiny products by torch's default: nano's answers", nano(), {linear: {"TINY": 0}}),
         ("MKL on an Intel CPU: nano's answers", nano(), {linear: {"mkl_is_quick": lambda: False}}),
         ("MKL on an Intel CPU: encoder and decoder", write, {linear: {"mkl_is_quick": lambda: False}}),
     )

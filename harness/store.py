@@ -18,6 +18,7 @@ import hashlib
 import json
 import logging
 import math
+import operator
 import os
 import re
 import shutil
@@ -36,7 +37,8 @@ from harness.errors import DataError, ResourceError, UsageError
 SCHEMA = 1
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # a record of a schema to one of the next
 log = logging.getLogger(__name__)
-_LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_number = operator.methodcaller("item")  # NumPy's are not Python's
+_LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_number)
 _VALUES: dict[str, type] = {
     "text": Text,
     "boxes": Boxes,
@@ -314,7 +316,7 @@ def _migrated(record: dict[str, Any], schema: int, path: Path) -> dict[str, Any]
 
 def _line(record: Mapping[str, Any]) -> bytes:
     """A line of JSON; ValueError for a number that is none, of which msgspec makes a null."""
-    line = msgspec.json.encode(record, enc_hook=float)  # NumPy's numbers
+    line = msgspec.json.encode(record, enc_hook=_number)
     return (_LINES.encode(record).encode() if b"null" in line else line) + b"\n"
 
 

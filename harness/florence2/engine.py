@@ -42,7 +42,7 @@ from harness.florence2.tokenizer import PAD
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 TOGETHER = 64  # pictures encoded at once on a GPU: more windows than 65,535 are no grid of attention's kernels
-GROUP = 8  # small ones on a CPU: always as many, so that no kernels are made anew
+GROUP = 8  # small ones on a CPU: always as many, or one alone, so that no kernels are made anew
 READ = 16  # prompts of small ones that are read at once: of more, what is between layers is memory, and no quicker
 
 
@@ -86,8 +86,8 @@ class Engine(Generic[T]):
     together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes and that the
     pictures of the next ones to be taken in are encoded while these are written, as it is on a GPU, where steps are
     replayed as CUDA graphs and pictures have a stream of their own; without it, small pictures are encoded `group` at a
-    time (the last again, where fewer wait, but more than one), no more than there are slots, and their prompts are read
-    a few at a time.
+    time (filled up with the last one repeated, where fewer wait, but more than one), no more than there are slots, and
+    their prompts are read a few at a time.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Engine(Generic[T]):
             return self._encode(self.preprocess.normalise(pixels, self.model.vision.dtype))
 
         encoded, event = self._lane.run(look)
-        for picture, tokens in zip(new, encoded, strict=False):
+        for picture, tokens in zip(new, encoded[: len(new)], strict=True):
             picture.tokens, picture.encoded = tokens, event
 
     def _read(self, taken: Sequence[_Asked[T]]) -> Memory:

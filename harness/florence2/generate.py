@@ -264,8 +264,9 @@ class Pool(Generic[K]):
             mine.mask = torch.ones((self.slots, 1, 1, mine.keys.shape[3]), dtype=torch.bool, device=memory.keys.device)
         if more > 0:
             more = -(-more // LONGER) * LONGER
-            keys, values = (F.pad(buffer, (0, 0, 0, more)) for buffer in (mine.keys, mine.values))
-            mine = Memory(keys, values, None if mine.mask is None else F.pad(mine.mask, (0, more)))
+            mine.keys = F.pad(mine.keys, (0, 0, 0, more))  # the old ones go before there are two of the others
+            mine.values = F.pad(mine.values, (0, 0, 0, more))
+            mine.mask = None if mine.mask is None else F.pad(mine.mask, (0, more))
         mine.keys[:, slots, :, :length] = memory.keys
         mine.values[:, slots, :, :length] = memory.values
         if mine.mask is not None:

@@ -9,7 +9,7 @@ Elsewhere it is torch's `linear`.  Only the order of additions differs.
 
 oneDNN makes a kernel for every number of rows, keeps it (half a megabyte each), and takes longer for that than a small
 product itself.  As answers come and go, so do rows: those of small products are filled up to one of a few numbers.
-Tiny products, of few rows and few weights, are MKL's on any CPU: there calling oneDNN takes longer than they do.
+Tiny products in float32, of few rows and few weights, are torch's default: calling oneDNN takes longer than they do.
 
 In training on a CPU, `bfloat16_products` makes the three products of a linear map (forward, and backward to its input
 and to its weight) in bfloat16 and leaves everything else in float32: torch's own autocast also halves what surrounds
@@ -121,8 +121,8 @@ def filled(rows: Tensor, weight: int) -> Tensor:
 
 def evened(rows: int, weight: int) -> int:
     """The next number of few binary digits and zeros behind them: of a small product three, which is less than a
-    quarter more, of one that is not large five, less than a sixteenth; where weights are few two, less than half, and
-    a multiple of 32."""
+    quarter more, of one that is not large five, less than a sixteenth.  Where weights are few that begins at twice the
+    size, and before it is a multiple of 32, from 64 rows on less than half more."""
     if rows * weight >= LARGE:
         return rows
     light = weight < LIGHT

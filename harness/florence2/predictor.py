@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket, Trail
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, HarnessError, UsageError
 from harness.florence2 import locations, prompts
 from harness.florence2.engine import Done, Engine, Picture
 from harness.florence2.model import Florence2
@@ -41,7 +41,7 @@ WINDOW = 2048  # questions looked at together
 IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
 DIGEST = 8  # letters of each part of a trail
 AHEAD = 4  # batches whose images are opened together
-SOON = 0.1  # seconds: one of many answers is read and kept in a quarter of the time of one between two steps
+SOON = 0.1  # seconds between looks for answers: reading and keeping one by one takes four times as long as many
 CODE = (
     "bart", "davit", "engine", "fused", "fusion", "generate", "kernels", "linear", "locations", "model", "predictor",
     "preprocess", "prompts", "quantised", "search", "tokenizer", "windows",
@@ -170,9 +170,15 @@ class Predictor:
                     chunk, opened = upcoming
                     upcoming = _opening(next(chunks, None), self._open, pool)
                     yield from self._submit(engine, chunk, [future.result() for future in opened])
-                engine.step()
+                try:
+                    engine.step()
+                except HarnessError:
+                    for done in engine.poll():
+                        yield from self._settle(done)
+                    raise
                 self.batch = engine.slots
-                if engine.writing and time.perf_counter() - looked < SOON:
+                opening = upcoming is not None and len(engine.waiting) < engine.slots  # which may take long
+                if engine.writing and not opening and time.perf_counter() - looked < SOON:
                     continue
                 for done in engine.poll():
                     yield from self._settle(done)

@@ -68,9 +68,18 @@ def test_scores_come_back_as_they_were(tmp_path: Path) -> None:
     folder.write_scores([("7", Score({"iou": np.float64(0.1), "R@1": math.nan}, readable=True))])
     assert (tmp_path / "scores.jsonl").read_text() == '{"id": "7", "readable": true, "iou": 0.1, "R@1": null}\n'
     [score] = folder.scores().values()
-    assert score.readable
+    assert score.readable is True
     assert score.values["iou"] == 0.1
     assert math.isnan(score.values["R@1"])
+    folder.write_scores(
+        [
+            ("8", Score({"hits": np.int64(3)}, readable=np.bool_(True))),  # type: ignore[arg-type]
+            ("9", Score({"iou": np.float32(0.5), "R@1": math.nan}, readable=False)),  # type: ignore[dict-item]
+        ]
+    )
+    assert (tmp_path / "scores.jsonl").read_text().splitlines() == [
+        '{"id":"8","readable":true,"hits":3}', '{"id": "9", "readable": false, "iou": 0.5, "R@1": null}'
+    ]  # fmt: skip
     with pytest.raises(ValueError, match="not JSON compliant"):
         folder.write_scores([("7", Score({"iou": math.inf}, readable=True))])
 

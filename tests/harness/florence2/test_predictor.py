@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from harness.core import Answer, Failure, Question, Size, Trail
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import predictor
 from harness.florence2.config import with_text
+from harness.florence2.engine import Engine
 from harness.florence2.generate import Pool
 from harness.florence2.predictor import Parts, Predictor
 from harness.florence2.preprocess import Preprocess
@@ -69,6 +72,41 @@ def test_batch_size_changes_no_answer(parts: Parts, root: Path, batch: int) -> N
     assert raw(found) == raw(answers(ask(parts, root, 7), questions()))
     assert len(set(raw(found))) > 5
     assert all(isinstance(one, Answer) and one.batch <= batch and one.seconds > 0 for one in found.values())
+
+
+@pytest.mark.parametrize("soon", [0.0, math.inf])
+def test_answers_are_looked_for_now_and_then(
+    parts: Parts, root: Path, soon: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However rarely that is, each comes once; after every step, the first before others are settled."""
+    monkeypatch.setattr(predictor, "SOON", soon)
+    model = ask(parts, root, 4)
+    coming = model.answer(enumerate(questions()))
+    first = next(coming)
+    assert model._engine is not None
+    assert model._engine.writing == (soon == 0)
+    found = [first, *coming]
+    assert sorted(ticket for ticket, _ in found) == list(range(15))
+    assert raw(dict(found)) == raw(answers(ask(parts, root, 7), questions()))
+
+
+def test_what_is_settled_is_given_before_an_error(parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Engine.step
+
+    def failing(engine: Engine[Any]) -> None:
+        if engine._done:
+            raise ResourceError("no memory")
+        step(engine)
+
+    monkeypatch.setattr(predictor, "SOON", math.inf)
+    monkeypatch.setattr(Engine, "step", failing)
+    found: dict[int, Answer | Failure] = {}
+    with pytest.raises(ResourceError, match="no memory"):
+        found.update(ask(parts, root, 4).answer(enumerate(questions())))
+    monkeypatch.undo()
+    usual = answers(ask(parts, root, 7), questions())
+    assert found
+    assert all(raw({0: one}) == raw({0: usual[ticket]}) for ticket, one in found.items())
 
 
 def test_a_trail_tells_what_an_answer_was_made_of(parts: Parts, root: Path) -> None:
