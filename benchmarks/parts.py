@@ -26,7 +26,7 @@ import harness.__main__  # noqa: F401  before torch: it says how threads wait
 # isort: split
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import baselines
 import tasks
@@ -38,6 +38,7 @@ from harness.florence2.davit import ChannelAttention
 from harness.florence2.generate import Pool
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
+from harness.florence2.strips import convolved
 from harness.speed.systems import Ours, drawn, random_model, rounds_of
 from tasks import miniature
 
@@ -82,9 +83,11 @@ def main() -> None:
     parts: tuple[tuple[str, Callable[[], object], Mapping[Any, Mapping[str, Any]]], ...] = (
         ("linear maps by oneDNN, GELU inside: an answer", answer, {linear: {"_has_onednn": lambda: False}}),
         ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda: False}}),
-        ("maps in strips: vision", look, {davit: {"STRIP": NONE}}),
-        ("channel attention folded into its projection: vision", look, {ChannelAttention: {"forward": unfolded}}),
+        ("maps changed in place, in strips, and the next: vision", look, {davit: {"wanted": lambda x: False}}),
+        ("channel attention as one linear map: vision", look, {ChannelAttention: {"in_strips": unfolded}}),
         ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),
+        ("weights of few rows in blocks: encoder and decoder", write, {linear: {"_is_packed": lambda *_: False}}),
+        ("GELU apart without AVX-512, and MKL: an answer", answer, {linear: {"has_avx512": lambda: True}}),
         ("cache rows copied only where they move: encoder and decoder", write, {Pool: {"_reorder": every_row}}),
         ("small pictures in whole groups, prompts sixteen at a time: nano's answers", nano(), {engine: {"GROUP": 1}}),
         ("prompts sixteen at a time, alone: nano's answers", nano(), {engine: {"READ": NONE}}),
@@ -129,14 +132,11 @@ def worth(work: Callable[[], object], without: Mapping[Any, Mapping[str, Any]], 
     }  # fmt: skip
 
 
-def unfolded(self: ChannelAttention, x: Tensor) -> Tensor:
-    """Values weighed first, then projected."""
-    batch, height, width, _ = x.shape
-    qkv = self.qkv(x).view(batch, height * width, 3, self.groups, -1)
-    q, k, v = qkv.permute(2, 0, 3, 4, 1)  # (B, N, D, T)
-    attended = ((q @ k.transpose(-1, -2)) * (height * width) ** -0.5).softmax(-1) @ v
-    out: Tensor = self.proj(attended.permute(0, 3, 1, 2).flatten(2)).view(x.shape)
-    return out
+def unfolded(self: ChannelAttention, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> None:
+    """Queries, keys and values made, and only the output projection folded."""
+    for strip, y in convolved(x, conv):
+        strip.copy_(y)
+    x.add_(self(norm(x)))
 
 
 def every_row(self: Pool[Any], sources: Tensor, longest: int) -> None:

@@ -12,18 +12,16 @@ convolution, not normalised, before each attention and each MLP).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2 import fused
 from harness.florence2.config import VisionConfig
-from harness.florence2.linear import FeedForward, Linear, add_product, bias_in_sum
+from harness.florence2.linear import FeedForward, Linear, add_product, bias_in_sum, linear
+from harness.florence2.strips import convolved, spans, wanted
 from harness.florence2.windows import from_windows, to_windows
 
-STRIP = 8192  # bytes of one channel: 2,048 tokens in float32
 LARGE = 512 * 512  # pixels
 
 
@@ -66,8 +64,9 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H', W', C') to (B, H, W, C)."""
         x = self.embed(x)
+        in_place = wanted(x)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, in_place=in_place)
         return x
 
 
@@ -102,14 +101,24 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, mlp_ratio * dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C)."""
+    def forward(self, x: Tensor, *, in_place: bool = False) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C), on a CPU also in place."""
         if fused.usable(x):
             return self.in_passes(x)
+        if in_place:
+            return self.in_strips(x)
         x = convolve(self.conv1, x).add_(x)
         x = self.attention(self.norm1(x)).add_(x)
         x = convolve(self.conv2, x).add_(x)
-        return in_strips(lambda strip: self.mlp(self.norm2(strip)).add_(strip), x)
+        out: Tensor = self.mlp(self.norm2(x)).add_(x)
+        return out
+
+    def in_strips(self, x: Tensor) -> Tensor:
+        """`forward` by which the map itself is changed, a strip at a time."""
+        self.attention.in_strips(x, self.conv1, self.norm1)
+        for strip, y in convolved(x, self.conv2):
+            torch.add(y, self.mlp(self.norm2(y)), out=strip)
+        return x
 
     def in_passes(self, x: Tensor) -> Tensor:
         """`forward` in as few passes over memory as there are: convolution, residual and norm are one, which also
@@ -146,13 +155,13 @@ class WindowAttention(nn.Module):
         down, right = -height % self.window, -width % self.window
         if down or right:
             x = F.pad(x, (0, 0, 0, right, 0, down))
-        return in_strips(self.attend, x, self.window)[:, :height, :width]
-
-    def attend(self, x: Tensor) -> Tensor:
-        """A map of whole windows (B, H, W, C) to the same."""
-        height, width = x.shape[1:3]
         x = self.proj(self.mix(to_windows(x, self.window)))
-        return from_windows(x, self.window, height, width)
+        return from_windows(x, self.window, height + down, width + right)[:, :height, :width]
+
+    def in_strips(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> None:
+        """The convolution, and `forward` of its norm, added to a map (B, H, W, C) where it is."""
+        for strip, y in convolved(x, conv, self.window):
+            torch.add(y, self(norm(y)), out=strip)
 
     def mix(self, x: Tensor) -> Tensor:
         """Windows (B*K, L, C) to the same, before the output projection."""
@@ -206,6 +215,46 @@ class ChannelAttention(nn.Module):
         x = torch.baddbmm(self.proj.bias, v, folded)  # (B, T, C)
         return x.view(batch, height, width, dim)
 
+    def in_strips(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> None:
+        """The convolution, and `forward` of its norm, added to a map (B, H, W, C) where it is: in float32, and where
+        tokens are many, `as_one_map`."""
+        batch, height, width, dim = x.shape
+        if height * width < 2 * dim or x.dtype != torch.float32 or not isinstance(self.qkv, Linear):
+            for strip, y in convolved(x, conv):
+                strip.copy_(y)
+            x.add_(self(norm(x)))
+            return
+        products, sums = x.new_zeros(batch, dim, dim), x.new_zeros(batch, 1, dim)
+        for strip, y in convolved(x, conv):
+            strip.copy_(y)
+            rows = norm(y).flatten(1, 2)
+            products.baddbmm_(rows.mT, rows)
+            sums += rows.sum(1, keepdim=True)
+        weight, bias = self.as_one_map(products, sums, height * width)
+        for top, bottom in spans(x):
+            strip = x[:, top:bottom]
+            rows = norm(strip).flatten(1, 2)
+            mapped = linear(rows, weight[0], bias[0]) if batch == 1 else torch.baddbmm(bias[:, None], rows, weight.mT)
+            strip += mapped.view(strip.shape)
+
+    def as_one_map(self, products: Tensor, sums: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+        """The linear map that this is for each image, (B, out, in) and (B, out), given x^T x (B, C, C) of so many
+        tokens and their sum (B, 1, C).
+
+        Neither queries, keys nor values are needed: `q^T k = Wq (x^T x) Wk^T`, and the values' map is folded like the
+        projection.  Of five products over all tokens two are left, and of the size of the weights two are new.
+        """
+        dim = products.shape[-1]
+        # A one beside each token's channels, and so the biases beside their weights.
+        last = torch.cat([sums, sums.new_full((len(sums), 1, 1), tokens)], 2).mT
+        augmented = torch.cat([torch.cat([products, sums], 1), last], 2)  # (B, C + 1, C + 1)
+        query, key, value = torch.cat([self.qkv.weight, self.qkv.bias[:, None]], 1).view(3, dim, dim + 1)
+        keys = (augmented @ key.T).unflatten(-1, (self.groups, -1)).transpose(1, 2)  # (B, N, C + 1, D)
+        queries = query.view(self.groups, -1, dim + 1)  # (N, D, C + 1)
+        attention = ((queries @ keys) * tokens**-0.5).softmax(-1)  # (B, N, D, D)
+        both = self.fold(attention).mT @ value  # (B, C, C + 1)
+        return both[..., :-1].contiguous(), both[..., -1] + self.proj.bias
+
     def fold(self, attention: Tensor) -> Tensor:
         """Attention (B, N, D, D) and the output projection as one map of values, (B, C, C)."""
         dim = len(self.proj.weight)
@@ -221,18 +270,6 @@ class ChannelAttention(nn.Module):
         qkv = self.qkv(normed)
         products = fused.channel_products(qkv, self.groups) * (shape[0] * shape[1]) ** -0.5
         return torch.baddbmm(added, qkv.chunk(3, -1)[2], self.fold(products.softmax(-1).to(qkv.dtype)))
-
-
-def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, multiple: int = 1) -> Tensor:
-    """`function` of a map (B, H, W, C), on a CPU in strips of so many rows (or a multiple) that stay in its cache.
-
-    Elsewhere, and where gradients are kept, at once.  What an MLP makes of the first map (75 MB at the base size) is
-    otherwise fresh memory each time.
-    """
-    rows = STRIP // x.element_size() // (x.shape[0] * x.shape[2]) // multiple * multiple or multiple
-    if x.device.type != "cpu" or x.shape[1] <= rows or torch.is_grad_enabled():
-        return function(x)
-    return torch.cat([function(x[:, top : top + rows]) for top in range(0, x.shape[1], rows)], dim=1)
 
 
 def _is_large(pixels: Tensor) -> bool:

@@ -130,7 +130,11 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if kernels is not None:
         out: Tensor = kernels.linear_gelu(x, weight, bias)
         return out
-    return F.gelu(F.linear(x, weight, bias))
+    product = F.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return F.gelu(product)
+    in_place: Tensor = torch.ops.aten.gelu_(product)
+    return in_place
 
 
 def to_float8(x: Tensor) -> tuple[Tensor, Tensor]:

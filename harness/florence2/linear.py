@@ -3,9 +3,13 @@
 On a CPU, in float32 and without gradients, that is oneDNN's, through the operator that torch.compile's own code calls:
 beside torch's default (MKL) it was measured at 1.15 times for large products and 3 times for the few rows of a decoding
 step, on an AMD EPYC, and GELU costs nothing when it is part of the same kernel.  On an Intel Xeon MKL is as quick or
-quicker, for few rows up to four times, so that oneDNN's is kept for large products with a GELU.  In bfloat16, on a CPU
-that multiplies it, torch's own is oneDNN's as well, but adds the bias and makes the GELU in passes of their own.
-Elsewhere it is torch's `linear`.  Only the order of additions differs.
+quicker, for few rows up to four times, so that oneDNN's is kept for large products with a GELU.  Without AVX-512 a GELU
+inside costs a third of the product, and MKL is as quick or quicker on an AMD CPU as well, but for few rows of many
+weights.  In bfloat16, on a CPU that multiplies it, torch's own is oneDNN's as well, but adds the bias and makes the
+GELU in passes of their own.  Elsewhere it is torch's `linear`.  Only the order of additions differs.
+
+What takes time of few rows and many weights is to read these.  Laid out in blocks, as oneDNN would have them, they are
+read in 0.65 to 0.85 of the time (an AMD EPYC; to the same bits), so there is a second one of each such weight.
 
 oneDNN makes a kernel for every number of rows, keeps it (half a megabyte each), and takes longer for that than a small
 product itself.  As answers come and go, so do rows: those of small products are filled up to one of a few numbers.
@@ -40,9 +44,23 @@ LARGE = 2**30  # multiplications, from which on a sixteenth more would be felt
 class Linear(nn.Linear):
     """`nn.Linear`, by `linear`, with a GELU behind it where that is asked for."""
 
+    _packed: tuple[tuple[int, int], Tensor] | None = None  # which weight, and it as oneDNN has it
+
     def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
         """(..., in) to (..., out)."""
-        return linear(x, self.weight, self.bias, gelu=gelu)
+        weight = self.packed() if _is_packed(x, self.weight, gelu) else self.weight
+        return linear(x, weight, self.bias, gelu=gelu)
+
+    def packed(self) -> Tensor:
+        """The weight in blocks, made when it is first asked for and once it is another."""
+        which = _which(self.weight)
+        if self._packed is None or self._packed[0] != which:
+            self._packed = which, torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), MANY)
+        return self._packed[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the second weight, which torch can neither copy nor pickle."""
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
 
 
 class Head(Linear):
@@ -63,8 +81,7 @@ class Head(Linear):
         if x.device.type == "cuda":
             scores = torch.mm(x.flatten(0, -2), self.weight.T, out_dtype=torch.float32)
             return scores.view(*x.shape[:-1], -1)
-        # An inference tensor has no version, as it is not changed in place outside inference mode.
-        which = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
+        which = _which(self.weight)
         if self._float is None or self._float[0] != which:
             self._float = which, self.weight.float()
         return linear(x.float(), self._float[1], None)
@@ -168,12 +185,40 @@ class _Bfloat16Products(torch.autograd.Function):
         )
 
 
+def _which(weight: Tensor) -> tuple[int, int]:
+    """Another pair for another weight.  An inference tensor has no version: outside inference mode it is not changed
+    in place."""
+    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
+
+
+def _is_packed(x: Tensor, weight: Tensor, gelu: bool) -> bool:
+    """Whether oneDNN multiplies few rows with so many weights that what takes time is to read them.
+
+    A single row is multiplied otherwise, and gains nothing.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+        return False
+    few = 1 < x.numel() // x.shape[-1] < MANY
+    return few and weight.numel() >= LIGHT and _by_onednn(x, weight.numel(), gelu)
+
+
 def _by_onednn(x: Tensor, weight: int, gelu: bool) -> bool:
     if x.dtype == torch.float32:
         rows = x.numel() // x.shape[-1]
-        if (weight < LIGHT and rows * weight < TINY) or (mkl_is_quick() and not (gelu and rows >= MANY)):
+        many, light = rows >= MANY, weight < LIGHT
+        if light and rows * weight < TINY:
+            return False
+        if mkl_is_quick() and not (gelu and many and has_avx512()):
+            return False
+        if (light or many) and not has_avx512():
             return False
     return _has_onednn(x.dtype)
+
+
+@cache
+def has_avx512() -> bool:
+    """Whether the CPU has it, and torch was not told to do without."""
+    return "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 @cache

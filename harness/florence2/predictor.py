@@ -44,7 +44,7 @@ AHEAD = 4  # batches whose images are opened together
 SOON = 0.1  # seconds between looks for answers: reading and keeping one by one takes four times as long as many
 CODE = (
     "bart", "davit", "engine", "fused", "fusion", "generate", "kernels", "linear", "locations", "model", "predictor",
-    "preprocess", "prompts", "quantised", "search", "tokenizer", "windows",
+    "preprocess", "prompts", "quantised", "search", "strips", "tokenizer", "windows",
 )  # fmt: skip
 
 

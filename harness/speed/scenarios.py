@@ -72,6 +72,10 @@ def order(queries: int, seed: int = 0) -> Iterator[int]:
     return itertools.cycle(np.random.default_rng(seed).permutation(queries).tolist())
 
 
+def _once(queries: int) -> list[int]:
+    return list(itertools.islice(order(queries), queries))
+
+
 def ask(system: System, queries: Sequence[int]) -> list[Tokens]:
     """All at once, in their order."""
     for ticket, query in enumerate(queries):
@@ -81,6 +85,15 @@ def ask(system: System, queries: Sequence[int]) -> list[Tokens]:
         system.step()
         found |= dict(system.poll())
     return [found[ticket] for ticket in range(len(queries))]
+
+
+def accuracy(system: System, queries: int, scenario: str) -> list[Tokens]:
+    """The answer to each query, untimed, asked in the scenario's own manner (LoadGen's accuracy mode): one after
+    another in a single stream, else all at once in the order of its set."""
+    one = _once(queries)
+    answers = [ask(system, [query])[0] for query in one] if scenario == "single_stream" else ask(system, one)
+    found = dict(zip(one, answers, strict=True))
+    return [found[query] for query in range(queries)]
 
 
 def warm_up(work: Callable[[], object], level: Level) -> bool:
@@ -117,7 +130,7 @@ def single_stream(system: System, queries: int, level: Level, tick: Callable[[in
 
 def offline(system: System, queries: int, level: Level, tick: Callable[[int], object] = int) -> Measured:
     """All of the set at once, as often as the level asks for; latencies are from the beginning of each time."""
-    one = list(itertools.islice(order(queries), queries))
+    one = _once(queries)
     measured = Measured(steady=warm_up(lambda: ask(system, one[: max(1, len(one) // 4)]), level))
     begin = time.perf_counter()
     while measured.seconds < level.seconds or len(measured.queries) < level.count:

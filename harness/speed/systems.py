@@ -89,6 +89,7 @@ def random_model(config: Config, seed: int = 0) -> Florence2:
         if isinstance(block, Block):
             block.conv1.weight.mul_(0.1)
             block.conv2.weight.mul_(0.1)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as one that is loaded
     return model
 
 

@@ -8,22 +8,58 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.florence2 import davit
+from harness.florence2 import davit, strips
 from harness.florence2.bart import CrossAttention, SelfAttention
 from tests.twins import TINY, twins
 
 
-@pytest.mark.parametrize(("name", "value"), [("LARGE", 0), ("STRIP", 48)])
-def test_portions_change_nothing(name: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_are_encoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     tower = twins(seed=4).ours.vision
     pixels = torch.randn(3, 3, 192, 96, generator=torch.Generator().manual_seed(0))
     calls: list[int] = []
     tower.stages[0].register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
     with torch.inference_mode():
         whole = tower(pixels)
-        monkeypatch.setattr(davit, name, value)
+        monkeypatch.setattr(davit, "LARGE", 0)
         torch.testing.assert_close(tower(pixels), whole, rtol=1e-4, atol=2e-4)
-    assert calls == ([3, 1, 1, 1] if name == "LARGE" else [3, 3])
+    assert calls == [3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("tokens", [1, 100, 700, 1 << 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_strips_change_nothing(images: int, tokens: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the same blocks on the whole map in float64; the side is no multiple of the window's."""
+    monkeypatch.setattr(strips, "STRIP", tokens)
+    tower = twins(seed=4).ours.vision.to(memory_format=torch.channels_last)
+    pixels = torch.randn(images, 3, 224, 96, generator=torch.Generator().manual_seed(0))
+    folded: list[int] = []
+    as_one_map = davit.ChannelAttention.as_one_map
+
+    def counted(self: davit.ChannelAttention, products: Tensor, sums: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        folded.append(count)
+        return as_one_map(self, products, sums, count)
+
+    monkeypatch.setattr(davit.ChannelAttention, "as_one_map", counted)
+    with torch.inference_mode():
+        found = copy.deepcopy(tower).to(dtype)(pixels.to(dtype))
+        with monkeypatch.context() as whole:
+            whole.setattr(davit, "wanted", lambda x: False)
+            expected = copy.deepcopy(tower).double()(pixels.double())
+    assert bool(folded) is (dtype == torch.float32)
+    error = ((found.double() - expected).norm() / expected.norm()).item()
+    assert error < {torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float64: 1e-13}[dtype]
+
+
+def test_a_block_changes_its_map_only_where_it_is_told_to() -> None:
+    block = twins(seed=4).ours.vision.stages[0].blocks[0]
+    x = torch.randn(1, 12, 12, TINY.vision.dims[0])
+    before = x.clone()
+    with torch.inference_mode():
+        expected = block(x)
+        assert torch.equal(x, before)
+        assert block(x, in_place=True) is x
+    torch.testing.assert_close(x, expected)
 
 
 class Across(nn.Module):

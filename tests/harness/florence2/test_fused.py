@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -214,3 +215,27 @@ def test_a_block_in_passes_is_the_block(shape: tuple[int, int], kind: str, monke
     torch.testing.assert_close(plain, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert len(calls) == (2 if kind == "windows" else 3)
+
+
+def test_triton_that_does_not_work_is_said_and_done_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A compiler that is missing, say: found by trying once, not in the middle of an answer."""
+    ones = torch.ones(16)
+
+    def fails(*_: object) -> Tensor:
+        raise RuntimeError("no C compiler\nwas found")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: ones)
+    monkeypatch.setattr(kernels, "add_norm", lambda *_: ones)
+    chosen = fused._kernels.__wrapped__
+    assert chosen() is kernels
+    monkeypatch.setattr(kernels, "add_norm", fails)
+    assert chosen() is None
+    [told] = caplog.messages
+    assert told == "Triton is installed and does not work here (no C compiler): going on in plain torch"
+    monkeypatch.setitem(sys.modules, "harness.florence2.kernels", None)  # as where it is not installed
+    monkeypatch.delattr("harness.florence2.kernels")
+    assert chosen() is None
+    assert len(caplog.messages) == 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch import Tensor
 
 from harness.florence2 import linear as rooms
 from harness.florence2.linear import LARGE, LIGHT, SMALL, TINY, evened, filled, linear
@@ -52,8 +55,10 @@ def test_whichever_library_it_is_a_linear_map(
 
 
 def test_mkl_makes_what_it_is_quick_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few rows, and those without a GELU; another maker's CPU and another precision leave all to oneDNN."""
+    """Few rows, and those without a GELU; another maker's CPU and another precision leave all to oneDNN.  Without
+    AVX-512, all of its maker's CPUs, and elsewhere what is not few rows of many weights."""
     monkeypatch.setattr(rooms, "_has_onednn", lambda dtype: True)
+    monkeypatch.setattr(rooms, "has_avx512", lambda: True)
     few, many = torch.ones(255, 4), torch.ones(16, 16, 4)
     monkeypatch.setattr(rooms, "mkl_is_quick", lambda: True)
     found = [rooms._by_onednn(x, LIGHT, gelu) for x in (few, many) for gelu in (False, True)]
@@ -61,12 +66,20 @@ def test_mkl_makes_what_it_is_quick_at(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rooms._by_onednn(few.bfloat16(), LIGHT, False)
     monkeypatch.setattr(rooms, "mkl_is_quick", lambda: False)
     assert rooms._by_onednn(few, LIGHT, False)
+    assert rooms._by_onednn(many, LIGHT, False)
+    monkeypatch.setattr(rooms, "has_avx512", lambda: False)
+    sizes = [(few, LIGHT), (few, LIGHT - 1), (many, LIGHT), (many, LIGHT - 1)]
+    assert [rooms._by_onednn(*size, gelu) for size in sizes for gelu in (False, True)] == [True, True] + 6 * [False]
+    assert rooms._by_onednn(many.bfloat16(), LIGHT, True)
+    monkeypatch.setattr(rooms, "mkl_is_quick", lambda: True)
+    assert not any(rooms._by_onednn(*size, gelu) for size in sizes for gelu in (False, True))
 
 
 def test_tiny_products_are_not_worth_calling_onednn_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to so many multiplications with few weights; with many weights, and in another precision, it makes them."""
     monkeypatch.setattr(rooms, "_has_onednn", lambda dtype: True)
     monkeypatch.setattr(rooms, "mkl_is_quick", lambda: False)
+    monkeypatch.setattr(rooms, "has_avx512", lambda: True)
     weight = LIGHT // 2
     rows = torch.ones(TINY // weight, 4)
     assert not rooms._by_onednn(rows[1:], weight, gelu=True)
@@ -81,3 +94,30 @@ def test_large_products_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(rooms, "LARGE", 900)
     assert filled(rows, 100) is rows
     assert len(filled(rows, 99)) == 32
+
+
+def test_weights_in_blocks_are_read_for_few_rows_and_made_anew_where_they_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for one row, for many, or where gradients are kept."""
+    monkeypatch.setattr(rooms, "mkl_is_quick", lambda: False)
+    draw = torch.Generator().manual_seed(0)
+    asked: list[int] = []
+    packed = rooms.Linear.packed
+
+    def counted(self: rooms.Linear) -> Tensor:
+        asked.append(1)
+        return packed(self)
+
+    monkeypatch.setattr(rooms.Linear, "packed", counted)
+    layer = rooms.Linear(512, 512)
+    rows = {count: torch.randn(count, 512, generator=draw) for count in (1, 2, 3, 12, 100, 300)}
+    assert layer(rows[3]).requires_grad
+    with torch.no_grad():
+        for x in rows.values():
+            torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+        assert len(asked) == 4
+        again = copy.deepcopy(layer)
+        layer.weight.mul_(2)
+        torch.testing.assert_close(again(rows[3]) - again.bias, (layer(rows[3]) - layer.bias) / 2)
+    assert set(layer.state_dict()) == {"weight", "bias"}

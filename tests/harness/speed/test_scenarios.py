@@ -139,6 +139,38 @@ def test_what_makes_a_point_invalid_is_said() -> None:
     assert set(few.latency) == {"p50"}
 
 
+@pytest.mark.parametrize("scenario", bench.SCENARIOS)
+def test_one_answer_that_differs_is_too_many_but_where_company_is_the_moments(scenario: str) -> None:
+    """One in four hundred; whom a server's query is answered beside is another each time, and a near tie may tip."""
+
+    class Once(Known):
+        def step(self) -> None:
+            super().step()
+            if self.asked == 100:
+                ticket, tokens = self.done.pop()
+                self.done.append((ticket, [*tokens, 9]))
+
+    rate = 60.0 if scenario == "server" else None
+    point = bench.measure(Once(), 5, scenario, Level("s", 0.0, 400, 2, 3), CPU, rate=rate)
+    assert point.differing == 1
+    assert any("1 of 400 answers differ" in reason for reason in point.reasons) is (scenario != "server")
+
+
+def test_the_accuracy_run_asks_as_the_scenario_does() -> None:
+    """How many were beside each query, itself included."""
+
+    class Company(Known):
+        def step(self) -> None:
+            beside = len(self.waiting)
+            super().step()
+            ticket, tokens = self.done.pop()
+            self.done.append((ticket, [tokens[0], beside]))
+
+    assert scenarios.accuracy(Company(), 4, "single_stream") == [[query, 1] for query in range(4)]
+    first = list(itertools.islice(scenarios.order(4), 4))
+    assert scenarios.accuracy(Company(), 4, "offline") == [[query, 4 - first.index(query)] for query in range(4)]
+
+
 def test_two_sides_by_turns() -> None:
     """One takes three times as long as the other; one of unequal length is INVALID."""
     found = bench.beside(Known(), Known(3 * STEP), "slow", [0, 1, 2], 7, CPU)
