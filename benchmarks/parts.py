@@ -81,8 +81,8 @@ def main() -> None:
         return model.look(pixels)
 
     parts: tuple[tuple[str, Callable[[], object], Mapping[Any, Mapping[str, Any]]], ...] = (
-        ("linear maps by oneDNN, GELU inside: an answer", answer, {linear: {"_has_onednn": lambda: False}}),
-        ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda: False}}),
+        ("linear maps by oneDNN, GELU inside: an answer", answer, {linear: {"_has_onednn": lambda *_: False}}),
+        ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda *_: False}}),
         ("maps changed in place, in strips, and the next: vision", look, {davit: {"wanted": lambda x: False}}),
         ("channel attention as one linear map: vision", look, {ChannelAttention: {"in_strips": unfolded}}),
         ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),

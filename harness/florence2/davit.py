@@ -228,7 +228,7 @@ class ChannelAttention(nn.Module):
         for strip, y in convolved(x, conv):
             strip.copy_(y)
             rows = norm(y).flatten(1, 2)
-            products.baddbmm_(rows.mT, rows)
+            products = torch.baddbmm(products, rows.mT, rows)
             sums += rows.sum(1, keepdim=True)
         weight, bias = self.as_one_map(products, sums, height * width)
         for top, bottom in spans(x):

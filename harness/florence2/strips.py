@@ -1,7 +1,7 @@
 """A map on a CPU, changed where it is, a strip of rows at a time: what is made of a strip stays in the cache.
 
-Of the published sizes the first map has 19 MB and what an attention or an MLP makes of it up to 75 MB, which is fresh
-memory each time; that takes longer than all arithmetic but that of the products.
+At the base size the first map has 19 MB and what an attention or an MLP makes of it up to 75 MB, which is fresh memory
+each time; that takes longer than all arithmetic but that of the products.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ STRIP = 2048  # tokens
 
 
 def wanted(x: Tensor) -> bool:
-    """Whether a map is better changed in strips."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
+    """Whether a map is better changed in strips; on the meta device too, where the work is counted."""
+    return x.device.type in ("cpu", "meta") and not torch.is_grad_enabled()
 
 
 def spans(x: Tensor, multiple: int = 1) -> list[tuple[int, int]]:
-    """Rows of a map (B, H, W, C), from and to: about as many each, a multiple of so many, `STRIP` tokens or more."""
+    """Rows of a map (B, H, W, C), from and to: about as many each, a multiple of so many, and about `STRIP` tokens."""
     batch, height, width, _ = x.shape
     units = -(-height // multiple)
-    count = max(1, min(units, batch * height * width // STRIP))
+    count = 1 if x.is_meta else max(1, min(units, batch * height * width // STRIP))
     ends = [min(height, multiple * (units * number // count)) for number in range(count + 1)]
     return list(itertools.pairwise(ends))
 

@@ -2,8 +2,9 @@
 
 Ceilings are measured on the spot: a large matrix product in the precision in use, a large copy (bytes read and written)
 and, for a GPU, a large copy to it from pinned memory.  The work is counted: floating-point operations by torch's own
-counter over the network on the meta device, where nothing is computed, and the fewest bytes that must move (weights
-once a batch, what comes in, what goes out).
+counter over the network on the meta device, where nothing is computed (in the form with the fewest: a CPU's, whose
+channel attention is one linear map), and the fewest bytes that must move (weights once a batch, what comes in, what
+goes out).
 No version of the work runs faster than the largest of what it needs over what there is a second.
 """
 
@@ -76,7 +77,7 @@ def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
             product = partial(Float8Linear(_holding(given)), given)
         else:
             given = given.to(dtype)
-            product = partial(linear, given, given, None)  # the quickest there is here: on a CPU not torch.matmul
+            product = partial(linear, given, given, None)  # the quickest there is here: not always torch.matmul
         source = torch.ones(count, device=device)
         target = torch.empty_like(source)
         operations = 2 * side**3 / _best(product, device)

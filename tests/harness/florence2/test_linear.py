@@ -41,6 +41,7 @@ def test_whichever_library_it_is_a_linear_map(
     """Rows that are filled up for oneDNN are products as others are."""
     monkeypatch.setattr(rooms, "mkl_is_quick", lambda: by_mkl)
     monkeypatch.setattr(rooms, "TINY", tiny)
+    monkeypatch.setattr(rooms, "has_avx512", lambda: True)  # or MKL makes all that are so light
     draw = torch.Generator().manual_seed(0)
     weight, shift = torch.randn(24, 16, generator=draw), torch.randn(24, generator=draw) if bias else None
     for shape in ((1, 16), (3, 3, 16), (11, 16), (5, 13, 16), (300, 16), (0, 16)):
@@ -96,6 +97,7 @@ def test_large_products_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) ->
     assert len(filled(rows, 99)) == 32
 
 
+@pytest.mark.skipif(not rooms._has_onednn(torch.float32), reason="torch without oneDNN's linear map")
 def test_weights_in_blocks_are_read_for_few_rows_and_made_anew_where_they_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -121,3 +123,23 @@ def test_weights_in_blocks_are_read_for_few_rows_and_made_anew_where_they_change
         layer.weight.mul_(2)
         torch.testing.assert_close(again(rows[3]) - again.bias, (layer(rows[3]) - layer.bias) / 2)
     assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_weights_in_blocks_are_of_the_weights_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever changed them: a step that counts no version, another precision and back, others at the same address."""
+    monkeypatch.setattr(rooms, "mkl_is_quick", lambda: False)
+    layer, x = rooms.Linear(512, 512), torch.randn(3, 512)
+
+    def checked() -> None:
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+    checked()
+    layer(x)  # it is trained
+    layer.weight.data.mul_(2)
+    checked()
+    layer.half().float()
+    checked()
+    for _ in range(3):
+        layer.load_state_dict({"weight": torch.randn(512, 512), "bias": torch.randn(512)}, assign=True)
+        checked()
