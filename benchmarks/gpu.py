@@ -306,7 +306,7 @@ def differing(found: Sequence[Sequence[int]], expected: Sequence[Sequence[int]])
 
 def lively(model: Florence2) -> Florence2:
     """Scores spread wide, and an end that comes by itself."""
-    torch.manual_seed(5)
+    torch.manual_seed(8)
     for name, weight in model.named_parameters():
         if "embedding" in name or "positions" in name:
             weight.normal_(std=0.6)

@@ -132,7 +132,8 @@ def test_weights_in_blocks_are_of_the_weights_there_are(monkeypatch: pytest.Monk
 
     def checked() -> None:
         with torch.inference_mode():
-            torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+            expected = torch.nn.functional.linear(x, layer.weight, layer.bias)
+            torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-3)
 
     checked()
     layer(x)  # it is trained
