@@ -33,9 +33,7 @@ from harness.speed.systems import rounds_of
 log = logging.getLogger(__name__)
 SCENARIOS = ("single_stream", "offline", "server")
 DRIFT = 0.05  # between the medians of the first and the last third, of latencies that rank with time
-DIFFER = (
-    0.01  # of answers: who is beside whom may be the moment's, and floats summed in another order may tip a near tie
-)
+DIFFER = 0.01  # of answers: in other company floats are summed in another order, which may tip a near tie
 ALONE = 8  # queries that are asked alone before a target is believed
 BEYOND = 2.0  # times what is answered all at once: no rate that could be held
 TOO_FEW_ROUNDS = 6  # rounds below which a median has no distribution-free interval
