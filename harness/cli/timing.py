@@ -361,6 +361,7 @@ def _drawn(wanted: Wanted, model: str, new_tokens: int, device: str | None) -> S
 
 def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens: int) -> dict[str, Any]:
     """The record's lines about stages and ceilings."""
+    from harness.florence2.quantised import HalfLinear
     from harness.speed import ceilings
     from harness.speed.bench import beside_floors
     from harness.speed.stages import staged
@@ -379,6 +380,7 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
         written=tokens,
         size=size,
         text_size=1 if size == 1 else subject.model.embedding.weight.element_size(),
+        writing_size=2 if isinstance(subject.model.lm_head, HalfLinear) else 0,
     )
     return {
         "stages": {"batch": batch, "steps": found.steps, "lines": beside_floors(found, work, most)},

@@ -1,7 +1,7 @@
 """A map on a CPU, changed where it is, a strip of rows at a time: what is made of a strip stays in the cache.
 
 At the base size the first map has 19 MB and what an attention or an MLP makes of it up to 75 MB, which is fresh memory
-each time; that takes longer than all arithmetic but that of the products.
+each time, and takes long.
 """
 
 from __future__ import annotations

@@ -115,14 +115,24 @@ def synchronise(device: torch.device) -> None:
 
 
 def counted(
-    config: Config, *, batch: int, beams: int, side: int, prompt: int, written: int, size: int, text_size: int = 0
+    config: Config,
+    *,
+    batch: int,
+    beams: int,
+    side: int,
+    prompt: int,
+    written: int,
+    size: int,
+    text_size: int = 0,
+    writing_size: int = 0,
 ) -> Mapping[str, Work]:
     """The work of each stage for a batch of images, one prompt each; "decode" is a token of every row, half way.
 
-    `size` is bytes a number, `text_size` that of what reads and writes texts, where it is another; eight-bit weights
-    are counted as one byte, what lies between them as four.
+    `size` is bytes a number, `text_size` that of what reads and writes texts, and `writing_size` that of the weights
+    that write, where they are others; eight-bit weights are counted as one byte, what lies between them as four.
     """
     text_size = text_size or size
+    writing_size = writing_size or text_size
     between, between_texts = (4 if one == 1 else one for one in (size, text_size))
     with torch.device("meta"):
         model = Florence2(config).to("meta").eval().requires_grad_(False)  # what no weights file has is elsewhere
@@ -151,8 +161,8 @@ def counted(
         "transfer": Work(0.0, colours * (1 + between), colours),
         "vision": Work(vision, tower * size + colours * between + image.numel() * between),
         "encoder": Work(encoder, reading * text_size + (image.numel() + crossed) * between_texts),
-        "prefill": Work(prefill, (writing + words) * text_size + crossed * between_texts + batch * scores),
-        "decode": Work(decode, (writing + words) * text_size + (crossed + kept) * between_texts + rows * scores),
+        "prefill": Work(prefill, (writing + words) * writing_size + crossed * between_texts + batch * scores),
+        "decode": Work(decode, (writing + words) * writing_size + (crossed + kept) * between_texts + rows * scores),
     }
 
 

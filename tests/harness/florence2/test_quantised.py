@@ -19,16 +19,18 @@ from harness.errors import ResourceError
 from harness.florence2 import quantised
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.linear import Head, Linear
-from harness.florence2.quantised import FLOAT8, Float8Linear, Int8Linear, in_precision
+from harness.florence2.quantised import FLOAT8, Float8Linear, HalfLinear, Int8Linear, in_precision
 from tasks.miniature import ensure
 from tests.twins import TINY, twins
+
+FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
 
 
 @pytest.fixture(params=[63, None], ids=["seven bits", "as this CPU can"])
 def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     if request.param is not None:
-        monkeypatch.setattr(quantised, "largest_input", lambda: request.param)
-    return quantised.largest_input()
+        monkeypatch.setattr(quantised, "largest_weight", lambda: request.param)
+    return quantised.largest_weight()
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -38,46 +40,72 @@ def test_it_is_the_product_of_rounded_factors(bias: bool, gelu: bool, most: int)
     like, x = Linear(40, 24, bias=bias), torch.randn(2, 5, 40) * torch.logspace(-3, 3, 5)[:, None]
     with torch.no_grad():
         found = Int8Linear(like)(x, gelu=gelu)
-        # Whole numbers: weights by the largest of their output, inputs by the largest of their row.
-        by_output = like.weight.abs().amax(1) / 127
-        weight = (like.weight / by_output[:, None]).round().long()
-        by_row = x.abs().amax(-1, keepdim=True) / most
-        product = (x / by_row).round().long() @ weight.T
-        expected = product.double() * by_row * by_output
+        # Whole numbers: weights by the largest of their output, inputs from the least to the largest of their row.
+        by_output = like.weight.abs().amax(1) / most
+        weight = (like.weight / by_output[:, None]).round().double() * by_output.double()[:, None]
+        least, largest = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+        by_row = (largest - least) / 255
+        expected = (((x - least) / by_row).round().double() * by_row + least) @ weight.T
         if bias:
             expected = expected + like.bias
         expected = F.gelu(expected) if gelu else expected
         torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=1e-4)  # a tie may round either way
         exact = like(x, gelu=gelu)
-    assert (found - exact).norm() / exact.norm() < 0.03 * 127 / most
+    assert (found - exact).norm() / exact.norm() < 0.02 * 127 / most
     assert not torch.equal(found, exact)
+
+
+@pytest.mark.skipif(not FBGEMM, reason="this torch has no FBGEMM")
+@pytest.mark.parametrize("gelu", [True, False])
+def test_what_writes_is_the_product_of_weights_in_half_precision(gelu: bool) -> None:
+    torch.manual_seed(0)
+    like, x = Linear(40, 24), torch.randn(2, 5, 40) * torch.logspace(-3, 3, 5)[:, None]
+    with torch.no_grad():
+        found = HalfLinear(like)(x, gelu=gelu)
+        expected = F.linear(x.double(), like.weight.half().double(), like.bias.double())
+    torch.testing.assert_close(found.double(), F.gelu(expected) if gelu else expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_else_is_in_the_batch_changes_nothing() -> None:
     torch.manual_seed(1)
-    mapped = Int8Linear(Linear(32, 16))
+    like = Linear(32, 16)
+    mapped = Int8Linear(like)
     x = torch.randn(6, 32)
-    together = mapped(x * torch.tensor([1.0, 50, 0, 1e4, 1, 1])[:, None])
-    torch.testing.assert_close(mapped(x[:1]), together[:1], rtol=0, atol=0)
-    torch.testing.assert_close(together[2], mapped.bias, rtol=0, atol=0)  # a row of zeros
+    x[3] = 2.5
+    with torch.inference_mode():
+        together = mapped(x * torch.tensor([1.0, 50, 0, 1, 1e4, 1])[:, None])
+        torch.testing.assert_close(mapped(x[:1]), together[:1], rtol=0, atol=0)
+        torch.testing.assert_close(together[2], like.bias, rtol=0, atol=0)  # a row of zeros
+        # A row of one value is that value times the sums of the rounded weights.
+        torch.testing.assert_close(together[3], 2.5 * mapped.sums + like.bias)
 
 
 def test_the_largest_products_are_summed_whole(most: int) -> None:
     like = Linear(64, 8, bias=False)
     with torch.no_grad():
         like.weight.fill_(1.0)
-        found = Int8Linear(like)(torch.ones(3, 64))
-    torch.testing.assert_close(found, torch.full((3, 8), 64.0))  # in sixteen bits: about half of it
+        x = torch.ones(3, 64)
+        x[:, -1] = 0.0  # so that a one is 255
+        found = Int8Linear(like)(x)
+    torch.testing.assert_close(found, torch.full((3, 8), 63.0))  # in sixteen bits: about half of it
 
 
-def test_every_linear_map_of_a_model_but_the_folded_one() -> None:
+@pytest.mark.parametrize("fbgemm", [True, False])
+def test_every_linear_map_of_a_model_outside_channel_attention(fbgemm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not fbgemm:
+        monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["onednn"])
+    elif not FBGEMM:
+        pytest.skip("this torch has no FBGEMM")
     model = twins().ours
     exact = copy.deepcopy(model)
     in_precision(model, torch.device("cpu"), torch.int8)
     left = [name for name, module in model.named_modules() if isinstance(module, Linear)]
     channels = [name for name, module in model.named_modules() if isinstance(module, ChannelAttention)]
-    assert left == [f"{name}.proj" for name in channels]
-    assert isinstance(model.lm_head, Int8Linear)
+    assert left == [f"{name}.{part}" for name in channels for part in ("qkv", "proj")]
+    writing = HalfLinear if fbgemm else Int8Linear
+    assert isinstance(model.lm_head, writing)
+    assert isinstance(model.decoder.layers[0].mlp.up, writing)
+    assert isinstance(model.decoder.memory, Int8Linear)
     torch.manual_seed(2)
     given = torch.randn(2, 3, 96, 96), torch.randint(4, 90, (2, 5)), None, torch.randint(4, 90, (2, 6))
     with torch.inference_mode():
@@ -135,7 +163,9 @@ def test_bfloat16_is_the_towers_and_texts_are_in_more() -> None:
     parts = dict(model.named_children())
     found = {name: {weight.dtype for weight in part.parameters()} for name, part in parts.items()}
     assert found.pop("vision") == found.pop("fusion") == {torch.bfloat16}
-    assert all(kinds == {torch.float32} for kinds in found.values()) and len(found) == 4
+    if FBGEMM:
+        assert isinstance(model.lm_head, HalfLinear) and not found.pop("lm_head")
+    assert all(kinds == {torch.float32} for kinds in found.values()) and len(found) == 4 - FBGEMM
 
 
 @pytest.mark.slow
