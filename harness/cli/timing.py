@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json as encoder
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ REPORTS = Path("reports/speed")
 RANDOM = "random"
 NEW_TOKENS = 20  # of random weights, where nothing is said
 BATCHES = 3  # that a comparison offline is of
+log = logging.getLogger(__name__)
 COUNT = Parameter(validator=validators.Number(gte=1))
 Listed = Annotated[str | None, Parameter(negative=())]
 
@@ -106,7 +108,7 @@ def bench(
 
     python -m harness bench --model florence2-b --weights random --against transformers,transformers-static
     """
-    _refuse(scenario, rate, target, weights)
+    _refuse(scenario, batch_size, rate, target, weights)
     points = list(_points(task, images, batch_size, beams, dtype, resolution, threads))
     with _sweep(out, len(points)) as done:
         for place, wanted in enumerate(points):
@@ -120,6 +122,7 @@ def bench(
                     [name for name in (against or "").split(",") if name], rate, target, stages,
                 )  # fmt: skip
             asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
+            asked["against"] = sorted(record["against"])
             name = hashlib.sha256(encoder.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
             path = store.keep_speed(out, record["device"], name, record)
             done.add(place, path)
@@ -179,8 +182,14 @@ def _enough_memory() -> Iterator[None]:
         ) from error
 
 
-def _refuse(scenario: str, rate: float | None, target: float | None, weights: str | None) -> None:
+def _refuse(
+    scenario: str, batch_size: str | None, rate: float | None, target: float | None, weights: str | None
+) -> None:
     """UsageError for settings that cannot be meant together."""
+    if scenario == "single_stream" and batch_size not in (None, "1"):
+        raise UsageError(
+            f"--batch-size {batch_size}: a single stream asks one at a time; --scenario offline or server take batches"
+        )
     if scenario != "server" and (rate is not None or target is not None):
         raise UsageError(f"--rate and --target are of --scenario server, not of {scenario}")
     if scenario == "server" and rate is None and target is None:
@@ -225,7 +234,7 @@ def _measured(
     from harness.speed import levels
     from harness.speed.meters import device_name
     from harness.speed.scenarios import ask
-    from harness.speed.systems import PEERS, Ours, Peer
+    from harness.speed.systems import PEERS, Ours, Peer, in_fewer_bits
 
     for name in against:
         if name not in PEERS:
@@ -233,6 +242,8 @@ def _measured(
     if wanted.threads is not None and wanted.threads != AUTO:
         number(wanted.threads)
     chosen = levels.find(level)
+    if against and chosen.rounds < rules.TOO_FEW_ROUNDS:
+        log.warning("comparisons will be INVALID: the %d rounds of %s have no interval", chosen.rounds, chosen.name)
     if wanted.batch_size is None and scenario == "single_stream":
         wanted = replace(wanted, batch_size=1)
     subject, queries, told = prepared(wanted, model, split, data, weights, new_tokens, device)
@@ -251,8 +262,9 @@ def _measured(
             tick=lambda done: bar.update(done - bar.n),
         )
     batch = [place % len(queries) for place in range(ours.engine.slots)]
-    # Offline some batches, so that what is settled early makes place for what waits.
-    asked = [place % len(queries) for place in range(len(batch) * (BATCHES if scenario == "offline" else 1))]
+    # Offline some batches at once, so that what is settled early makes place for what waits; else one after another.
+    size = len(batch) * (BATCHES if scenario == "offline" else 1)
+    asked = [[(first + place) % len(queries) for place in range(size)] for first in range(0, len(queries), size)]
     record: dict[str, Any] = {
         "device": device_name(subject.device),
         "model": model,
@@ -276,11 +288,12 @@ def _measured(
     record["against"] = {}
     for name in against:
         whole = subject.model
-        if subject.dtype.itemsize == 1:
+        if in_fewer_bits(whole):
             whole = subject.in_full().to(subject.device, subject.model.vision.dtype)
         try:
             peer = Peer(name, whole, subject.preprocess, subject.decoding, queries, len(batch))
-            ask(peer, batch)
+            for some in asked if name == "transformers-compile" else asked[:1]:  # each length is compiled anew
+                ask(peer, some)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # of theirs: ours is not in it
             record["against"][name] = {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
         else:

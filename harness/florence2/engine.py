@@ -114,9 +114,9 @@ class Engine(Generic[T]):
         self._fails: int | None = None  # the fewest that did not fit in memory
         self._lane = Lane(self.device)
         self._encode = CapturedMap(model.look) if self.device.type == "cuda" else model.look
-        few = max(1, min(GROUP, slots, LARGE // (preprocess.width * preprocess.height)))
+        self.pool: Pool[_Asked[T]] = self._largest_pool()
+        few = max(1, min(GROUP, self.slots, LARGE // (preprocess.width * preprocess.height)))
         self.group = 1 if self.static else few
-        self.pool: Pool[_Asked[T]] = self._new_pool()
 
     @property
     def writing(self) -> bool:
@@ -246,11 +246,35 @@ class Engine(Generic[T]):
         ]
         return self.model.read(torch.stack(images), ids, real)
 
-    def _new_pool(self) -> Pool[_Asked[T]]:
-        pool: Pool[_Asked[T]] = Pool(self.model, self.decoding, self.slots, static=self.static)
-        if self.device.type == "cuda":
-            pool.advance = CapturedStep(pool)
-        return pool
+    def _largest_pool(self) -> Pool[_Asked[T]]:
+        """A pool of as many slots as are wanted, or of the first half of a half of them that there is memory for."""
+        while True:
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                pool: Pool[_Asked[T]] = Pool(self.model, self.decoding, self.slots, static=self.static)
+            except Exception as error:  # the kinds of `step`
+                if not is_out_of_memory(error):
+                    raise
+                if self.slots == 1:
+                    raise self._too_little() from error
+                traceback.clear_frames(error.__traceback__)
+                self._fails, tried, self.slots = self.slots, self.slots, self.slots // 2
+                self._say_fewer(tried)
+                continue
+            if self.device.type == "cuda":
+                pool.advance = CapturedStep(pool)
+            return pool
+
+    def _too_little(self) -> ResourceError:
+        return ResourceError(
+            f"one answer does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
+            "--max-new-tokens"
+        )
+
+    def _say_fewer(self, tried: int) -> None:
+        log.warning("a batch of %d does not fit in the memory of %s: going on with %d", tried, self.device, self.slots)
 
     def _not_numbers(self) -> HarnessError:
         """What to say of an answer whose log-probabilities are not numbers."""
@@ -263,10 +287,7 @@ class Engine(Generic[T]):
     def _shrink(self, error: BaseException) -> None:
         """Half the slots, or as many as have fit; what was under way waits again, in front."""
         if self._tried <= 1:
-            raise ResourceError(
-                f"one answer does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
-                "--max-new-tokens"
-            ) from error
+            raise self._too_little() from error
         self._fails = self._tried
         self._fits = self._fits if self._fits < self._fails else 0
         for asked in reversed(self.pool.keys):
@@ -276,9 +297,7 @@ class Engine(Generic[T]):
         for asked in self.waiting:
             asked.picture.tokens = None
         self._resize(max(self._fits, self._tried // 2))
-        log.warning(
-            "a batch of %d does not fit in the memory of %s: going on with %d", self._tried, self.device, self.slots
-        )
+        self._say_fewer(self._tried)
 
     def _more(self) -> int:
         """A number of slots half way to what does not fit, once all that there are have fit; 0 where that is less than
@@ -291,12 +310,9 @@ class Engine(Generic[T]):
     def _resize(self, slots: int) -> None:
         """A pool of so many in place of this one, and no more pictures at a time."""
         self.slots = slots
-        self.group = min(self.group, slots)
         del self.pool  # before there is another
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.pool = self._new_pool()
+        self.pool = self._largest_pool()
+        self.group = min(self.group, self.slots)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

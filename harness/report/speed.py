@@ -30,6 +30,8 @@ def describe(record: Record) -> str:
         f"  {record['queries']} queries in {record['seconds']:.1f} s, peak memory {meter['peak memory MiB']:.0f} MiB, "
         f"level {record['level']}"
     )
+    if "not checked" in meter:
+        lines.append(f"  not checked: {meter['not checked']}")
     if "joules" in meter:
         lines.append(f"  {meter['joules'] / record['queries']:.3g} J an answer")
     for tried in record["rates tried"]:
@@ -99,25 +101,30 @@ def markdown(records: Sequence[Record]) -> str:
     for device in sorted({record["device"] for record in records}):
         mine = [record for record in records if record["device"] == device]
         out.write(f"\n## {device}\n\n")
-        out.write("| model | set | settings | scenario | p50 | p99 | images/s | tokens/s | peak MiB | counts |\n")
-        out.write("|---|---|---|---|--:|--:|--:|--:|--:|---|\n")
+        out.write(
+            "| model | set | settings | scenario | p50 | p99 | images/s | tokens/s | peak MiB | counts | version |\n"
+        )
+        out.write("|---|---|---|---|--:|--:|--:|--:|--:|---|---|\n")
         for record in sorted(mine, key=_order):
             latency, through = record["latency s"], record["throughput"]
             valid = "VALID" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
+            unknown = record["meter"].get("not checked")
             cells = [
                 record["model"], record["set"], _settings(record["settings"]), 
                 f"{record['scenario']} ({record['level']})",
                 *(_time(latency[name]["value"]) if name in latency else "–" for name in ("p50", "p99")),
                 f"{through['images/s']:.4g}", f"{through['tokens/s']:.4g}", f"{record['meter']['peak memory MiB']:.0f}",
-                valid,
+                f"{valid} (not checked: {unknown})" if unknown else valid, record["provenance"]["harness"],
             ]  # fmt: skip
             out.write(f"| {' | '.join(map(cell, cells))} |\n")
         compared = [(record, name, found) for record in mine for name, found in record["against"].items()]
         if compared:
-            out.write("\nBy turns in one process, the same weights, pictures, prompts and token counts:\n\n")
-            out.write("| model | settings | beside | result |\n|---|---|---|---|\n")
+            out.write("\nBy turns in one process, the same weights (theirs in float32 where ours are in eight bits), ")
+            out.write("pictures, prompts and token counts:\n\n")
+            out.write("| model | settings | beside | result | version |\n|---|---|---|---|---|\n")
             for record, name, found in sorted(compared, key=lambda item: (*_order(item[0]), item[1])):
                 cells = [record["model"], _settings(record["settings"]), name, beside(found)]
+                cells.append(record["provenance"]["harness"])
                 out.write(f"| {' | '.join(map(cell, cells))} |\n")
     return out.getvalue()
 

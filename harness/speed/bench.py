@@ -8,6 +8,7 @@ without one.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
 import time
@@ -43,19 +44,20 @@ TOO_FEW_ROUNDS = 6  # rounds below which a median has no distribution-free inter
 class Point:
     """What `measure` found: everything that a record says of it.
 
-    `answers` are the tokens of the accuracy run, a list a query; `differing` of those that were timed are others.
+    `answers` are the tokens of the accuracy run, a list a query; `differing` are those that were timed and are others,
+    with the query that they are to.
     """
 
     scenario: str
     level: str
     queries: int
-    seconds: float  # on the clock; the meter's also hold the warm-up
+    seconds: float
     latency: Mapping[str, Estimate]
     throughput: Mapping[str, float]
     meter: Mapping[str, Any]
     reasons: list[str] = field(default_factory=list)
     held: Sequence[Held] = ()
-    differing: int = 0
+    differing: Sequence[tuple[int, Tokens]] = ()
     answers: Sequence[Tokens] = ()
 
     @property
@@ -72,7 +74,8 @@ class Point:
             "reasons": self.reasons,
             "queries": self.queries,
             "seconds": self.seconds,
-            "answers that differ": self.differing,
+            "answers that differ": len(self.differing),
+            "differing": [{"query": query, "tokens": list(tokens)} for query, tokens in self.differing],
             "answers": [list(tokens) for tokens in self.answers],
             "latency s": {name: asdict(estimate) for name, estimate in self.latency.items()},
             "throughput": dict(self.throughput),
@@ -102,24 +105,30 @@ def measure(
     held: list[Held] = []
     reasons: list[str] = []
     if scenario == "server":
-        steady = scenarios.warm_up(lambda: scenarios.ask(system, [0]), level)
+        steady = scenarios.warm_up(lambda: scenarios.ask(system, [0]), level.group)
         possible = _possible(system, queries, level, target, rate)
-        meter.start()
-        measured, held, reasons = _served(system, queries, level, target, rate, possible, tick)
-        measured.steady = steady
+
+        def at(rate: float) -> Measured:
+            meter.start()
+            measured = scenarios.server(system, queries, level, rate, tick=tick)
+            measured.used, measured.steady = meter.stop(), steady
+            return measured
+
+        measured, held, reasons = _served(at, possible, target, rate)
     else:
         run = scenarios.single_stream if scenario == "single_stream" else scenarios.offline
-        meter.start()
-        measured = run(system, queries, level, tick)
-    used = meter.stop()
-    differing = sum(
-        list(tokens) != list(expected[query]) for query, tokens in zip(measured.queries, measured.written, strict=True)
-    )
-    reasons += used["reasons"]
+        measured = run(system, queries, level, tick, meter.start)
+        measured.used = meter.stop()
+    differing = [
+        (query, tokens)
+        for query, tokens in zip(measured.queries, measured.written, strict=True)
+        if list(tokens) != list(expected[query])
+    ]
+    reasons += measured.used["reasons"]
     # On a CPU, but for a server, who is beside whom is the same both times, and so is every sum.
     allowed = 0 if device.type == "cpu" and scenario != "server" else DIFFER * len(measured.queries)
-    if differing > allowed:
-        reasons.append(f"{differing} of {len(measured.queries)} answers differ from those of the accuracy run")
+    if len(differing) > allowed:
+        reasons.append(f"{len(differing)} of {len(measured.queries)} answers differ from those of the accuracy run")
     if scenario == "single_stream":
         reasons += drift(measured.latencies)
     if scenario == "offline":
@@ -138,7 +147,7 @@ def measure(
         measured.seconds,
         latencies,
         throughput(measured),
-        used,
+        measured.used,
         reasons,
         held,
         differing,
@@ -176,17 +185,11 @@ def _possible(system: System, queries: int, level: Level, target: float | None, 
 
 
 def _served(
-    system: System,
-    queries: int,
-    level: Level,
-    target: float | None,
-    rate: float | None,
-    possible: float,
-    tick: Callable[[int], object],
+    at: Callable[[float], Measured], possible: float, target: float | None, rate: float | None
 ) -> tuple[Measured, list[Held], list[str]]:
     """The run at the given rate, or at the highest that held; all that were tried; and what speaks against it."""
     if rate is not None:
-        measured = scenarios.server(system, queries, level, rate, tick=tick)
+        measured = at(rate)
         if target is None:
             return measured, [], []
         one = scenarios.holds(measured, target, rate)
@@ -194,16 +197,15 @@ def _served(
         return measured, [one], reasons + _few(one)
     if target is None:
         raise ValueError("a server run needs a rate, a target, or both")
-    tried = scenarios.highest_rate(
-        lambda rate: scenarios.server(system, queries, level, rate, tick=tick), possible / 2, target
-    )
+    tried = scenarios.highest_rate(at, possible / 2, target)
     held = [one for one, _ in tried]
     good = [pair for pair in tried if pair[0].holds]
     if not good:
         least = min(tried, key=lambda pair: pair[0].rate)
         return least[1], held, [f"no rate was found that holds {target:g} s; at the least tried, {_told(least[0])}"]
     best = max(good, key=lambda pair: pair[0].rate)
-    return best[1], held, _few(best[0])
+    above = [] if len(good) < len(tried) else [f"the highest rate was not reached: of all tried, {_told(best[0])}"]
+    return best[1], held, above + _few(best[0])
 
 
 def _few(one: Held) -> list[str]:
@@ -246,38 +248,51 @@ class Beside:
     ours: float
     theirs: float
     rounds: int
-    queries: int
+    queries: int  # in a round
+    different: int  # in all rounds
     equal: float  # share of answers that are the same, token for token
     reasons: Sequence[str] = ()
 
 
 def beside(
-    ours: System, theirs: System, name: str, queries: Sequence[int], rounds: int, device: torch.device
+    ours: System, theirs: System, name: str, batches: Sequence[Sequence[int]], rounds: int, device: torch.device
 ) -> Beside:
-    """The same queries, by turns, in one process; INVALID where either side wrote more tokens than the other."""
+    """The same queries, by turns, in one process: a round a batch, the first again after the last.  INVALID where
+    either side wrote more tokens than the other."""
 
     def clock() -> float:
         synchronise(device)
         return time.perf_counter()
 
+    wrote: dict[str, list[list[Tokens]]] = {"ours": [], name: []}
+
+    def answering(system: System, side: str) -> Callable[[], list[Tokens]]:
+        following = itertools.cycle(batches)
+
+        def answered() -> list[Tokens]:
+            wrote[side].append(scenarios.ask(system, next(following)))
+            return wrote[side][-1]
+
+        return answered
+
     meter = Meter(device)
     meter.start()
-    times, wrote = rounds_of(
-        {"ours": lambda: scenarios.ask(ours, queries), name: lambda: scenarios.ask(theirs, queries)}, rounds, clock
-    )
+    times, _ = rounds_of({"ours": answering(ours, "ours"), name: answering(theirs, name)}, rounds, clock)
     used = meter.stop()
     ratios = sorted(slow / fast for fast, slow in zip(times["ours"], times[name], strict=True))
     middle = percentile(ratios, 50.0) or Estimate(statistics.median(ratios), None, None, len(ratios))
     reasons = list(used["reasons"])
-    mine, other = ([len(tokens) for tokens in wrote[side]] for side in ("ours", name))
-    if mine != other:
-        reasons.append(f"unequal token counts: {sum(mine)} ours, {sum(other)} theirs")
+    mine, other = ([tokens for batch in wrote[side] for tokens in batch] for side in ("ours", name))
+    lengths = list(map(len, mine)), list(map(len, other))
+    if lengths[0] != lengths[1]:
+        reasons.append(f"unequal token counts: {sum(lengths[0])} ours, {sum(lengths[1])} theirs")
     if rounds < TOO_FEW_ROUNDS:
         reasons.append(f"too few: {rounds} rounds have no interval")
-    same = sum(_same(one, two) for one, two in zip(wrote["ours"], wrote[name], strict=True)) / len(queries)
+    same = sum(_same(one, two) for one, two in zip(mine, other, strict=True)) / len(mine)
+    asked = {query for batch in batches[: rounds + 1] for query in batch}
     return Beside(
         name, middle, ratios[0], ratios[-1], statistics.median(times["ours"]), statistics.median(times[name]),
-        rounds, len(queries), same, reasons,
+        rounds, len(batches[0]), len(asked), same, reasons,
     )  # fmt: skip
 
 

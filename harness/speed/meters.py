@@ -16,7 +16,8 @@ import torch
 
 from harness.timings import forget_peak_memory, peak_memory
 
-OTHERS = 0.05  # of the cores, taken by other processes: more, and a CPU counts as shared
+OTHERS = 0.05  # of the cores, taken by other processes and machines: more, and a CPU counts as shared
+COARSE = 0.02  # seconds by which the work of a core may be counted too much: it is counted in hundredths
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,17 @@ class Meter:
         if after.slowed is not None and before.slowed is not None and after.slowed > before.slowed:
             found["reasons"].append("the device was throttled: it was slowed down for its heat")
         if self.device.type == "cuda":
-            found["reasons"] += self._gpu_reasons()
-            if self.nvml is None:
-                found["not checked"] = (
-                    "sharing, heat and energy: there is no NVML (pip install 'florence2-harness[gpu]')"
-                )
+            reasons, unknown = self._gpu_reasons()
+            found["reasons"] += reasons
+            if unknown:
+                found["not checked"] = unknown
         elif after.all is not None and before.all is not None:
             cores = os.cpu_count() or 1
-            others = ((after.all - before.all) - (after.own - before.own)) / (seconds * cores) if seconds else 0.0
-            found["other processes' share of the cores"] = max(0.0, others)
-            if others > OTHERS:
-                found["reasons"].append(f"the device is shared: other processes took {others:.0%} of the cores")
+            others = (after.all - before.all) - (after.own - before.own)
+            share = max(0.0, others / (seconds * cores)) if seconds else 0.0
+            found["others' share of the cores"] = share
+            if others - cores * COARSE > OTHERS * seconds * cores:
+                found["reasons"].append(f"the device is shared: others took {share:.0%} of the cores")
         return found
 
     def _peak(self) -> float:
@@ -103,9 +104,10 @@ class Meter:
         except (library.NVMLError, AttributeError):
             return None
 
-    def _gpu_reasons(self) -> list[str]:
+    def _gpu_reasons(self) -> tuple[list[str], str]:
+        """What speaks against what was measured, and what could not be told."""
         if self.nvml is None:
-            return []
+            return [], "sharing, heat and energy: there is no NVML (pip install 'florence2-harness[gpu]')"
         library, handle = self.nvml
         reasons = []
         try:
@@ -118,9 +120,9 @@ class Meter:
             hot = library.nvmlClocksThrottleReasonSwThermalSlowdown | library.nvmlClocksThrottleReasonHwSlowdown
             if slowed & hot:
                 reasons.append("the device was throttled (heat or power brake)")
-        except (library.NVMLError, AttributeError):
-            pass
-        return reasons
+        except (library.NVMLError, AttributeError) as error:
+            return reasons, f"sharing and heat: NVML does not tell here ({error})"
+        return reasons, ""
 
 
 def _nvml(device: torch.device) -> tuple[Any, Any] | None:
@@ -138,28 +140,33 @@ def _nvml(device: torch.device) -> tuple[Any, Any] | None:
 def _cores_slowed(folder: Path = Path("/sys/devices/system/cpu")) -> int | None:
     """How often heat has slowed down a core so far; None where the system does not count."""
     try:
-        return sum(int(file.read_text()) for file in folder.glob("cpu*/thermal_throttle/core_throttle_count")) or None
+        counts = [int(file.read_text()) for file in folder.glob("cpu*/thermal_throttle/core_throttle_count")]
     except (OSError, ValueError):
         return None
+    return sum(counts) if counts else None
 
 
-def _processors() -> float | None:
-    """Seconds that all processors have worked, for whomever; None where there is no /proc."""
+def _processors(file: Path = Path("/proc/stat")) -> float | None:
+    """Seconds that all processors have worked, for whomever, or were taken from this machine by the one that it is a
+    part of ("steal"); None where there is no /proc."""
     try:
-        user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split(None, 9)[1:9])
+        user, nice, system, _, _, irq, soft, steal = map(int, file.read_text().split(None, 9)[1:9])
     except (OSError, ValueError):
         return None
-    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called in records."""
+    """What a device is called in records: of a CPU with what torch's own kernels use of it ("AVX2"), since one name
+    is given to quite different ones where machines are virtual."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    name = "cpu"
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
+                name = line.split(":", 1)[1].strip()
+                break
     except OSError:
         pass
-    return f"cpu, {os.cpu_count()} cores"
+    return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"

@@ -11,11 +11,12 @@ gone through in one seeded order again and again.  (LoadGen: Reddi et al., MLPer
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from harness.speed.levels import MOST_GROUPS, STEADY, Level
 from harness.speed.percentiles import least_count, percentile
 
 Tokens = Sequence[int]
-TRIES = 8  # halvings in the search for a rate
+TRIES = 8  # doublings or halvings in the search for a rate, and as many steps between
 
 
 class System(Protocol):
@@ -45,7 +46,8 @@ class System(Protocol):
 class Measured:
     """Queries in the order they were asked, with seconds to each answer, when each ended, and what was written.
 
-    `passes` are the seconds of each time through the set, offline; `steady` says whether the warm-up came to an end.
+    `passes` are the seconds of each time through the set, offline; `steady` says whether the warm-up came to an end;
+    `used` is what a meter says of it.
     """
 
     queries: list[int] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Measured:
     seconds: float = 0.0
     passes: list[float] = field(default_factory=list)
     steady: bool = True
+    used: Mapping[str, Any] = field(default_factory=dict)
 
     def add(self, query: int, latency: float, ended: float, tokens: Tokens) -> None:
         self.queries.append(query)
@@ -96,12 +99,12 @@ def accuracy(system: System, queries: int, scenario: str) -> list[Tokens]:
     return [found[query] for query in range(queries)]
 
 
-def warm_up(work: Callable[[], object], level: Level) -> bool:
-    """Works uncounted until two neighbouring groups are about as quick; whether that came."""
+def warm_up(work: Callable[[], object], group: int) -> bool:
+    """Works uncounted until two neighbouring groups of so many are about as quick; whether that came."""
     before = None
     for _ in range(MOST_GROUPS):
         times = []
-        for _ in range(level.group):
+        for _ in range(group):
             start = time.perf_counter()
             work()
             times.append(time.perf_counter() - start)
@@ -112,10 +115,13 @@ def warm_up(work: Callable[[], object], level: Level) -> bool:
     return False
 
 
-def single_stream(system: System, queries: int, level: Level, tick: Callable[[int], object] = int) -> Measured:
-    """One after another."""
+def single_stream(
+    system: System, queries: int, level: Level, tick: Callable[[int], object] = int, warm: Callable[[], object] = int
+) -> Measured:
+    """One after another; `warm` is called between the warm-up and what is timed."""
     asked, measured = order(queries), Measured()
-    measured.steady = warm_up(lambda: ask(system, [next(asked)]), level)
+    measured.steady = warm_up(lambda: ask(system, [next(asked)]), level.group)
+    warm()
     asked, begin = order(queries), time.perf_counter()
     while measured.seconds < level.seconds or len(measured.queries) < level.count:
         query = next(asked)
@@ -128,10 +134,16 @@ def single_stream(system: System, queries: int, level: Level, tick: Callable[[in
     return measured
 
 
-def offline(system: System, queries: int, level: Level, tick: Callable[[int], object] = int) -> Measured:
-    """All of the set at once, as often as the level asks for; latencies are from the beginning of each time."""
+def offline(
+    system: System, queries: int, level: Level, tick: Callable[[int], object] = int, warm: Callable[[], object] = int
+) -> Measured:
+    """All of the set at once, as often as the level asks for; latencies are from the beginning of each time.
+
+    The warm-up is of the whole set as well, so that every size that will come has come.
+    """
     one = _once(queries)
-    measured = Measured(steady=warm_up(lambda: ask(system, one[: max(1, len(one) // 4)]), level))
+    measured = Measured(steady=warm_up(lambda: ask(system, one), 1))
+    warm()
     begin = time.perf_counter()
     while measured.seconds < level.seconds or len(measured.queries) < level.count:
         start = time.perf_counter()
@@ -207,19 +219,13 @@ def highest_rate(try_rate: Callable[[float], Measured], first: float, target: fl
         tried.append((holds(measured, target, rate), measured))
         return tried[-1][0].holds
 
-    low, high = 0.0, first
-    while attempt(high) and len(tried) < TRIES:
-        low, high = high, 2 * high
-    while low == 0.0 and len(tried) < TRIES:
-        low_try = high / 2
-        if attempt(low_try):
-            low = low_try
+    low, high, rate = 0.0, math.inf, first
+    while high > 1.05 * low and len(tried) < 2 * TRIES:
+        if attempt(rate):
+            low = rate
         else:
-            high = low_try
-    while low and high > 1.05 * low and len(tried) < 2 * TRIES:
-        middle = (low * high) ** 0.5
-        if attempt(middle):
-            low = middle
-        else:
-            high = middle
+            high = rate
+        if len(tried) >= TRIES and (low == 0 or high == math.inf):
+            break
+        rate = 2 * low if high == math.inf else high / 2 if low == 0 else math.sqrt(low * high)
     return tried

@@ -25,6 +25,7 @@ from harness.florence2.engine import Engine, Picture
 from harness.florence2.locations import BINS
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
+from harness.florence2.quantised import Float8Linear, HalfLinear, Int8Linear
 from harness.florence2.search import Decoding
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import PAD
@@ -248,8 +249,16 @@ def _answer(row: Sequence[int], decoding: Decoding) -> list[int]:
     return known[: known.index(decoding.end) + 1] if decoding.end in known else known
 
 
+def in_fewer_bits(model: Florence2) -> bool:
+    """Whether some of its weights are not there as such, for a checkpoint."""
+    return any(isinstance(part, Int8Linear | HalfLinear | Float8Linear) for part in model.modules())
+
+
 def in_transformers(model: Florence2) -> Any:
-    """The same weights in transformers' class, by way of a checkpoint in its layout; all in the tower's precision."""
+    """The same weights in transformers' class, by way of a checkpoint in its layout; all in the tower's precision.
+
+    ValueError where the model has not all weights as such (`in_fewer_bits`).
+    """
     try:
         from transformers import Florence2ForConditionalGeneration
     except ImportError as error:
@@ -257,7 +266,10 @@ def in_transformers(model: Florence2) -> Any:
     dtype = model.vision.dtype
     with tempfile.TemporaryDirectory() as folder:
         weights.save(model, Path(folder), dtype=dtype)
-        network: Any = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+        loaded: Any = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    network, loading = loaded
+    if loading["missing_keys"]:  # which it would draw by itself
+        raise ValueError(f"not all weights are the model's: {', '.join(sorted(loading['missing_keys'])[:3])} ...")
     return network.to(model.embedding.weight.device).eval()
 
 

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.cli import timing
+from harness.florence2.quantised import in_precision
+from harness.speed.systems import in_fewer_bits, in_transformers
+from tests.twins import twins
 
 Call = Callable[..., tuple[int, str, str]]
 NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level", "smoke", "--images", "2")
@@ -19,7 +23,8 @@ NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level
     (("--rate", "3"), "--rate and --target are of --scenario server"),
     (("--scenario", "server"), "needs --target SECONDS"),
     (("--scenario", "server", "--target", "-1"), "--target -1.0: above 0"),
-    (("--batch-size", "two"), "--batch-size two: a whole number"),
+    (("--scenario", "offline", "--batch-size", "two"), "--batch-size two: a whole number"),
+    (("--batch-size", "4"), "--batch-size 4: a single stream asks one at a time; --scenario offline or server"),
     (("--against", "vllm"), "one of transformers, transformers-static, transformers-compile"),
     (("--dtype", "int4"), "one of float32, bfloat16, float16, int8, float8"),
     (("--weights", " "), "--weights is empty"),
@@ -62,7 +67,7 @@ def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path
 
 
 @pytest.mark.parametrize(("sweep", "settings"), [
-    (("--images", "1,3", "--batch-size", "1,2"), {
+    (("--scenario", "offline", "--images", "1,3", "--batch-size", "1,2"), {
         ("images", "batch size"): [(1, 1), (1, 1), (3, 1), (3, 2)],  # of one image no two at once
     }),
     (("--beams", "1,2", "--dtype", "float32,int8"), {
@@ -112,12 +117,12 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
             raise KeyboardInterrupt
         measured.append(wanted.batch_size)
         names = ("model", "weights", "scenario", "level", "set", "device")
-        return {**dict.fromkeys(names, "x"), "settings": {"batch size": wanted.batch_size}}
+        return {**dict.fromkeys(names, "x"), "settings": {"batch size": wanted.batch_size}, "against": {}}
 
     monkeypatch.setattr(timing, "_measured", point)
     monkeypatch.setattr(timing.shown, "describe", lambda record: "a point")
     monkeypatch.setattr(timing.shown, "render", lambda records, to: None)
-    sweep = (*NANO, "--batch-size", "1,2,4")
+    sweep = (*NANO, "--scenario", "offline", "--batch-size", "1,2,4")
     status, _, said = call(*sweep)
     assert (status, said) == (130, "error: interrupted; what was done is kept, and the same command goes on from there")
     kept = (tmp_path / "results/speed").glob("*/*.json")
@@ -129,8 +134,24 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
     assert measured == [1, None, 2, 4, 1, 2, 4]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_a_peer_beside_fewer_bits_has_all_weights(call: Call, dtype: str) -> None:
+    """Of trained weights nearly all answers are alike, of drawn ones none would be."""
+    status, out, _ = call(*NANO, "--dtype", dtype, "--against", "transformers", "--no-stages", "--json")
+    assert status == 0
+    assert json.loads(out)["against"]["transformers"]["equal"] >= 0.5
+
+
+def test_a_model_in_fewer_bits_is_no_peer() -> None:
+    """transformers draws what a checkpoint lacks, and only warns."""
+    model = in_precision(twins().ours, torch.device("cpu"), torch.int8)
+    assert in_fewer_bits(model)
+    with pytest.raises(ValueError, match="not all weights are the model's"):
+        in_transformers(model)
+
+
 def test_transformers_writes_the_same_tokens_and_one_that_cannot_run_is_said(
-    call: Call, monkeypatch: pytest.MonkeyPatch
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = (*NANO[:3], "--weights", "random", *NANO[5:], "--new-tokens", "6", "--no-stages")
     status, out, _ = call(*random, "--against", "transformers,transformers-static", "--json")
@@ -141,6 +162,11 @@ def test_transformers_writes_the_same_tokens_and_one_that_cannot_run_is_said(
         assert found["equal"] == 1.0
         assert found["ratio"]["value"] > 0
         assert not any("unequal" in reason for reason in found["reasons"])
+
+    assert record["against"]["transformers"]["different"] == 2
+    assert len(list((tmp_path / "results/speed").glob("*/*.json"))) == 1
+    assert call(*random)[0] == 0
+    assert len(list((tmp_path / "results/speed").glob("*/*.json"))) == 2  # the comparison is not written over
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no kernel\nfor this")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.errors import CheckpointError, UsageError
+from harness.errors import CheckpointError, ResourceError, UsageError
 from harness.florence2.bart import Memory
 from harness.florence2.engine import Engine, Picture
 from harness.florence2.generate import Pool, Written, generate
@@ -177,6 +177,46 @@ def test_the_most_that_fit_are_looked_for(
         else f"a batch of {now} does not fit in the memory of cpu: going on with {then}"
         for now, then in itertools.pairwise(tried)
     ]  # fmt: skip
+
+
+def test_buffers_that_do_not_fit_are_made_smaller_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They do not fit at the beginning, nor when more are tried; steps of more than five do not fit either."""
+    pixels, asked = pictures(3), prompts(30)
+    fresh, step, room = Pool.__init__, Pool.step, [5]
+
+    def cramped_pool(pool: Any, model: Any, decoding: Any, slots: int, **more: Any) -> None:
+        if slots > room[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        fresh(pool, model, decoding, slots, **more)
+
+    def cramped(pool: Any) -> None:
+        room[0] = 4  # what there is at the beginning is less later on
+        step(pool)
+
+    monkeypatch.setattr(Pool, "__init__", cramped_pool)
+    monkeypatch.setattr(Pool, "step", cramped)
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=16)
+    for number, prompt in enumerate(asked):
+        engine.submit(number, Picture(pixels[number % 3]), prompt)
+    found = {}
+    while engine.busy:
+        engine.step()
+        found |= {done.ticket: done.written.tokens for done in engine.poll()}
+    assert found == {number: alone(pixels[number % 3], prompt).tokens for number, prompt in enumerate(asked)}
+    said = [record.getMessage().split(": ")[1] for record in caplog.records]
+    assert said[:4] == ["going on with 8", "going on with 4", "trying 6", "going on with 3"]
+    assert engine.slots <= 4
+
+
+def test_buffers_of_one_answer_that_do_not_fit_are_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Pool, "__init__", none)
+    with pytest.raises(ResourceError, match="one answer does not fit in the memory of cpu"):
+        Engine(MODEL, PREPROCESS, DECODING, slots=16)
 
 
 @pytest.mark.parametrize("beams", [1, 3])

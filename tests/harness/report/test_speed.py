@@ -24,7 +24,8 @@ def record(**more: Any) -> dict[str, Any]:
         "device": "A, 2 cores", "model": "florence2-b", "weights": "random", "set": "32 drawn", "settings": settings,
         "scenario": "single_stream", "level": "default", "valid": True, "reasons": [], "queries": 64, "seconds": 30.04,
         "latency s": {"p50": ESTIMATE}, "throughput": {"images/s": 2.5, "tokens/s": 52.0}, "rates tried": [],
-        "meter": {"peak memory MiB": 900.4}, "against": {}, **more,
+        "meter": {"peak memory MiB": 900.4}, "against": {},
+        "provenance": {"harness": "0.1"}, **more,
     }  # fmt: skip
 
 
@@ -107,10 +108,12 @@ def test_a_table_a_device_by_model_and_batch() -> None:
     told = speed.markdown(records)
     first = rows(told, "## A, 2 cores")
     assert [row[2].split(",")[0] for row in first] == ["batch 4", "batch 16"]
-    assert first[0][3:] == ["offline (default)", "–", "–", "2.5", "52", "900", "VALID"]
+    assert first[0][3:] == ["offline (default)", "–", "–", "2.5", "52", "900", "VALID", "0.1"]
     [other] = rows(told, "## B")
-    assert other[3:] == ["single_stream (default)", "250 ms", "–", "0.1235", "3", "900", "INVALID: shared"]
+    assert other[3:] == ["single_stream (default)", "250 ms", "–", "0.1235", "3", "900", "INVALID: shared", "0.1"]
     assert "| transformers | 2.50 times [2.25, 3.00]" in told
+    unsure = speed.markdown([record(meter={"peak memory MiB": 900.4, "not checked": "heat"})])
+    assert rows(unsure, "## A, 2 cores")[0][-2:] == ["VALID (not checked: heat)", "0.1"]
     assert "Nothing was measured yet" in speed.markdown([])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,11 +110,42 @@ def test_a_cpu_that_others_use_or_that_is_hot_is_said(monkeypatch: pytest.Monkey
     meter.device, meter.nvml = CPU, None
     meter.start()
     found = meter.stop()
-    assert found["other processes' share of the cores"] == pytest.approx(0.2)
+    assert found["others' share of the cores"] == pytest.approx(0.2)
     assert found["reasons"] == [
         "the device was throttled: it was slowed down for its heat",
-        "the device is shared: other processes took 20% of the cores",
+        "the device is shared: others took 20% of the cores",
     ]
+
+
+def test_what_a_driver_does_not_tell_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver([ME, ME + 1])
+
+    def refuse(handle: object) -> int:
+        raise ValueError("Not Supported")
+
+    monkeypatch.setattr(driver, "nvmlDeviceGetCurrentClocksEventReasons", refuse)
+    found = measured_on_a_gpu(monkeypatch, driver)
+    assert found["reasons"] == ["the device is shared: 1 other processes compute on it"]
+    assert found["not checked"] == "sharing and heat: NVML does not tell here (Not Supported)"
+
+
+def test_how_often_cores_were_slowed_is_summed_and_none_where_nobody_counts(tmp_path: Path) -> None:
+    assert meters._cores_slowed(tmp_path) is None
+    for core, count in enumerate((0, 0)):
+        folder = tmp_path / f"cpu{core}/thermal_throttle"
+        folder.mkdir(parents=True)
+        (folder / "core_throttle_count").write_text(f"{count}\n")
+    assert meters._cores_slowed(tmp_path) == 0  # a count, beside which a first event is seen
+    (tmp_path / "cpu1/thermal_throttle/core_throttle_count").write_text("5\n")
+    assert meters._cores_slowed(tmp_path) == 5
+
+
+def test_time_that_the_host_took_is_work_of_others(tmp_path: Path) -> None:
+    """user, nice, system, idle, iowait, irq, softirq, steal, guest: all but idle and iowait, and guest is in user."""
+    (tmp_path / "stat").write_text("cpu  100 20 3 7000 600 4 5 50 9 0\ncpu0 1 2 3\n")
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert meters._processors(tmp_path / "stat") == (100 + 20 + 3 + 4 + 5 + 50) / ticks
+    assert meters._processors(tmp_path / "none") is None
 
 
 def test_peak_memory_is_counted_from_where_it_is_forgotten() -> None:

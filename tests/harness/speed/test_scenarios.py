@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -116,6 +117,41 @@ def test_the_highest_rate_is_found_and_one_that_cannot_be_held_is_said() -> None
     assert any("60 a second cannot be held within 0.05 s" in reason for reason in point.reasons)
 
 
+def test_a_rate_that_holds_to_the_end_of_the_search_is_the_highest_and_said_not_to_be_the_most() -> None:
+    def holding(rate: float) -> scenarios.Measured:
+        ended = [float(second) for second in range(30)]
+        return scenarios.Measured([0] * 30, [0.1] * 30, ended, [[1]] * 30, 30.0, used={"reasons": []})
+
+    tried = scenarios.highest_rate(holding, 1.0, 1.0)
+    assert [one.rate for one, _ in tried] == [2.0**number for number in range(scenarios.TRIES)]
+    measured, held, reasons = bench._served(holding, 2.0, 1.0, None)
+    assert len(held) == scenarios.TRIES and measured.seconds == 30.0
+    assert reasons[0].startswith("the highest rate was not reached: of all tried, 128 a second, p50 is 0.1 s")
+
+
+def test_what_is_metered_is_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the accuracy run, the warm-up, nor other rates than the one that is given."""
+    spans: list[tuple[float, float]] = []
+
+    class Watch:
+        def __init__(self, device: torch.device) -> None:
+            self.begun = 0.0
+
+        def start(self) -> None:
+            self.begun = Clock.now
+
+        def stop(self) -> dict[str, Any]:
+            spans.append((self.begun, Clock.now))
+            return {"seconds": Clock.now - self.begun, "reasons": []}
+
+    monkeypatch.setattr(bench, "Meter", Watch)
+    for scenario, more in (("single_stream", {}), ("offline", {}), ("server", {"target": 0.05})):
+        spans.clear()
+        point = bench.measure(Known(), 5, scenario, Level("s", 1.0, 40, 2, 3), CPU, **more)
+        assert point.meter["seconds"] == pytest.approx(point.seconds, rel=1e-6)
+        assert len(spans) == max(1, len(point.held))
+
+
 class Other(Known):
     """Answers otherwise once it was asked for a while, and slower and slower."""
 
@@ -152,7 +188,7 @@ def test_one_answer_that_differs_is_too_many_but_where_company_is_the_moments(sc
 
     rate = 60.0 if scenario == "server" else None
     point = bench.measure(Once(), 5, scenario, Level("s", 0.0, 400, 2, 3), CPU, rate=rate)
-    assert point.differing == 1
+    assert len(point.differing) == 1
     assert any("1 of 400 answers differ" in reason for reason in point.reasons) is (scenario != "server")
 
 
@@ -173,13 +209,16 @@ def test_the_accuracy_run_asks_as_the_scenario_does() -> None:
 
 def test_two_sides_by_turns() -> None:
     """One takes three times as long as the other; one of unequal length is INVALID."""
-    found = bench.beside(Known(), Known(3 * STEP), "slow", [0, 1, 2], 7, CPU)
+    found = bench.beside(Known(), Known(3 * STEP), "slow", [[0, 1], [2, 3], [4]], 7, CPU)
     assert found.ratio.value == pytest.approx(3, rel=1e-6)
     assert found.ratio.low is not None
     assert found.equal == 1.0
+    assert (found.queries, found.different) == (2, 5)
     assert not any("unequal" in reason for reason in found.reasons)
-    longer = bench.beside(Known(), Known(tokens=4), "longer", [0, 1], 3, CPU)
-    assert any(reason == "unequal token counts: 6 ours, 8 theirs" for reason in longer.reasons)
+    longer = bench.beside(Known(), Known(tokens=4), "longer", [[0, 1]], 3, CPU)
+    # Three rounds and one that is not counted, two answers each, of three tokens and of four.
+    assert any(reason == "unequal token counts: 24 ours, 32 theirs" for reason in longer.reasons)
+    assert longer.equal == 0.0
     assert any(reason == "too few: 3 rounds have no interval" for reason in longer.reasons)
 
 
@@ -191,7 +230,7 @@ def test_warm_up_goes_on_until_two_groups_are_alike() -> None:
         slowing[0] += 1
         Clock.sleep(next(times))
 
-    assert scenarios.warm_up(work, Level("w", 0, 0, 2, 3))
+    assert scenarios.warm_up(work, 2)
     assert slowing[0] == 2 * 4  # 20, 5, 1 and 1 ms
 
 
@@ -204,7 +243,7 @@ def test_a_warm_up_that_never_ends_is_said() -> None:
             self.seconds *= 1.25
 
     few, slower = Level("few", 0.0, 30, 2, 3), Slower(1e-5)
-    assert not scenarios.warm_up(lambda: scenarios.ask(slower, [0]), few)
+    assert not scenarios.warm_up(lambda: scenarios.ask(slower, [0]), few.group)
     point = bench.measure(Slower(1e-5), 5, "single_stream", few, CPU)
     assert any(reason.startswith("never steady: after 10 groups") for reason in point.reasons)
     assert not any("never steady" in reason for reason in bench.measure(Known(), 5, "offline", few, CPU).reasons)
