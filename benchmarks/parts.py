@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,10 +33,11 @@ import baselines
 import tasks
 from baselines.entry import Setting
 from harness.cli.common import load
-from harness.florence2 import davit, engine, linear
+from harness.florence2 import davit, engine, linear, quantised
 from harness.florence2.config import BASE, with_text
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.generate import Pool
+from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.search import Decoding
 from harness.florence2.strips import convolved
@@ -43,6 +45,7 @@ from harness.speed.systems import Ours, drawn, random_model, rounds_of
 from tasks import miniature
 
 NONE = 1 << 40  # as a bound: never
+Without = Mapping[Any, Mapping[str, Any]] | Callable[[], object]  # what stands in for what, or the other way itself
 
 
 def main() -> None:
@@ -67,12 +70,19 @@ def main() -> None:
             one.poll()
         return None
 
-    def write() -> object:
-        pool: Pool[int] = Pool(model, decoding, 1)
-        pool.admit([0], model.read(image, prompt))
+    def write(network: Florence2 = model) -> object:
+        pool: Pool[int] = Pool(network, decoding, 1)
+        pool.admit([0], network.read(image, prompt))
         while pool.keys:
             pool.step()
         return pool.poll()
+
+    @cache
+    def in_eight_bits(*, halved: bool) -> Florence2:
+        with ExitStack() as stack:
+            if not halved:
+                stack.enter_context(mock.patch.object(quantised, "_halved_writing", lambda network: network))
+            return quantised.in_precision(random_model(model.config), torch.device("cpu"), torch.int8)
 
     def look() -> object:
         return model.look(pixels[:1])
@@ -80,7 +90,7 @@ def main() -> None:
     def look_at_four() -> object:
         return model.look(pixels)
 
-    parts: tuple[tuple[str, Callable[[], object], Mapping[Any, Mapping[str, Any]]], ...] = (
+    parts: tuple[tuple[str, Callable[[], object], Without], ...] = (
         ("linear maps by oneDNN, GELU inside: an answer", answer, {linear: {"_has_onednn": lambda *_: False}}),
         ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda *_: False}}),
         ("maps changed in place, in strips, and the next: vision", look, {davit: {"wanted": lambda x: False}}),
@@ -88,6 +98,21 @@ def main() -> None:
         ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),
         ("weights of few rows in blocks: encoder and decoder", write, {linear: {"_is_packed": lambda *_: False}}),
         ("GELU apart without AVX-512, and MKL: an answer", answer, {linear: {"has_avx512": lambda: True}}),
+        (
+            "int8, what writes with weights in float16: encoder and decoder",
+            lambda: write(in_eight_bits(halved=True)),
+            lambda: write(in_eight_bits(halved=False)),
+        ),
+        (
+            "int8: encoder and decoder beside float32",
+            lambda: write(in_eight_bits(halved=True)),
+            lambda: write(model),
+        ),
+        (
+            "int8: vision beside float32",
+            lambda: in_eight_bits(halved=True).look(pixels[:1]),
+            lambda: model.look(pixels[:1]),
+        ),
         ("cache rows copied only where they move: encoder and decoder", write, {Pool: {"_reorder": every_row}}),
         ("small pictures in whole groups, prompts sixteen at a time: nano's answers", nano(), {engine: {"GROUP": 1}}),
         ("prompts sixteen at a time, alone: nano's answers", nano(), {engine: {"READ": NONE}}),
@@ -115,10 +140,12 @@ def nano() -> Callable[[], object]:
     return answers
 
 
-def worth(work: Callable[[], object], without: Mapping[Any, Mapping[str, Any]], rounds: int) -> dict[str, float]:
+def worth(work: Callable[[], object], without: Without, rounds: int) -> dict[str, float]:
     """Seconds with it, and the ratio."""
 
     def left_out() -> Any:
+        if not isinstance(without, Mapping):
+            return without()
         with ExitStack() as stack:
             for owner, attributes in without.items():
                 stack.enter_context(mock.patch.multiple(owner, **attributes))
