@@ -53,7 +53,7 @@ from harness.florence2.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.search import Decoding
 from harness.speed import ceilings
 from harness.speed.stages import staged
-from harness.speed.systems import Ours, Peer, Queries, drawn, in_transformers, random_model, rounds_of
+from harness.speed.systems import Ours, Peer, Queries, drawn, in_fewer_bits, in_transformers, random_model, rounds_of
 
 VOCABULARY = 51328  # the published checkpoints' 51,289, in rows that a matrix unit likes
 NEW_TOKENS = 20
@@ -387,7 +387,7 @@ def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequenc
         "rounds": len(times["ours"]), "images/s at the floor": slots / floors, "peak GiB": peak(ground),
         "new tokens": decoding.max_new_tokens, "answers that are the same again": share(wrote["ours"], first),
     }  # fmt: skip
-    network = in_transformers(model) if peer_batches else None
+    network = peers(ground, size, model) if peer_batches else None
     for mode in ("transformers", "transformers-static"):
         for batch in peer_batches:
 
@@ -430,7 +430,7 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
         "floor ms": 1000 * floor(ground, model.config, dtype, 1, decoding.max_new_tokens),
         "answers that are the same again": share(one_by_one(ours, every), first),
     }  # fmt: skip
-    network = in_transformers(model)
+    network = peers(ground, size, model)
     for mode in ("transformers-compile",) if compiled else ("transformers", "transformers-static"):
 
         def beside(mode: str = mode) -> dict[str, Any]:
@@ -441,6 +441,13 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
 
         ground.attempt(found, mode, 90 if compiled else 20, beside)
     return found
+
+
+def peers(ground: Ground, size: str, model: Florence2) -> Any:
+    """transformers' network of the same weights, which in a rehearsal the model has not all as such."""
+    if in_fewer_bits(model):
+        model = copy.deepcopy(weights_of(size, ground.rehearsal)).to(model.vision.dtype)
+    return in_transformers(model)
 
 
 def ratio(
