@@ -249,9 +249,6 @@ class Engine(Generic[T]):
     def _largest_pool(self) -> Pool[_Asked[T]]:
         """A pool of as many slots as are wanted, or of the first half of a half of them that there is memory for."""
         while True:
-            gc.collect()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
             try:
                 pool: Pool[_Asked[T]] = Pool(self.model, self.decoding, self.slots, static=self.static)
             except Exception as error:  # the kinds of `step`
@@ -262,10 +259,17 @@ class Engine(Generic[T]):
                 traceback.clear_frames(error.__traceback__)
                 self._fails, tried, self.slots = self.slots, self.slots, self.slots // 2
                 self._say_fewer(tried)
+                self._give_back()
                 continue
             if self.device.type == "cuda":
                 pool.advance = CapturedStep(pool)
             return pool
+
+    def _give_back(self) -> None:
+        """The memory of what nothing holds any more."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _too_little(self) -> ResourceError:
         return ResourceError(
@@ -311,6 +315,7 @@ class Engine(Generic[T]):
         """A pool of so many in place of this one, and no more pictures at a time."""
         self.slots = slots
         del self.pool  # before there is another
+        self._give_back()
         self.pool = self._largest_pool()
         self.group = min(self.group, self.slots)
 
