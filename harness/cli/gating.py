@@ -264,7 +264,7 @@ def _beside(promise: Promise, task: Task[Any], name: str) -> Verdict:
     """Beside a peer in this process, by turns; more rounds while it cannot be told.  Parity: of what both wrote."""
     import time
 
-    from harness.cli.timing import Wanted, prepared
+    from harness.cli.subjects import Wanted, prepared
     from harness.speed.scenarios import ask
     from harness.speed.systems import PEERS, Ours, Peer, rounds_of
 

@@ -10,17 +10,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
 from tqdm import tqdm
 
-import baselines
-import tasks
 from harness import store
-from harness.cli.common import RESULTS, Data, Json, Out, Split, command_line, load, root_of, splits_of
+from harness.cli.common import RESULTS, Data, Json, Out, Split, command_line
+from harness.cli.subjects import RANDOM, Wanted, prepared
 from harness.errors import HarnessError, ResourceError, UsageError
 from harness.provenance import provenance
 from harness.report import speed as shown
@@ -31,25 +30,10 @@ if TYPE_CHECKING:
 
 app = App()
 REPORTS = Path("reports/speed")
-RANDOM = "random"
-NEW_TOKENS = 20  # of random weights, where nothing is said
 BATCHES = 3  # that a comparison offline is of
 log = logging.getLogger(__name__)
 COUNT = Parameter(validator=validators.Number(gte=1))
 Listed = Annotated[str | None, Parameter(negative=())]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A point of a sweep."""
-
-    task: str
-    images: int
-    batch_size: int | None
-    beams: int | None
-    dtype: str | None
-    resolution: int | None
-    threads: str | None
 
 
 @app.command
@@ -300,76 +284,6 @@ def _measured(
             record["against"][name] = asdict(rules.beside(ours, peer, name, asked, chosen.rounds, subject.device))
     record["provenance"] = provenance(command_line(), **told, load=os.getloadavg())
     return record
-
-
-def prepared(
-    wanted: Wanted, model: str, split: str | None, data: str | None, weights: str | None,
-    new_tokens: int | None, device: str | None,
-) -> tuple[Subject, Queries, dict[str, Any]]:  # fmt: skip
-    """The model, the set of queries with pictures opened, and what a record says of both."""
-    from harness.florence2.predictor import Predictor
-    from harness.speed.asked import asked_of
-    from harness.speed.systems import Subject, drawn
-
-    entry = baselines.find(model)
-    if model not in baselines.florence2.ENTRIES:
-        raise UsageError(f"{model} is no Florence-2; bench measures {', '.join(baselines.florence2.ENTRIES)}")
-    if weights == RANDOM:
-        subject = _drawn(wanted, model, new_tokens or NEW_TOKENS, device)
-        config = subject.model.config
-        return subject, drawn(wanted.images, subject.preprocess.width, config.text.vocab), {}
-    name, root = root_of(data, model, entry.embedded)
-    [one] = tasks.select(wanted.task)
-    [part] = splits_of(one, split)
-    asked = {sample.question.image: sample.question for sample in load(one, root, part)}  # one question an image
-    questions = list(asked.values())[: wanted.images]
-
-    def built(dtype: str | None) -> Predictor:
-        setting = baselines.Setting(
-            root=root, weights=weights, device=device, dtype=dtype, batch_size=wanted.batch_size,
-            beams=wanted.beams, max_new_tokens=new_tokens, resolution=wanted.resolution,
-        )  # fmt: skip
-        predictor = entry.build(setting)
-        if not isinstance(predictor, Predictor):
-            raise UsageError(f"{model} is no network that bench can measure")
-        return predictor
-
-    predictor = built(wanted.dtype)
-    decoding = replace(predictor.decoding, min_new_tokens=new_tokens or 0)
-    subject = Subject(
-        predictor.model, predictor.preprocess, decoding, predictor.batch, predictor.sha256, predictor.dtype,
-        lambda: built("float32").model,
-    )  # fmt: skip
-    about = f"{len(questions)} of {name}, {one.name} {part}"
-    return subject, asked_of(predictor, questions, about), predictor.provenance
-
-
-def _drawn(wanted: Wanted, model: str, new_tokens: int, device: str | None) -> Subject:
-    """A network of the model's size with random weights, without files."""
-    import torch
-
-    from harness.florence2.config import BASE, LARGE, NANO
-    from harness.florence2.preprocess import Preprocess
-    from harness.florence2.quantised import in_precision
-    from harness.florence2.search import Decoding
-    from harness.speed.systems import Subject, random_model
-
-    config = NANO if "nano" in model else BASE if model.startswith("florence2-b") else LARGE
-    side = wanted.resolution or config.image_size
-    if side < 32:
-        raise UsageError(f"--resolution {side}: at least 32 pixels, one cell of the last map")
-    mine = baselines.florence2.choose_device(device)
-    dtype = baselines.florence2.choose_dtype(wanted.dtype, mine)
-    for option, value in (("--beams", wanted.beams), ("--batch-size", wanted.batch_size)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} {value}: at least 1")
-    if new_tokens > config.text.positions:
-        raise UsageError(f"--new-tokens {new_tokens}: this size has positions for {config.text.positions}")
-    network = random_model(config)
-    network = in_precision(network, torch.device(mine), dtype)
-    decoding = Decoding(beams=wanted.beams or 3, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
-    batch = wanted.batch_size or (64 if mine.startswith("cuda") else 8)
-    return Subject(network, Preprocess(side, side), decoding, batch, RANDOM, dtype, lambda: random_model(config))
 
 
 def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from harness.cli import timing
+from harness.cli.subjects import Wanted
 from harness.florence2.quantised import in_precision
 from harness.speed.systems import in_fewer_bits, in_transformers
 from tests.twins import twins
@@ -111,7 +112,7 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
     """Ctrl-C while the second of three points is measured."""
     measured: list[int | None] = []
 
-    def point(wanted: timing.Wanted, *given: Any) -> dict[str, Any]:
+    def point(wanted: Wanted, *given: Any) -> dict[str, Any]:
         if measured == [1]:
             measured.append(None)
             raise KeyboardInterrupt
