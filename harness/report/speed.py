@@ -217,7 +217,8 @@ def _roofline(records: Sequence[Record], to: Path) -> None:
 
 def _against_batch(records: Sequence[Record], to: Path) -> None:
     """Throughput against the batch; where latencies were measured, the median of them against throughput; and, where
-    sets of several sizes were asked all at once, throughput against how many images there were."""
+    sets of several sizes were asked all at once, throughput against how many images there were.  INVALID points are
+    hollow."""
     from matplotlib.figure import Figure
 
     lines: dict[tuple[str, ...], list[Record]] = {}
@@ -246,7 +247,7 @@ def _against_batch(records: Sequence[Record], to: Path) -> None:
             *zip(*by_batch, strict=True),
             mark,
             color=colour,
-            label=" · ".join((*names[:4], *names[5:][: 1 + (devices > 1)])),
+            label=" · ".join(names[: 6 + (devices > 1)]),
         )
         timed = sorted(
             (one["throughput"]["images/s"], 1000 * one["latency s"]["p50"]["value"])
@@ -255,6 +256,14 @@ def _against_batch(records: Sequence[Record], to: Path) -> None:
         )
         if timed:
             rest[0].plot(*zip(*timed, strict=True), mark, color=colour)
+        for one in found:
+            if not one["valid"]:
+                a_second, hollow = one["throughput"]["images/s"], {"color": colour, "markerfacecolor": "white"}
+                scaling.plot(one["settings"]["batch size"], a_second, mark[0], **hollow)
+                if "p50" in one["latency s"]:
+                    rest[0].plot(a_second, 1000 * one["latency s"]["p50"]["value"], mark[0], **hollow)
+    if not all(record["valid"] for record in records):
+        scaling.plot([], [], "o", color="black", markerfacecolor="white", label="hollow: INVALID")
     scaling.set(xlabel="batch", ylabel="images a second")
     if both:
         rest[0].set(xlabel="images a second", ylabel="p50, ms")

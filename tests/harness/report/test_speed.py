@@ -183,6 +183,22 @@ def test_sets_of_several_sizes_have_a_panel_of_their_own(tmp_path: Path, monkeyp
     assert plotted == [((32, 128), (8.0, 9.0), "florence2-b · batch 4")]
 
 
+def test_points_that_do_not_count_are_hollow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hollow: list[tuple[Any, ...]] = []
+    plot = Axes.plot
+
+    def noted(self: Axes, *given: Any, **more: Any) -> Any:
+        if more.get("markerfacecolor") == "white":
+            hollow.append((*given[:2], more.get("label")))
+        return plot(self, *given, **more)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    speed.render([record()], tmp_path)
+    assert not hollow
+    speed.render([record(), record(valid=False, reasons=["a trend"], settings={"batch size": 16})], tmp_path)
+    assert hollow == [(16, 2.5, None), (2.5, 250.0, None), ([], [], "hollow: INVALID")]
+
+
 def test_devices_are_told_apart_where_there_are_several(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
