@@ -23,6 +23,7 @@ from harness.florence2.strips import convolved, spans, wanted
 from harness.florence2.windows import from_windows, to_windows
 
 LARGE = 512 * 512  # pixels
+BLOCK = 128  # channels of a symmetric product at a time
 
 
 class DaViT(nn.Module):
@@ -228,8 +229,11 @@ class ChannelAttention(nn.Module):
         for strip, y in convolved(x, conv):
             strip.copy_(y)
             rows = norm(y).flatten(1, 2)
-            products = torch.baddbmm(products, rows.mT, rows)
+            for start in range(0, dim, BLOCK):
+                summed = products[:, start : start + BLOCK, start:]
+                summed.copy_(torch.baddbmm(summed, rows[..., start : start + BLOCK].mT, rows[..., start:]))
             sums += rows.sum(1, keepdim=True)
+        products = products.triu() + products.triu(1).mT  # which is symmetric: what lies below was not multiplied
         weight, bias = self.as_one_map(products, sums, height * width)
         for top, bottom in spans(x):
             strip = x[:, top:bottom]

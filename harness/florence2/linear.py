@@ -37,6 +37,7 @@ from harness.florence2.fused import linear_gelu
 
 MANY = 256  # rows from which on a GELU inside is worth more than MKL
 LIGHT = 2**18  # weights, that lie in a core's cache: 32 rows of them take hardly longer than eight
+MAPPED = 2**11  # rows: texts have fewer, and a strip of a map about as many
 TINY = 2**21  # multiplications with so few weights: up to here calling oneDNN takes longer than MKL's whole product
 SMALL = 2**27  # multiplications: a few times as long as oneDNN takes to make a kernel
 LARGE = 2**30  # multiplications, from which on a sixteenth more would be felt
@@ -142,11 +143,13 @@ def filled(rows: Tensor, weight: int) -> Tensor:
 def evened(rows: int, weight: int) -> int:
     """The next number of few binary digits and zeros behind them: of a small product three, which is less than a
     quarter more, of one that is not large five, less than a sixteenth.  Where weights are few that begins at twice the
-    size, and before it is a multiple of 32, from 64 rows on less than half more."""
+    size, and before it is a multiple of 32, from 64 rows on less than half more.  As many rows as a map of a large
+    picture has are of few numbers anyway: less than a sixteenth more."""
     if rows * weight >= LARGE:
         return rows
     light = weight < LIGHT
-    digits = 2 if light and rows * weight < 2 * SMALL else 3 if rows * weight < SMALL else 5
+    small = rows <= MAPPED and rows * weight < (2 * SMALL if light else SMALL)
+    digits = (2 if light else 3) if small else 5
     step = max(32 if light else 1, 1 << max(0, (rows - 1).bit_length() - digits))
     return -(-rows // step) * step
 

@@ -6,7 +6,7 @@ location lie close to each other: of florence2-nano-ft's location tokens 98.4 in
 way, and 95.4 with bfloat16 throughout, which keeps eight bits of a number where float16 keeps eleven.
 
 On a CPU, what writes, a few rows at a time, waits for weights to be read: in `bfloat16` and `int8` these are in
-float16, read in less than half of float32's time (`HalfLinear`).  Eight bits gained nothing more, and lost bins.
+float16, read in less than half of float32's time (`HalfLinear`).  Eight bits gained little more, and lost bins.
 
 Linear maps in eight bits are an option that trades a little accuracy for speed.
 Weights are rounded once, each output channel by its own largest value; what is fed in is rounded as it comes, each row
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from harness.errors import ResourceError
 from harness.florence2.davit import ChannelAttention
-from harness.florence2.fused import to_float8
+from harness.florence2.fused import gelu_, to_float8
 from harness.florence2.linear import Head, Linear, filled
 from harness.florence2.model import Florence2
 
@@ -71,7 +71,7 @@ class Int8Linear(nn.Module):
         )
         out = out[: len(rounded)].addcmul_(least / step, self.sums)
         out = torch.addcmul(self.bias, out, step, out=out)
-        return (torch.ops.aten.gelu_(out) if gelu else out).view(*x.shape[:-1], -1)
+        return (gelu_(out) if gelu else out).view(*x.shape[:-1], -1)
 
 
 class HalfLinear(nn.Module):
@@ -85,7 +85,7 @@ class HalfLinear(nn.Module):
     def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
         """(..., in) to (..., out), float32."""
         out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
-        return torch.ops.aten.gelu_(out) if gelu else out
+        return gelu_(out) if gelu else out
 
 
 def whole(like: Linear) -> tuple[Tensor, Tensor]:

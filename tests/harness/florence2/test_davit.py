@@ -31,6 +31,7 @@ def test_large_pictures_are_encoded_one_at_a_time(monkeypatch: pytest.MonkeyPatc
 def test_strips_change_nothing(images: int, tokens: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the same blocks on the whole map in float64; the side is no multiple of the window's."""
     monkeypatch.setattr(strips, "STRIP", tokens)
+    monkeypatch.setattr(davit, "BLOCK", 7)  # of more channels than that, and no multiple
     tower = twins(seed=4).ours.vision.to(memory_format=torch.channels_last)
     pixels = torch.randn(images, 3, 224, 96, generator=torch.Generator().manual_seed(0))
     folded: list[int] = []

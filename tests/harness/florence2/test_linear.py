@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.florence2 import linear as rooms
+from harness.florence2.fused import PIECE, gelu_
 from harness.florence2.linear import LARGE, LIGHT, SMALL, TINY, evened, filled, linear
 
 
@@ -29,6 +32,40 @@ def test_few_numbers_of_rows_are_left_and_none_is_much_more() -> None:
     assert sorted(set(light)) == [32, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
     assert all(count <= found < max(1.5 * count, count + 32) for count, found in enumerate(light, 1))
     assert evened(2 * SMALL // (LIGHT // 2) + 1, LIGHT // 2) == 2048 + 128  # large enough for a sixteenth again
+    # A map's rows, of however few weights: 13, 11, 12 and 10 rows of 192 tokens.
+    assert [evened(count, 1024) for count in (2496, 2112, 2304, 1920)] == [2560, 2176, 2304, 2048]
+
+
+class Shapes(TorchDispatchMode):
+    """Those of contiguous tensors whose GELU is made, for each of which oneDNN has a kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.gelu_.default and args[0].is_contiguous():
+            self.found.add(tuple(args[0].shape))
+        return func(*args, **(kwargs or {}))
+
+
+def test_gelu_where_it_is_has_few_shapes() -> None:
+    """Beside float64; of 300 numbers of rows, one shape for each whole piece there may be, and one for a single row."""
+    draw = torch.Generator().manual_seed(0)
+    assert PIECE // 512 == 128
+    with torch.inference_mode(), Shapes() as shapes:
+        for rows in range(1, 301):
+            x = torch.randn(rows, 1, 512, generator=draw)
+            expected = torch.nn.functional.gelu(x.double())
+            assert gelu_(x) is x
+            torch.testing.assert_close(x.double(), expected, rtol=0, atol=1e-6)
+        for shape in ((0, 8), (2, 3, 7), (3, 70_001)):
+            x = torch.randn(shape, generator=draw)
+            torch.testing.assert_close(
+                gelu_(x.clone()).double(), torch.nn.functional.gelu(x.double()), rtol=0, atol=1e-6
+            )
+    # 128 to 255 rows, 256 to 300; a row by itself; and what is larger than a piece, row by row.
+    assert shapes.found == {(1, PIECE), (2, PIECE), (512, 1), (3, 70_001)}
 
 
 @pytest.mark.parametrize("gelu", [False, True])

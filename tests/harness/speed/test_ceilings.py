@@ -15,7 +15,8 @@ def test_operations_are_those_of_the_published_sizes(config: Config, vision: flo
     """At 768 pixels; counted by torch over transformers' network (tower and projection; a token at place 50).
 
     Of a channel attention over T tokens in C channels, groups of D, transformers' multiplies T C (4 C + 2 D) times.
-    Where T is at least 2 C, ours multiplies 2 T C^2 times and, with a one beside the channels, (C + 1)^2 C for keys,
+    Where T is at least 2 C, ours multiplies T C^2 times for the map and T C (C + 128) / 2 for a symmetric product, of
+    which blocks of 128 rows begin at the diagonal, and, with a one beside the channels, (C + 1)^2 C for keys,
     C D (C + 1) for scores, C^2 D to fold and C^2 (C + 1) for the values; in the last stage it folds T C D away.
     """
     work = counted(config, batch=1, beams=1, side=768, prompt=13, written=100, size=2)
@@ -27,7 +28,8 @@ def test_operations_are_those_of_the_published_sizes(config: Config, vision: flo
         if tokens < 2 * dim:
             saved += depth * (tokens * dim * each - dim**2 * each)
             continue
-        ours = 2 * tokens * dim**2 + (dim + 1) ** 2 * dim + dim * each * (dim + 1) + dim**2 * each + dim**2 * (dim + 1)
+        ours = tokens * dim**2 + tokens * dim * (dim + 128) / 2
+        ours += (dim + 1) ** 2 * dim + dim * each * (dim + 1) + dim**2 * each + dim**2 * (dim + 1)
         saved += depth * (tokens * dim * (4 * dim + 2 * each) - ours)
     assert work["vision"].operations == pytest.approx(vision - 2 * saved, rel=0.0005)
     assert work["decode"].operations == pytest.approx(decode, rel=0.005)
