@@ -51,7 +51,7 @@ from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.search import Decoding
-from harness.speed import ceilings
+from harness.speed import ceilings, systems
 from harness.speed.stages import staged
 from harness.speed.systems import Ours, Peer, Queries, drawn, in_fewer_bits, in_transformers, random_model, rounds_of
 
@@ -185,6 +185,7 @@ def rows() -> Iterator[tuple[str, Callable[[Ground], Mapping[str, Any]]]]:
     yield "base, batches", batches
     yield "large, compiled tower", compiled_tower
     yield "large, bf16, single stream, compiled", lambda ground: single_stream(ground, "large", half, compiled=True)
+    yield "large, bf16, offline, compiled", lambda ground: offline(ground, "large", half, (64,), compiled=True)
 
 
 def kernels_are_right(ground: Ground) -> dict[str, Any]:
@@ -369,10 +370,12 @@ def subject(
     return model, queries, Preprocess(side, side), Decoding(max_new_tokens=tokens, min_new_tokens=tokens)
 
 
-def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequence[int]) -> dict[str, Any]:
+def offline(
+    ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequence[int], compiled: bool = False
+) -> dict[str, Any]:
     """Images a second with all of them waiting, 3 beams; transformers at each batch, with a cache that grows and with
-    a static one."""
-    ground.in_time(30)
+    a static one, or `compiled`."""
+    ground.in_time(150 if compiled else 30)
     model, queries, preprocess, decoding = subject(ground, size, dtype, ground.count(128))
     everything = range(len(queries))
     ours = Ours(model, preprocess, decoding, queries, ground.count(64))
@@ -388,7 +391,7 @@ def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequenc
         "new tokens": decoding.max_new_tokens, "answers that are the same again": share(wrote["ours"], first),
     }  # fmt: skip
     network = peers(ground, size, model) if peer_batches else None
-    for mode in ("transformers", "transformers-static"):
+    for mode in peer_modes(compiled):
         for batch in peer_batches:
 
             def beside(mode: str = mode, batch: int = batch) -> dict[str, Any]:
@@ -399,7 +402,7 @@ def offline(ground: Ground, size: str, dtype: torch.dtype, peer_batches: Sequenc
                     **ratio(ground, sides, len(queries), len(part), first), "attention by cuDNN": peer.cudnn
                 }  # fmt: skip
 
-            ground.attempt(found, f"{mode}, batch {batch}", 25, beside)
+            ground.attempt(found, f"{mode}, batch {batch}", 90 if compiled else 25, beside)
     return found
 
 
@@ -431,7 +434,7 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
         "answers that are the same again": share(one_by_one(ours, every), first),
     }  # fmt: skip
     network = peers(ground, size, model)
-    for mode in ("transformers-compile",) if compiled else ("transformers", "transformers-static"):
+    for mode in peer_modes(compiled):
 
         def beside(mode: str = mode) -> dict[str, Any]:
             peer = Peer(mode, model, preprocess, decoding, queries, 1, network)
@@ -441,6 +444,11 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
 
         ground.attempt(found, mode, 90 if compiled else 20, beside)
     return found
+
+
+def peer_modes(compiled: bool) -> Sequence[str]:
+    """As transformers is measured; compiled by itself, last of all, since that takes long."""
+    return systems.PEERS[2:] if compiled else systems.PEERS[:2]
 
 
 def peers(ground: Ground, size: str, model: Florence2) -> Any:
