@@ -33,7 +33,7 @@ import baselines
 import tasks
 from baselines.entry import Setting
 from harness.cli.common import load
-from harness.florence2 import davit, engine, linear, quantised
+from harness.florence2 import davit, engine, fused, linear, quantised
 from harness.florence2.config import BASE, with_text
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.generate import Pool
@@ -95,6 +95,7 @@ def main() -> None:
         ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda *_: False}}),
         ("maps changed in place, in strips, and the next: vision", look, {davit: {"wanted": lambda x: False}}),
         ("channel attention as one linear map: vision", look, {ChannelAttention: {"in_strips": unfolded}}),
+        ("symmetric products on one side of the diagonal: vision", look, {davit: {"BLOCK": NONE}}),
         ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),
         ("weights of few rows in blocks: encoder and decoder", write, {linear: {"_is_packed": lambda *_: False}}),
         ("GELU apart without AVX-512, and MKL: an answer", answer, {linear: {"has_avx512": lambda: True}}),
@@ -113,10 +114,16 @@ def main() -> None:
             lambda: in_eight_bits(halved=True).look(pixels[:1]),
             lambda: model.look(pixels[:1]),
         ),
+        (
+            "int8, rows of a map filled up by less: vision",
+            lambda: in_eight_bits(halved=True).look(pixels[:1]),
+            {linear: {"MAPPED": NONE}},
+        ),
         ("cache rows copied only where they move: encoder and decoder", write, {Pool: {"_reorder": every_row}}),
         ("small pictures in whole groups, prompts sixteen at a time: nano's answers", nano(), {engine: {"GROUP": 1}}),
         ("prompts sixteen at a time, alone: nano's answers", nano(), {engine: {"READ": NONE}}),
         ("rows filled up, where oneDNN multiplies: nano's answers", nano(), {linear: {"LARGE": 0}}),
+        ("GELU apart in pieces of one size: nano's answers", nano(), {fused: {"gelu_": torch.ops.aten.gelu_}}),
         ("tiny products by torch's default: nano's answers", nano(), {linear: {"TINY": 0}}),
         ("MKL on an Intel CPU: nano's answers", nano(), {linear: {"mkl_is_quick": lambda: False}}),
         ("MKL on an Intel CPU: encoder and decoder", write, {linear: {"mkl_is_quick": lambda: False}}),
