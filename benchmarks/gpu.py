@@ -51,7 +51,7 @@ from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.search import Decoding
-from harness.speed import ceilings, systems
+from harness.speed import ceilings
 from harness.speed.stages import staged
 from harness.speed.systems import Ours, Peer, Queries, drawn, in_fewer_bits, in_transformers, random_model, rounds_of
 
@@ -448,7 +448,7 @@ def single_stream(ground: Ground, size: str, dtype: torch.dtype, compiled: bool 
 
 def peer_modes(compiled: bool) -> Sequence[str]:
     """As transformers is measured; compiled by itself, last of all, since that takes long."""
-    return systems.PEERS[2:] if compiled else systems.PEERS[:2]
+    return ("transformers-compile",) if compiled else ("transformers", "transformers-static")
 
 
 def peers(ground: Ground, size: str, model: Florence2) -> Any:
