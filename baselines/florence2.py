@@ -79,9 +79,10 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
         folder = _fetched(published.repo, published.revision, f"{published.name} needs the weights of")
     if folder is None:
         raise CheckpointError("no weights were given")
-    from harness.florence2 import prompts, threads
+    from harness.florence2 import prompts
+    from harness.florence2.decoding.search import Decoding
+    from harness.florence2.fast import threads
     from harness.florence2.predictor import Predictor
-    from harness.florence2.search import Decoding
 
     forms = prompts.choose(published.family if published else "pretrained", setting.prompt)
     device = choose_device(setting.device)
@@ -104,7 +105,8 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
 
 def refuse(setting: Setting) -> None:
     """UsageError or ResourceError for a setting that no checkpoint can be run by, before any is loaded or made."""
-    from harness.florence2 import prompts, threads
+    from harness.florence2 import prompts
+    from harness.florence2.fast import threads
 
     choose_dtype(setting.dtype, choose_device(setting.device))
     prompts.choose("pretrained", setting.prompt)

@@ -21,13 +21,13 @@ import torch
 import tasks
 from baselines.florence2 import checkpoint_folder, load_parts
 from harness import runner
-from harness.cli.common import load
+from harness.cli.options import load
 from harness.core import Sample
 from harness.florence2 import prompts
-from harness.florence2.generate import generate, padded
+from harness.florence2.decoding.generate import generate, padded
+from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast.quantised import FLOAT8, in_precision
 from harness.florence2.predictor import Parts
-from harness.florence2.quantised import FLOAT8, in_precision
-from harness.florence2.search import Decoding
 from harness.images import open_rgb
 from tasks.miniature import ensure
 

@@ -42,15 +42,16 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.florence2 import davit, fused
+from harness.florence2 import davit
 from harness.florence2.config import BASE, LARGE, Config, TextConfig, VisionConfig, with_text
-from harness.florence2.engine import Engine, Picture
-from harness.florence2.generate import generate
-from harness.florence2.linear import Linear
+from harness.florence2.decoding.engine import Engine, Picture
+from harness.florence2.decoding.generate import generate
+from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast import fused
+from harness.florence2.fast.linear import Linear
+from harness.florence2.fast.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.quantised import FLOAT8, Float8Linear, in_precision
-from harness.florence2.search import Decoding
 from harness.speed import ceilings
 from harness.speed.stages import staged
 from harness.speed.systems import Ours, Peer, Queries, drawn, in_fewer_bits, in_transformers, random_model, rounds_of

@@ -32,15 +32,17 @@ from torch import Tensor, nn
 import baselines
 import tasks
 from baselines.entry import Setting
-from harness.cli.common import load
-from harness.florence2 import davit, engine, fused, linear, quantised
+from harness.cli.options import load
+from harness.florence2 import davit
 from harness.florence2.config import BASE, with_text
 from harness.florence2.davit import ChannelAttention
-from harness.florence2.generate import Pool
+from harness.florence2.decoding import engine
+from harness.florence2.decoding.generate import Pool
+from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast import fused, linear, quantised
+from harness.florence2.fast.strips import convolved
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.search import Decoding
-from harness.florence2.strips import convolved
 from harness.speed.systems import Ours, drawn, random_model, rounds_of
 from tasks import miniature
 

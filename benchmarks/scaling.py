@@ -46,9 +46,9 @@ from matplotlib.figure import Figure
 
 import baselines.florence2
 from harness.florence2.config import BASE, with_text
-from harness.florence2.engine import Engine
+from harness.florence2.decoding.engine import Engine
+from harness.florence2.decoding.search import Decoding
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.search import Decoding
 from harness.florence2.tokenizer import Tokenizer
 from harness.provenance import provenance
 from harness.speed.systems import Ours, drawn, random_model, rounds_of

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from benchmarks.turns import by_turns, quote, rounds
-from harness.metrics import detection
-from harness.metrics.detection import NAMES, Detections, MatchTable, Truth
+from harness.metrics import coco_eval
+from harness.metrics.coco_eval import NAMES, Detections, MatchTable, Truth
 
 ROUNDS = rounds(3)
 IMAGES, CATEGORIES, TRUTHS, FOUND, RESAMPLES = 5_000, 80, 36_000, 40_000, 200
@@ -41,7 +41,7 @@ def made(seed: int, constant: bool = False) -> tuple[Truth, Detections]:
 
 
 def from_table(truth: Truth, found: Detections) -> dict[str, float]:
-    table = detection.match(truth, found, IMAGES, CATEGORIES)
+    table = coco_eval.match(truth, found, IMAGES, CATEGORIES)
     ones = np.ones(IMAGES)
     return {name: summed(table, name)(ones, name) for name in NAMES}
 
@@ -54,8 +54,8 @@ def summed(table: MatchTable, name: str) -> Callable[..., float]:
 def test_average_precision(benchmark: Any, constant: bool) -> None:
     truth, found = made(0, constant)
 
-    def official(engine: detection.Engine) -> dict[str, float]:
-        return detection.evaluate(truth, found, IMAGES, CATEGORIES, engine=engine)
+    def official(engine: coco_eval.Engine) -> dict[str, float]:
+        return coco_eval.evaluate(truth, found, IMAGES, CATEGORIES, engine=engine)
 
     ways: dict[str, Callable[[], dict[str, float]]] = {
         "pycocotools": lambda: official("pycocotools"),
@@ -80,7 +80,7 @@ def test_average_precision(benchmark: Any, constant: bool) -> None:
 
 @pytest.mark.parametrize("constant", [False, True], ids=["scores", "constant scores"])
 def test_resamples(benchmark: Any, constant: bool) -> None:
-    table = detection.match(*made(0, constant), IMAGES, CATEGORIES)
+    table = coco_eval.match(*made(0, constant), IMAGES, CATEGORIES)
     draw = np.random.default_rng(0)
     weights = [np.bincount(draw.integers(IMAGES, size=IMAGES), minlength=IMAGES) * 1.0 for _ in range(RESAMPLES)]
     values = benchmark.pedantic(lambda: [table.average_precision(each) for each in weights], rounds=1)

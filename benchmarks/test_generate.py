@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks.turns import by_turns, quote, rounds
 from harness.florence2.config import BASE, with_text
-from harness.florence2.generate import generate, padded
-from harness.florence2.search import Decoding
+from harness.florence2.decoding.generate import generate, padded
+from harness.florence2.decoding.search import Decoding
 from tests.twins import Twins, twins, with_image_tokens
 
 ROUNDS = rounds(5)

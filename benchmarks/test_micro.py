@@ -18,11 +18,11 @@ from PIL import Image
 import baselines
 from harness.core import Answer, Boxes, Estimate, Question, Run, Size
 from harness.florence2 import locations
-from harness.florence2.generate import generate
+from harness.florence2.decoding.generate import generate
+from harness.florence2.decoding.search import Decoding
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.search import Decoding
 from harness.geometry.masks import from_coco, overlap, rasterise
-from harness.metrics import captions, detection
+from harness.metrics import captions, coco_eval
 from harness.metrics.average_precision import Detections, Truth
 from harness.store import Kept, RunFolder
 from harness.store import runs as every_run
@@ -113,7 +113,7 @@ def test_average_precision(benchmark: Benchmark) -> None:
     boxes = np.concatenate([draw.uniform(0, 400, (700, 2)), draw.uniform(10, 90, (700, 2))], axis=1)
     truth = Truth(image, category, boxes, boxes[:, 2] * boxes[:, 3], np.zeros(700, np.bool_))
     found = Detections(image, category, boxes + draw.uniform(0, 5, boxes.shape), draw.random(700))
-    assert benchmark(lambda: detection.match(truth, found, 100, 20).average_precision(np.ones(100))) > 0
+    assert benchmark(lambda: coco_eval.match(truth, found, 100, 20).average_precision(np.ones(100))) > 0
 
 
 def test_keep_answers(benchmark: Benchmark, tmp_path: Path) -> None:

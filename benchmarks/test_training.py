@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.turns import by_turns, quote, rounds
 from harness.florence2.config import NANO
-from harness.florence2.linear import bfloat16_products
+from harness.florence2.fast.linear import bfloat16_products
 from harness.florence2.tokenizer import PAD
 from harness.training.lessons import Batch, Lesson, pad
 from harness.training.loop import optimiser_of

@@ -29,7 +29,6 @@ PERMUTATIONS = 10_000
 FURTHER = 10  # times as many resamples, for a headline's p-value
 DETECTED = 1.96 + 0.84  # standard errors
 QUANTILES = 2 * 1.96  # standard errors between the ends of a 95 % interval
-FINISHED = ("complete", "partial")
 NOT_TOLD = ("date", "command", "load", "marked again", "seen", "intervals", "marking", "policy")
 STAGES = {  # of what a model makes of a question, in this order, and what of a record tells that it differs
     "prompt": ("prompts",),
@@ -106,7 +105,7 @@ def refuse(a: Run, b: Run) -> None:
             hint = "; `score RUN` marks kept answers again, by the version that is here" if "version" in what else ""
             raise DataError(f"{a.id} and {b.id} are not of the same {what} ({one} and {other}){hint}")
     for run in (a, b):
-        if run.status not in FINISHED:
+        if not run.finished:
             raise DataError(f"{run.id} is {run.status}, so it has no result; the same `run` command goes on with it")
 
 

@@ -390,3 +390,8 @@ class Run:
     counts: Mapping[str, int] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every question that was asked has an answer."""
+        return self.status in ("complete", "partial")

@@ -22,7 +22,6 @@ import numpy as np
 from tqdm import tqdm
 
 from harness import store
-from harness.comparison import FINISHED as FINISHED
 from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import DataError, UsageError
 from harness.images import MissingImage, read_bytes
@@ -250,7 +249,7 @@ def run(
             folder.forget()
         before = folder.read_run()
         digests = digests_of(samples, model.fingerprint, root)
-        if before is not None and before.status in FINISHED and _all_answered(digests, folder):
+        if before is not None and before.finished and _all_answered(digests, folder):
             if set(task.marking) <= set(before.provenance.get("marking", ())):
                 return before
             finished = conclude(task, samples, before, folder, _as_before(before))

@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.core import Answer, Boxes, FileNeed, Objects, Question, Sample, Score, Source, Task
 from harness.data import detection as files
-from harness.metrics.detection import Engine
-from harness.metrics.objects import POLICY, Detector, Synonyms, found_in
+from harness.metrics.coco_eval import Engine
+from harness.metrics.detection import POLICY, Detector, Synonyms, found_in
 
 COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2017.zip)"
 SYNONYMS: Synonyms = json.loads(Path(__file__).with_name("coco_synonyms.json").read_text())

@@ -20,8 +20,8 @@ from typing import Any
 from harness.core import Answer, Boxes, FileNeed, Objects, PredictionFormat, Question, Row, Sample, Score, Source, Task
 from harness.data import detection as files
 from harness.errors import DataError
-from harness.metrics.detection import Engine
-from harness.metrics.objects import POLICY, Detector, OverDataSets, found_in
+from harness.metrics.coco_eval import Engine
+from harness.metrics.detection import POLICY, Detector, OverDataSets, found_in
 
 ORIGIN = "https://github.com/microsoft/GLIP (odinw, one archive a data set)"
 RESAMPLES = 200

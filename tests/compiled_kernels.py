@@ -18,7 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from harness.florence2 import kernels
+from harness.florence2.fast import kernels
 
 
 class Driver:

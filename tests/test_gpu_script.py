@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from harness.florence2 import fused
+from harness.florence2.fast import fused
 from harness.speed.systems import rounds_of
 
 

@@ -10,7 +10,7 @@ import cyclopts
 from cyclopts import App
 
 from harness import __version__
-from harness.cli import gating, judging, keeping, listing, running, studying, teaching, timing
+from harness.cli import ablate, bench, compare, data, finetune, gate, models, report, run, score, store, tasks, train
 from harness.errors import HarnessError, ResourceError, UsageError
 
 app = App(
@@ -21,8 +21,8 @@ app = App(
     suppress_keyboard_interrupt=False,
     help_format="plaintext",
 )
-for room in (running, judging, gating, timing, teaching, studying, listing, keeping):
-    app.update(room.app)
+for command in (run, score, compare, gate, bench, train, finetune, ablate, tasks, models, data, store, report):
+    app.update(command.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import baselines
 import tasks
-from harness.cli.common import load, root_of, splits_of
+from harness.cli.options import load, root_of, splits_of
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def _drawn(wanted: Wanted, model: str, new_tokens: int, device: str | None) -> S
     import torch
 
     from harness.florence2.config import BASE, LARGE, NANO
+    from harness.florence2.decoding.search import Decoding
+    from harness.florence2.fast.quantised import in_precision
     from harness.florence2.preprocess import Preprocess
-    from harness.florence2.quantised import in_precision
-    from harness.florence2.search import Decoding
     from harness.speed.systems import Subject, random_model
 
     config = NANO if "nano" in model else BASE if model.startswith("florence2-b") else LARGE

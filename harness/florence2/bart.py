@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2.config import TextConfig
-from harness.florence2.fused import add_norm, attend_lineage
-from harness.florence2.linear import FeedForward, Linear
+from harness.florence2.fast.fused import add_norm, attend_lineage
+from harness.florence2.fast.linear import FeedForward, Linear
 
 
 @dataclass(slots=True)

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.florence2 import fused
 from harness.florence2.config import VisionConfig
-from harness.florence2.linear import FeedForward, Linear, add_product, bias_in_sum, linear
-from harness.florence2.strips import convolved, spans, wanted
+from harness.florence2.fast import fused
+from harness.florence2.fast.linear import FeedForward, Linear, add_product, bias_in_sum, linear
+from harness.florence2.fast.strips import convolved, spans, wanted
 from harness.florence2.windows import from_windows, to_windows
 
 LARGE = 512 * 512  # pixels

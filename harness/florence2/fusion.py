@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.errors import UsageError
 from harness.florence2.config import Config
-from harness.florence2.linear import Linear
+from harness.florence2.fast.linear import Linear
 
 
 class Fusion(nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from harness.florence2.bart import Cache, Decoder, Encoder, Memory
 from harness.florence2.config import Config
 from harness.florence2.davit import DaViT
+from harness.florence2.fast.linear import Head
 from harness.florence2.fusion import Fusion
-from harness.florence2.linear import Head
 
 
 class Florence2(nn.Module):

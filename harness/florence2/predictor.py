@@ -29,23 +29,20 @@ from torch import Tensor
 from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket, Trail
 from harness.errors import DataError, HarnessError, UsageError
 from harness.florence2 import locations, prompts
-from harness.florence2.engine import Done, Engine, Picture
+from harness.florence2.decoding.engine import Done, Engine, Picture
+from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast.quantised import in_precision
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.quantised import in_precision
-from harness.florence2.search import Decoding
 from harness.florence2.tokenizer import Tokenizer
 from harness.images import open_rgb
 
+ANSWERS_VERSION = 1
 WINDOW = 2048  # questions looked at together
 IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
 DIGEST = 8  # letters of each part of a trail
 AHEAD = 4  # batches whose images are opened together
 SOON = 0.1  # seconds between looks for answers: reading and keeping one by one takes four times as long as many
-CODE = (
-    "bart", "davit", "engine", "fused", "fusion", "generate", "kernels", "linear", "locations", "model", "predictor",
-    "preprocess", "prompts", "quantised", "search", "strips", "tokenizer", "windows",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -136,7 +133,7 @@ class Predictor:
     def fingerprint(self) -> str:
         """Weights, precision, decoding, preprocessing, prompts other than the first, and a digest of the code."""
         precision = str(self.dtype).removeprefix("torch.")
-        asked = ":".join([f"{self.preprocess}", *self._other_forms(), code_digest()])
+        asked = ":".join([f"{self.preprocess}", *self._other_forms(), f"v{ANSWERS_VERSION}"])
         return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{asked}"
 
     def _other_forms(self) -> list[str]:
@@ -263,15 +260,6 @@ class Predictor:
 def digest(said: Sequence[str] | Sequence[Sequence[int]]) -> str:
     """Of the texts, or the tokens, of all of a question's prompts."""
     return hashlib.sha256(repr(said).encode()).hexdigest()[:DIGEST]
-
-
-def code_digest() -> str:
-    """Of the files that an answer depends on, in twelve letters."""
-    here = Path(__file__).parent
-    whole = hashlib.sha256((here.parent / "images.py").read_bytes())
-    for name in CODE:
-        whole.update((here / f"{name}.py").read_bytes())
-    return whole.hexdigest()[:12]
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,260 +1,284 @@
-"""Average precision of detections as COCO defines it: the printed numbers from COCOeval, and the matches behind them.
+"""Detection by a model that writes boxes with labels: which category a label is, what score a box has, and the AP.
 
-Boxes are COCO's [x, y, width, height] in float64, exactly as in the files, and are never converted: an IoU at a
-threshold would not survive it.  Images and categories are numbered from 0 in the order of evaluation; those without
-any box exist too.  Images are evaluated in that order, and detections of equal score in one image and category in the
-order given: with many equal scores AP depends on both, so a caller without scores states its order
-(`constant_score_ap` says how much hangs on it).
+A label is the category whose name it is: letter for letter first, then without regard to case and spaces, then by a
+table of synonyms.  A label that is none of these is no detection; such boxes are counted (`unmapped labels`).
 
-Matching, as COCOeval does it (pycocotools 2.0.11): within an image and category the 100 highest scores, highest first;
-each takes the free truth of highest IoU that reaches the threshold (the later of equals), and one that is ignored only
-where no other is left.  Ignored are crowds, which any number of detections may share (their IoU is the intersection
-over the detection's own area), and truths outside the area range.  Detections matched with ignored truths, and
-unmatched ones outside the area range, count neither as right nor as wrong.
+Florence-2 gives no scores, and AP needs an order.  `mAP` orders by region score x label score, the geometric means of
+the probabilities that the model gave to a box's four location tokens and to its label's tokens.  Beside it stand the AP
+with all scores alike, which then depends on the order of ties (its mean over random orders, lowest and highest), and
+precision, recall and F1 at an IoU of 0.5, which need no scores.  A prediction file's own scores are taken as they are.
+
+Objects and boxes are numbered by image in the order of the rows, so ties fall as the samples are ordered.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-from importlib import import_module
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
-from harness.errors import UsageError
-from harness.metrics.average_precision import (
-    AREAS,
-    THRESHOLDS,
-    Detections,
-    Indices,
-    Matches,
-    MatchTable,
-    Numbers,
-    Truth,
-    check,
+from harness.core import Biased, Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Task, Weights, Xywh
+from harness.geometry.boxes import is_finite, to_xywh
+from harness.metrics import coco_eval
+from harness.metrics.average_precision import PRECISIONS
+from harness.metrics.reduce import clusters_of, ratio
+
+Synonyms = Mapping[str, str]
+ORDERS = 10  # of ties
+REMEMBERED = 80  # sets of rows: ODinW has 35, and two runs are compared
+POLICY = (
+    "mAP orders a model's boxes by region score x label score, geometric means of token probabilities, and a file's by "
+    f"its own scores; constant: all alike, over {ORDERS} orders of the ties; intervals of AP and AR: basic bootstrap"
 )
-from harness.metrics.reduce import PERCENT
-
-__all__ = [
-    "Detections",
-    "MatchTable",
-    "Truth",
-    "constant_score_ap",
-    "evaluate",
-    "match",
-    "precision_recall_f1",
-]
-
-Engine = Literal["pycocotools", "hotcoco"]
-NAMES = ("mAP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-MOST = 100  # detections of a category in an image
-HIGHEST = 1 - 1e-10  # a threshold of 1 is reached by what is 1 but for rounding
 
 
-# ---------------------------------------------------------------------------- COCOeval's own numbers
+# ---------------------------------------------------------------------------- labels and scores
 
 
-def evaluate(
-    truth: Truth, detections: Detections, images: int, categories: int, *, engine: Engine = "pycocotools"
-) -> dict[str, float]:
-    """COCOeval's twelve numbers in percent; NaN where there is no truth of that size, for which COCOeval gives -1.
-
-    Categories without truth are left out, as there.  UsageError where the engine is not installed.
-    """
-    evaluation = _evaluated(truth, detections, images, categories, engine)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.summarize()
-    stats = np.asarray(evaluation.stats, np.float64)
-    return dict(zip(NAMES, np.where(stats < 0, np.nan, PERCENT * stats).tolist(), strict=True))
+@lru_cache(maxsize=256)
+def _places(phrases: tuple[Phrase, ...]) -> tuple[dict[str, int], dict[str, int]]:
+    exact = {phrase.text: place for place, phrase in reversed(list(enumerate(phrases)))}
+    loose = {_loosely(phrase.text): place for place, phrase in reversed(list(enumerate(phrases)))}
+    return exact, loose
 
 
-def _evaluated(truth: Truth, detections: Detections, images: int, categories: int, engine: Engine) -> Any:
-    """A COCOeval that has evaluated and accumulated.  Ids start at 1: a match with annotation 0 counts as none."""
-    check(truth, detections, images, categories)
-    coco, evaluator = _engine(engine)
-    areas = detections.boxes[:, 2] * detections.boxes[:, 3]
-    there = _data_set(truth, images, categories, area=truth.area.tolist(), iscrowd=truth.crowd.astype(int).tolist())
-    found = _data_set(
-        detections, images, categories, area=areas.tolist(), iscrowd=[0] * len(areas), score=detections.scores.tolist()
+def category_of(label: str, phrases: tuple[Phrase, ...], synonyms: Synonyms) -> int | None:
+    """Which of the categories a label names; None: none."""
+    exact, loose = _places(phrases)
+    if label in exact:
+        return exact[label]
+    plain = _loosely(label)
+    return loose[plain] if plain in loose else loose.get(synonyms.get(plain, plain))
+
+
+def _loosely(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def found_in(row: Row[Any], synonyms: Synonyms) -> Iterator[tuple[Xywh, int, float]]:
+    """Every proper box of an answer, as COCO has it, with its category and score; not inverted or infinite ones."""
+    value = row.answer.value
+    if not isinstance(value, Boxes):
+        return
+    ones = (1.0,) * len(value.boxes)
+    region, named = value.region_scores or ones, value.label_scores or ones
+    boxes = zip(value.boxes, value.xywh or map(to_xywh, value.boxes), strict=True)
+    for (box, xywh), label, one, other in zip(boxes, value.labels, region, named, strict=True):
+        category = category_of(label, row.sample.question.phrases, synonyms)
+        if category is not None and is_finite(box) and box[0] <= box[2] and box[1] <= box[3]:
+            yield xywh, category, one * other
+
+
+def unmapped(row: Row[Any], synonyms: Synonyms) -> int:
+    """How many of an answer's labels name no category."""
+    value = row.answer.value
+    labels = value.labels if isinstance(value, Boxes) else ()
+    return sum(category_of(label, row.sample.question.phrases, synonyms) is None for label in labels)
+
+
+# ---------------------------------------------------------------------------- rows to tables
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Rows as arrays: what there is, what was found, and how many images and categories there are."""
+
+    truth: coco_eval.Truth
+    found: coco_eval.Detections
+    images: int
+    categories: int
+    clusters: list[int]
+
+
+def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
+    """ValueError where the rows are not of one set of categories."""
+    phrases = rows[0].sample.question.phrases
+    there: list[tuple[int, int, Xywh, float, bool]] = []
+    found: list[tuple[int, int, Xywh, float]] = []
+    for image, row in enumerate(rows):
+        target = row.sample.target
+        if not isinstance(target, Objects) or row.sample.question.phrases != phrases:
+            raise ValueError(f"sample {row.sample.id} is of another data set than {rows[0].sample.id}")
+        for box, category, area, crowd in zip(target.xywh, target.categories, target.areas, target.crowd, strict=True):
+            there.append((image, category, box, area, crowd))
+        found.extend((image, category, box, score) for box, category, score in found_in(row, synonyms))
+    truth = coco_eval.Truth(
+        image=np.array([one[0] for one in there], np.int64),
+        category=np.array([one[1] for one in there], np.int64),
+        boxes=np.array([one[2] for one in there], np.float64).reshape(-1, 4),
+        area=np.array([one[3] for one in there], np.float64),
+        crowd=np.array([one[4] for one in there], np.bool_),
     )
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = evaluator(coco(there), coco(found), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
-
-
-def _engine(engine: Engine) -> tuple[Any, Any]:
-    """How an engine makes a data set of a dictionary, and its COCOeval."""
-    if engine == "hotcoco":
-        try:
-            hotcoco: Any = import_module("hotcoco")
-        except ImportError:
-            raise UsageError('hotcoco is not installed: pip install "florence2-harness[fast]"') from None
-        return hotcoco.COCO, hotcoco.COCOeval
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    def made(content: dict[str, Any]) -> Any:
-        coco = COCO()
-        coco.dataset = content
-        coco.createIndex()
-        return coco
-
-    return made, COCOeval
-
-
-def _data_set(records: Truth | Detections, images: int, categories: int, **columns: list[Any]) -> dict[str, Any]:
-    """COCO's dictionary, whose ids are one more than ours."""
-    indices = zip((records.image + 1).tolist(), (records.category + 1).tolist(), records.boxes.tolist(), strict=True)
-    rows = zip(indices, zip(*columns.values(), strict=True), strict=True)
-    return {
-        "images": [{"id": image + 1} for image in range(images)],
-        "categories": [{"id": category + 1, "name": str(category)} for category in range(categories)],
-        "annotations": [
-            {
-                "id": place,
-                "image_id": image,
-                "category_id": category,
-                "bbox": box,
-                **dict(zip(columns, more, strict=True)),
-            }
-            for place, ((image, category, box), more) in enumerate(rows, start=1)
-        ],
-    }
-
-
-# ---------------------------------------------------------------------------- our own matching
-
-
-def match(truth: Truth, detections: Detections, images: int, categories: int) -> MatchTable:
-    """All matches that COCOeval makes, in a table whose AP can be summed anew under other weights of the images."""
-    check(truth, detections, images, categories)
-    ranges = np.array(list(AREAS.values()))
-    return MatchTable(_matches(truth, detections, categories, THRESHOLDS, ranges, MOST), images, categories)
-
-
-def precision_recall_f1(
-    truth: Truth, detections: Detections, images: int, categories: int, iou: float = 0.5
-) -> Indices:
-    """(images, 3): detections that are right, detections that count, and truths that count, at one IoU in (0, 1].
-
-    Precision, recall and F1 are ratios of their sums.  All detections count, not only the first 100; crowds, and
-    what is matched with them, do not.
-    """
-    check(truth, detections, images, categories)
-    if not 0 < iou <= 1:
-        raise ValueError(f"an IoU of {iou} is none to reach")
-    everything = np.array([[0.0, np.inf]])
-    found = _matches(truth, detections, categories, np.array([iou]), everything, len(detections.image))
-    return np.stack(
-        [
-            np.bincount(detections.image[found.right[0, 0]], minlength=images),
-            np.bincount(detections.image[found.counted[0, 0]], minlength=images),
-            np.bincount(truth.image[found.sought[0]], minlength=images),
-        ],
-        axis=1,
+    detections = coco_eval.Detections(
+        image=np.array([one[0] for one in found], np.int64),
+        category=np.array([one[1] for one in found], np.int64),
+        boxes=np.array([one[2] for one in found], np.float64).reshape(-1, 4),
+        scores=np.array([one[3] for one in found], np.float64),
     )
+    return Scene(truth, detections, len(rows), len(phrases), clusters_of(rows))
 
 
-def constant_score_ap(
-    truth: Truth, detections: Detections, images: int, categories: int, *, orders: int = 10, seed: int = 0
-) -> tuple[float, float, float]:
-    """mAP with all scores alike: the mean over random orders of the ties, the lowest and the highest of them.
+class Known:
+    """What several metrics need of the same rows, each computed once."""
 
-    Images are shuffled, and detections within each; the latter decides the matching too.  NaN where there is no truth.
+    def __init__(self, rows: Sequence[Row[Any]], synonyms: Synonyms, engine: coco_eval.Engine) -> None:
+        self.rows = rows  # kept, so that no other row can take their place in memory
+        self.engine = engine
+        self.scene = scene(rows, synonyms)
+
+    @cached_property
+    def official(self) -> dict[str, float]:
+        """COCOeval's twelve numbers."""
+        here = self.scene
+        return coco_eval.evaluate(here.truth, here.found, here.images, here.categories, engine=self.engine)
+
+    @cached_property
+    def matches(self) -> coco_eval.MatchTable:
+        """The table that is summed anew under other weights."""
+        return coco_eval.match(self.scene.truth, self.scene.found, self.scene.images, self.scene.categories)
+
+    @cached_property
+    def constant(self) -> tuple[float, float, float]:
+        """mAP with all scores alike: mean, lowest and highest over orders of the ties."""
+        here = self.scene
+        return coco_eval.constant_score_ap(here.truth, here.found, here.images, here.categories, orders=ORDERS)
+
+
+class Detector:
+    """The metrics of a benchmark's detections."""
+
+    def __init__(self, synonyms: Synonyms, engine: coco_eval.Engine = "pycocotools") -> None:
+        self.synonyms = synonyms
+        self.engine: coco_eval.Engine = engine
+        self._known: dict[tuple[int, ...], Known] = {}
+
+    def known(self, rows: Sequence[Row[Any]]) -> Known:
+        """Of these very rows, in this order."""
+        key = tuple(map(id, rows))
+        if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = Known(rows, self.synonyms, self.engine)
+        return self._known[key]
+
+    def metrics(self) -> dict[str, Metric]:
+        """COCOeval's twelve, mAP with all scores alike, and precision, recall and F1 over all boxes."""
+        return {
+            **{name: _Official(self, name) for name in coco_eval.NAMES},
+            "mAP constant": _Constant(self, "mean"),
+            "mAP constant lowest": _Constant(self, "lowest"),
+            "mAP constant highest": _Constant(self, "highest"),
+            "precision": ratio("right", "found", empty=math.nan),
+            "recall": ratio("right", "there", empty=math.nan),
+            "F1": ratio("twice right", "found and there"),
+        }
+
+    def corpus(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
+        """Each image's F1 at an IoU of 0.5, what it is made of, and its boxes whose label is no category's."""
+        numbers: list[dict[str, float]] = []
+        for group in alike(rows):
+            here = scene(group, self.synonyms)
+            counts = coco_eval.precision_recall_f1(here.truth, here.found, here.images, here.categories)
+            for row, (right, found, there) in zip(group, counts.tolist(), strict=True):
+                f1 = 2 * right / (found + there) if found + there else 1.0
+                more = {"right": right, "found": found, "there": there}
+                more |= {"twice right": 2 * right, "found and there": found + there}
+                numbers.append({"F1": f1, **more, "unmapped labels": float(unmapped(row, self.synonyms))})
+        return numbers
+
+
+def detector_of(task: Task[Any]) -> Detector | None:
+    """What computes a task's AP; None where its answers are not marked as detections."""
+    for metric in task.metrics.values():
+        one = metric.one if isinstance(metric, OverDataSets) else metric
+        if isinstance(one, _Official):
+            return one.detector
+    return None
+
+
+def data_sets(task: Task[Any], rows: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
+    """Rows of each data set that a task's AP is of: by their first group where it is over several, else all that follow
+    each other and have the same categories."""
+    if not any(isinstance(metric, OverDataSets) for metric in task.metrics.values()):
+        return list(alike(rows))
+    by_name: dict[tuple[str, ...], list[Row[Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row.sample.groups[:1], []).append(row)
+    return list(by_name.values())
+
+
+def alike(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
+    """Rows that follow each other and have the same categories."""
+    group: list[Row[Any]] = []
+    for row in rows:
+        if group and row.sample.question.phrases != group[0].sample.question.phrases:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+# ---------------------------------------------------------------------------- metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Official:
+    detector: Detector
+    name: str
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        known = self.detector.known(rows)
+        value = known.official[self.name]
+        table, clusters = known.matches, np.array(known.scene.clusters)
+        reweighted = table.average_precision if self.name in PRECISIONS else table.average_recall
+
+        def statistic(weights: Weights) -> float:
+            if (weights == 1.0).all():
+                return value  # as the official code sums it
+            return reweighted(weights[clusters], self.name)
+
+        return Biased(statistic)
+
+
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    detector: Detector
+    which: Literal["mean", "lowest", "highest"]
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        return Fixed(self.detector.known(rows).constant[("mean", "lowest", "highest").index(self.which)])
+
+
+@dataclass(frozen=True, slots=True)
+class OverDataSets:
+    """A metric of each data set (a sample's first group), put together by `how`: their plain mean, or their median.
+
+    Every one of `names` has to be there, or there is no number: a mean of fewer would be of another benchmark.
     """
-    if orders < 1:
-        raise ValueError(f"{orders} orders have no mean")
-    check(truth, detections, images, categories)
-    draw = np.random.default_rng(seed)
-    found = []
-    for _ in range(orders):
-        place = draw.permutation(images)
-        order = draw.permutation(len(detections.image))
-        shuffled = Detections(
-            place[detections.image[order]], detections.category[order], detections.boxes[order], np.ones(len(order))
-        )
-        there = Truth(place[truth.image], truth.category, truth.boxes, truth.area, truth.crowd)
-        found.append(match(there, shuffled, images, categories).average_precision(np.ones(images)))
-    return float(np.mean(found)), min(found), max(found)
 
+    one: Metric
+    names: tuple[str, ...]
+    how: Literal["mean", "median"]
 
-def _matches(
-    truth: Truth, detections: Detections, categories: int, thresholds: Numbers, ranges: Numbers, most: int
-) -> Matches:
-    """Greedy matching under each area range and threshold: the first of every group at once, then the seconds, ...
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        apart = {name: [row for row in rows if row.sample.groups[:1] == (name,)] for name in self.names}
+        if not all(apart.values()):
+            return Fixed(float("nan"))
+        everyone = {row.sample.cluster: place for row, place in zip(rows, clusters_of(rows), strict=True)}
+        parts = []
+        for theirs in apart.values():
+            places = np.array([everyone[name] for name in dict.fromkeys(row.sample.cluster for row in theirs)])
+            parts.append((self.one.prepare(theirs), places))
+        combine = np.mean if self.how == "mean" else np.median
+        if all(isinstance(part, Fixed) for part, _ in parts):
+            return Fixed(float(combine([part(np.ones(len(places))) for part, places in parts])))
 
-    A group is an image and category.  `ranges` is (A, 2), both ends within.
-    """
-    group = detections.image * categories + detections.category
-    rank = _ranks(group, detections.scores)
-    areas = detections.boxes[:, 2] * detections.boxes[:, 3]
-    outside = (areas < ranges[:, :1]) | (areas > ranges[:, 1:])  # (A, N)
-    ignored = truth.crowd | (truth.area < ranges[:, :1]) | (truth.area > ranges[:, 1:])  # (A, M)
+        def statistic(weights: Weights) -> float:
+            return float(combine([part(weights[places]) for part, places in parts]))
 
-    shape = len(ranges), len(thresholds), len(rank)
-    right, matched = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    taken = np.zeros((*shape[:2], len(truth.image)), np.bool_)
-    limits = np.minimum(thresholds, HIGHEST)
-    mine, its, iou = _pairs(truth, detections, group, truth.image * categories + truth.category)
-    near = np.flatnonzero((iou >= limits.min()) & (rank[mine] < most))
-    near = near[np.lexsort((iou[near], mine[near], rank[mine[near]]))]  # the best of a detection's pairs is last
-    edges = np.searchsorted(rank[mine[near]], np.arange(rank.max(initial=-1) + 2))
-    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        if start == end:
-            continue
-        pair = near[start:end]
-        targets, size = its[pair], end - start
-        free = (~taken[:, :, targets] | truth.crowd[targets]) & (iou[pair] >= limits[:, None])  # (A, T, P)
-        worth = np.arange(size) + size * ~ignored[:, targets]  # (A, P): those that count before all ignored
-        firsts = np.flatnonzero(np.diff(mine[pair], prepend=-1))
-        best = np.maximum.reduceat(np.where(free, worth[:, None], -1), firsts, axis=2)
-        area, threshold, place = np.nonzero(best >= 0)
-        target = targets[best[area, threshold, place] % size]
-        detection = mine[pair][firsts[place]]
-        taken[area, threshold, target] = True
-        matched[area, threshold, detection] = True
-        right[area, threshold, detection] = ~ignored[area, target]
-    counted = np.where(matched, right, ~outside[:, None]) & (rank < most)
-    return Matches(
-        image=detections.image,
-        category=detections.category,
-        scores=detections.scores,
-        rank=rank,
-        right=right,
-        counted=counted,
-        truth_image=truth.image,
-        truth_category=truth.category,
-        sought=~ignored,
-    )
-
-
-def _ranks(group: Indices, scores: Numbers) -> Indices:
-    """(N,): each one's place in its group by falling score, then as given; from 0."""
-    order = np.lexsort((-scores, group))
-    rank = np.empty(len(group), np.int64)
-    rank[order] = np.arange(len(group)) - np.searchsorted(group[order], group[order])
-    return rank
-
-
-def _pairs(truth: Truth, detections: Detections, mine: Indices, its: Indices) -> tuple[Indices, Indices, Numbers]:
-    """Detections and truths of the same group that overlap, truths of a detection as given, and their IoU.
-
-    The IoU is pycocotools' `bbIou` step by step, so that it is the same to the last bit.
-    """
-    by_group = np.argsort(its, kind="stable")
-    start = np.searchsorted(its[by_group], mine, side="left")
-    lengths = np.searchsorted(its[by_group], mine, side="right") - start
-    one = np.repeat(np.arange(len(mine)), lengths)
-    other = by_group[np.arange(len(one)) - np.repeat(np.cumsum(lengths) - lengths - start, lengths)]
-    box, target = detections.boxes[one].T, truth.boxes[other].T
-    width = np.minimum(box[2] + box[0], target[2] + target[0]) - np.maximum(box[0], target[0])
-    height = np.minimum(box[3] + box[1], target[3] + target[1]) - np.maximum(box[1], target[1])
-    meet = np.flatnonzero((width > 0) & (height > 0))
-    one, other, box, target = one[meet], other[meet], box[:, meet], target[:, meet]
-    both = width[meet] * height[meet]
-    own = box[2] * box[3]
-    either = np.where(truth.crowd[other], own, own + target[2] * target[3] - both)
-    return one, other, np.divide(both, either, out=np.zeros_like(both), where=either > 0)
+        return Biased(statistic)

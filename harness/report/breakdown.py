@@ -18,8 +18,8 @@ import numpy as np
 from harness.core import Boxes, Estimate, Grounded, Mask, Objects, Polygons, Row, Task, Text
 from harness.geometry.boxes import iou
 from harness.metrics import tide
-from harness.metrics.objects import Detector, data_sets, detector_of
-from harness.metrics.objects import scene as scene_of
+from harness.metrics.detection import Detector, data_sets, detector_of
+from harness.metrics.detection import scene as scene_of
 from harness.metrics.reduce import mean_where_defined, ratio
 from harness.report.gallery import object_size, size_of
 from harness.statistics import estimate

@@ -22,9 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.florence2.bart import Cache
 from harness.florence2.config import Config
-from harness.florence2.linear import Linear, linear
+from harness.florence2.fast.linear import Linear, linear
+from harness.florence2.fast.quantised import FLOAT8, Float8Linear, Int8Linear
 from harness.florence2.model import Florence2
-from harness.florence2.quantised import FLOAT8, Float8Linear, Int8Linear
 
 T = TypeVar("T")
 

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from harness.florence2.generate import Pool
-from harness.florence2.graphs import CapturedMap, CapturedStep
+from harness.florence2.decoding.generate import Pool
+from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast.graphs import CapturedMap, CapturedStep
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.search import Decoding
 from harness.florence2.tokenizer import PAD
 from harness.speed.ceilings import synchronise
 from harness.speed.systems import Queries

@@ -21,12 +21,12 @@ from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
 from harness.florence2.davit import Block
-from harness.florence2.engine import Engine, Picture
+from harness.florence2.decoding.engine import Engine, Picture
+from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast.quantised import Float8Linear, HalfLinear, Int8Linear
 from harness.florence2.locations import BINS
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.quantised import Float8Linear, HalfLinear, Int8Linear
-from harness.florence2.search import Decoding
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import PAD
 from harness.speed.ceilings import synchronise

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from harness.errors import ResourceError, UsageError
-from harness.florence2.linear import bfloat16_products
+from harness.florence2.fast.linear import bfloat16_products
 from harness.training.lessons import Batch
 from harness.training.log import Log
 from harness.training.parallel import Ranks, gathered, give_totals, wrapped

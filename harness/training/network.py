@@ -14,11 +14,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.errors import CheckpointError, ResourceError, UsageError
-from harness.florence2 import linear
 from harness.florence2.bart import DecoderLayer, EncoderLayer
 from harness.florence2.config import Config
 from harness.florence2.davit import Block
-from harness.florence2.linear import bfloat16_products
+from harness.florence2.fast import linear
+from harness.florence2.fast.linear import bfloat16_products
 from harness.florence2.model import Florence2
 from harness.training.recipes import Recipe
 

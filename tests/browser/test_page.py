@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from baselines import published
-from harness import comparison
+from harness import comparison, published
 from harness.core import Answer, Boxes, Estimate, Question, Row, Run, RunSpec, Sample, Score, Size
 from harness.metrics.reduce import mean
 from harness.report import compared, page, papers, tables

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.core import Answer, Biased, Estimate, Question, Row, Sample, Score
-from harness.metrics import captions, detection
+from harness.metrics import captions, coco_eval
 from harness.metrics.reduce import mean, ratio
 from harness.statistics import estimate, interval
 from tasks.captions import METRICS
@@ -131,20 +131,20 @@ def test_average_precision() -> None:
         for _ in range(rng.integers(0, 3)):
             box = [*rng.uniform(0, 400, 2), *rng.uniform(20, 90, 2)]
             found.append((image, int(rng.integers(3)), box, float(rng.beta(2, 4))))
-    truth = detection.Truth(
+    truth = coco_eval.Truth(
         image=np.array([one[0] for one in truths]),
         category=np.array([one[1] for one in truths]),
         boxes=np.array([one[2] for one in truths]),
         area=np.array([one[2][2] * one[2][3] for one in truths]),
         crowd=np.zeros(len(truths), bool),
     )
-    detections = detection.Detections(
+    detections = coco_eval.Detections(
         image=np.array([one[0] for one in found]),
         category=np.array([one[1] for one in found]),
         boxes=np.array([one[2] for one in found]),
         scores=np.array([one[3] for one in found]),
     )
-    table = detection.match(truth, detections, population, 3)
+    table = coco_eval.match(truth, detections, population, 3)
 
     def number(drawn: Drawn, seed: int) -> Estimate:
         """By the table that a task's AP is summed from; its copies of an image are images drawn twice."""

@@ -13,11 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LINES = (
     {"harness", "core", "errors"},
-    {"geometry", "images", "store", "statistics", "timings", "provenance"},
+    {"geometry", "images", "store", "statistics", "timings", "provenance", "published"},
     {"metrics", "data", "florence2"},
     {"tasks", "baselines", "training", "speed", "comparison"},
-    {"gates"},
-    {"runner", "report", "protocols"},
+    {"protocols", "runner", "report"},
+    {"evaluation", "gates"},
     {"cli"},
     {"__main__"},
 )

@@ -18,8 +18,8 @@ from pycocotools.cocoeval import COCOeval
 
 from harness import runner
 from harness.core import Fixed, Row, Source, Statistic
-from harness.metrics.detection import NAMES
-from harness.metrics.objects import OverDataSets
+from harness.metrics.coco_eval import NAMES
+from harness.metrics.detection import OverDataSets
 from harness.statistics import interval
 from tasks import TASKS
 from tests.rows import rows

@@ -135,7 +135,7 @@ def test_sides_come_back_to_the_last_bit(corner: list[float], sides: list[float]
 
 
 def test_a_synonym_and_a_stranger(tmp_path: Path) -> None:
-    from harness.metrics.objects import category_of
+    from harness.metrics.detection import category_of
     from tasks.detection import SYNONYMS
 
     phrases = load(tmp_path, categories=[{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}])[0].question.phrases

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.florence2 import davit, strips
+from harness.florence2 import davit
 from harness.florence2.bart import CrossAttention, SelfAttention
+from harness.florence2.fast import strips
 from tests.twins import TINY, twins
 
 

@@ -18,11 +18,11 @@ from harness.core import Answer, Failure, Question, Size, Trail
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import predictor
 from harness.florence2.config import with_text
-from harness.florence2.engine import Engine
-from harness.florence2.generate import Pool
+from harness.florence2.decoding.engine import Engine
+from harness.florence2.decoding.generate import Pool
+from harness.florence2.decoding.search import Decoding
 from harness.florence2.predictor import Parts, Predictor
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.search import Decoding
 from harness.training.vocabulary import learn
 from tests.twins import TINY, twins
 

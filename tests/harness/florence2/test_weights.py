@@ -211,8 +211,8 @@ def test_an_image_larger_than_the_position_tables_is_refused() -> None:
 @pytest.mark.parametrize("layout", ["native", "original"])
 def test_base_size_tokens_equal_transformers(tmp_path: Path, layout: str) -> None:
     """The whole published base size, from files of either layout: tokens equal."""
-    from harness.florence2.generate import generate, padded
-    from harness.florence2.search import Decoding
+    from harness.florence2.decoding.generate import generate, padded
+    from harness.florence2.decoding.search import Decoding
 
     twin = twins(with_text(BASE, vocab=51328 if layout == "native" else 51290), seed=9, spread=0.15)
     state = state_of(twin)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.metrics import detection, tide
+from harness.metrics import coco_eval, tide
 from harness.metrics.average_precision import Detections, Truth
 
 THEIRS = json.loads((Path(__file__).parent / "data/tidecv.json").read_text())
@@ -112,21 +112,21 @@ def test_as_a_plain_loop_and_coco(seed: int) -> None:
     kinds, missed, taken = plain(truths, found)
     assert dict(enumerate(mine.kinds)) == kinds
     assert set(np.flatnonzero(mine.missed).tolist()) == missed
-    assert mine.ap50 == pytest.approx(detection.evaluate(truth, detections, 8, 3)["AP50"])
+    assert mine.ap50 == pytest.approx(coco_eval.evaluate(truth, detections, 8, 3)["AP50"])
     for kind in ("localisation", "classification"):  # mended by hand: the box put on its truth, or taken away
         mended = [
             (truths[taken[place][0]][0], truths[taken[place][0]][1], truths[taken[place][0]][2], one[3])
             if kinds[place] == kind and place in taken else one
             for place, one in enumerate(found) if kinds[place] != kind or place in taken
         ]  # fmt: skip
-        gained = detection.evaluate(truth, found_of(mended), 8, 3)["AP50"] - mine.ap50
+        gained = coco_eval.evaluate(truth, found_of(mended), 8, 3)["AP50"] - mine.ap50
         assert mine.costs[kind] == pytest.approx(max(0.0, gained), abs=1e-9)
     for kind in ("both", "duplicate", "background"):
         left = [one for place, one in enumerate(found) if kinds[place] != kind]
-        gained = detection.evaluate(truth, found_of(left), 8, 3)["AP50"] - mine.ap50
+        gained = coco_eval.evaluate(truth, found_of(left), 8, 3)["AP50"] - mine.ap50
         assert mine.costs[kind] == pytest.approx(max(0.0, gained), abs=1e-9)
     there = [one for place, one in enumerate(truths) if place not in missed]
-    gained = detection.evaluate(truth_of(there), detections, 8, 3)["AP50"] - mine.ap50
+    gained = coco_eval.evaluate(truth_of(there), detections, 8, 3)["AP50"] - mine.ap50
     assert mine.costs["missed"] == pytest.approx(max(0.0, gained), abs=1e-9)
 
 

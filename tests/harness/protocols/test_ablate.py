@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import baselines
-from harness.cli import studying
+from harness.cli import ablate as command
 from harness.errors import UsageError
 from harness.florence2 import weights
 from harness.florence2.config import NANO
@@ -104,7 +104,7 @@ def test_cells_of_the_full_world_have_scenes_for_every_phase(
     monkeypatch.setattr(ablate, "plan_of", lambda phase, seed: replace(studies.plan_of(phase, seed), steps=3, batch=2))
     full = replace(studies.full(STUDIES[study].arms[arm]), scenes=12)
     folder = tmp_path / "cell"
-    model, _ = ablate.train_cell(Cell(full, 0), studying._world("full"), tmp_path, folder, "cpu")
+    model, _ = ablate.train_cell(Cell(full, 0), command._world("full"), tmp_path, folder, "cpu")
     assert model.config == replace(NANO, image_size=128)
 
 

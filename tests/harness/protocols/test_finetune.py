@@ -15,9 +15,9 @@ import torch
 from harness.core import Source
 from harness.errors import CheckpointError, DataError, UsageError
 from harness.florence2 import weights
-from harness.florence2.generate import generate, padded
+from harness.florence2.decoding.generate import generate, padded
+from harness.florence2.decoding.search import Decoding
 from harness.florence2.preprocess import read_preprocess
-from harness.florence2.search import Decoding
 from harness.florence2.tokenizer import Tokenizer
 from harness.protocols import finetune, zero_shot
 from harness.training.history import history_of

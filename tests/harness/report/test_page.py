@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from baselines import published
 from baselines.trivial import WholeImage
-from harness import runner
+from harness import published, runner
 from harness.core import Answer, Estimate, Polygons, Question, Row, Run, RunSpec, Sample, Score, Size, Source
 from harness.report import gallery, page, text
 from tasks import TASKS

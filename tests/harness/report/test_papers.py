@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from baselines import published
+from harness import published
 from harness.core import Estimate, Run, RunSpec
 from harness.report import papers, tables
 from harness.report.papers import Table

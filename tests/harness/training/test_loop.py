@@ -19,7 +19,7 @@ from torch import nn
 
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
-from harness.florence2.linear import bfloat16_products, linear
+from harness.florence2.fast.linear import bfloat16_products, linear
 from harness.florence2.start import smooth_bins
 from harness.training import loop, recipes, states
 from harness.training.lessons import Batch, Lesson, pad

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import CheckpointError, UsageError
-from harness.florence2.linear import bfloat16_products
+from harness.florence2.fast.linear import bfloat16_products
 from harness.florence2.model import Florence2
 from harness.training import network
 from harness.training.lessons import Lesson

@@ -1,0 +1,61 @@
+"""The commands `train` and `recipes`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+import baselines
+from harness.cli.finetune import RUNS, Device, Set, To, settings
+
+app = App()
+
+
+@app.command
+def train(
+    *,
+    recipe: Annotated[str, Parameter(help="A recipe that draws its own scenes: nano. `recipes` lists all.")],
+    start: Annotated[Path | None, Parameter(help="Checkpoint to begin from [default: from nothing]")] = None,
+    set_: Set = None,
+    device: Device = None,
+    to: To = None,
+) -> None:
+    """Pre-train a model by recipe on drawn scenes; killed at any moment, the same command goes on from there."""
+    from harness.training import recipes
+    from harness.training.nano import teach
+    from harness.training.parallel import process_group
+    from tasks.miniature.pretraining import FIRST_PRETRAINING_SEED, pretraining_scene
+    from tasks.miniature.training import every_scene
+
+    chosen = recipes.changed(recipes.find(recipe), settings(set_))
+    with process_group(baselines.florence2.choose_device(device)) as mine:
+        folder = teach(
+            chosen,
+            pretraining_scene,
+            FIRST_PRETRAINING_SEED,
+            to or RUNS / recipe,
+            start=start,
+            vocabulary=every_scene,
+            device=mine,
+        )
+    print(f"checkpoint: {folder}")
+
+
+@app.command(name="recipes")
+def list_recipes(name: Annotated[str | None, Parameter(help="One recipe, with all its settings.")] = None, /) -> None:
+    """List the recipes, or show one with every setting and which of them the paper states."""
+    from dataclasses import asdict
+    from pprint import pformat
+
+    from harness.training import recipes
+
+    if name is None:
+        for one in recipes.RECIPES.values():
+            print(f"{one.name:14} {one.about}")
+        return
+    one = recipes.find(name)
+    print(pformat(asdict(replace(one, stated=())), width=110, sort_dicts=False))
+    print(f"stated by the paper: {', '.join(one.stated) or 'nothing'}; the rest is ours")

@@ -1,0 +1,1 @@
+"""Faster forms of the network that change no answer, and the precisions it runs in."""

@@ -1,0 +1,1 @@
+"""Promises about a model, and the verdict on each."""

@@ -1,0 +1,166 @@
+"""The command `gate`, and what it has to catch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from harness import store
+from harness.cli import gate as command
+
+Call = Callable[..., tuple[int, str, str]]
+
+HERE = Path(__file__).parents[3]
+
+
+def gate(call: Call, tmp_path: Path, text: str, *more: str) -> tuple[int, dict[str, Any], str]:
+    path = tmp_path / "gates.toml"
+    path.write_text(text)
+    status, out, complaint = call("gate", "--promises", path, "--json", *more)
+    return status, {one["name"]: one for one in json.loads(out)}, complaint
+
+
+PAIRED = f"""
+[promise.worse]
+task = "refcoco"
+model = "florence2-nano-ft"
+limit = 6
+not_worse_than = "{HERE}/results"
+margin = 2.0
+"""
+FROZEN = f'frozen = "{HERE}/baselines/frozen"\n'
+
+
+def test_kept_then_red_for_a_shifted_box_decoder(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gate(call, tmp_path, PAIRED)[0] == 0
+    from harness.florence2 import locations
+
+    true = locations.from_bin
+    monkeypatch.setattr(locations, "from_bin", lambda number, side: true(number, side) + 0.2 * side)
+    status, found, complaint = gate(call, tmp_path, PAIRED)
+    assert status == 5
+    assert found["worse"]["state"] == "broken"
+    assert "beyond noise" in found["worse"]["chance"]
+    assert "1 of 1 promises do not hold: worse" in complaint
+
+
+def test_red_for_a_dropped_ban_of_repeats(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promise = """
+[promise.parity]
+task = "coco_caption"
+model = "florence2-nano-ft"
+metric = "parity"
+peer = "transformers"
+images = 12
+at_least = 100.0
+"""
+    assert gate(call, tmp_path, promise)[0] == 0
+    from harness.florence2.decoding import search
+
+    monkeypatch.setattr(search, "ban_repeats", lambda *_: None)
+    status, found, _ = gate(call, tmp_path, promise)
+    assert status == 5
+    assert found["parity"]["state"] == "broken"
+
+
+def test_red_for_a_changed_prompt(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.florence2 import prompts
+
+    monkeypatch.setitem(prompts.PROMPTS, "<CAPTION>", "What does this image describe?")
+    status, found, _ = gate(call, tmp_path, FROZEN, "--only", "prompt*")
+    assert status == 5
+    assert [name for name, one in found.items() if one["red"]] == ["prompt caption brief"]
+
+
+def test_red_for_a_wrong_idf(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gate(call, tmp_path, FROZEN, "--only", "marking coco_caption")[0] == 0
+    from harness.metrics import cider
+
+    true = cider.Order.likeness  # with one image more in idf's numerator than there are
+    monkeypatch.setattr(cider.Order, "likeness", lambda self, images, image: true(self, images + 1, image))
+    status, found, _ = gate(call, tmp_path, FROZEN, "--only", "marking coco_caption")
+    assert status == 5
+    assert "raise the task's version" in found["marking coco_caption"]["chance"]
+    assert found["marking coco_caption"]["came"].startswith("cider of ")
+
+
+def test_red_for_a_slower_decode_as_recorded(call: Call, tmp_path: Path) -> None:
+    promise = '[promise.speed]\ntimings = "t.json"\nat_least = 0.95\n'
+    head = [1.3, 1.31, 1.29, 1.3, 1.35, 1.28, 1.3, 1.4]
+    (tmp_path / "t.json").write_text(json.dumps({"base": [1.0] * 8, "head": head}))
+    status, found, _ = gate(call, tmp_path, promise)
+    assert (status, found["speed"]["state"]) == (5, "broken")
+    (tmp_path / "t.json").write_text('{"base": [1.0]}')
+    status, found, _ = gate(call, tmp_path, promise)
+    assert status == 5
+    assert "no timings" in found["speed"]["came"]
+
+
+def test_red_for_a_task_or_a_run_that_is_gone(call: Call, tmp_path: Path) -> None:
+    gone = PAIRED.replace('"refcoco"', '"refcocoo"') + PAIRED.replace("worse]", "lost]").replace("results", "nowhere")
+    status, found, _ = gate(call, tmp_path, gone)
+    assert status == 5
+    assert "no task" in found["worse"]["came"]
+    assert found["lost"]["red"]
+
+
+def test_a_vanished_task_is_named(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tasks
+
+    monkeypatch.delitem(tasks.TASKS, "vizwiz")
+    status, found, _ = gate(call, tmp_path, FROZEN, "--only", "marking vizwiz")
+    assert status == 5
+    assert "no task" in found["marking vizwiz"]["came"]
+
+
+def test_a_committed_record_is_never_read_in_place_of_a_run(call: Call, tmp_path: Path) -> None:
+    status, _, _ = call("gate", "--promises", HERE / "baselines/gates.toml", "--only", "nothing")
+    assert status == 2
+    path = tmp_path / "gates.toml"
+    path.write_text(PAIRED)
+    assert call("gate", "--promises", path, "--out", "kept")[0] == 0
+    [(_, first)] = store.runs(tmp_path / "kept")
+    assert call("gate", "--promises", path, "--out", "kept")[0] == 0
+    [(_, second)] = store.runs(tmp_path / "kept")
+    assert first.counts["asked now"] == second.counts["asked now"] > 0
+    assert first.provenance["date"] <= second.provenance["date"]
+
+
+def test_an_interrupted_gate_promises_nothing(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.runner, "run", interrupted)
+    path = tmp_path / "gates.toml"
+    path.write_text('[promise.floor]\ntask="refcoco"\nmodel="whole-image"\nlimit=3\nat_least=99.0\n')
+    status, _, said = call("gate", "--promises", path)
+    expected = "interrupted; nothing is judged: a gate asks everything afresh, and begins anew"
+    assert (status, said) == (130, f"error: {expected}")
+
+
+def test_junit_and_github(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    path = tmp_path / "gates.toml"
+    path.write_text('[promise.floor]\ntask="refcoco"\nmodel="whole-image"\nlimit=3\nat_least=99.0\n')
+    status, out, _ = call("gate", "--promises", path, "--junit", "gate.xml")
+    assert status == 5
+    assert "::error title=gate floor::" in out
+    assert ElementTree.parse(tmp_path / "gate.xml").getroot().get("failures") == "1"
+    assert "| BROKEN | floor |" in (tmp_path / "summary.md").read_text()
+
+
+def test_the_workflow_and_its_example_fit_together() -> None:
+    yaml = pytest.importorskip("yaml")
+    called = yaml.safe_load((HERE / ".github/workflows/gate.yml").read_text())
+    example = yaml.safe_load((HERE / "docs/gate.yml").read_text())
+    inputs = called[True]["workflow_call"]["inputs"]  # YAML 1.1 reads `on` as true
+    given = example["jobs"]["gate"]["with"]
+    assert given.keys() <= inputs.keys()
+    assert {name for name, one in inputs.items() if one.get("required")} <= given.keys()
+    assert len((HERE / "docs/gate.yml").read_text().splitlines()) <= 20
