@@ -2,7 +2,7 @@
 
 `microsoft/Florence-2-large` is pinned to f0acedb, the last revision with the paper's weights: its main branch has
 since been trained further, to a context of 4,096 tokens, and scores differently.  The other repositories carry no
-such note; their main branch is what is taken.
+such note; their main branch is used.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
 from baselines.hub import cached, fetch
-from harness.core import Model
 from harness.errors import CheckpointError, ResourceError, UsageError
+from harness.florence2.config import BASE, LARGE, NANO, Config
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.florence2.predictor import Parts
+    from harness.florence2.predictor import Parts, Predictor
 
 WEIGHTS = Path(__file__).parent / "weights"
 NEEDED = ("config.json",)
@@ -28,67 +28,92 @@ WANTED = ("preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.tx
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MAX_NEW_TOKENS = 1024
 DTYPES = ("float32", "bfloat16", "float16", "int8", "float8")
+USES = frozenset({"weights", "device", "dtype", "batch_size"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What only Florence-2 takes.  None leaves the choice to the checkpoint."""
+
+    beams: int | None = None
+    "Beams of the search; 1 is greedy [default: 3]"
+    max_new_tokens: int | None = None
+    "Longest answer in tokens; longer ones are cut and counted as truncated [default: 1024]"
+    resolution: int | None = None
+    "Side of the input in pixels [default: the checkpoint's; 768 for the published ones]"
+    prompt: str | None = None
+    "Other prompts, as kind=form with commas: find=said, refer=open, caption=detailed"
+    threads: str | None = None
+    "CPU threads, or 'auto': the fastest count, found by a trial [default: torch's, one per core]"
+    fast_resize: bool = False
+    "Resize with torch: about 3 times as fast; 0.05 to 0.2 % of pixel values differ, by up to 2 of 255"
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A checkpoint on the hub."""
+class Source:
+    """Where an entry's weights come from: a folder of this project, or a repository on the hub."""
 
     name: str
-    repo: str
+    size: Config  # of a network with random weights, for `bench`
+    folder: Path | None = None
+    repo: str = ""
     revision: str = "main"
     family: str = "pretrained"  # of prompts
 
+    def checkpoint(self, given: str | None = None) -> Path:
+        """The folder of the weights, or of those given instead; CheckpointError where they cannot be had."""
+        if given is not None:
+            return _given(given)
+        if self.folder is not None:
+            return self.folder
+        return _fetched(self.repo, self.revision, f"{self.name} needs the weights of")
 
-def entry(published: Published, about: str, parameters: str, *, protocol: str) -> Entry:
-    """A hub checkpoint as an entry of MODELS."""
+    def at_hand(self) -> str:
+        """Where the weights lie on this machine; "" where they do not."""
+        if self.folder is not None:
+            return str(self.folder) if (self.folder / "model.safetensors").is_file() else ""
+        return cached(self.repo, self.revision, WEIGHT_FILES)
+
+
+def entry(
+    source: Source, about: str, parameters: str, *, protocol: str = "zero_shot", recipe: str = "unified"
+) -> Entry:
+    """A checkpoint as an entry of MODELS."""
     return Entry(
+        name=source.name,
         about=about,
-        build=partial(build, published=published),
-        at_hand=partial(cached, published.repo, published.revision, WEIGHT_FILES),
+        build=partial(build, source=source),
+        options=Options,
+        uses=USES,
+        refuse=refuse,
+        at_hand=source.at_hand,
         parameters=parameters,
-        repo=published.repo,
-        revision=published.revision,
+        repo=source.repo or "(with the project)",
+        revision="-" if source.folder else source.revision,
+        embedded=source.folder is not None,
         protocol=protocol,
+        checkpoint=source.checkpoint,
+        recipe=recipe,
+        bench=partial(_bench, source=source),
     )
 
 
-def embedded(name: str, about: str, parameters: str, *, protocol: str = "zero_shot") -> Entry:
-    """A checkpoint that comes with the project, trained on the miniature."""
-    folder = WEIGHTS / name
-    return Entry(
-        about=about,
-        build=partial(build, published=None, folder=folder),
-        at_hand=lambda: str(folder) if (folder / "model.safetensors").is_file() else "",
-        parameters=parameters,
-        repo="(with the project)",
-        embedded=True,
-        protocol=protocol,
-    )
-
-
-def build(setting: Setting, published: Published | None, folder: Path | None = None) -> Model:
+def build(setting: Setting, options: Options, source: Source) -> Predictor:
     """The checkpoint behind a Predictor: from `setting.weights`, a folder or `repo[@revision]`, else its own.
 
-    CheckpointError where weights are missing or unusable, UsageError for a setting that cannot be meant.
+    CheckpointError where weights are missing or unusable, UsageError for a setting that cannot work.
     """
-    refuse(setting)
-    if setting.weights:
-        folder = _given(setting.weights)
-    elif folder is None and published is not None:
-        folder = _fetched(published.repo, published.revision, f"{published.name} needs the weights of")
-    if folder is None:
-        raise CheckpointError("no weights were given")
+    folder = source.checkpoint(setting.weights)
     from harness.florence2 import prompts
     from harness.florence2.decoding.search import Decoding
     from harness.florence2.fast import threads
     from harness.florence2.predictor import Predictor
 
-    forms = prompts.choose(published.family if published else "pretrained", setting.prompt)
+    forms = prompts.choose(source.family, options.prompt)
     device = choose_device(setting.device)
-    parts = load_parts(folder, resolution=setting.resolution, fast=setting.fast_resize)
+    parts = load_parts(folder, resolution=options.resolution, fast=options.fast_resize)
     room = parts.model.config.text.positions
-    decoding = Decoding(beams=setting.beams or 3, max_new_tokens=setting.max_new_tokens or min(MAX_NEW_TOKENS, room))
+    decoding = Decoding(beams=options.beams or 3, max_new_tokens=options.max_new_tokens or min(MAX_NEW_TOKENS, room))
     batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 32)
     predictor = Predictor(
         parts,
@@ -99,40 +124,32 @@ def build(setting: Setting, published: Published | None, folder: Path | None = N
         batch=batch,
         forms=forms,
     )
-    threads.settle(setting.threads, predictor.model, predictor.preprocess.width, decoding)
+    threads.settle(options.threads, predictor.model, predictor.preprocess.width, decoding)
     return predictor
 
 
-def refuse(setting: Setting) -> None:
-    """UsageError or ResourceError for a setting that no checkpoint can be run by, before any is loaded or made."""
+def refuse(setting: Setting, options: Options) -> None:
+    """UsageError or ResourceError for a setting that no checkpoint can run by, before any is loaded or made."""
     from harness.florence2 import prompts
     from harness.florence2.fast import threads
 
     choose_dtype(setting.dtype, choose_device(setting.device))
-    prompts.choose("pretrained", setting.prompt)
-    if setting.threads not in (None, threads.AUTO):
-        threads.number(setting.threads)
-    if setting.resolution is not None and setting.resolution < 32:
-        raise UsageError(f"--resolution {setting.resolution}: at least 32 pixels, one cell of the last map")
+    prompts.choose("pretrained", options.prompt)
+    if options.threads not in (None, threads.AUTO):
+        threads.number(options.threads)
+    if options.resolution is not None and options.resolution < 32:
+        raise UsageError(f"--resolution {options.resolution}: at least 32 pixels, one cell of the last map")
     for option, value in (
-        ("--beams", setting.beams), ("--max-new-tokens", setting.max_new_tokens), ("--batch-size", setting.batch_size),
+        ("--beams", options.beams), ("--max-new-tokens", options.max_new_tokens), ("--batch-size", setting.batch_size),
     ):  # fmt: skip
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: at least 1")
 
 
-def checkpoint_folder(name: str, given: str | None = None) -> Path:
-    """Where a model's own weights lie, or those given instead; fetched where they are a hub's.
+def _bench(setting: Setting, options: Options, request: Any, source: Source) -> Any:
+    from baselines.florence2_bench import prepared
 
-    UsageError for a model that is no Florence-2, CheckpointError where the weights are not to be had.
-    """
-    if name not in ENTRIES:
-        raise UsageError(f"{name} is no Florence-2, so it cannot be fine-tuned here; there are {', '.join(ENTRIES)}")
-    if given is not None:
-        return _given(given)
-    if ENTRIES[name].embedded:
-        return WEIGHTS / name
-    return _fetched(ENTRIES[name].repo, ENTRIES[name].revision, f"{name} needs the weights of")
+    return prepared(setting, options, request, source)
 
 
 def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = False) -> Parts:
@@ -200,33 +217,44 @@ def _fetched(repo: str, revision: str, why: str) -> Path:
     return fetch(repo, revision, needed=NEEDED, wanted=WANTED, one_of=WEIGHT_FILES, why=why)
 
 
-ENTRIES = {
-    "florence2-nano": embedded("florence2-nano", "the same code at a small size, pre-trained on drawings", "3.3 M"),
-    "florence2-nano-ft": embedded(
-        "florence2-nano-ft", "the same, fine-tuned on the miniature's training splits", "3.3 M", protocol="fine_tuned"
+def _published(name: str, size: Config, repo: str, revision: str = "main", family: str = "pretrained") -> Source:
+    return Source(name, size, None, repo, revision, family)
+
+
+ENTRIES = (
+    entry(
+        Source("florence2-nano", NANO, WEIGHTS / "florence2-nano"),
+        "the same code at a small size, pre-trained on drawings",
+        "3.3 M",
+        recipe="nano-unified",
     ),
-    "florence2-b": entry(
-        Published("florence2-b", "microsoft/Florence-2-base"),
+    entry(
+        Source("florence2-nano-ft", NANO, WEIGHTS / "florence2-nano-ft"),
+        "the same, fine-tuned on the miniature's training splits",
+        "3.3 M",
+        protocol="fine_tuned",
+        recipe="nano-unified",
+    ),
+    entry(
+        _published("florence2-b", BASE, "microsoft/Florence-2-base"),
         "Florence-2-B, pre-trained on FLD-5B (zero-shot)",
         "0.23 B",
-        protocol="zero_shot",
     ),
-    "florence2-l": entry(
-        Published("florence2-l", "microsoft/Florence-2-large", "f0acedb"),
+    entry(
+        _published("florence2-l", LARGE, "microsoft/Florence-2-large", "f0acedb"),
         "Florence-2-L, pre-trained on FLD-5B (zero-shot), the paper's weights",
         "0.77 B",
-        protocol="zero_shot",
     ),
-    "florence2-b-ft": entry(
-        Published("florence2-b-ft", "microsoft/Florence-2-base-ft", family="fine_tuned"),
+    entry(
+        _published("florence2-b-ft", BASE, "microsoft/Florence-2-base-ft", family="fine_tuned"),
         "Florence-2-B fine-tuned on public task data (generalist)",
         "0.23 B",
         protocol="fine_tuned",
     ),
-    "florence2-l-ft": entry(
-        Published("florence2-l-ft", "microsoft/Florence-2-large-ft", family="fine_tuned"),
+    entry(
+        _published("florence2-l-ft", LARGE, "microsoft/Florence-2-large-ft", family="fine_tuned"),
         "Florence-2-L fine-tuned on public task data (generalist)",
         "0.77 B",
         protocol="fine_tuned",
     ),
-}
+)

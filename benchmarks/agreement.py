@@ -18,11 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
+import baselines
 import tasks
-from baselines.florence2 import checkpoint_folder, load_parts
+from baselines.florence2 import load_parts
 from harness import runner
-from harness.cli.options import load
 from harness.core import Sample
+from harness.evaluation.plan import load
 from harness.florence2 import prompts
 from harness.florence2.decoding.generate import generate, padded
 from harness.florence2.decoding.search import Decoding
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--model", default="florence2-nano-ft")
     parser.add_argument("--questions", type=int, default=40, help="of each task")
     given = parser.parse_args()
-    folder, root = checkpoint_folder(given.model), ensure()
+    folder, root = baselines.find(given.model).checkpoint(None), ensure()
     parts = load_parts(folder)
     with torch.inference_mode():
         batches = []

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 import baselines
 import tasks
 from baselines.entry import Setting
-from harness.cli.options import load
+from harness.evaluation.plan import load
 from harness.florence2 import davit
 from harness.florence2.config import BASE, with_text
 from harness.florence2.davit import ChannelAttention
@@ -140,7 +140,7 @@ def nano() -> Callable[[], object]:
     [task] = tasks.select("refcoco", embedded=True)
     root = miniature.ensure()
     asked = [sample.question for sample in load(task, root, "val")]
-    model = baselines.find("florence2-nano-ft").build(Setting(root=root))
+    model = baselines.find("florence2-nano-ft").load(Setting(root=root))
 
     def answers() -> object:
         model._engine = None  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for place in range(8):
         Image.fromarray(draw.integers(0, 255, (240, 320, 3), dtype=np.uint8)).save(root / f"{place}.png")
     torch.set_num_threads(1)
-    return baselines.find("florence2-nano").build(baselines.Setting(root=root, device="cpu", batch_size=16))
+    return baselines.find("florence2-nano").load(baselines.Setting(root=root, device="cpu", batch_size=16))
 
 
 def asked() -> list[tuple[int, Question]]:

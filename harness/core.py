@@ -31,12 +31,22 @@ Kind = Literal[
     "ocr_regions",  # the text, each piece with its quadrilateral
 ]
 Ticket = int
-ImageRef = str  # a key relative to the data root, resolved by images.py
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Xywh = tuple[float, float, float, float]  # COCO's: left, top, width, height
 Point = tuple[float, float]
 Ring = tuple[Point, ...]  # a closed outline; the last point joins the first
 Quad = tuple[Point, Point, Point, Point]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenImage:
+    """An image that a caller hands over, in place of a name under a data root; `load` gives it as 8-bit RGB."""
+
+    name: str  # for messages
+    load: Callable[[], Any]
+
+
+ImageRef = str | GivenImage  # a key relative to the data root, or an image itself; resolved by images.py
 
 
 class Size(NamedTuple):
@@ -151,6 +161,11 @@ class Question:
     kind: Kind
     text: str = ""
     phrases: tuple[Phrase, ...] = ()
+
+    @property
+    def image_name(self) -> str:
+        """The image's key under the data root, or what a given image is called."""
+        return self.image if isinstance(self.image, str) else self.image.name
 
 
 @dataclass(frozen=True, slots=True)

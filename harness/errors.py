@@ -4,6 +4,7 @@
       UsageError       2   a name, flag or combination that cannot be meant
       DataError        3   a data set that is missing, malformed or not what it says
       CheckpointError  4   weights that are missing, truncated or of another network
+      ModelError       4   a model that breaks the contract of `core.Model`
       GateError        5   a promise broken, or one that cannot be decided
       ResourceError    6   disk, memory, device or network
       IncompleteError  7   a run some of whose questions failed; no headline is given
@@ -33,6 +34,12 @@ class DataError(HarnessError):
 
 class CheckpointError(HarnessError):
     """Weights that are missing, truncated or of another network."""
+
+    exit_status = 4
+
+
+class ModelError(HarnessError):
+    """A model that breaks the contract of `core.Model`."""
 
     exit_status = 4
 

@@ -24,14 +24,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from harness.core import ImageRef
-from harness.errors import DataError, ResourceError
+from harness.core import GivenImage, ImageRef
+from harness.errors import DataError, ResourceError, UsageError
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit begins with a warning; ours is below
 MOST_PIXELS = 400_000_000
@@ -44,8 +46,15 @@ class MissingImage(DataError):
 
 def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image.Image:
     """The image as 8-bit RGB; DataError where it is missing, corrupt or of a kind that has no agreed range."""
+    if isinstance(reference, GivenImage):
+        loaded: Image.Image = reference.load()
+        return loaded
     data = read_bytes(root, reference)
-    path = root / reference
+    return decode(data, str(root / reference), upright=upright)
+
+
+def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
+    """The bytes of an image file as 8-bit RGB; DataError, with the name, for what cannot be decoded."""
     try:
         with Image.open(BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -53,11 +62,32 @@ def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image
             image.load()
             return to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"the image {path} cannot be decoded: it is of no format that Pillow knows") from error
+        raise DataError(f"the image {name} cannot be decoded: it is of no format that Pillow knows") from error
     except UNDECODABLE as error:
-        raise DataError(f"the image {path} cannot be decoded: {error}") from error
+        raise DataError(f"the image {name} cannot be decoded: {error}") from error
+
+
+def given(image: str | Path | bytes | Image.Image | NDArray[Any]) -> GivenImage:
+    """An image that is handed over: a path, the bytes of a file, an image of Pillow's, or an array of uint8.
+
+    An array is (height, width) or (height, width, 3), RGB.  UsageError for anything else; what is in a file is looked
+    at when the image is loaded.
+    """
+    if isinstance(image, str | Path):
+        path = Path(image).expanduser()
+        return GivenImage(str(path), lambda: decode(read_file(path), str(path)))
+    if isinstance(image, bytes):
+        return GivenImage("the given bytes", lambda: decode(image, "of the given bytes"))
+    if isinstance(image, Image.Image):
+        return GivenImage("the given image", lambda: to_rgb(image))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+            shape = f"{image.dtype} of shape {image.shape}"
+            raise UsageError(f"an image as an array is uint8, (height, width) or (height, width, 3); this is {shape}")
+        return GivenImage("the given array", lambda: to_rgb(Image.fromarray(image)))
+    raise UsageError(f"an image is a path, bytes, a Pillow image or an array, not {type(image).__name__}")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -81,7 +111,7 @@ def is_image(data: bytes) -> bool:
         return False
 
 
-def read_bytes(root: Path, reference: ImageRef) -> bytes:
+def read_bytes(root: Path, reference: str) -> bytes:
     """An image's file as it was written, out of its folder's store or its folder.
 
     MissingImage where neither has it; DataError where the store is corrupt.
@@ -94,7 +124,7 @@ def read_bytes(root: Path, reference: ImageRef) -> bytes:
     return read_file(root / reference, f", nor in {store.path}") if data is None else data
 
 
-def exists(root: Path, reference: ImageRef) -> bool:
+def exists(root: Path, reference: str) -> bool:
     """Whether an image is there to be read, packed or as a file; DataError where its store is corrupt."""
     home = _home(root, reference)
     return (home is not None and home[0].get(home[1]) is not None) or (root / reference).is_file()
@@ -256,7 +286,7 @@ def _open(path: Path) -> Store | None:
         return Store(path, environment)
 
 
-def _home(root: Path, reference: ImageRef) -> tuple[Store, str] | None:
+def _home(root: Path, reference: str) -> tuple[Store, str] | None:
     """The store that a reference is looked for in, and its name there; None: its file alone counts."""
     root = root.absolute()
     folder = reference[: max(0, reference.rfind("/"))]

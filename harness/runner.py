@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import math
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +23,16 @@ import numpy as np
 from tqdm import tqdm
 
 from harness import store
-from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task
-from harness.errors import DataError, UsageError
+from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task, Ticket
+from harness.errors import DataError, ModelError, UsageError
 from harness.images import MissingImage, read_bytes
+from harness.migrations import former_fingerprint, is_of_unknown_code
 from harness.statistics import estimate
 from harness.store import Appender, Kept, RunFolder
 from harness.timings import Clock, latency
 
 MISSING = "missing"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +57,32 @@ def choose(samples: Sequence[Sample[Any]], limit: int | None, seed: int) -> list
 
 def question_digest(question: Question, fingerprint: str, image: str) -> str:
     """What was asked and of whom, and of which pixels (`image`: their digest), each in twelve letters."""
-    asked = (question.kind, question.text, question.phrases, question.image, fingerprint)
+    asked = (question.kind, question.text, question.phrases, question.image_name, fingerprint)
     return f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:12]}:{image[:12]}"
 
 
-def is_answer_to(kept: Kept | None, digest: str) -> bool:
-    """Whether a kept answer is to this very question; where the image is gone, to one of the same words about it."""
-    if kept is None or kept.asked == digest:
+def digests(question: Question, fingerprint: str, image: str) -> tuple[str, ...]:
+    """The digests of a question: the current one, then that under which an earlier version kept the same answer."""
+    fingerprints = dict.fromkeys((fingerprint, former_fingerprint(fingerprint)))
+    return tuple(question_digest(question, one, image) for one in fingerprints)
+
+
+def is_answer_to(kept: Kept | None, asked: Sequence[str]) -> bool:
+    """Whether a kept answer is to this very question (its `digests`).
+
+    Where the image is gone, the same words about an image of that name are enough.
+    """
+    if kept is None or kept.asked in asked:
         return kept is not None
-    question, _, image = digest.partition(":")
-    return image in ("", MISSING) and kept.asked.partition(":")[0] == question
+    words = kept.asked.partition(":")[0]
+    return any(image in ("", MISSING) and words == question for question, _, image in (d.partition(":") for d in asked))
 
 
 def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
     """sha256 of the bytes of every image asked about (MISSING where it is not there: asking will say so)."""
     digests: dict[str, str] = {}
     for sample in tqdm(samples, "hashing images", disable=None, leave=False):
-        image = sample.question.image
+        image = sample.question.image_name
         if image not in digests:
             try:
                 digests[image] = hashlib.sha256(read_bytes(root, image)).hexdigest()
@@ -79,14 +91,19 @@ def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
     return digests
 
 
-def digests_of(samples: Sequence[Sample[Any]], fingerprint: str, root: Path) -> dict[str, str]:
-    """What is asked of each sample, by its id."""
+def digests_of(samples: Sequence[Sample[Any]], fingerprint: str, root: Path) -> dict[str, tuple[str, ...]]:
+    """The `digests` of every sample's question, by sample id."""
     images = image_digests(root, samples)
-    return {s.id: question_digest(s.question, fingerprint, images[s.question.image]) for s in samples}
+    return {s.id: digests(s.question, fingerprint, images[s.question.image_name]) for s in samples}
 
 
 def ask(
-    samples: Sequence[Sample[Any]], model: Model, folder: RunFolder, digests: Mapping[str, str], *, fresh: bool = False
+    samples: Sequence[Sample[Any]],
+    model: Model,
+    folder: RunFolder,
+    digests: Mapping[str, Sequence[str]],
+    *,
+    fresh: bool = False,
 ) -> Asked:
     """Asks whatever has no kept answer, keeping each answer as it comes; may be killed at any moment.
 
@@ -104,18 +121,34 @@ def ask(
             total=len(samples), initial=len(samples) - len(todo), desc="asking", unit="answer", disable=None
         )
         with progress:
-            for ticket, answer in model.answer((place, sample.question) for place, sample in enumerate(todo)):
+            for ticket, answer in _contracted(model.answer(enumerate(s.question for s in todo)), len(todo)):
                 sample = todo[ticket]
                 if isinstance(answer, Failure):
                     failures[sample.id] = answer.reason
                     progress.write(f"{sample.id}: {answer.reason}", file=sys.stderr)
                 else:
-                    appender.write(Kept(sample.id, digests[sample.id], answer))
+                    appender.write(Kept(sample.id, digests[sample.id][0], answer))
                     clock.answered(answer)
                 progress.update()
-    asked = Asked(len(todo), failures, clock.timings(len({s.question.image for s in todo})))
+    asked = Asked(len(todo), failures, clock.timings(len({s.question.image_name for s in todo})))
     _give_back_memory()
     return asked
+
+
+def _contracted(
+    answers: Iterable[tuple[Ticket, Answer | Failure]], questions: int
+) -> Iterator[tuple[Ticket, Answer | Failure]]:
+    """A model's answers to tickets 0, 1, ...: one for each; ModelError where it gives anything else."""
+    unanswered = set(range(questions))
+    for ticket, answer in answers:
+        if ticket not in unanswered:
+            raise ModelError(f"the model answered ticket {ticket!r}, which was never given to it, or twice")
+        if not isinstance(answer, Answer | Failure):
+            raise ModelError(f"the model answered ticket {ticket} by {type(answer).__name__}: an Answer or a Failure")
+        unanswered.remove(ticket)
+        yield ticket, answer
+    if unanswered:
+        raise ModelError(f"the model left {len(unanswered)} of {questions} questions without an answer or a Failure")
 
 
 def _give_back_memory() -> None:
@@ -125,15 +158,21 @@ def _give_back_memory() -> None:
 
 
 def _take_over(
-    todo: Sequence[Sample[Any]], digests: Mapping[str, str], folder: RunFolder, appender: Appender
+    todo: Sequence[Sample[Any]], digests: Mapping[str, Sequence[str]], folder: RunFolder, appender: Appender
 ) -> list[Sample[Any]]:
     """Writes what other runs keep to the same questions; what is left to ask."""
     left = list(todo)
     for sibling in folder.siblings():
         theirs = sibling.answers()
+        record = sibling.read_run() if theirs else None
+        if record is not None and is_of_unknown_code(record.spec.fingerprint):
+            log.warning(
+                "the answers in %s are of harness %s, whose answers have no version: they are not reused",
+                sibling.path, record.provenance.get("harness", "(unknown)"),
+            )  # fmt: skip
         found = {s.id for s in left if is_answer_to(theirs.get(s.id), digests[s.id])}
         for name in found:
-            appender.write(theirs[name])
+            appender.write(replace(theirs[name], asked=digests[name][0]))
         left = [s for s in left if s.id not in found]
     return left
 
@@ -141,8 +180,8 @@ def _take_over(
 def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint: str) -> dict[str, Answer]:
     """The kept answers to these samples, as they are asked now; whether an image has changed is not looked at."""
     kept = folder.answers()
-    digests = {sample.id: question_digest(sample.question, fingerprint, "") for sample in samples}
-    return {name: kept[name].answer for name, digest in digests.items() if is_answer_to(kept.get(name), digest)}
+    wanted = {sample.id: digests(sample.question, fingerprint, "") for sample in samples}
+    return {name: kept[name].answer for name, asked in wanted.items() if is_answer_to(kept.get(name), asked)}
 
 
 def answered(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
@@ -244,6 +283,7 @@ def run(
     marked again where the task now marks something more; `fresh` asks everything again.
     UsageError where another process is running the same run.
     """
+    folder.inherit(spec)
     with folder.locked():
         if fresh:
             folder.forget()
@@ -271,9 +311,9 @@ def run(
     return finished
 
 
-def _all_answered(digests: Mapping[str, str], folder: RunFolder) -> bool:
+def _all_answered(digests: Mapping[str, Sequence[str]], folder: RunFolder) -> bool:
     kept = folder.answers()
-    return all(is_answer_to(kept.get(name), digest) for name, digest in digests.items())
+    return all(is_answer_to(kept.get(name), asked) for name, asked in digests.items())
 
 
 def _as_before(record: Run) -> Asked:

@@ -23,7 +23,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,9 +33,9 @@ import msgspec
 
 from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Run, RunSpec, Score, Size, Text, Trail, Value
 from harness.errors import DataError, ResourceError, UsageError
+from harness.migrations import MIGRATIONS
 
-SCHEMA = 1
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # a record of a schema to one of the next
+SCHEMA = 2
 log = logging.getLogger(__name__)
 _number = operator.methodcaller("item")  # NumPy's are not Python's
 _LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_number)
@@ -115,6 +115,11 @@ class RunFolder:
             lock.close()
 
     @property
+    def has_answers(self) -> bool:
+        """Whether answers are kept here; a record without them is history, not a run that could be scored again."""
+        return any((self.path / name).is_file() for name in ("answers.jsonl", "answers.jsonl.gz"))
+
+    @property
     def busy(self) -> bool:
         """Whether a process is at it now."""
         try:
@@ -135,6 +140,16 @@ class RunFolder:
         _cut_torn_line(path)
         with _resources(path), path.open("ab") as stream:
             yield Appender(stream)
+
+    def inherit(self, spec: RunSpec) -> None:
+        """Becomes the folder in which an earlier version of this project kept the very same run, where there is one."""
+        if self.path.exists():
+            return
+        for sibling in self.siblings():
+            if (run := sibling.read_run()) is not None and run.spec == spec:
+                sibling.path.rename(self.path)
+                self.write_run(run)
+                return
 
     def siblings(self) -> list[RunFolder]:
         """Other runs of the same model on the same split: another limit, seed, or version of the task."""
@@ -193,7 +208,7 @@ class Appender:
         record = {
             "id": kept.id,
             "raw": answer.raw,
-            "value": _encode(answer.value),
+            "value": encoded(answer.value),
             "tokens": answer.tokens,
             "truncated": answer.truncated,
             "seconds": round(answer.seconds, 6),
@@ -234,7 +249,7 @@ def find(results: Path, name: str) -> tuple[RunFolder, Run]:
         run = _read_run(path)
         if run is not None:
             return RunFolder(path.parent), run
-    fitting = [(folder, run) for folder, run in runs(results) if run.id.startswith(name)]
+    fitting = [found for found in runs(results) if found[1].id.startswith(name) or found[0].path.name.startswith(name)]
     if len(fitting) == 1:
         return fitting[0]
     many = f"{len(fitting)} runs begin with" if fitting else "no run has the id or folder"
@@ -291,9 +306,10 @@ def _read_run(path: Path) -> Run | None:
     try:
         schema = msgspec.json.decode(data, type=_Versioned).schema
         if schema != SCHEMA:
-            return msgspec.convert(_migrated(msgspec.json.decode(data), schema, path), Run)
+            run = msgspec.convert(_migrated(msgspec.json.decode(data), schema, path), Run)
+            return replace(run, id=run_id(run.spec))
         return msgspec.json.decode(data, type=Run)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no run record: {error}; remove its folder, or run again with --fresh") from error
 
 
@@ -307,7 +323,7 @@ def _migrated(record: dict[str, Any], schema: int, path: Path) -> dict[str, Any]
     """An older record as it would be written now; on disk it stays as it is.  DataError where there is no way."""
     while schema != SCHEMA:
         if schema not in MIGRATIONS:
-            raise DataError(f"{path} has schema {schema}; this version reads {SCHEMA}")
+            raise DataError(f"{path} has schema {schema}; this version reads 1 to {SCHEMA}")
         record = MIGRATIONS[schema](record)
         schema += 1
         record["schema"] = schema
@@ -324,7 +340,8 @@ def _defined(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
-def _encode(value: Value | None) -> dict[str, Any] | None:
+def encoded(value: Value | None) -> dict[str, Any] | None:
+    """A value as answers.jsonl has it; None for none."""
     if value is None:
         return None
     for kind, type_ in _VALUES.items():

@@ -7,14 +7,13 @@ project's own, or when all are listed.
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from importlib.metadata import entry_points
 from typing import Any
 
+from harness import outside
 from harness.core import Task
 from harness.errors import UsageError
 from tasks import captions, detection, flickr30k, odinw, refcoco, vqa
@@ -48,25 +47,20 @@ def select(patterns: str | Iterable[str], *, embedded: bool | None = None) -> li
 
 
 def every() -> dict[str, Task[Any]]:
-    """The project's own tasks and those of installed packages; one that cannot be loaded is warned of and left out."""
-    found = dict(TASKS)
-    for point in entry_points(group=GROUP):
-        try:
-            theirs = _loaded(point.load(), point.value)
-        except Exception as error:  # whatever goes wrong in a package that is not ours
-            log.warning("the tasks of %s cannot be loaded: %s", point.value, error)
-            continue
-        for task in theirs:
-            if found.setdefault(task.name, task) is not task:
-                log.warning("%s also calls a task %r; it is left out", point.value, task.name)
-    return found
+    """The project's own tasks and those of installed packages; one that cannot be loaded is logged and left out."""
+    return outside.joined(TASKS, GROUP, Task, "tasks")
+
+
+def origin_of(task: Task[Any], named: str) -> dict[str, Any]:
+    """How a record names a task that is not the project's own: what was typed."""
+    return {} if TASKS.get(task.name) is task else {"task from": named}
 
 
 def _matching(pattern: str, embedded: bool | None) -> list[Task[Any]]:
     if pattern in TASKS:
         return [TASKS[pattern]]
     if ":" in pattern:
-        return _loaded(_imported(pattern), pattern)
+        return outside.named(pattern, Task, "--task")
     there = every()
     found = [task for name, task in there.items() if pattern == "all" or fnmatchcase(name, pattern)]
     if len(found) > 1 and embedded is not None:
@@ -74,28 +68,6 @@ def _matching(pattern: str, embedded: bool | None) -> list[Task[Any]]:
     if not found:
         raise UsageError(_unknown(pattern, there))
     return found
-
-
-def _imported(name: str) -> object:
-    module, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
-        raise UsageError(f"--task {name}: it is package.module:NAME, where NAME is a Task or several")
-    try:
-        found: object = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (Exception, SystemExit) as error:  # whatever goes wrong in a module that is not ours
-        raise UsageError(f"--task {name} cannot be loaded: {type(error).__name__}: {error}") from error
-    return found
-
-
-def _loaded(value: object, where: str) -> list[Task[Any]]:
-    if isinstance(value, Task):
-        return [value]
-    tasks = list(value) if isinstance(value, Sequence | set | frozenset) else [value]
-    if not tasks or not all(isinstance(task, Task) for task in tasks):
-        raise UsageError(f"{where} is neither a Task nor several (harness.core.Task)")
-    return [task for task in tasks if isinstance(task, Task)]
 
 
 def _unknown(pattern: str, there: Iterable[str]) -> str:

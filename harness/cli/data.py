@@ -9,10 +9,11 @@ from cyclopts import App, Parameter
 
 import tasks
 from harness import images
-from harness.cli.options import MINIATURE, Data, Split, TaskNames, load, root_of, splits_of
+from harness.cli.options import Data, Split, TaskNames
 from harness.core import Task
 from harness.data import check, manifest
 from harness.errors import DataError
+from harness.evaluation.plan import MINIATURE, data_root, load, splits_of
 from harness.report import text
 
 app = App()
@@ -51,7 +52,7 @@ def data_check(
 
     Exit status 3 where something is missing, malformed or unreadable.
     """
-    name, root = root_of(data, "data check", embedded=False)
+    name, root = data_root(data, "data check", embedded=False)
     wrong = 0
     for one in tasks.select(task, embedded=name == MINIATURE):
         for split_name in splits_of(one, split):
@@ -70,14 +71,14 @@ def data_pack(*, task: TaskNames, split: Split = "all", data: Data = None) -> No
     """
     from harness.data import pack
 
-    name, root = root_of(data, "data pack", embedded=False)
+    name, root = data_root(data, "data pack", embedded=False)
     references: dict[str, None] = {}
     folders: dict[str, None] = {}
     for one in tasks.select(task, embedded=name == MINIATURE):
         for split_name in splits_of(one, split):
             needs = manifest.needs(one, [split_name])
             folders |= dict.fromkeys(need.path for need in needs if not need.annotations)
-            references |= dict.fromkeys(sample.question.image for sample in load(one, root, split_name))
+            references |= dict.fromkeys(sample.question.image_name for sample in load(one, root, split_name))
     left_out: list[str] = []
     for folder, theirs in pack.by_folder(references, folders).items():
         packed = pack.pack(root, theirs, folder=folder)
@@ -124,7 +125,7 @@ def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: 
         if decode and images.store_path(root, need.path).exists():
             wrong += _store_is_wrong(root, need.path)
     try:
-        looked = check.look(root, (sample.question.image for sample in samples), decode=decode)
+        looked = check.look(root, (sample.question.image_name for sample in samples), decode=decode)
     except DataError as error:  # a store that cannot be read
         print(f"  wrong    {error}")
         return wrong + len(differing) + 1

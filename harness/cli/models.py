@@ -15,7 +15,7 @@ app = App()
 @app.command(name="models")
 def list_models(*, json: Json = False) -> None:
     """List models: size, repository, pinned revision, and whether their weights are on this machine."""
-    found = [(name, entry, entry.at_hand()) for name, entry in baselines.MODELS.items()]
+    found = [(name, entry, entry.at_hand()) for name, entry in baselines.every().items()]
     if json:
         print(
             store.as_json(

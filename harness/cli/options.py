@@ -1,128 +1,133 @@
-"""What the commands share: where the data is, which splits, and the options that several of them take."""
+"""What several commands share: their options, and how a run is printed."""
 
 from __future__ import annotations
 
-import os
-import re
+import ast
+import inspect
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Group, Parameter, validators
 
-import tasks
-from harness import runner, store
-from harness.core import Run, Sample, Source, Task
-from harness.data import manifest
-from harness.errors import DataError, UsageError
-from harness.metrics.java import LACKING, java
+import baselines
+from baselines import Entry
+from harness import store
+from harness.core import Run
+from harness.errors import UsageError
+from harness.evaluation.plan import DATA_VARIABLE
+from harness.evaluation.request import RESULTS
 from harness.report import text
 from harness.store import RunFolder
 
-DATA_VARIABLE = "FLORENCE2_HARNESS_DATA"
-MINIATURE = "miniature"
-RESULTS = Path("results")
-
+__all__ = ["RESULTS"]
 Data = Annotated[
     str | None,
-    Parameter(help=f"Data root, or 'miniature' (embedded). Else ${DATA_VARIABLE}; embedded models use miniature."),
+    Parameter(help=f"Data root, or 'miniature' (embedded) [default: ${DATA_VARIABLE}; embedded models use miniature]"),
 ]
-Out = Annotated[Path, Parameter(help="Where results are kept.")]
+Out = Annotated[Path, Parameter(help="Folder of results.")]
 Json = Annotated[bool, Parameter(negative=(), help="Print records as JSON.")]
 TaskNames = Annotated[str, Parameter(help="Task names, with commas or globs ('refcoco*'), or 'all'.")]
-Seed = Annotated[int, Parameter(help="Of --limit and of the intervals.", validator=validators.Number(gte=0))]
+TaskOfRun = Annotated[
+    str | None, Parameter(help="package.module:NAME of the run's task, where it is of another package.")
+]
+Seed = Annotated[
+    int, Parameter(help="Random seed for --limit sampling and for the bootstrap.", validator=validators.Number(gte=0))
+]
 Split = Annotated[str | None, Parameter(help="Splits, with commas, or 'all' [default: the task's first].")]
+Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 ... [default: a GPU if there is one]")]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Scorers:
-    """Whose code marks, where there is more than one that gives the same number, and what only Java can tell."""
+class ModelSetting:
+    """What every model is given."""
 
-    caption_scorer: Literal["own", "official"] = "own"
-    "official: pycocoevalcap's pipeline, which needs Java."
-    meteor: bool | None = None
-    "METEOR of captions as well; its program needs Java and 1.4 GB [default: where there is a Java]"
-    spice: Annotated[bool, Parameter(negative=())] = False
-    "SPICE of captions as well; needs Java, and Stanford's models beside pycocoevalcap's."
-    detection_scorer: Literal["pycocotools", "hotcoco"] = "pycocotools"
-    "hotcoco is equal and much quicker on large sets."
-
-    def of(self, task: Task[Any]) -> Task[Any]:
-        """The task, marked by these where it can be.  ResourceError where what was asked for is not installed."""
-        chosen = [self.caption_scorer, self.detection_scorer, *["meteor"] * bool(self.meteor), *["spice"] * self.spice]
-        if self.meteor is None and "meteor" in task.variants:
-            if java() is None:
-                print(f"{task.name}: no METEOR, since {LACKING}", file=sys.stderr)
-            else:
-                chosen.append("meteor if it runs")
-        for name in chosen:
-            if name in task.variants:
-                task = replace(task.variants[name](task), marking=(*task.marking, name.partition(" ")[0]))
-        return task
+    weights: str | None = None
+    "Checkpoint folder, or hub repository (owner/name[@revision]), in place of the model's own"
+    device: str | None = None
+    "cpu, cuda, cuda:1 ... [default: a GPU if there is one]"
+    dtype: str | None = None
+    "float32, bfloat16, float16, int8 (CPU) or float8 (GPU) [default: float32 on a CPU, bfloat16 on a GPU]"
+    batch_size: int | None = None
+    "Answers decoded together; changes no answer [default: 32 on a CPU, 64 on a GPU]"
 
 
-def load(task: Task[Any], root: Path, split: str, annotations: Path | None = None) -> list[Sample[Any]]:
-    """A task's samples; DataError where its files are missing or malformed."""
-    if annotations is None:
-        manifest.require(task, root, split)
-    elif not annotations.exists():
-        raise DataError(f"--annotations {annotations}: there is no such file or folder")
-    samples = list(task.load(Source(root, split, annotations)))
-    if not samples:
-        raise DataError(f"{task.name} has no samples in split {split} of {annotations or root}")
-    return samples
+def model_named(arguments: list[str]) -> Entry | None:
+    """The model whose options a command line takes: that of `--model`; None where none is named."""
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--model":
+            found = value if equals else next(iter(arguments[place + 1 :]), "")
+            return baselines.find(found) if found and not found.startswith("--") else None
+    return None
 
 
-def samples_of(record: Run, data: str | None) -> tuple[Task[Any], list[Sample[Any]], Path]:
-    """A run's task and samples; DataError where the annotations are not those that it was asked about."""
-    if not re.fullmatch(r"[\w.:-]+", record.spec.task):
-        raise DataError(f"run {record.id} is of {record.spec.task!r}, which is no task's name")
-    [one] = tasks.select(record.spec.task)
-    name, root = root_of(data, record.spec.model, record.spec.data == MINIATURE, prefer=record.spec.data)
-    samples = load(one, root, record.spec.split)
-    if manifest.digest(manifest.annotation_files(one, root, record.spec.split)) != record.spec.data_hash:
-        raise DataError(
-            f"run {record.id} was asked about {record.spec.data}; the annotations in {name} ({root}) are others"
-        )
-    return one, runner.choose(samples, record.spec.limit, record.spec.seed), root
+def options_type(entry: Entry | None) -> Any:
+    """The annotation of a command's `options`: the options class of the model, in a help group of its own."""
+    kind = entry.options if entry is not None else baselines.NoOptions
+    title = f"Options of {entry.name}" if entry is not None else "Options of the model"
+    return Annotated[kind, Parameter(name="*", negative=(), group=Group(title))]
 
 
-def root_of(data: str | None, model: str, embedded: bool, prefer: str = "") -> tuple[str, Path]:
-    """The data's name and root: as given, else from the environment, else the miniature for those made for it."""
-    if data is not None and not data.strip():
-        raise UsageError("--data is empty: a data root, or 'miniature'")
-    given = data or (MINIATURE if prefer == MINIATURE else os.environ.get(DATA_VARIABLE))
-    if not given and not embedded:
-        raise UsageError(f"{model} needs data: give --data ROOT, set {DATA_VARIABLE}, or give --data miniature")
-    if not given or given == MINIATURE:
-        from tasks import miniature
-
-        if not given and not prefer:
-            print(f"no --data was given: using the embedded {MINIATURE}", file=sys.stderr)
-        return MINIATURE, miniature.ensure()
-    root = Path(given).expanduser()
-    if not root.is_dir():
-        raise DataError(f"the data root {root} is not a folder; `python -m harness data list` says what belongs in it")
-    return root.resolve().name, root
+def listed_options(entry: Entry | None) -> Any:
+    """The same with a list with commas for each option: what `bench` sweeps over."""
+    if entry is None:
+        return options_type(None)
+    said = field_help(entry.options)
+    listed = [
+        (field.name, Annotated[str | None, Parameter(help=f"{said.get(field.name, '')}; with commas: a sweep")], None)
+        for field in fields(entry.options)
+    ]
+    kind = make_dataclass("Listed", listed, frozen=True, kw_only=True)
+    return Annotated[kind, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))]
 
 
-def splits_of(task: Task[Any], given: str | None) -> Iterator[str]:
-    """The splits asked for; UsageError where the task has no such one."""
-    known = (*task.splits, *task.train_splits)
-    names = [task.splits[0]] if given is None else list(task.splits) if given == "all" else given.split(",")
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{task.name} has no split {name!r}; it has {', '.join(known)}")
-        yield name
+def field_help(kind: type[Any]) -> dict[str, str]:
+    """The string below each field of a dataclass; none where its source is not to be had."""
+    try:
+        [found] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError, ValueError):
+        return {}
+    said: dict[str, str] = {}
+    before: ast.stmt | None = None
+    for line in found.body if isinstance(found, ast.ClassDef) else ():
+        text_below = line.value.value if isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) else None
+        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(text_below, str):
+            said[before.target.id] = text_below
+        before = line
+    return said
+
+
+def changed_options(options: Any) -> dict[str, Any]:
+    """The options that are not the defaults."""
+    return {field.name: value for field in fields(options) if (value := getattr(options, field.name)) != field.default}
+
+
+def key_values(pairs: list[str] | None) -> dict[str, str]:
+    """`key=value` pairs; UsageError where one is none."""
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair}: key=value, as --set rate=1e-5")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def show_run(record: Run, folder: RunFolder, json: bool) -> None:
+    """Prints a run, as text or as its record."""
     print(store.as_json(record) if json else text.describe(record, folder.path), flush=True)
 
 
 def command_line() -> list[str]:
     """The command line, without the folders of this machine's interpreter."""
     return ["python -m harness", *sys.argv[1:]]
+
+
+def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not None."""
+    return {name: value for name, value in given.items() if value is not None}

@@ -7,85 +7,56 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-import tasks
-from harness import runner, store
-from harness.cli.options import (
-    RESULTS,
-    Data,
-    Json,
-    Out,
-    Scorers,
-    Seed,
-    Split,
-    command_line,
-    load,
-    root_of,
-    samples_of,
-    show_run,
-    splits_of,
-)
-from harness.core import RunSpec
-from harness.data import manifest
+from harness.cli.options import RESULTS, Data, Json, Out, Seed, Split, command_line, show_run
 from harness.errors import UsageError
-from harness.provenance import provenance
-from harness.store import RunFolder
+from harness.evaluation.request import Scorers
+from harness.evaluation.scoring import score as score_predictions
+from harness.evaluation.scoring import score_again
 
 app = App()
 
 
 @app.command
 def score(
-    run: Annotated[str | None, Parameter(help="A run's id or folder: its kept answers are marked again.")] = None,
+    run: Annotated[str | None, Parameter(help="A run's id (or its beginning) or folder: its kept answers.")] = None,
     /,
     *,
-    task: Annotated[str | None, Parameter(help="Mark --predictions, made elsewhere, by this task.")] = None,
-    predictions: Annotated[
-        Path | None, Parameter(help="A file in the benchmark's result format: `tasks` says which.")
+    task: Annotated[
+        str | None,
+        Parameter(help="Task of --predictions; with RUN, package.module:NAME of a task of another package."),
     ] = None,
-    annotations: Annotated[Path | None, Parameter(help="Annotation file or folder instead of the data root's.")] = None,
-    model: Annotated[str | None, Parameter(help="What to call whoever made them [default: the file's name].")] = None,
+    predictions: Annotated[
+        Path | None, Parameter(help="File in the benchmark's result format (`tasks` describes them).")
+    ] = None,
+    annotations: Annotated[
+        Path | None, Parameter(help="Annotation file or folder in place of the data root's.")
+    ] = None,
+    name: Annotated[
+        str | None, Parameter(name=["--name", "--model"], help="What made the predictions [default: the file's name].")
+    ] = None,
     split: Split = None,
     data: Data = None,
     seed: Seed = 0,
-    scorers: Scorers = Scorers(),
+    scorers: Annotated[Scorers, Parameter(name="*")] = Scorers(),
     out: Out = RESULTS,
     json: Json = False,
 ) -> None:
-    """Mark kept answers again, or predictions made elsewhere.  Needs no model, no torch and no GPU."""
+    """Score kept answers again, or predictions made elsewhere.  Needs no model, no torch and no GPU.
+
+    python -m harness score --task vqav2 --predictions results.json --data /data
+
+    python -m harness score 3f2a
+    """
     if run is not None:
-        if task or predictions or annotations:
+        if predictions or annotations:
             raise UsageError("give either a RUN, or --task with --predictions")
-        folder, record = store.find(out, run)
-        one, samples, _ = samples_of(record, data)
-        now = provenance(command_line())
-        show_run(*runner.remark(scorers.of(one), samples, record, folder, now), json)
+        again = score_again(run, task=task, data=data, scorers=scorers, out=out, command=command_line())
+        show_run(*again, json)
         return
     if task is None or predictions is None:
         raise UsageError("score needs a RUN, or --task T with --predictions FILE; `score --help` says more")
-    [one, *others] = tasks.select(task)
-    if others:
-        raise UsageError(f"--task {task} names {1 + len(others)} tasks; predictions are of one")
-    one = scorers.of(one)
-    [split_name, *more] = splits_of(one, split)
-    if more:
-        raise UsageError(f"--split {split}: predictions are of one split")
-    data_name, root = (
-        (annotations.stem, Path(data or ".")) if annotations else root_of(data, "predictions", embedded=False)
-    )
-    samples = load(one, root, split_name, annotations)
-    answers = one.predictions.read(predictions, samples)
-    used = manifest.given(annotations) if annotations else manifest.annotation_files(one, root, split_name)
-    spec = RunSpec(
-        data=data_name,
-        data_hash=manifest.digest(used),
-        task=one.name,
-        version=one.version,
-        split=split_name,
-        model=model or predictions.stem,
-        fingerprint=f"predictions:{manifest.digest([predictions])}",
-        protocol="predictions",
-        seed=seed,
-    )
-    folder = RunFolder(store.run_folder(out, spec))
-    marked = runner.adopt(one, samples, answers, spec, folder, provenance(command_line()))
-    show_run(marked, folder, json)
+    scored = score_predictions(
+        task, predictions, annotations=annotations, name=name, split=split, data=data, seed=seed, scorers=scorers,
+        out=out, command=command_line(),
+    )  # fmt: skip
+    show_run(*scored, json)

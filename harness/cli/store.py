@@ -12,8 +12,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from harness import runner, store
-from harness.cli.options import RESULTS, Data, Json, Out, samples_of, show_run
+from harness.cli.options import RESULTS, Data, Json, Out, TaskOfRun, show_run
 from harness.errors import UsageError
+from harness.evaluation.plan import samples_of
 from harness.report import frames, text
 
 app = App()
@@ -78,6 +79,7 @@ def export(
     *,
     jsonl: Annotated[Path | None, Parameter(help="Every run's every metric, a line each.")] = None,
     parquet: Annotated[Path | None, Parameter(help="The same as Parquet (needs pyarrow).")] = None,
+    task: TaskOfRun = None,
     data: Data = None,
     out: Out = RESULTS,
 ) -> None:
@@ -99,7 +101,7 @@ def export(
     if run is None or file is None:
         raise UsageError("export needs RUN and FILE, or --jsonl FILE, or --parquet FILE")
     folder, record = store.find(out, run)
-    one, samples, _ = samples_of(record, data)
+    one, samples, _ = samples_of(record, data, task)
     rows = runner.answered(samples, runner.kept_answers(samples, folder, record.spec.fingerprint))
     one.predictions.write(file, rows)
     print(f"{len(rows)} predictions in {file}")

@@ -8,8 +8,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-import baselines
-from harness.cli.finetune import RUNS, Device, Set, To, settings
+from baselines.florence2 import choose_device
+from harness.cli.finetune import Set, To
+from harness.cli.options import Device, key_values
+from harness.evaluation.tuning import RUNS
 
 app = App()
 
@@ -30,8 +32,8 @@ def train(
     from tasks.miniature.pretraining import FIRST_PRETRAINING_SEED, pretraining_scene
     from tasks.miniature.training import every_scene
 
-    chosen = recipes.changed(recipes.find(recipe), settings(set_))
-    with process_group(baselines.florence2.choose_device(device)) as mine:
+    chosen = recipes.changed(recipes.find(recipe), key_values(set_))
+    with process_group(choose_device(device)) as mine:
         folder = teach(
             chosen,
             pretraining_scene,

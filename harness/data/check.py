@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from harness import images
-from harness.core import Boxes, Grounded, ImageRef, Objects, Sample, Text
+from harness.core import Boxes, Grounded, Objects, Sample, Text
 from harness.errors import DataError
 
 
@@ -19,13 +19,13 @@ from harness.errors import DataError
 class Looked:
     """The images of a split that are not there, and those that are and cannot be decoded, with why."""
 
-    missing: tuple[ImageRef, ...]
-    unreadable: Mapping[ImageRef, str]
+    missing: tuple[str, ...]
+    unreadable: Mapping[str, str]
 
 
 def counts(samples: Sequence[Sample[Any]]) -> dict[str, int]:
     """How many samples and images there are, and how many things they are marked by."""
-    found = {"samples": len(samples), "images": len({sample.question.image for sample in samples})}
+    found = {"samples": len(samples), "images": len({sample.question.image_name for sample in samples})}
     for sample in samples:
         target = sample.target
         if isinstance(target, Text):
@@ -40,11 +40,11 @@ def counts(samples: Sequence[Sample[Any]]) -> dict[str, int]:
     return found
 
 
-def look(root: Path, references: Iterable[ImageRef], *, decode: bool) -> Looked:
+def look(root: Path, references: Iterable[str], *, decode: bool) -> Looked:
     """Looks for every image once; `decode` reads each one whole."""
     wanted = list(dict.fromkeys(references))
     missing = [image for image in wanted if not images.exists(root, image)]
-    unreadable: dict[ImageRef, str] = {}
+    unreadable: dict[str, str] = {}
     if decode:
         there = [image for image in wanted if image not in set(missing)]
         with ThreadPoolExecutor(2) as pool:
@@ -55,7 +55,7 @@ def look(root: Path, references: Iterable[ImageRef], *, decode: bool) -> Looked:
     return Looked(tuple(missing), unreadable)
 
 
-def _wrong_with(root: Path, image: ImageRef) -> str:
+def _wrong_with(root: Path, image: str) -> str:
     try:
         images.open_rgb(root, image)
     except DataError as error:

@@ -38,6 +38,14 @@ from harness.florence2.tokenizer import Tokenizer
 from harness.images import open_rgb
 
 ANSWERS_VERSION = 1
+"""Part of every fingerprint: answers kept under another version are stale.  Raise it whenever an answer could change.
+
+Raise it for a change of what is computed or decoded: the network's arithmetic beyond rounding, the search, a prompt's
+text, preprocessing, tokenisation, parsing into a value.  Do not raise it for a change of speed, memory, wording or
+order of additions that leaves float32 tokens equal: the frozen answers in `baselines/frozen` tell the two apart, and
+CI fails where float32 tokens differ under the same version.  Settings (beams, precision, resolution, prompt forms)
+are in the fingerprint by themselves.
+"""
 WINDOW = 2048  # questions looked at together
 IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
 DIGEST = 8  # letters of each part of a trail
@@ -95,8 +103,9 @@ class Predictor:
     """A Model (see `core`): Florence-2 on one device.
 
     `root` is where image references are resolved; `batch` is the most answers written together, and shrinks where
-    memory is short; `forms` are those of `prompts.choose`.  UsageError where the decoding asks for more tokens than the
-    checkpoint has positions for.
+    memory is short; `forms` are those of `prompts.choose`.  `watch`, where it is set, is called with a question's
+    ticket, the number of its prompt and the tokens written to it.  UsageError where the decoding asks for more tokens
+    than the checkpoint has positions for.
     """
 
     def __init__(
@@ -125,13 +134,14 @@ class Predictor:
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
         self.model = in_precision(parts.model, self.device, dtype)
+        self.watch: Callable[[Ticket, int, Sequence[int]], None] | None = None
         self._engine: Engine[Asked] | None = None
         vision = self.model.config.vision
         self.room = room - vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width) - 1
 
     @property
     def fingerprint(self) -> str:
-        """Weights, precision, decoding, preprocessing, prompts other than the first, and a digest of the code."""
+        """Weights, precision, decoding, preprocessing, prompts other than the default, and `ANSWERS_VERSION`."""
         precision = str(self.dtype).removeprefix("torch.")
         asked = ":".join([f"{self.preprocess}", *self._other_forms(), f"v{ANSWERS_VERSION}"])
         return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{asked}"
@@ -247,6 +257,8 @@ class Predictor:
         (whole, number), written = done.ticket, done.written
         whole.pieces[number] = self.tokenizer.items(written.tokens, written.log_probs)
         whole.written[number] = written.tokens
+        if self.watch is not None:
+            self.watch(whole.ticket, number, written.tokens)
         whole.tokens += len(written.tokens)
         whole.truncated |= written.truncated
         whole.begun = min(whole.begun, done.begun)

@@ -148,7 +148,7 @@ def evaluated(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
             if any(need.path.endswith(ANNOTATIONS) for need in manifest.missing(task, root, [split])):
                 log.warning("%s %s is not under %s: its images are not kept out of training", task.name, split, root)
                 continue
-            found |= {image_key(sample.question.image) for sample in task.load(Source(root, split))}
+            found |= {image_key(sample.question.image_name) for sample in task.load(Source(root, split))}
     return frozenset(found)
 
 
@@ -210,7 +210,7 @@ def _store(
             sample
             for split in taught.splits
             for sample in taught.task.load(Source(root, split))
-            if image_key(sample.question.image) not in kept_out
+            if image_key(sample.question.image_name) not in kept_out
         )
         store = write_store(
             folder,

@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from harness.comparison import goodness
-from harness.core import Boxes, Grounded, Mask, Objects, Polygons, Quads, Question, Row, Size, Text, Value
+from harness.core import Mask, Polygons, Question, Row, Text, Value
 from harness.errors import DataError
 from harness.geometry import masks
-from harness.geometry.masks import pixels, rasterise
 from harness.images import open_rgb
+from harness.report.overlay import lines_of, overlay
 
-TARGET = (46, 160, 67)
-ANSWER = (214, 0, 140)
-SHORT_SIDE = 240  # pixels, at least
-LONG_SIDE = 640  # at most
 OUTCOMES = ("unreadable", "wrong", "partly right", "right")
 PARTLY, RIGHT = 0.5, 0.9  # of a score
 LONGEST = 2000  # letters shown of what a model wrote
-VEIL = 0.35  # how much of a mask's colour lies on the image
 
 
 class Picture(NamedTuple):
@@ -115,7 +110,7 @@ def object_size(target: Value | None) -> str:
     if isinstance(target, Mask):
         areas = [float(masks.area(target))]
     else:
-        areas = [abs(_area(line)) for line in _lines(target, False)]
+        areas = [abs(_area(line)) for line in lines_of(target)]
         areas = [sum(areas)] if isinstance(target, Polygons) else areas  # one object, a ring for each of its parts
     return size_of(max(areas, default=0.0))
 
@@ -147,41 +142,8 @@ def _wanted(row: Row[Any]) -> str:
 def draw(row: Row[Any], root: Path) -> Image.Image:
     """The image of a sample with its target and its answer on it."""
     image = open_rgb(root, row.sample.question.image)
-    size = Size(*image.size)
-    scale = max(1.0, SHORT_SIDE / min(size))
-    scale = min(scale, LONG_SIDE / max(size)) if max(size) * scale > LONG_SIDE else scale
-    for value, colour in ((row.sample.target, TARGET), (row.answer.value, ANSWER)):
-        image = _veiled(image, value, size, colour)
-    shown = image.resize((round(size.width * scale), round(size.height * scale)), Image.Resampling.LANCZOS)
-    pen = ImageDraw.Draw(shown)
-    first = row.sample.question.kind == "refer"  # of an expression, the first box counts
-    for value, colour, width in ((row.sample.target, TARGET, 4), (row.answer.value, ANSWER, 2)):
-        for line in _lines(value, first):
-            points = [(x * scale, y * scale) for x, y in (*line, line[0])]
-            pen.line(points, fill=colour, width=width, joint="curve")
-    return shown
-
-
-def _veiled(image: Image.Image, value: Value | None, size: Size, colour: tuple[int, int, int]) -> Image.Image:
-    """A mask's pixels tinted; what is no mask stays as it is."""
-    if not isinstance(value, Polygons | Mask):
-        return image
-    inside = pixels(rasterise(value, size))
-    shown = np.array(image, dtype=np.float64)
-    shown[inside] = (1 - VEIL) * shown[inside] + VEIL * np.array(colour)
-    return Image.fromarray(shown.round().astype(np.uint8))
-
-
-def _lines(value: Value | None, first: bool) -> list[tuple[tuple[float, float], ...]]:
-    """What is drawn as closed lines; of boxes, perhaps the first alone."""
-    boxes = value.boxes if isinstance(value, Boxes | Objects) else ()
-    if isinstance(value, Grounded):
-        boxes = tuple(box for found in value.boxes for box in found)
-    if boxes:
-        return [((x0, y0), (x1, y0), (x1, y1), (x0, y1)) for x0, y0, x1, y1 in (boxes[:1] if first else boxes)]
-    if isinstance(value, Quads):
-        return list(value.quads)
-    return list(value.rings) if isinstance(value, Polygons) else []
+    first = row.sample.question.kind == "refer"  # the first box is the answer to an expression
+    return overlay(image, row.answer.value, row.sample.target, first=first, labels=False)
 
 
 def _rank(row: Row[Any]) -> tuple[bool, float, str]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.core import Question
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
@@ -32,6 +33,20 @@ from harness.florence2.tokenizer import PAD
 from harness.speed.ceilings import synchronise
 
 PEERS = ("transformers", "transformers-static", "transformers-compile")
+RANDOM = "random"  # in place of a checkpoint: random weights, which need no download
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What `bench` asks a model's hook for: these questions, or so many random queries for random weights.
+
+    `new_tokens` is the exact length of every answer; None leaves it to the model.
+    """
+
+    questions: Sequence[Question] = ()
+    images: int = 0
+    about: str = ""
+    new_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def write_store(
         found = examples_of(sample, tokenizer, root)
         taught = [pair for pair in found if len(pair[0]) <= limits[0] and len(pair[1]) <= limits[1]]
         if taught:
-            by_image.setdefault(sample.question.image, []).append(taught)
+            by_image.setdefault(sample.question.image_name, []).append(taught)
         else:
             left_out += 1
     units = []
@@ -156,7 +156,7 @@ def examples_of(sample: Sample[Any], tokenizer: Tokenizer, root: Path) -> list[t
         return []
     size = question.size
     if size is None and not isinstance(sample.target, Text):
-        with Image.open(root / question.image) as picture:
+        with Image.open(root / question.image_name) as picture:
             size = Size(*picture.size)
     found = []
     for value in values_of(question, sample.target, size or Size(1, 1)):

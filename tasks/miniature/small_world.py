@@ -37,9 +37,12 @@ def small_scene(seed: int) -> MiniatureScene:
     ]
     question = Question(f"scene {seed}", rendered.scene.size, "detailed_caption")
     long: list[Sample[Value]] = [
-        Sample("detailed", question, Text((detailed(rendered),)), question.image),
+        Sample("detailed", question, Text((detailed(rendered),)), question.image_name),
         Sample(
-            "more", replace(question, kind="more_detailed_caption"), Text((more_detailed(rendered),)), question.image
+            "more",
+            replace(question, kind="more_detailed_caption"),
+            Text((more_detailed(rendered),)),
+            question.image_name,
         ),
     ]
     return MiniatureScene(rendered.image, (*regions_of(rendered, seed), *long), tuple(things))

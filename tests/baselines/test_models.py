@@ -72,7 +72,7 @@ def test_nano_as_it_is_finds_what_is_named(miniature: Path) -> None:
 def _headline(name: str, task: str, miniature: Path) -> float:
     split = TASKS[task].splits[0]
     samples = runner.choose(list(TASKS[task].load(Source(miniature, split))), 40, 0)
-    model = baselines.find(name).build(Setting(root=miniature, batch_size=32))
+    model = baselines.find(name).load(Setting(root=miniature, batch_size=32))
     found = dict(model.answer((place, sample.question) for place, sample in enumerate(samples)))
     answers = {samples[place].id: answer for place, answer in found.items() if isinstance(answer, Answer)}
     value = runner.reduce(TASKS[task], runner.mark(TASKS[task], samples, answers), 0)[TASKS[task].headline].value
@@ -81,7 +81,7 @@ def _headline(name: str, task: str, miniature: Path) -> float:
 
 
 def test_what_weights_cannot_mean(tmp_path: Path, miniature: Path) -> None:
-    build = baselines.find("florence2-b").build
+    build = baselines.find("florence2-b").load
     for given in ("nowhere", "./no/where", "a/b/c", str(tmp_path / "x")):
         with pytest.raises(CheckpointError, match="no such folder, and no hub repository"):
             build(Setting(root=miniature, weights=given))

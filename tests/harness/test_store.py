@@ -149,8 +149,8 @@ def test_a_torn_record_is_said(tmp_path: Path, data: bytes) -> None:
 def test_a_record_of_a_later_schema_is_refused(tmp_path: Path) -> None:
     record = toy.go(tmp_path, toy.Counting())
     path = toy.folder(tmp_path, record.spec).path / "run.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2', 1))
-    with pytest.raises(DataError, match="has schema 2; this version reads 1"):
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3', 1))
+    with pytest.raises(DataError, match="has schema 3; this version reads 1 to 2"):
         RunFolder(path.parent).read_run()
 
 
@@ -168,11 +168,9 @@ def test_removing_leaves_no_empty_folders(tmp_path: Path) -> None:
     assert tmp_path.exists()
 
 
-def test_a_record_of_an_earlier_schema_is_read_and_left_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_record_of_earlier_schema_is_read_and_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_run(RUN)
+    folder.write_run(replace(RUN, schema=1))
     path = tmp_path / "run.json"
     old = json.loads(path.read_text())
     old["name_of_headline"] = old.pop("headline")  # as if schema 1 had called it so
@@ -183,10 +181,10 @@ def test_a_record_of_an_earlier_schema_is_read_and_left_as_it_is(
 
     monkeypatch.setattr(store, "SCHEMA", 2)
     monkeypatch.setattr(store, "MIGRATIONS", {1: renamed})
-    assert folder.read_run() == replace(RUN, schema=2)
+    assert folder.read_run() == replace(RUN, schema=2, id=store.run_id(RUN.spec))
     assert json.loads(path.read_text()) == old
     monkeypatch.setattr(store, "MIGRATIONS", {})
-    with pytest.raises(DataError, match="has schema 1; this version reads 2"):
+    with pytest.raises(DataError, match="has schema 1; this version reads 1 to 2"):
         folder.read_run()
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from harness.cli import bench
-from harness.cli.subjects import Wanted
+from harness.evaluation import benchmark, sweep
+from harness.evaluation.benchmark import Plan, Point
 from harness.florence2.fast.quantised import in_precision
 from harness.speed.systems import in_fewer_bits, in_transformers
 from tests.twins import twins
@@ -43,7 +44,7 @@ def test_a_device_that_is_not_there_and_a_model_that_is_no_network(call: Call) -
     status, _, said = call(*NANO, "--device", "cuda:99")
     assert (status, "cannot be used here" in said) == (6, True)
     status, _, said = call("bench", "--model", "oracle")
-    assert (status, "is no Florence-2" in said) == (2, True)
+    assert (status, "bench cannot measure oracle; it measures florence2-nano" in said) == (2, True)
 
 
 def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_memory_that_ends_beside_the_engine_is_a_line(call: Call, monkeypatch: p
     def short(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(bench, "_staged", short)
+    monkeypatch.setattr(benchmark, "_staged", short)
     status, _, said = call(*NANO, "--new-tokens", "2")
     assert (status, "does not fit in memory: try a smaller --batch-size" in said) == (6, True)
 
@@ -112,7 +113,7 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
     """Ctrl-C while the second of three points is measured."""
     measured: list[int | None] = []
 
-    def point(wanted: Wanted, *given: Any) -> dict[str, Any]:
+    def point(plan: Plan, wanted: Point, *given: Any) -> dict[str, Any]:
         if measured == [1]:
             measured.append(None)
             raise KeyboardInterrupt
@@ -120,18 +121,18 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
         names = ("model", "weights", "scenario", "level", "set", "device")
         return {**dict.fromkeys(names, "x"), "settings": {"batch size": wanted.batch_size}, "against": {}}
 
-    monkeypatch.setattr(bench, "_measured", point)
+    monkeypatch.setattr(sweep, "measure", point)
     monkeypatch.setattr(bench.shown, "describe", lambda record: "a point")
     monkeypatch.setattr(bench.shown, "render", lambda records, to: None)
-    sweep = (*NANO, "--scenario", "offline", "--batch-size", "1,2,4")
-    status, _, said = call(*sweep)
-    assert (status, said) == (130, "error: interrupted; what was done is kept, and the same command goes on from there")
+    asked = (*NANO, "--scenario", "offline", "--batch-size", "1,2,4")
+    status, _, said = call(*asked)
+    assert (status, said) == (130, "error: interrupted; what was done is kept; run the same command again to resume")
     kept = (tmp_path / "results/speed").glob("*/*.json")
     assert len(list(kept)) == 1
-    assert call(*sweep)[0] == 0
+    assert call(*asked)[0] == 0
     assert measured == [1, None, 2, 4]
     assert not list((tmp_path / "results/speed").glob("*.json"))  # nothing tells of an interruption any more
-    assert call(*sweep)[0] == 0
+    assert call(*asked)[0] == 0
     assert measured == [1, None, 2, 4, 1, 2, 4]
 
 

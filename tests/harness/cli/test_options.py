@@ -100,7 +100,7 @@ def test_a_java_that_does_not_run_costs_only_meteor(
 
 
 def test_no_java_is_said_and_spice_says_what_it_lacks(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.cli.options.java", lambda: None)
+    monkeypatch.setattr("harness.evaluation.request.java", lambda: None)
     monkeypatch.setattr(java, "java", lambda: None)
     asked = ("--task", "textcaps", "--model", "oracle", "--data", "miniature", "--limit", "2")
     status, out, err = call("run", *asked)
@@ -171,7 +171,7 @@ def test_images_are_packed_and_read_from_there(call: Call, miniature: Path, tmp_
 @pytest.mark.parametrize(("given", "status", "said"), [
     (("--seed", "-1"), 2, "--seed"),
     (("--weights", ""), 2, "--weights is empty"),
-    (("--beams", "3", "--prompt", "vqa=bare"), 2, "--beams, --prompt: oracle is no network"),
+    (("--beams", "3", "--prompt", "vqa=bare"), 2, "--beams"),
     (("--export", "/dev/null/x"), 6, "Not a directory"),
 ])  # fmt: skip
 def test_what_cannot_be_meant(call: Call, given: tuple[str, ...], status: int, said: str) -> None:

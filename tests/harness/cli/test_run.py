@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from harness import store
-from harness.cli import app, main
+from harness.cli import application, main
 from harness.florence2.config import with_text
 from harness.training.vocabulary import learn
 from tests import refer_files
@@ -291,9 +291,9 @@ def test_run_show_export_score_report_rm(here: Call, root: Path, tmp_path: Path)
     told = here(*run)
     assert told.status == 0
     assert "Acc@0.5     100.0" in told.out and "mIoU        100.0" in told.out
-    assert "nothing was asked" not in told.err
+    assert "nothing was queried" not in told.err
     again = here(*run)
-    assert (again.status, again.out, again.err.count("nothing was asked: this run was finished on 20")) == (
+    assert (again.status, again.out, again.err.count("nothing was queried: this run was finished on 20")) == (
         0,
         told.out,
         2,
@@ -367,7 +367,7 @@ def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     assert complaint.strip().splitlines()[-1] == (
-        "error: interrupted; what was done is kept, and the same command goes on from there"
+        "error: interrupted; what was done is kept; run the same command again to resume"
     )
     record = json.loads(call(*run, "--json").out)
     assert record["status"] == "partial"
@@ -387,7 +387,7 @@ def test_data_check_names_what_is_missing(here: Call, root: Path, tmp_path: Path
 
 def test_the_commands_are_these() -> None:
     """Adding one is a decision."""
-    names = {name for name in app if not name.startswith("-")}
+    names = {name for name in application() if not name.startswith("-")}
     making = {"run", "score", "bench", "train", "finetune", "recipes", "ablate"}
     assert names == making | {"compare", "gate", "tasks", "models", "data", "ls", "show", "rm", "export", "report"}
 

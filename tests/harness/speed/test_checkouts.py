@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import gate
 from harness.errors import DataError, UsageError
+from harness.gates import judge
 from harness.speed import checkouts
 
 Call = Callable[..., tuple[int, str, str]]
@@ -101,7 +101,7 @@ def test_the_gate_is_red_for_what_became_slower(
     (project / "gates.toml").write_text(
         '[promise.no-slower]\nbase = "HEAD~1"\nbenchmarks = "test_bench.py"\nat_least = 0.85\n'
     )
-    assert gate.ROUNDS >= 6
+    assert judge.ROUNDS >= 6
     code, out, said = call("gate", "--promises", "gates.toml")
     assert code == status, said
     assert ("no-slower one" in said) == (status == 5)

@@ -150,7 +150,7 @@ def test_the_oracle_is_far_above_the_floor(miniature: Path, task: str, least: fl
     values = {}
     for name in ("oracle", "whole-image"):
         asked = samples_of(miniature, task)
-        model = baselines.find(name).build(Setting(root=miniature, samples=asked))
+        model = baselines.find(name).load(Setting(root=miniature, samples=asked))
         found = dict(model.answer((place, sample.question) for place, sample in enumerate(asked)))
         answers = {asked[place].id: answer for place, answer in found.items() if isinstance(answer, Answer)}
         assert len(answers) == len(asked)
@@ -166,7 +166,7 @@ def test_the_oracle_is_far_above_the_floor(miniature: Path, task: str, least: fl
 def test_what_is_exported_is_marked_the_same(miniature: Path, tmp_path: Path, task: str) -> None:
     """Through the official result file and back: the numbers are the same to the last bit."""
     asked = samples_of(miniature, task)
-    model = baselines.find("oracle-quantised").build(Setting(root=miniature, samples=asked))
+    model = baselines.find("oracle-quantised").load(Setting(root=miniature, samples=asked))
     found = dict(model.answer((place, sample.question) for place, sample in enumerate(asked)))
     answers = {asked[place].id: answer for place, answer in found.items() if isinstance(answer, Answer)}
     rows = runner.mark(TASKS[task], asked, answers)

@@ -10,12 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import baselines
 import tasks
-from baselines.florence2 import checkpoint_folder, load_parts
+from baselines.florence2 import load_parts
 from benchmarks import agreement
 from harness import runner
-from harness.cli.options import load
 from harness.errors import ResourceError
+from harness.evaluation.plan import load
 from harness.florence2.davit import ChannelAttention
 from harness.florence2.fast import quantised
 from harness.florence2.fast.linear import Head, Linear
@@ -172,7 +173,7 @@ def test_bfloat16_is_the_towers_and_texts_are_in_more() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_agrees_on_the_embedded_benchmarks_tasks(dtype: torch.dtype) -> None:
     """Of the likeliest next tokens, both given float32's answers to questions of seven tasks, 99 in 100 are alike."""
-    folder, root = checkpoint_folder("florence2-nano-ft"), ensure()
+    folder, root = baselines.find("florence2-nano-ft").checkpoint(None), ensure()
     exact, less = load_parts(folder), load_parts(folder)
     in_precision(less.model, torch.device("cpu"), dtype)
     with torch.inference_mode():

@@ -1,0 +1,76 @@
+"""A Model from a function that answers a batch: what most rivals and small models of one's own need.
+
+    def answer(images, questions):  # RGB images of Pillow's, and as many questions
+        return [Boxes(((0.0, 0.0, *image.size),)) for image in images]
+
+    model = Batched("whole image, version 1", answer, setting)
+
+Images are opened ahead in a thread while the function works.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from baselines.entry import Setting
+from harness.core import Answer, Failure, Question, Text, Ticket, Value
+from harness.errors import DataError
+from harness.images import open_rgb
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Reply = Answer | Failure | Value | str | None  # a Value or a str is the whole answer; None: it cannot be parsed
+    AnswerBatch = Callable[[Sequence[Image.Image], Sequence[Question]], Sequence[Reply]]
+    Asked = tuple[Ticket, Question, Future[Image.Image]]
+
+
+class Batched:
+    """A Model (see `core`).  `fingerprint` names everything that an answer depends on: raise its version with it."""
+
+    def __init__(self, fingerprint: str, answer: AnswerBatch, setting: Setting, *, batch_size: int = 8) -> None:
+        self.fingerprint = fingerprint
+        self.batch_size = setting.batch_size or batch_size
+        self.provenance: dict[str, Any] = {"batch size": self.batch_size}
+        self._answer = answer
+        self._root = setting.root
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        """An answer or a Failure for every question, batch after batch; an image that cannot be opened is a Failure."""
+        stream = iter(questions)
+        with ThreadPoolExecutor(2, "images") as pool:
+            following = self._opening(stream, pool)
+            while following:
+                batch, following = following, self._opening(stream, pool)
+                yield from self._answered(batch)
+
+    def _opening(self, stream: Iterator[tuple[Ticket, Question]], pool: ThreadPoolExecutor) -> list[Asked]:
+        taken = islice(stream, self.batch_size)
+        return [(ticket, asked, pool.submit(open_rgb, self._root, asked.image)) for ticket, asked in taken]
+
+    def _answered(self, batch: Sequence[Asked]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        opened: list[tuple[Ticket, Question, Image.Image]] = []
+        for ticket, question, image in batch:
+            try:
+                opened.append((ticket, question, image.result()))
+            except DataError as error:
+                yield ticket, Failure(str(error))
+        if not opened:
+            return
+        start = time.perf_counter()
+        replies = self._answer([image for *_, image in opened], [question for _, question, _ in opened])
+        seconds = time.perf_counter() - start
+        for (ticket, *_), reply in zip(opened, replies, strict=True):
+            yield ticket, _as_answer(reply, seconds, len(opened))
+
+
+def _as_answer(reply: Reply, seconds: float, batch: int) -> Answer | Failure:
+    if isinstance(reply, Answer | Failure):
+        return reply
+    if isinstance(reply, str):
+        return Answer((reply,), Text((reply,)), seconds=seconds, batch=batch)
+    return Answer((repr(reply),), reply, seconds=seconds, batch=batch)

@@ -1,0 +1,58 @@
+"""What `bench` measures of a Florence-2: a checkpoint over a task's questions, or a network with random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from baselines import florence2
+from baselines.entry import Setting
+from harness.errors import UsageError
+from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast import threads
+from harness.florence2.fast.quantised import in_precision
+from harness.florence2.preprocess import Preprocess
+from harness.speed.asked import asked_of
+from harness.speed.systems import RANDOM, Queries, Request, Subject, drawn, random_model
+
+NEW_TOKENS = 20  # of random weights, where no number is given
+
+
+def prepared(
+    setting: Setting, options: florence2.Options, request: Request, source: florence2.Source
+) -> tuple[Subject, Queries, dict[str, Any]]:
+    """The model, the queries with their images opened, and what a record says of the model."""
+    if setting.weights == RANDOM:
+        subject = _with_random_weights(setting, options, request, source)
+        config = subject.model.config
+        return subject, drawn(request.images, subject.preprocess.width, config.text.vocab), {}
+    new_tokens = request.new_tokens
+    options = replace(options, max_new_tokens=new_tokens or options.max_new_tokens)
+    predictor = florence2.build(setting, options, source)
+    decoding = replace(predictor.decoding, min_new_tokens=new_tokens or 0)
+    subject = Subject(
+        predictor.model, predictor.preprocess, decoding, predictor.batch, predictor.sha256, predictor.dtype,
+        lambda: florence2.build(replace(setting, dtype="float32"), options, source).model,
+    )  # fmt: skip
+    return subject, asked_of(predictor, request.questions, request.about), predictor.provenance
+
+
+def _with_random_weights(
+    setting: Setting, options: florence2.Options, request: Request, source: florence2.Source
+) -> Subject:
+    """A network of the model's size with random weights, without files."""
+    config = source.size
+    florence2.refuse(setting, options)
+    side = options.resolution or config.image_size
+    device = florence2.choose_device(setting.device)
+    dtype = florence2.choose_dtype(setting.dtype, device)
+    new_tokens = request.new_tokens or NEW_TOKENS
+    if new_tokens > config.text.positions:
+        raise UsageError(f"--new-tokens {new_tokens}: this size has positions for {config.text.positions}")
+    network = in_precision(random_model(config), torch.device(device), dtype)
+    decoding = Decoding(beams=options.beams or 3, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
+    threads.settle(options.threads, network, side, decoding)
+    batch = setting.batch_size or (64 if device.startswith("cuda") else 8)
+    return Subject(network, Preprocess(side, side), decoding, batch, RANDOM, dtype, lambda: random_model(config))

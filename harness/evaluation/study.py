@@ -1,0 +1,169 @@
+"""The studies, cell by cell: trains what is not trained, evaluates it, and writes what is done."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from baselines.florence2 import choose_device
+from harness import published
+from harness.errors import ResourceError
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.request import Request, Scorers
+from harness.provenance import provenance
+from harness.report import studies as shown
+
+if TYPE_CHECKING:
+    from harness.protocols.ablate import Cell, World
+    from harness.protocols.studies import Evaluation, Study
+
+RUNS = Path("runs/ablations")
+SPLITS = {"coco_caption": "test", "coco_detection": "val2017", "flickr30k": "test", "refcoco_res": "val"}
+log = logging.getLogger(__name__)
+MODEL = "florence2-nano"  # whose entry loads the checkpoint of a cell
+
+
+def run_cells(
+    chosen: Sequence[Study], arms: list[str] | None, seeds: range, world: str, jobs: int | None, device: str | None,
+    minutes: float | None, out: Path, command: list[str],
+) -> None:  # fmt: skip
+    import time
+
+    mine = choose_device(device)
+    wanted: dict[str, tuple[str, Cell]] = {}
+    for one in chosen:
+        for (name, seed), cell in _cells(one, seeds, world).items():
+            if (not arms or name in arms) and _record(out, world, cell) is None:
+                wanted.setdefault(cell.identity, (f"{one.name}: {name}, seed {seed}", cell))
+    at_once = jobs or (4 if mine.startswith("cuda") else min(4, os.cpu_count() or 1))
+    log.info("%d cells to run, %d at once", len(wanted), at_once)
+    end = time.monotonic() + 60 * minutes if minutes is not None else None
+    queue = list(wanted.values())
+    context = multiprocessing.get_context("spawn")
+    workers = min(at_once, max(1, len(queue)))
+    with ProcessPoolExecutor(workers, context) as pool, tqdm(total=len(queue), disable=None) as bar:
+        pending: dict[Future[dict[str, Any]], str] = {}
+        while queue or pending:
+            while queue and len(pending) < at_once and (end is None or time.monotonic() < end):
+                name, cell = queue.pop(0)
+                pending[pool.submit(run_one, cell, world, out, mine, command, at_once)] = name
+            if not pending:
+                break
+            for done in as_completed(list(pending)):
+                try:
+                    record = done.result()
+                except BrokenProcessPool as error:
+                    said = f"a process died (out of memory?) over {', '.join(pending.values())}"
+                    raise ResourceError(f"{said}; the same command goes on; fewer at once: --jobs 1") from error
+                log.info("%s: %.0f s", pending.pop(done), record["seconds"])
+                bar.update()
+                break
+
+
+def _cells(study: Study, seeds: Sequence[int], world: str) -> dict[tuple[str, int], Cell]:
+    from harness.protocols import ablate, studies
+
+    return ablate.cells_of(study, seeds, studies.full) if world == "full" else ablate.cells_of(study, seeds)
+
+
+def _record(out: Path, world: str, cell: Cell) -> dict[str, Any] | None:
+    from harness.protocols import ablate
+
+    return ablate.read_record(out, world, cell)
+
+
+def run_one(cell: Cell, world: str, out: Path, device: str, command: list[str], at_once: int) -> dict[str, Any]:
+    """A cell, in a process of its own."""
+    import torch
+
+    from harness.protocols import ablate
+
+    if device == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
+    root = _root(world)
+
+    def evaluate(checkpoint: Path, evaluation: Evaluation, scratch: Path) -> Mapping[str, Mapping[str, Any]]:
+        return _evaluated(checkpoint, evaluation, scratch, root, device)
+
+    return ablate.run_cell(cell, _world(world), RUNS, out, evaluate, provenance(command), device=device)
+
+
+def _world(name: str) -> World:
+    from harness.protocols.ablate import World
+    from tasks.miniature import small_world, training
+
+    if name == "full":
+        return World("full", training.every_scene, training.FIRST_TRAINING_SEED)
+    return World("small", small_world.small_scene, small_world.FIRST_TRAINING_SEED)
+
+
+def _root(world: str) -> Path:
+    from tasks import miniature
+
+    return miniature.ensure() if world == "full" else miniature.ensure_small()
+
+
+def _evaluated(
+    checkpoint: Path, evaluation: Evaluation, scratch: Path, root: Path, device: str
+) -> dict[str, dict[str, Any]]:
+    """The headline of each of the four tasks, greedily decoded."""
+    from harness.florence2.prompts import FORMS
+    from harness.protocols.studies import METRICS
+
+    prompts = ",".join(f"{kind}={evaluation.form}" for kind, forms in FORMS.items() if evaluation.form in forms) or None
+    numbers: dict[str, dict[str, Any]] = {}
+    for name, metric in METRICS.items():
+        request = Request(
+            task=name, model=MODEL, name="cell", split=SPLITS[name], data=str(root), weights=str(checkpoint),
+            device=device, dtype="float32", batch_size=64, out=scratch / "answers", scorers=Scorers(meteor=False),
+            options={"beams": 1, "max_new_tokens": 100, "resolution": evaluation.side, "prompt": prompts},
+        )  # fmt: skip
+        numbers[name] = {"metric": metric, **asdict(evaluate(request).metrics[metric])}
+    return numbers
+
+
+def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) -> Path:
+    """`NAME.md`, `.csv`, `.svg` and `.png` of what is done of a study; the path of the first."""
+    from harness.protocols.studies import METRICS
+
+    values: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    cells = _cells(study, seeds, world)
+    done = 0
+    for (name, seed), cell in cells.items():
+        record = _record(out, world, cell)
+        done += record is not None
+        for evaluation in study.arms[name].evaluations:
+            by_seed = values.setdefault((name, evaluation), {})
+            if record is not None:
+                by_seed[seed] = {task: told["value"] for task, told in record["evaluations"][evaluation].items()}
+    paper = {name: dict(zip(METRICS, numbers, strict=True)) for name, numbers in study.paper.items()}
+    abouts = {name: one.about for name, one in study.arms.items()}
+    ordered = {key: values[key] for name in study.arms for key in values if key[0] == name}
+    told = shown.Told(
+        study.name, study.question, study.against, study.says, study.locator,
+        shown.lines_of(ordered, (study.against, ""), abouts, paper), METRICS, done, len(cells), world,
+        _claims(study), paper,
+    )  # fmt: skip
+    to.mkdir(parents=True, exist_ok=True)
+    (to / f"{study.name}.md").write_text(shown.markdown(told))
+    (to / f"{study.name}.csv").write_text(shown.table(told))
+    if told.lines:
+        shown.draw(told, to / study.name)
+    return to / f"{study.name}.md"
+
+
+def _claims(study: Study) -> list[tuple[str, str, str]]:
+    """The rows of the claims that the study bears on."""
+    rows = {row["id"]: row for row in published.claims()}
+    return [
+        (rows[name]["claim"], f"{rows[name]['verdict']} (of the paper)", rows[name]["note"]) for name in study.claims
+    ]

@@ -1,0 +1,99 @@
+"""Results of version 0.13.1, as that version wrote them (tests/data/results_0_13_1), stay usable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import migrations, runner, store
+from harness.core import Question
+from harness.store import RunFolder
+
+OLD = Path(__file__).parents[1] / "data/results_0_13_1"
+MODELS = ("florence2-nano-ft", "whole-image", "oracle-quantised")
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    shutil.copytree(OLD, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def fingerprints() -> dict[str, str]:
+    """Of the records as they were written, by model."""
+    records = [json.loads(path.read_text()) for path in OLD.rglob("run.json")]
+    return {record["spec"]["model"]: record["spec"]["fingerprint"] for record in records}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_fingerprint_of_0_13_1_maps_to_version_and_back(model: str) -> None:
+    old = fingerprints()[model]
+    now = migrations.current_fingerprint(old)
+    assert now != old
+    assert not any(digest in now for digest in migrations.DIGESTS.values())
+    assert migrations.former_fingerprint(now) == old
+
+
+def test_fingerprint_of_unknown_code_is_left_alone() -> None:
+    unknown = fingerprints()["florence2-nano-ft"].replace(migrations.DIGESTS["florence2"], "0123456789ab")
+    assert migrations.current_fingerprint(unknown) == unknown
+    assert migrations.is_of_unknown_code(unknown)
+    assert not migrations.is_of_unknown_code(migrations.current_fingerprint(fingerprints()["florence2-nano-ft"]))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_same_command_queries_nothing_after_upgrade(model: str, results: Path, call: Call) -> None:
+    [(before, record)] = [found for found in store.runs(results) if found[1].spec.model == model]
+    kept = (before.path / "answers.jsonl").read_bytes()
+    status, out, complaint = call(
+        "run", "--task", "vizwiz", "--model", model, "--limit", "3", "--data", "miniature", "--json"
+    )
+    assert status == 0
+    assert complaint.startswith("nothing was queried: this run was finished on 2026-11-29")
+    assert json.loads(out)["metrics"] == json.loads(store.as_json(record.metrics))
+    [(after, now)] = [found for found in store.runs(results) if found[1].spec.model == model]
+    assert after.path.name == now.id == record.id != before.path.name  # the folder has the name that the run has now
+    assert (after.path / "answers.jsonl").read_bytes() == kept
+
+
+def test_old_folder_is_found_by_either_id_and_scored_again(results: Path, call: Call) -> None:
+    [(folder, record)] = [found for found in store.runs(results) if found[1].spec.model == "florence2-nano-ft"]
+    for name in (folder.path.name, record.id):
+        status, out, _ = call("score", name, "--data", "miniature", "--json")
+        assert status == 0
+        assert json.loads(out)["metrics"]["accuracy"]["value"] == 100.0
+
+
+def test_answers_of_another_limit_are_taken_over(results: Path, call: Call) -> None:
+    """Of the 6 images of a larger limit, those of the smaller one are not asked about again."""
+    status, out, _ = call(
+        "run", "--task", "vizwiz", "--model", "florence2-nano-ft", "--limit", "80", "--data", "miniature", "--json"
+    )
+    assert status == 0
+    counts = json.loads(out)["counts"]
+    assert counts["asked now"] == counts["samples"] - 3
+
+
+def test_answers_of_unknown_code_are_named_and_not_reused(
+    results: Path, call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    [path] = results.rglob("florence2-nano-ft/*/*/run.json")
+    path.write_text(path.read_text().replace(migrations.DIGESTS["florence2"], "0123456789ab"))
+    status, out, _ = call(
+        "run", "--task", "vizwiz", "--model", "florence2-nano-ft", "--limit", "3", "--data", "miniature", "--json"
+    )
+    assert status == 0
+    assert json.loads(out)["counts"]["asked now"] == 3
+    assert f"the answers in {path.parent} are of harness 0.13.1" in caplog.text.replace(str(Path.cwd()) + "/", "")
+    assert RunFolder(path.parent).has_answers
+
+
+def test_question_has_one_digest_where_the_fingerprint_never_changed() -> None:
+    question = Question("1.png", None, "refer", "a dog")
+    assert len(runner.digests(question, "mine:v1", "pixels")) == 1
+    assert len(runner.digests(question, "whole-image:v1", "pixels")) == 2
