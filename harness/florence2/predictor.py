@@ -28,7 +28,7 @@ from torch import Tensor
 
 from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket, Trail
 from harness.errors import DataError, HarnessError, UsageError
-from harness.florence2 import locations, prompts
+from harness.florence2 import locations, prompts, reading
 from harness.florence2.decoding.engine import Done, Engine, Picture
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.quantised import in_precision
@@ -72,7 +72,7 @@ class UnderWay:
 
     def answer(self, form: str) -> Answer:
         """Once nothing is left."""
-        value = prompts.read_answer(self.question, self.pieces, self.size, form)
+        value = reading.read_answer(self.question, self.pieces, self.size, form)
         raw = tuple(map(locations.raw, self.pieces))
         trail = self.trail._replace(tokens_out=digest(self.written))
         return Answer(raw, value, self.tokens, self.truncated, self.seconds, self.batch, trail)

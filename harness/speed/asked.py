@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from harness.core import Question, Size
-from harness.florence2 import prompts
+from harness.florence2 import prompts, reading
 from harness.florence2.predictor import Predictor
 from harness.images import open_rgb
 from harness.speed.systems import Queries
@@ -22,7 +22,7 @@ def asked_of(predictor: Predictor, questions: Sequence[Question], about: str) ->
     def parsing(ids: Sequence[int], log_probs: Sequence[float], query: int) -> object:
         question = questions[query]
         items = predictor.tokenizer.items(ids, log_probs)
-        return prompts.read_answer(question, [items], question.size or Size(1, 1), predictor.forms[question.kind])
+        return reading.read_answer(question, [items], question.size or Size(1, 1), predictor.forms[question.kind])
 
     texts = [prompts.prompts_of(question, predictor.forms[question.kind])[0] for question in questions]
     pixels = [opening(query) for query in range(len(questions))]

@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from harness.core import Box, Kind, Sample, Size, Value
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.prompts import FORMS, prompts_of, write_answer
+from harness.florence2.prompts import FORMS, prompts_of
+from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BOS, EOS, Tokenizer
 from harness.training.lessons import Batch, Ids
 from harness.training.loop import Batches

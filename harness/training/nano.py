@@ -18,7 +18,8 @@ from harness.florence2 import weights
 from harness.florence2.config import Config
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.prompts import prompts_of, write_answer
+from harness.florence2.prompts import prompts_of
+from harness.florence2.reading import write_answer
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import Tokenizer
 from harness.training import network

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from harness.core import Boxes, Mask, Objects, Polygons, Question, Sample, Size, Text, Value
 from harness.errors import DataError, ResourceError
-from harness.florence2.prompts import prompts_of, write_answer
+from harness.florence2.prompts import prompts_of
+from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BOS, EOS, Tokenizer
 from harness.geometry import masks
 from harness.geometry.outlines import outline, simplify
