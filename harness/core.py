@@ -154,11 +154,16 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All that a model may see of a sample.  The target is not here, so it cannot leak."""
+    """All that a model may see of a sample.  The target is not here, so it cannot leak.
+
+    `region` is what a kind about a region is about, in pixels of the original image; other kinds ignore it.  It is
+    passed by keyword.
+    """
 
     image: ImageRef
     size: Size | None
     kind: Kind
+    region: Box | None = field(default=None, kw_only=True)
     text: str = ""
     phrases: tuple[Phrase, ...] = ()
 

@@ -56,8 +56,14 @@ def choose(samples: Sequence[Sample[Any]], limit: int | None, seed: int) -> list
 
 
 def question_digest(question: Question, fingerprint: str, image: str) -> str:
-    """What was asked and of whom, and of which pixels (`image`: their digest), each in twelve letters."""
-    asked = (question.kind, question.text, question.phrases, question.image_name, fingerprint)
+    """Digests of the question with the model's fingerprint, and of the image's pixels (`image`), 12 letters each.
+
+    A region is part of the question.  A question without one has the digest that it had before there were regions, so
+    answers that were kept then stay valid.
+    """
+    asked: tuple[object, ...] = (question.kind, question.text, question.phrases, question.image_name, fingerprint)
+    if question.region is not None:
+        asked = (*asked, tuple(map(float, question.region)))
     return f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:12]}:{image[:12]}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -15,10 +16,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import runner
-from harness.core import Answer, Question, Run, Sample, Source, Text
+from harness.core import Answer, Box, Phrase, Question, Run, Sample, Size, Source, Text
 from harness.errors import DataError, ResourceError, UsageError
 from harness.metrics.reduce import mean
 from harness.timings import latency
@@ -225,6 +227,29 @@ def test_the_digest_of_a_question_is_of_all_that_is_asked() -> None:
     ]
     assert runner.question_digest(question, "model", "pixels") == same
     assert same not in others
+
+
+def test_digest_without_a_region_is_what_it_was_before_there_were_regions() -> None:
+    """So answers that were kept then stay valid: it is of kind, text, phrases, image and model, written as then."""
+    phrases = (Phrase("a dog", 0, 5), Phrase("cats", said="cats of all kinds"))
+    question = Question("1.png", Size(640, 480), "find", text="a dog", phrases=phrases)
+    written = (
+        "('find', 'a dog', (Phrase(text='a dog', start=0, end=5, said=''), "
+        "Phrase(text='cats', start=0, end=0, said='cats of all kinds')), '1.png', 'model')"
+    )
+    expected = f"{hashlib.sha256(written.encode()).hexdigest()[:12]}:0123456789ab"
+    assert runner.question_digest(question, "model", "0123456789abcdef") == expected
+
+
+def test_digest_has_the_region_if_there_is_one() -> None:
+    def digest(region: Box | None) -> str:
+        return runner.question_digest(Question("1.png", None, "refer", region=region), "model", "pixels")
+
+    regions: list[Box | None] = [None, (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.5), (2.0, 1.0, 3.0, 4.0)]
+    assert len({digest(region) for region in regions}) == len(regions)
+    same = digest((1.0, 2.0, 3.0, 4.0))
+    assert digest((1, 2, 3, 4)) == same  # as a file may have them
+    assert digest(tuple(np.array([1.0, 2.0, 3.0, 4.0]))) == same
 
 
 def test_latency_counts_each_batch_once() -> None:
