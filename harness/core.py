@@ -29,7 +29,33 @@ Kind = Literal[
     "vqa",
     "ocr",  # the text, as text
     "ocr_regions",  # the text, each piece with its quadrilateral
+    "name",  # the category of a region
+    "describe",  # a region, in words
+    "outline",  # the object of a region
+    "read",  # the text of a region
+    "regions",  # whatever is there, each described
+    "propose",  # where anything is, unnamed
 ]
+"""What a question carries besides its image, and the value of its answer, for each kind:
+
+    caption                 nothing                            Text, a sentence
+    detailed_caption        nothing                            Text, a few sentences
+    more_detailed_caption   nothing                            Text, a paragraph
+    detect                  phrases: all categories there are  Boxes, labelled (a target: or Objects)
+    find                    phrases: the categories to find    Boxes, labelled (a target: or Objects)
+    ground                  text, and phrases: spans of it     Grounded, the boxes of each phrase
+    refer                   text: an expression                Boxes, of which the first counts
+    segment                 text: an expression                Polygons of one object (a target: or a Mask)
+    vqa                     text: a question                   Text
+    ocr                     nothing                            Text
+    ocr_regions             nothing                            Quads, labelled with their text
+    name                    region                             Text, a category
+    describe                region                             Text, a description
+    outline                 region                             Polygons of one object (a target: or a Mask)
+    read                    region                             Text
+    regions                 nothing                            Boxes, labelled with descriptions
+    propose                 nothing                            Boxes, without labels
+"""
 Ticket = int
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Xywh = tuple[float, float, float, float]  # COCO's: left, top, width, height

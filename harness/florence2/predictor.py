@@ -47,7 +47,10 @@ CI fails where float32 tokens differ under the same version.  Settings (beams, p
 are in the fingerprint by themselves.
 """
 WINDOW = 2048  # questions looked at together
-IN_PIXELS = ("detect", "find", "ground", "refer", "segment", "ocr_regions")  # kinds that are marked by coordinates
+IN_PIXELS = (  # kinds that have coordinates in the question or in what is scored
+    "detect", "find", "ground", "refer", "segment", "ocr_regions",
+    "name", "describe", "outline", "read", "regions", "propose",
+)  # fmt: skip
 DIGEST = 8  # letters of each part of a trail
 AHEAD = 4  # batches whose images are opened together
 SOON = 0.1  # seconds between looks for answers: reading and keeping one by one takes four times as long as many
@@ -236,7 +239,11 @@ class Predictor:
                 continue
             picture = Picture(found[0])
             for ticket, question in questions:
-                texts = prompts.prompts_of(question, self.forms[question.kind])
+                try:
+                    texts = prompts.prompts_of(question, self.forms[question.kind], found[1])
+                except DataError as error:
+                    yield ticket, Failure(str(error))
+                    continue
                 if not texts:
                     yield ticket, Failure(f"a {question.kind!r} question without phrases cannot be asked")
                     continue

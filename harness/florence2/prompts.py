@@ -11,7 +11,8 @@ fine-tuned checkpoints answer those, and read them bare.
 `generic` asks everything in one wording, and `paraphrase` each kind in words that no checkpoint was taught: what
 studies of prompts hold against the published ones.
 
-A form is asked once; once for each of the question's phrases (`each`); or once with all of them (`joined`).
+A form is queried once; once for each of the question's phrases (`each`); once with all of them (`joined`); or once with
+the question's region (`region`), which the prompt has as four location tokens.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.core import Kind, Question
-from harness.errors import UsageError
+from harness.core import Boxes, Kind, Question, Size
+from harness.errors import DataError, UsageError
+from harness.florence2.locations import write_boxes
+from harness.geometry.boxes import is_finite
 
 PROMPTS = {
     "<OCR>": "What is the text in the image?",
@@ -48,13 +51,13 @@ GENERIC = "What is in the image?"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A text with a task token (see `expand`); `{}` stands for the question's text, a phrase, or all phrases.
+    """A text with a task token (see `expand`); `{}` stands for the question's text, a phrase, all phrases, or a region.
 
     `said` puts phrases in more words, where the task has some (ODinW, as GLIP words them).
     """
 
     text: str
-    over: Literal["once", "each", "joined"] = "once"
+    over: Literal["once", "each", "joined", "region"] = "once"
     join: str = AND
     said: bool = False
 
@@ -105,6 +108,12 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
     "vqa": {"bare": Form("{}"), "vqa": Form("<VQA>{}"), "docvqa": Form("<DocVQA>{}")},
     "ocr": {"text": Form("<OCR>")},
     "ocr_regions": {"regions": Form("<OCR_WITH_REGION>")},
+    "name": {"category": Form("<REGION_TO_CATEGORY>{}", "region")},
+    "describe": {"description": Form("<REGION_TO_DESCRIPTION>{}", "region")},
+    "outline": {"segmentation": Form("<REGION_TO_SEGMENTATION>{}", "region")},
+    "read": {"ocr": Form("<REGION_TO_OCR>{}", "region")},
+    "regions": {"dense": Form("<DENSE_REGION_CAPTION>")},
+    "propose": {"proposals": Form("<REGION_PROPOSAL>")},
 }
 FAMILIES: Mapping[str, Mapping[Kind, str]] = {"pretrained": {}, "fine_tuned": {}}  # where not the first of FORMS
 
@@ -141,14 +150,39 @@ def expand(text: str) -> str:
     return text
 
 
-def prompts_of(question: Question, form: str = "") -> tuple[str, ...]:
-    """The prompt texts for a question, in a form of its kind (''  : the first); none where it names no phrase."""
+def prompts_of(question: Question, form: str = "", size: Size | None = None) -> tuple[str, ...]:
+    """The prompt texts for a question, in a form of its kind (''  : the first); none where it names no phrase.
+
+    `size` is the opened image's, if the caller knows it (None: the question's).  DataError for a question about a
+    region whose region cannot be written (see `region_tokens`).
+    """
     forms = FORMS[question.kind]
     asked = forms[form or next(iter(forms))]
     if asked.over == "once":
         filled = [question.text]
     elif asked.over == "each":
         filled = [phrase.said or phrase.text if asked.said else phrase.text for phrase in question.phrases]
+    elif asked.over == "region":
+        filled = [region_tokens(question, size or question.size)]
     else:
         filled = [asked.join.join(phrase.text.strip() for phrase in question.phrases)]
     return tuple(expand(asked.text.format(text)) if "<" in asked.text else text for text in filled)
+
+
+def region_tokens(question: Question, size: Size | None) -> str:
+    """The question's region as four location tokens, of an image of this size in pixels.
+
+    An edge outside the image becomes the nearest bin.  DataError if the region or the size is missing, or if the region
+    is inverted, empty, or entirely outside the image.
+    """
+    region = question.region
+    if region is None:
+        raise DataError(f"a {question.kind!r} question needs a region, and this one has none")
+    if size is None:
+        raise DataError(f"a {question.kind!r} question needs the size of its image to write its region")
+    left, top, right, bottom = region
+    if not (is_finite(region) and left < right and top < bottom):
+        raise DataError(f"the region {tuple(region)} is inverted or empty; left < right and top < bottom are needed")
+    if right <= 0 or bottom <= 0 or left >= size.width or top >= size.height:
+        raise DataError(f"the region {tuple(region)} is outside the image, which is {size.width}x{size.height}")
+    return write_boxes(Boxes((region,)), size)

@@ -5,6 +5,9 @@ label that repeats a phrase.  No form consults the target, and all forms parse c
 
 An answer is readable if it has the form of its kind.  An empty answer is readable: no boxes, no outline, no words.
 Words where boxes are expected, or location tokens alone where words are expected, are unreadable (None).
+
+The published checkpoints write the region again behind a region's category or description (`car<loc_52>...`, in the
+examples of their release).  Those location tokens are parsed off, and written behind a target.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from harness.florence2.locations import (
     write_quads,
 )
 from harness.florence2.locations import write_polygons as write_outline
-from harness.florence2.prompts import FORMS
+from harness.florence2.prompts import FORMS, region_tokens
+
+REPEATED = ("name", "describe")  # kinds whose answer has the region behind the words
 
 # ---------------------------------------------------------------------------- reading
 
@@ -85,10 +90,12 @@ def _gathered(phrases: Sequence[Phrase], read: Sequence[Value | None]) -> Boxes:
 
 def _read_one(kind: Kind, pieces: Sequence[Item], size: Size) -> Value | None:
     nothing = not any(piece.text.strip() for piece in pieces)
-    if kind in ("detect", "find", "ground", "refer"):
+    if kind in ("detect", "find", "ground", "refer", "regions", "propose"):
         boxes = read_boxes(pieces, size)
+        if kind == "propose":
+            boxes = Boxes(boxes.boxes, region_scores=boxes.region_scores)
         return boxes if boxes.boxes or nothing else None
-    if kind == "segment":
+    if kind in ("segment", "outline"):
         outline = read_polygons(pieces, size)
         return outline if outline.rings or nothing else None
     if kind == "ocr_regions":
@@ -102,11 +109,15 @@ def _read_one(kind: Kind, pieces: Sequence[Item], size: Size) -> Value | None:
 
 
 def write_answer(question: Question, value: Value, size: Size) -> str:
-    """The text a model is taught to answer; UsageError where a value has no written form for this kind."""
+    """The text that a model is trained to write; UsageError if a value has no written form for this kind.
+
+    DataError if a region has to be written and cannot be (see `prompts.region_tokens`).
+    """
     if isinstance(value, Text):
-        return value.texts[0]
+        words = value.texts[0]
+        return words + region_tokens(question, size) if words and question.kind in REPEATED else words
     if isinstance(value, Boxes):
-        return write_boxes(value, size)
+        return write_boxes(Boxes(value.boxes) if question.kind == "propose" else value, size)
     if isinstance(value, Grounded):
         named = zip(question.phrases, value.boxes, strict=True)
         return "".join(write_boxes(Boxes(boxes, (phrase.text,) * len(boxes)), size) for phrase, boxes in named)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tasks
 from harness import runner, store
-from harness.core import Phrase, Question
+from harness.core import Phrase, Question, Size
 from harness.errors import HarnessError, UsageError
 from harness.evaluation.plan import data_root, samples_of, with_data
 from harness.gates import answers, verdicts
@@ -25,7 +25,10 @@ from harness.gates.verdicts import Verdict
 
 MODEL, IMAGES = "florence2-nano-ft", 12  # images of each task
 PROMPTS = "prompts.json"
-GOLDEN = Question("", None, "caption", "a red cup", (Phrase("a red cup"), Phrase("dogs", said="dogs of all kinds")))
+GOLDEN = Question(
+    "", Size(640, 480), "caption", region=(33.6, 159.6, 596.8, 371.76), text="a red cup",
+    phrases=(Phrase("a red cup"), Phrase("dogs", said="dogs of all kinds")),
+)  # fmt: skip
 
 
 def judged(folder: Path, patterns: Sequence[str]) -> Iterator[Verdict]:

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
+from PIL import Image
 
 import baselines
 from baselines import Setting, florence2
 from harness import runner
-from harness.core import Answer, Source
+from harness.core import (
+    Answer,
+    Boxes,
+    Grounded,
+    Kind,
+    Phrase,
+    Polygons,
+    Quads,
+    Question,
+    Size,
+    Source,
+    Text,
+)
 from harness.errors import CheckpointError, UsageError
 from harness.florence2 import weights
 from harness.training.history import history_of
@@ -78,6 +92,37 @@ def _headline(name: str, task: str, miniature: Path) -> float:
     value = runner.reduce(TASKS[task], runner.mark(TASKS[task], samples, answers), 0)[TASKS[task].headline].value
     assert value is not None
     return value
+
+
+def test_nano_answers_every_kind_with_the_same_tokens_again(tmp_path: Path) -> None:
+    """It was never trained on some kinds, but each gets an answer of its own type, the same in any batch."""
+    values: dict[Kind, type] = {
+        "caption": Text, "detailed_caption": Text, "more_detailed_caption": Text, "detect": Boxes, "find": Boxes,
+        "ground": Grounded, "refer": Boxes, "segment": Polygons, "vqa": Text, "ocr": Text, "ocr_regions": Quads,
+        "name": Text, "describe": Text, "outline": Polygons, "read": Text, "regions": Boxes, "propose": Boxes,
+    }  # fmt: skip
+    assert set(values) == set(get_args(Kind))
+    Image.effect_noise((96, 64), 90).convert("RGB").save(tmp_path / "x.png")
+    phrases = (Phrase("a red cup"), Phrase("a dog"))
+    asked = [
+        Question("x.png", size, kind, region=(9.5, 8.0, 60.0, 40.0), text="a red cup and a dog", phrases=phrases)
+        for kind in values
+        for size in (Size(96, 64), None)
+    ]
+
+    def answers(batch: int) -> list[Answer]:
+        model = baselines.find("florence2-nano").build(Setting(root=tmp_path, batch_size=batch, max_new_tokens=24))
+        found = dict(model.answer(enumerate(asked)))
+        assert all(isinstance(answer, Answer) for answer in found.values())
+        return [answer for _, answer in sorted(found.items()) if isinstance(answer, Answer)]
+
+    first, again = answers(8), answers(5)
+    assert len(first) == len(asked)
+    for question, one, other in zip(asked, first, again, strict=True):
+        assert (one.raw, one.trail) == (other.raw, other.trail)
+        assert one.value is None or isinstance(one.value, values[question.kind])
+    for with_size, without in zip(first[::2], first[1::2], strict=True):  # the opened image's size is the same
+        assert (with_size.raw, with_size.trail) == (without.raw, without.trail)
 
 
 def test_what_weights_cannot_mean(tmp_path: Path, miniature: Path) -> None:

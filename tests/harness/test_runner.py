@@ -243,7 +243,7 @@ def test_digest_without_a_region_is_what_it_was_before_there_were_regions() -> N
 
 def test_digest_has_the_region_if_there_is_one() -> None:
     def digest(region: Box | None) -> str:
-        return runner.question_digest(Question("1.png", None, "refer", region=region), "model", "pixels")
+        return runner.question_digest(Question("1.png", None, "name", region=region), "model", "pixels")
 
     regions: list[Box | None] = [None, (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.5), (2.0, 1.0, 3.0, 4.0)]
     assert len({digest(region) for region in regions}) == len(regions)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.core import Answer, Failure, Question, Size, Trail
+from harness.core import Answer, Failure, Kind, Question, Size, Trail
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import predictor
 from harness.florence2.config import with_text
@@ -186,6 +186,33 @@ def test_a_bad_image_fails_its_own_questions(parts: Parts, root: Path, tmp_path:
     assert "is not there" in failed[2]
     assert "is 10x10; its annotation says 63x40" in failed[3]
     assert len(found) == 15
+
+
+def test_region_that_cannot_be_queried_fails_its_own_question(parts: Parts, root: Path) -> None:
+    regions = [(6.0, 4.0, 30.0, 20.0), None, (30.0, 4.0, 6.0, 20.0), (70.0, 4.0, 90.0, 20.0)]
+    asked = [Question("0.png", None, kind, region=region) for kind in ("name", "outline") for region in regions]
+    found = answers(ask(parts, root), asked)
+    reasons = [one.reason if isinstance(one, Failure) else "" for _, one in sorted(found.items())]
+    assert [bool(reason) for reason in reasons] == [False, True, True, True] * 2
+    assert "a 'name' question needs a region" in reasons[1]
+    assert "(30.0, 4.0, 6.0, 20.0) is inverted or empty" in reasons[2]
+    assert "is outside the image, which is 60x40" in reasons[7]
+
+
+def test_region_is_written_in_the_size_of_the_opened_image(parts: Parts, root: Path) -> None:
+    # The image is 60x40, so a bin is 0.06 wide and 0.04 high: 6.03 is in bin 100, 30.03 in 500, 4.02 and 20.02 too.
+    [answer] = answers(ask(parts, root), [Question("0.png", None, "read", region=(6.03, 4.02, 30.03, 20.02))]).values()
+    assert isinstance(answer, Answer) and answer.trail is not None
+    prompt = "What text is in the region <loc_100><loc_100><loc_500><loc_500>?"
+    assert answer.trail.prompt == hashlib.sha256(repr((prompt,)).encode()).hexdigest()[:8]
+
+
+@pytest.mark.parametrize("kind", ["name", "describe", "outline", "read", "regions", "propose"])
+def test_image_of_another_size_than_annotated_fails_kinds_in_pixels(kind: Kind, parts: Parts, root: Path) -> None:
+    question = Question("0.png", Size(120, 80), kind, region=(6.0, 4.0, 30.0, 20.0))
+    [answer] = answers(ask(parts, root), [question]).values()
+    assert isinstance(answer, Failure)
+    assert "is 60x40; its annotation says 120x80" in answer.reason
 
 
 def test_the_most_that_fit_are_looked_for_and_said(

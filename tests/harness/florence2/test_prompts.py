@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import pytest
 
-from harness.core import Kind, Phrase, Question, Size
-from harness.errors import UsageError
+from harness.core import Box, Kind, Phrase, Question, Size
+from harness.errors import DataError, UsageError
 from harness.florence2.prompts import FORMS, choose, prompts_of
 
 SIZE = Size(1000, 1000)
@@ -15,7 +16,7 @@ DOG, CAT = Phrase("dog", said="a dog with a hat"), Phrase("cat")
 
 
 def question(kind: Kind, text: str = "", phrases: tuple[Phrase, ...] = ()) -> Question:
-    return Question("x.jpg", SIZE, kind, text, phrases)
+    return Question("x.jpg", SIZE, kind, text=text, phrases=phrases)
 
 
 def test_every_kind_can_be_asked() -> None:
@@ -38,6 +39,8 @@ def test_every_kind_can_be_asked() -> None:
     ("vqa", "docvqa", ["<DocVQA> a dog and a {cat} "]),
     ("ocr", "", ["What is the text in the image?"]),
     ("ocr_regions", "", ["What is the text in the image, with regions?"]),
+    ("regions", "", ["Locate the objects in the image, with their descriptions."]),
+    ("propose", "", ["Locate the region proposals in the image."]),
 ])  # fmt: skip
 def test_prompts(kind: Kind, form: str, prompts: list[str]) -> None:
     asked = question(kind, " a dog and a {cat} ", (DOG, CAT))
@@ -49,3 +52,67 @@ def test_forms_are_chosen_by_name() -> None:
     for wrong in ("find", "find=loud", "seek=each", "find=said,"):
         with pytest.raises(UsageError, match=r"there is no such form; there are .*find=each\|said\|joined"):
             choose(given=wrong)
+
+
+# ---------------------------------------------------------------------------- regions
+
+CAR: Box = (33.6, 159.6, 596.8, 371.76)
+# At 640x480 a bin is 0.64 wide and 0.48 high: 33.6 / 0.64 = 52.5, 159.6 / 0.48 = 332.5, 596.8 / 0.64 = 932.5 and
+# 371.76 / 0.48 = 774.5, each rounded down.  Florence-2's release queries this region of its example image.
+CAR_TOKENS = "<loc_52><loc_332><loc_932><loc_774>"
+REGION_PROMPTS: dict[Kind, str] = {
+    "name": "What is the region {}?",
+    "describe": "What does the region {} describe?",
+    "outline": "What is the polygon mask of region {}",
+    "read": "What text is in the region {}?",
+}
+
+
+@pytest.mark.parametrize(("kind", "prompt"), REGION_PROMPTS.items())
+def test_region_prompt_has_the_region_as_location_tokens(kind: Kind, prompt: str) -> None:
+    about = Question("x.jpg", Size(640, 480), kind, region=CAR)
+    assert prompts_of(about) == (prompt.format(CAR_TOKENS),)
+
+
+def test_region_tokens_are_of_the_opened_image_if_its_size_is_known() -> None:
+    # At 1280x480 a bin is 1.28 wide: 33.6 / 1.28 = 26.25 and 596.8 / 1.28 = 466.25.
+    wide = "What is the region <loc_26><loc_332><loc_466><loc_774>?"
+    assert prompts_of(Question("x.jpg", Size(640, 480), "name", region=CAR), size=Size(1280, 480)) == (wide,)
+    assert prompts_of(Question("x.jpg", None, "name", region=CAR), size=Size(1280, 480)) == (wide,)
+
+
+def slow_bin(coordinate: float, side: int) -> int:
+    """The bin whose left edge is the last one not right of the coordinate, counted one by one."""
+    return max([number for number in range(1000) if number * side <= coordinate * 1000], default=0)
+
+
+@pytest.mark.parametrize("region", [
+    (0.0, 0.0, 640.0, 480.0),  # the whole image: its right and bottom edges are in the last bin
+    (-20.0, -5.0, 700.0, 900.0),  # beyond all edges
+    (-20.0, 100.0, 0.5, 100.5),  # a strip of which half a pixel is inside
+    (639.5, 479.5, 640.5, 480.5),
+    (101.3, 202.7, 303.1, 404.9),
+])  # fmt: skip
+def test_region_beyond_an_edge_is_clipped_to_the_image(region: Box) -> None:
+    bins = [slow_bin(coordinate, side) for coordinate, side in zip(region, (640, 480, 640, 480), strict=True)]
+    [prompt] = prompts_of(Question("x.jpg", Size(640, 480), "read", region=region))
+    assert prompt == "What text is in the region " + "".join(f"<loc_{number}>" for number in bins) + "?"
+
+
+@pytest.mark.parametrize("kind", REGION_PROMPTS)
+@pytest.mark.parametrize(("region", "size", "why"), [
+    (None, SIZE, "needs a region, and this one has none"),
+    (CAR, None, "needs the size of its image"),
+    ((30.0, 10.0, 20.0, 40.0), SIZE, r"\(30.0, 10.0, 20.0, 40.0\) is inverted or empty"),
+    ((10.0, 40.0, 20.0, 30.0), SIZE, "is inverted or empty"),
+    ((10.0, 20.0, 10.0, 40.0), SIZE, "is inverted or empty"),
+    ((math.nan, 20.0, 30.0, 40.0), SIZE, "is inverted or empty"),
+    ((10.0, 20.0, math.inf, 40.0), SIZE, "is inverted or empty"),
+    ((1000.0, 0.0, 1100.0, 50.0), SIZE, "is outside the image, which is 1000x1000"),
+    ((0.0, 1200.0, 50.0, 1300.0), SIZE, "is outside the image"),
+    ((-50.0, 0.0, 0.0, 50.0), SIZE, "is outside the image"),
+    ((0.0, -50.0, 50.0, -10.0), SIZE, "is outside the image"),
+])  # fmt: skip
+def test_region_that_cannot_be_written_is_a_data_error(kind: Kind, region: Box | None, size: Size, why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        prompts_of(Question("x.jpg", size, kind, region=region))

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import BPE
+from transformers import CLIPImageProcessorPil, Florence2Processor, PreTrainedTokenizerFast
 
-from harness.core import Box, Boxes, Grounded, Kind, Phrase, Polygons, Quads, Question, Size, Text, Value
-from harness.florence2.locations import items
+from harness.core import Box, Boxes, Grounded, Kind, Phrase, Polygons, Quads, Question, Ring, Size, Text, Value
+from harness.errors import DataError
+from harness.florence2.locations import Item, items
 from harness.florence2.prompts import FORMS, prompts_of
-from harness.florence2.reading import assign, read_answer
+from harness.florence2.reading import assign, read_answer, write_answer
 
 SIZE = Size(1000, 1000)  # bin n is read at n + 0.5
 DOG, CAT = Phrase("dog", said="a dog with a hat"), Phrase("cat")
+KINDS_OF_WORDS: tuple[Kind, ...] = ("name", "describe", "read")
 
 
 def read(question: Question, *texts: str, form: str = "") -> Value | None:
     return read_answer(question, [items(text) for text in texts], SIZE, form)
 
 
+def cut(numbers: Iterable[float]) -> list[int]:
+    """Coordinates as transformers gives them: cut to whole pixels."""
+    return [math.floor(x) for x in numbers]
+
+
+def numbers(points: Iterable[Sequence[float]]) -> list[float]:
+    """All coordinates, in order."""
+    return [x for point in points for x in point]
+
+
 def question(kind: Kind, text: str = "", phrases: tuple[Phrase, ...] = ()) -> Question:
-    return Question("x.jpg", SIZE, kind, text, phrases)
+    return Question("x.jpg", SIZE, kind, region=(1.0, 2.0, 3.0, 4.0), text=text, phrases=phrases)
 
 
 ONE = "<loc_1><loc_2><loc_3><loc_4>"
@@ -77,6 +96,21 @@ def test_no_box_is_given_to_another_phrase_or_lost(phrases: list[str], labels: l
     ("ocr_regions", "", Quads((), ())),
     ("ocr_regions", f"STOP{ONE}", None),
     ("ocr", "STOP", Text(("STOP",))),
+    ("name", "", Text(("",))),
+    ("name", ONE, None),
+    ("describe", f"a dog{ONE}", Text(("a dog",))),
+    ("describe", "<loc_1><sep>", None),
+    ("read", "STOP", Text(("STOP",))),
+    ("read", ONE, None),
+    ("outline", "", Polygons(())),
+    ("outline", "a dog", None),
+    ("outline", "<loc_1><loc_2><loc_3><loc_4>", None),  # two points
+    ("regions", "", Boxes(())),
+    ("regions", "a dog on a mat", None),
+    ("propose", "", Boxes(())),
+    ("propose", "a dog on a mat", None),
+    ("propose", "<loc_1><loc_2><loc_3>", None),
+    ("propose", f"a dog{ONE}{OTHER}", Boxes((FIRST, SECOND))),  # the label is dropped
 ])  # fmt: skip
 def test_nothing_is_an_answer_and_garbage_is_not(kind: Kind, written: str, value: Value | None) -> None:
     assert read(question(kind, phrases=(DOG,)), written) == value
@@ -96,3 +130,203 @@ def test_any_text_is_read_without_an_error() -> None:
         text = "".join(draw.choices(parts, k=draw.randrange(8)))
         for kind in FORMS:
             read(question(kind, "x", (DOG, CAT)), *[text] * len(prompts_of(question(kind, "x", (DOG, CAT)))))
+
+
+# ---------------------------------------------------------------------------- the published answers about regions
+
+# Written by Florence-2-large about the example image of its release, 640x480, with the boxes that the release's
+# post-processor gives.  They are in transformers.js's tests of its Florence2Processor.
+CAR = "<loc_52><loc_332><loc_932><loc_774>"
+PUBLISHED: list[tuple[Kind, str, Value]] = [
+    (
+        "regions",
+        "</s><s>turquoise Volkswagen Beetle<loc_52><loc_333><loc_932><loc_774>wheel<loc_704><loc_576><loc_864><loc_772>"
+        "<loc_148><loc_584><loc_308><loc_773></s>",
+        Boxes(
+            ((33.6, 160.08, 596.8, 371.76), (450.88, 276.72, 553.28, 370.8), (95.04, 280.56, 197.44, 371.28)),
+            ("turquoise Volkswagen Beetle", "wheel", "wheel"),
+        ),
+    ),
+    (
+        "propose",
+        "</s><s><s><s><loc_52><loc_333><loc_932><loc_774><loc_711><loc_203><loc_905><loc_545>"
+        "<loc_637><loc_642><loc_646><loc_668></s>",
+        Boxes(((33.6, 160.08, 596.8, 371.76), (455.36, 97.68, 579.52, 261.84), (408.0, 308.4, 413.76, 320.88))),
+    ),
+    ("name", f"</s><s>car{CAR}</s>", Text(("car",))),
+    ("describe", f"</s><s>turquoise Volkswagen Beetle{CAR}</s>", Text(("turquoise Volkswagen Beetle",))),
+]
+
+
+@pytest.mark.parametrize(("kind", "written", "value"), PUBLISHED, ids=[kind for kind, _, _ in PUBLISHED])
+def test_published_answer_has_the_published_value(kind: Kind, written: str, value: Value) -> None:
+    size = Size(640, 480)
+    found = read_answer(Question("x.jpg", size, kind), [items(written)], size)
+    if not isinstance(value, Boxes):
+        assert found == value
+        return
+    assert isinstance(found, Boxes)
+    assert found.labels == value.labels
+    assert [x for box in found.boxes for x in box] == pytest.approx([x for box in value.boxes for x in box])
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Callable[[str, Kind], Any]:
+    """The value that transformers' processor gives an answer to a kind's task token."""
+    tasks: dict[Kind, str] = {
+        "name": "<REGION_TO_CATEGORY>",
+        "describe": "<REGION_TO_DESCRIPTION>",
+        "outline": "<REGION_TO_SEGMENTATION>",
+        "read": "<REGION_TO_OCR>",
+        "regions": "<DENSE_REGION_CAPTION>",
+        "propose": "<REGION_PROPOSAL>",
+    }
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Backend(BPE()))
+    tokenizer.image_token, tokenizer.image_token_id = "<image>", 5
+    parsers: dict[str, Any] = {"pure_text": {}, "polygons": {}, "bboxes": {}, "description_with_bboxes": {}}
+    processor = Florence2Processor(CLIPImageProcessorPil(), tokenizer, post_processor_config=parsers)
+
+    def value(text: str, kind: Kind) -> Any:
+        return processor.post_process_generation(text=text, task=tasks[kind], image_size=SIZE)[tasks[kind]]
+
+    return value
+
+
+BOX_ANSWERS = {
+    "several boxes": f"a dog{ONE}a cat on a mat{OTHER}",
+    "several boxes of a label": f"a dog{ONE}{OTHER}a cat{ONE}",
+    "no answer": "",
+    "no answer but start and end": "<s></s><pad>",
+    "words": "a dog on a mat",
+    "truncated in a box": f"a dog{ONE}a cat<loc_5><loc_6><loc_7>",
+    "truncated in a label": f"a dog{ONE}a cat on",
+    "truncated in the first box": "a dog<loc_1><loc_2>",
+    "inverted": "a dog<loc_30><loc_40><loc_10><loc_20>",
+}
+
+
+@pytest.mark.parametrize("text", BOX_ANSWERS.values(), ids=BOX_ANSWERS.keys())
+def test_described_regions_equal_transformers(text: str, theirs: Callable[[str, Kind], Any]) -> None:
+    expected = theirs(text, "regions")
+    found = read(question("regions"), text)
+    boxes = found if isinstance(found, Boxes) else Boxes(())
+    assert [cut(box) for box in boxes.boxes] == expected["bboxes"]
+    assert list(boxes.labels) == expected["labels"]
+    assert (found is None) == (not expected["bboxes"] and bool(items(text)))
+
+
+@pytest.mark.parametrize("text", [
+    *(text.replace("a dog", "").replace("a cat on a mat", "").replace("a cat", "") for text in BOX_ANSWERS.values()),
+    *BOX_ANSWERS.values(),
+])  # fmt: skip
+def test_proposed_regions_equal_transformers(text: str, theirs: Callable[[str, Kind], Any]) -> None:
+    expected = theirs(text, "propose")
+    found = read(question("propose"), text)
+    boxes = found if isinstance(found, Boxes) else Boxes(())
+    assert [cut(box) for box in boxes.boxes] == expected["bboxes"]
+    assert boxes.labels == ()
+    assert set(expected["labels"]) <= {"", "a dog", "a cat", "a cat on a mat"}
+    assert (found is None) == (not expected["bboxes"] and bool(items(text)))
+
+
+RING = "<loc_1><loc_2><loc_3><loc_4><loc_5><loc_6>"
+HOLE = "<loc_11><loc_12><loc_13><loc_14><loc_15><loc_16><loc_17><loc_18>"
+OUTLINE_ANSWERS = {
+    "one polygon": RING,
+    "several polygons": f"{RING}<sep>{HOLE}",
+    "several polygons between marks": f"<poly>{RING}<sep>{HOLE}</poly>",
+    "several objects": f"<poly>{RING}</poly><poly>{HOLE}</poly>",
+    "no answer": "",
+    "words": "a dog on a mat",
+    "truncated in a point": f"{RING}<sep>{HOLE}<loc_19>",
+    "truncated behind a separator": f"{RING}<sep>",
+}
+
+
+@pytest.mark.parametrize("text", OUTLINE_ANSWERS.values(), ids=OUTLINE_ANSWERS.keys())
+def test_outline_of_a_region_equals_transformers(text: str, theirs: Callable[[str, Kind], Any]) -> None:
+    expected = [ring for one in theirs(text, "outline")["polygons"] for ring in one]
+    found = read(question("outline"), text)
+    rings = found.rings if isinstance(found, Polygons) else ()
+    assert [cut(x for point in ring for x in point) for ring in rings] == expected
+    assert (found is None) == (text == OUTLINE_ANSWERS["words"])
+
+
+@pytest.mark.parametrize("kind", ["name", "describe", "read"])
+@pytest.mark.parametrize("text", ["a dog", f" a dog{ONE}", f"<s>a dog on a mat{ONE}</s>", "", ONE, "STOP\nahead"])
+def test_words_about_a_region_equal_transformers_without_location_tokens(
+    kind: Kind, text: str, theirs: Callable[[str, Kind], Any]
+) -> None:
+    words = re.sub(r"<loc_\d+>", "", theirs(text, kind)).strip()
+    assert read(question(kind), text) == (Text((words,)) if words or not text else None)
+
+
+def test_proposed_regions_keep_their_scores() -> None:
+    # exp of the mean of -0.1, -0.2, -0.3 and -0.4, which is exp(-0.25); without labels there are no scores of labels.
+    pieces = [Item(f"<loc_{number}>", bin=number, log_probs=(-number / 10,)) for number in (1, 2, 3, 4)]
+    found = read_answer(question("propose"), [pieces], SIZE)
+    assert isinstance(found, Boxes)
+    assert found.region_scores == pytest.approx((math.exp(-0.25),))
+    assert found.label_scores is None
+
+
+# ---------------------------------------------------------------------------- writing
+
+
+@pytest.mark.parametrize(("kind", "value", "written"), [
+    ("name", Text(("dog",)), f"dog{ONE}"),  # as the published checkpoints write it
+    ("describe", Text(("a dog on a mat",)), f"a dog on a mat{ONE}"),
+    ("describe", Text(("",)), ""),
+    ("read", Text(("STOP",)), "STOP"),
+    ("outline", Polygons((((1.5, 2.5), (3.5, 4.5), (5.5, 6.5)),)), RING),
+    ("regions", Boxes((FIRST, SECOND), ("a dog", "a cat")), f"a dog{ONE}a cat{OTHER}"),
+    ("regions", Boxes((FIRST, SECOND), ("a dog", "a dog")), f"a dog{ONE}{OTHER}"),
+    ("regions", Boxes(()), ""),
+    ("propose", Boxes((FIRST, SECOND)), f"{ONE}{OTHER}"),
+    ("propose", Boxes(()), ""),
+    ("outline", Polygons(()), ""),
+])  # fmt: skip
+def test_target_is_written_and_read_back(kind: Kind, value: Value, written: str) -> None:
+    assert write_answer(question(kind), value, SIZE) == written
+    assert read(question(kind), written) == value
+
+
+def test_proposed_regions_are_written_without_labels() -> None:
+    assert write_answer(question("propose"), Boxes((FIRST, SECOND), ("a dog", "a cat")), SIZE) == f"{ONE}{OTHER}"
+
+
+def test_category_without_its_region_cannot_be_written() -> None:
+    with pytest.raises(DataError, match="needs a region"):
+        write_answer(Question("x.jpg", SIZE, "name"), Text(("dog",)), SIZE)
+
+
+coordinates = st.floats(0, 999)
+rings = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=6).map(tuple)
+words = st.text("abc de", min_size=1, max_size=9).map(str.strip).filter(bool)
+boxes = st.tuples(coordinates, coordinates, coordinates, coordinates)
+
+
+@given(st.lists(st.tuples(boxes, words), max_size=5), st.lists(rings, max_size=3), words)
+def test_any_target_survives_writing_and_reading_within_half_a_bin(
+    labelled: list[tuple[Box, str]], outline: list[Ring], said: str
+) -> None:
+    described = Boxes(tuple(box for box, _ in labelled), tuple(label for _, label in labelled))
+    targets: list[tuple[Kind, Value]] = [
+        ("regions", described),
+        ("propose", Boxes(described.boxes)),
+        ("outline", Polygons(tuple(outline))),
+        *((kind, Text((said,))) for kind in KINDS_OF_WORDS),
+    ]
+    for kind, target in targets:
+        found = read(question(kind), write_answer(question(kind), target, SIZE))
+        if isinstance(target, Text):
+            assert found == target
+        elif isinstance(target, Boxes):
+            assert isinstance(found, Boxes)
+            assert found.labels == target.labels
+            assert numbers(found.boxes) == pytest.approx(numbers(target.boxes), abs=0.5)
+        elif isinstance(target, Polygons):
+            assert isinstance(found, Polygons)
+            assert [len(ring) for ring in found.rings] == [len(ring) for ring in target.rings]
+            both = zip(found.rings, target.rings, strict=True)
+            assert all(numbers(one) == pytest.approx(numbers(other), abs=0.5) for one, other in both)

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from tokenizers import Tokenizer as Backend
 
-from harness.core import Question
+from harness.core import Kind, Question, Size
 from harness.errors import CheckpointError, UsageError
 from harness.florence2 import locations, prompts
 from harness.florence2.tokenizer import Tokenizer
@@ -76,6 +78,35 @@ def test_prompts_equal_transformers(task: str, small: Tokenizer) -> None:
     theirs = Florence2Processor(image_processor=CLIPImageProcessorPil(), tokenizer=fast)
     text = task if task in prompts.PROMPTS else f"{task} a red bus "
     assert [prompts.expand(text)] == theirs._construct_prompts(text)
+
+
+@pytest.mark.parametrize("kind", ["name", "describe", "outline", "read", "regions", "propose"])
+def test_prompt_ids_equal_transformers(kind: Kind, small: Tokenizer) -> None:
+    """The whole way of both: from a question or a task token, to the ids that the encoder is given."""
+    from transformers import CLIPImageProcessorPil, Florence2Processor, PreTrainedTokenizerFast
+
+    backend = Backend.from_str(small.backend.to_str())
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    fast.add_tokens(["<image>"], special_tokens=True)
+    fast.image_token, fast.image_token_id = "<image>", fast.convert_tokens_to_ids("<image>")
+    pixels = CLIPImageProcessorPil(size={"height": 8, "width": 8}, crop_size={"height": 8, "width": 8})
+    pixels.image_seq_length = 1
+    theirs = Florence2Processor(image_processor=pixels, tokenizer=fast)
+
+    # At 640x480 a bin is 0.64 wide and 0.48 high: 64 / 0.64 = 100, 48 / 0.48 = 100, 128 / 0.64 = 200, 240 / 0.48 = 500.
+    question = Question("x.jpg", Size(640, 480), kind, region=(64.1, 48.1, 128.1, 240.1))
+    tokens = "<loc_100><loc_100><loc_200><loc_500>"
+    tasks: dict[Kind, str] = {
+        "name": f"<REGION_TO_CATEGORY>{tokens}",
+        "describe": f"<REGION_TO_DESCRIPTION>{tokens}",
+        "outline": f"<REGION_TO_SEGMENTATION>{tokens}",
+        "read": f"<REGION_TO_OCR>{tokens}",
+        "regions": "<DENSE_REGION_CAPTION>",
+        "propose": "<REGION_PROPOSAL>",
+    }
+    [ids] = theirs(images=Image.new("RGB", (8, 8)), text=tasks[kind])["input_ids"]
+    [ours] = [small.encode(text) for text in prompts.prompts_of(question)]
+    assert [int(number) for number in ids if number != fast.image_token_id] == ours
 
 
 def test_ids_come_back_as_items(small: Tokenizer) -> None:
