@@ -16,14 +16,22 @@ from harness.speed.systems import Queries
 def asked_of(predictor: Predictor, questions: Sequence[Question], about: str) -> Queries:
     """The first prompt of each question, with its picture opened and resized; DataError for one that cannot be."""
 
+    def opened(query: int) -> tuple[Tensor, Size]:
+        picture = open_rgb(predictor.root, questions[query].image)
+        return predictor.preprocess.resize(picture), Size(*picture.size)
+
     def opening(query: int) -> Tensor:
-        return predictor.preprocess.resize(open_rgb(predictor.root, questions[query].image))
+        return opened(query)[0]
 
     def parsing(ids: Sequence[int], log_probs: Sequence[float], query: int) -> object:
         question = questions[query]
         items = predictor.tokenizer.items(ids, log_probs)
-        return reading.read_answer(question, [items], question.size or Size(1, 1), predictor.forms[question.kind])
+        return reading.read_answer(question, [items], pictures[query][1], predictor.forms[question.kind])
 
-    texts = [prompts.prompts_of(question, predictor.forms[question.kind])[0] for question in questions]
-    pixels = [opening(query) for query in range(len(questions))]
-    return Queries(pixels, [predictor.tokenizer.encode(text) for text in texts], about, opening, parsing)
+    pictures = [opened(query) for query in range(len(questions))]
+    texts = [
+        prompts.prompts_of(question, predictor.forms[question.kind], size)[0]
+        for question, (_, size) in zip(questions, pictures, strict=True)
+    ]
+    pixels, ids = [pixels for pixels, _ in pictures], [predictor.tokenizer.encode(text) for text in texts]
+    return Queries(pixels, ids, about, opening, parsing)

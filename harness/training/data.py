@@ -198,7 +198,10 @@ def pack(
 
 
 def cached_pack(path: Path, make: Callable[[], Pack]) -> Pack:
-    """`make()`'s result, kept at `path` for the next start."""
+    """`make()`'s result, kept at `path` for the next start.
+
+    A kind that a kept pack lacks, as it was made before that kind existed, has no examples.
+    """
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = make()
@@ -209,8 +212,14 @@ def cached_pack(path: Path, make: Callable[[], Pack]) -> Pack:
         partial.replace(path)
         return made
     with np.load(path) as kept:
-        examples = {kind: Examples(*(kept[f"{kind}.{name}"] for name in Examples.__slots__)) for kind in KINDS}
-        return Pack(torch.from_numpy(kept["images"]), kept["regions"], examples)
+        images = torch.from_numpy(kept["images"])
+        examples = {
+            kind: Examples(*(kept[f"{kind}.{name}"] for name in Examples.__slots__))
+            if f"{kind}.first" in kept
+            else _concatenate([()] * len(images))
+            for kind in KINDS
+        }
+        return Pack(images, kept["regions"], examples)
 
 
 def digest(*parts: object) -> str:
@@ -253,7 +262,7 @@ class _Encoder:
         for sample in scene.samples:
             if sample.target is None:
                 continue
-            [text] = prompts_of(sample.question, self.forms.get(sample.question.kind, ""))
+            [text] = prompts_of(sample.question, self.forms.get(sample.question.kind, ""), size)
             prompt = self.tokenizer.encode(text)
             text = write_answer(sample.question, sample.target, size)
             answer = [BOS, *self.tokenizer.backend.encode(text, add_special_tokens=False).ids, EOS]

@@ -16,6 +16,7 @@ from torch import nn
 from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
+from harness.florence2.locations import items
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import prompts_of
@@ -175,7 +176,8 @@ def tokenizer_of(
         texts: list[str] = []
         for seed in range(first_seed, first_seed + VOCABULARY_SCENES):
             for sample in (sample for source in sources for sample in source(seed).samples):
-                texts.extend(prompts_of(sample.question))
+                for prompt in prompts_of(sample.question):
+                    texts.append("".join(piece.text for piece in items(prompt) if piece.bin is None))
                 if sample.question.size is not None and sample.target is not None and sample.question.kind != "segment":
                     texts.append(write_answer(sample.question, sample.target, sample.question.size).partition("<")[0])
         learn(texts, vocabulary - 1).backend.save(str(partial))

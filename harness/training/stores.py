@@ -151,18 +151,25 @@ def write_store(
 
 
 def examples_of(sample: Sample[Any], tokenizer: Tokenizer, root: Path) -> list[tuple[list[int], list[int]]]:
-    """Every (prompt, answer) in ids that a sample teaches; none where its answer is not published."""
+    """Every (prompt, answer) in ids that a sample teaches; none where its answer is not published.
+
+    DataError for a sample that takes several prompts, or whose region cannot be written.
+    """
     question = sample.question
     if sample.target is None:
         return []
     size = question.size
-    if size is None and not isinstance(sample.target, Text):
+    if size is None and (question.region is not None or not isinstance(sample.target, Text)):
         with Image.open(root / question.image_name) as picture:
             size = Size(*picture.size)
+    try:
+        prompts = prompts_of(question, size=size)
+    except DataError as error:
+        raise DataError(f"sample {sample.id}: {error}") from error
     found = []
     for value in values_of(question, sample.target, size or Size(1, 1)):
         text = write_answer(question, value, size or Size(1, 1))
-        [prompt, *others] = prompts_of(question)
+        [prompt, *others] = prompts
         if others:
             raise DataError(f"sample {sample.id} is asked in {1 + len(others)} prompts; one can be taught")
         answer = tokenizer.backend.encode(text, add_special_tokens=False).ids
@@ -184,7 +191,8 @@ def values_of(question: Question, target: Value, size: Size) -> list[Value]:
         alone = [i for i, crowd in enumerate(target.crowd) if not crowd]
         boxes = target.boxes
         alone.sort(key=lambda i: boxes[i])
-        names = tuple(question.phrases[target.categories[i]].text for i in alone)
+        named = alone if question.kind != "propose" else []  # region proposals have no labels
+        names = tuple(question.phrases[target.categories[i]].text for i in named)
         return [Boxes(tuple(boxes[i] for i in alone), names)] if alone else []
     if isinstance(target, Mask):
         target = Polygons(outline(masks.pixels(target)))

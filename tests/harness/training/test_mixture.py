@@ -24,7 +24,7 @@ from harness.training import loop, mixture
 from harness.training.mixture import Mixture
 from harness.training.parallel import Ranks
 from harness.training.recipes import Mixing, Plan, Recipe
-from harness.training.stores import Store, most_said, open_store, values_of, write_store
+from harness.training.stores import Store, examples_of, most_said, open_store, values_of, write_store
 from tests.harness.training.test_loop import _Broken
 
 WEIGHTS = Path(__file__).parents[3] / "baselines/weights/florence2-nano"
@@ -204,6 +204,23 @@ def test_targets_are_written_as_the_model_would_answer() -> None:
     assert most_said(("b", "a", "a", "b")) == "b"
     caption = Question("0.png", SIZE, "caption")
     assert values_of(caption, Text(("one", "two")), SIZE) == [Text(("one",)), Text(("two",))]
+
+
+def test_region_is_taught_in_the_size_of_its_image(root: Path, tokenizer: Tokenizer) -> None:
+    # The images are 40x30, so a bin is 0.04 wide and 0.03 high: 4.01 and 3.01 are in bin 100, 20.01 and 15.01 in 500.
+    region, tokens = (4.01, 3.01, 20.01, 15.01), "<loc_100><loc_100><loc_500><loc_500>"
+    name: Sample[Text] = Sample("0", Question("0.png", None, "name", region=region), Text(("dog",)), "0.png")
+    [(prompt, answer)] = examples_of(name, tokenizer, root)
+    assert prompt == tokenizer.encode(f"What is the region {tokens}?")
+    assert answer == tokenizer.encode(f"dog{tokens}")
+    with pytest.raises(DataError, match=r"sample 0: the region .* is outside the image, which is 40x30"):
+        examples_of(replace(name, question=replace(name.question, region=(40.0, 0.0, 50.0, 9.0))), tokenizer, root)
+
+
+def test_region_proposals_are_taught_without_categories() -> None:
+    propose = Question("0.png", SIZE, "propose")
+    objects = Objects(xywh=((1, 2, 3, 4),), categories=(3,), areas=(12,), crowd=(False,), ids=())
+    assert values_of(propose, objects, SIZE) == [Boxes(((1, 2, 4, 6),))]
 
 
 def test_a_mask_is_taught_as_its_outline() -> None:
