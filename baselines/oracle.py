@@ -100,7 +100,8 @@ def _quantised(answer: Answer | Failure, size: Size | None) -> Answer | Failure:
     value = answer.value
     if isinstance(value, Boxes):
         text = locations.write_boxes(value, size)
-        return Answer((text,), locations.read_boxes(locations.items(text), size))
+        read = locations.read_boxes(locations.items(text), size)
+        return Answer((text,), read if value.labels else Boxes(read.boxes))
     if isinstance(value, Quads):
         text = locations.write_quads(value, size)
         return Answer((text,), locations.read_quads(locations.items(text), size))
@@ -116,9 +117,10 @@ def _quantised(answer: Answer | Failure, size: Size | None) -> Answer | Failure:
 
 
 def _found(question: Question, target: Objects) -> Boxes:
-    """What a perfect detector writes: every object that is not a crowd."""
+    """A perfect detector's boxes: every object that is not a crowd, with its category unless proposals are queried."""
     alone = [place for place, crowd in enumerate(target.crowd) if not crowd]
-    names = tuple(question.phrases[target.categories[place]].text for place in alone)
+    named = alone if question.kind != "propose" else []
+    names = tuple(question.phrases[target.categories[place]].text for place in named)
     return Boxes(tuple(target.boxes[place] for place in alone), names)
 
 

@@ -1,4 +1,4 @@
-"""The floor: what an answer is worth that looks at nothing but the image's size."""
+"""The floor: the score of an answer that depends on the question and the image's size alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ANSWERS_VERSION = 1  # raise it whenever an answer could change
 
 
 class WholeImage:
-    """Points at the whole image, for every phrase and of every category; says "yes" when asked, and nothing else."""
+    """Gives the whole image for every phrase and category, a region's rectangle as its outline, "yes", and no words."""
 
     @property
     def fingerprint(self) -> str:
@@ -33,8 +33,12 @@ class WholeImage:
 def _answer(question: Question) -> Answer | Failure:
     if question.kind == "vqa":
         return Answer(("yes",), Text(("yes",)))
-    if question.kind in ("caption", "detailed_caption", "more_detailed_caption", "ocr"):
+    if question.kind in ("caption", "detailed_caption", "more_detailed_caption", "ocr", "name", "describe", "read"):
         return Answer(("",), Text(("",)))
+    if question.kind == "outline":
+        if question.region is None:
+            return Failure("an 'outline' question needs a region, and this one has none")
+        return Answer(("the whole region",), Polygons((rectangle(question.region),)))
     if question.size is None:
         return Failure("the annotations do not give the image's size, and its pixels are not looked at")
     whole = (0.0, 0.0, float(question.size.width), float(question.size.height))
@@ -44,6 +48,8 @@ def _answer(question: Question) -> Answer | Failure:
         value = Grounded(((whole,),) * count)
     elif question.kind in ("detect", "find"):
         value = Boxes((whole,) * count, tuple(phrase.text for phrase in question.phrases))
+    elif question.kind == "propose":
+        value = Boxes((whole,))
     elif question.kind == "segment":
         value = Polygons((rectangle(whole),))
     else:
