@@ -1,4 +1,4 @@
-"""Pictures of answers: the target in green, the answer in magenta, the worst first."""
+"""Pictures of answers: the target in green, the answer in magenta, a question's region in blue, the worst first."""
 
 from __future__ import annotations
 
@@ -140,10 +140,11 @@ def _wanted(row: Row[Any]) -> str:
 
 
 def draw(row: Row[Any], root: Path) -> Image.Image:
-    """The image of a sample with its target and its answer on it."""
+    """The image of a sample with the question's region, the target and the answer drawn on it."""
     image = open_rgb(root, row.sample.question.image)
-    first = row.sample.question.kind == "refer"  # the first box is the answer to an expression
-    return overlay(image, row.answer.value, row.sample.target, first=first, labels=False)
+    question = row.sample.question
+    first = question.kind == "refer"  # the first box is the answer to an expression
+    return overlay(image, row.answer.value, row.sample.target, region=question.region, first=first, labels=False)
 
 
 def _rank(row: Row[Any]) -> tuple[bool, float, str]:

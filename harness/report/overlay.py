@@ -1,15 +1,16 @@
-"""Boxes, outlines and masks drawn on an image: a target in green, an answer in magenta."""
+"""Boxes, outlines and masks drawn on an image: a region in blue, a target in green, an answer in magenta."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from harness.core import Boxes, Grounded, Mask, Objects, Polygons, Quads, Size, Value
+from harness.core import Box, Boxes, Grounded, Mask, Objects, Polygons, Quads, Size, Value
 from harness.geometry.masks import pixels, rasterise
 
 TARGET = (46, 160, 67)
 ANSWER = (214, 0, 140)
+REGION = (9, 105, 218)
 SHORT_SIDE = 240  # pixels, at least
 LONG_SIDE = 640  # pixels, at most, of an image that is enlarged
 OPACITY = 0.35  # of a mask's colour
@@ -18,9 +19,15 @@ Line = tuple[tuple[float, float], ...]
 
 
 def overlay(
-    image: Image.Image, answer: Value | None, target: Value | None = None, *, first: bool = False, labels: bool = True
+    image: Image.Image,
+    answer: Value | None,
+    target: Value | None = None,
+    *,
+    region: Box | None = None,
+    first: bool = False,
+    labels: bool = True,
 ) -> Image.Image:
-    """An RGB image with a target and an answer on it; a small image is enlarged.
+    """An RGB image with a question's region, a target and an answer on it; a small image is enlarged.
 
     Coordinates are pixels of the image as given.  `first` draws an answer's first box alone.
     """
@@ -31,7 +38,8 @@ def overlay(
         image = _tinted(image, value, size, colour)
     shown = image.resize((round(size.width * scale), round(size.height * scale)), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(shown)
-    for value, colour, width in ((target, TARGET, 4), (answer, ANSWER, 2)):
+    about = None if region is None else Boxes((region,))
+    for value, colour, width in ((about, REGION, 4), (target, TARGET, 4), (answer, ANSWER, 2)):
         for place, line in enumerate(lines_of(value, first=first)):
             points = [(x * scale, y * scale) for x, y in (*line, line[0])]
             pen.line(points, fill=colour, width=width, joint="curve")

@@ -18,6 +18,7 @@ from harness.core import (
     Boxes,
     Estimate,
     Grounded,
+    Kind,
     Objects,
     Phrase,
     Polygons,
@@ -29,6 +30,7 @@ from harness.core import (
     Score,
     Size,
     Text,
+    Value,
 )
 from harness.report import figures
 from harness.report.breakdown import (
@@ -40,6 +42,7 @@ from harness.report.breakdown import (
     BY_SIZE,
     BY_TYPE,
     COSTS,
+    Breakdown,
     Confidence,
     bins,
     breakdown,
@@ -59,6 +62,29 @@ def boxed(place: int, side: float, overlap: float, score: float | None, empty: b
     scores = None if score is None else (score,)
     value = None if empty else Boxes(((0.0, 0.0, 9.0, 9.0),), ("",), scores)
     return Row(sample, Answer(("x",), value), Score({"iou": overlap}, value is not None))
+
+
+@pytest.mark.parametrize(("kind", "value"), [
+    ("name", Text(("dog",))),
+    ("describe", Text(("a dog on a mat",))),
+    ("read", Text(("STOP",))),
+    ("regions", Boxes(((1.0, 2.0, 3.0, 4.0),), ("a dog",))),
+    ("propose", Boxes(((1.0, 2.0, 3.0, 4.0),))),
+])  # fmt: skip
+def test_kind_about_regions_without_overlaps_has_no_breakdown(kind: Kind, value: Value) -> None:
+    question = Question("x.png", SIZE, kind, region=(1.0, 2.0, 3.0, 4.0))
+    sample: Sample[Any] = Sample("1", question, value, "x")
+    assert breakdown(TASKS["refcoco"], [Row(sample, Answer(("",), value), Score({"score": 1.0}))]) == Breakdown()
+
+
+def test_outline_of_a_region_is_broken_down_as_any_outline() -> None:
+    # The target covers 40 x 40 pixels, which is medium; an IoU of 0.4 is a mistake of localisation (0.1 to 0.5).
+    target = Polygons((((0.0, 0.0), (40.0, 0.0), (40.0, 40.0), (0.0, 40.0)),))
+    question = Question("x.png", SIZE, "outline", region=(0.0, 0.0, 40.0, 40.0))
+    sample: Sample[Any] = Sample("1", question, target, "x")
+    found = breakdown(TASKS["refcoco_res"], [Row(sample, Answer(("",), target), Score({"iou": 0.4}))])
+    assert found.mistakes == {"1": ["localisation"]}
+    assert [bar.name for bar in found.bars[BY_SIZE]] == ["medium"]
 
 
 def test_of_one_box_a_sentence() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from baselines.trivial import WholeImage
 from harness import published, runner
-from harness.core import Answer, Estimate, Polygons, Question, Row, Run, RunSpec, Sample, Score, Size, Source
+from harness.core import Answer, Estimate, Polygons, Question, Row, Run, RunSpec, Sample, Score, Size, Source, Text
 from harness.report import gallery, page, text
 from tasks import TASKS
 from tests.rows import rows
@@ -86,6 +86,20 @@ def test_masks_are_drawn_where_they_are(tmp_path: Path) -> None:
     assert inside[1] > inside[0] and inside[1] > inside[2]  # green
     assert other[0] > other[1] and other[2] > other[1]  # magenta
     assert outside.tolist() == [128, 128, 128]
+
+
+def test_region_of_a_question_is_drawn_in_blue(tmp_path: Path) -> None:
+    Image.new("RGB", (640, 480), (128, 128, 128)).save(tmp_path / "x.png")
+    question = Question("x.png", Size(640, 480), "describe", region=(100.0, 50.0, 300.0, 250.0))
+    sample: Sample[Any] = Sample("1", question, Text(("a dog",)), "x.png")
+    row = Row(sample, Answer(("a cat",), Text(("a cat",))), Score({"CIDEr": 0.0}))
+    pixels = np.asarray(gallery.draw(row, tmp_path)).astype(int)
+    for x, y in ((100, 150), (300, 150), (200, 50), (200, 250)):  # the middle of each edge
+        red, green, blue = pixels[y, x]
+        assert blue > green > red
+    assert pixels[150, 200].tolist() == pixels[400, 500].tolist() == [128, 128, 128]
+    [picture] = gallery.pictures_of([row], {})
+    assert (picture.asked, picture.wanted, picture.wrote) == ("describe", "a dog", "a cat")
 
 
 def test_numbers_and_tables() -> None:
