@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import baselines
+from harness import published
 from harness.cli import ablate as command
 from harness.errors import UsageError
 from harness.florence2 import weights
@@ -21,7 +21,7 @@ from harness.protocols.studies import STUDIES, Arm, Evaluation, Phase
 from tasks.miniature import small_world
 
 WORLD = World("small", small_world.small_scene, small_world.FIRST_TRAINING_SEED)
-PUBLISHED = Path(baselines.__file__).parent
+PUBLISHED = published.CSV.parent
 
 
 def test_the_five_studies_have_what_they_are_held_against() -> None:
