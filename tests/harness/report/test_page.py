@@ -136,17 +136,6 @@ def test_a_gallery_of_the_miniature(miniature: Path, tmp_path: Path) -> None:
         assert min(image.size) >= 200
 
 
-@pytest.mark.parametrize(("task", "split", "metric", "model", "value"), [
-    ("refcoco_res", "val", "mIoU", "Florence-2-L", 35.8),  # arXiv:2311.06242v1, Table 4
-    ("refcocog", "test", "Acc@0.5", "Florence-2-B", 65.1),
-])  # fmt: skip
-def test_published_figures(task: str, split: str, metric: str, model: str, value: float) -> None:
-    found = published.figures(task, split, metric)
-    assert any((f.model, f.value, f.protocol) == (model, value, "zero_shot") for f in found)
-    assert all(f.source for f in found)
-    assert published.figures("nothing", split, metric) == []
-
-
 def test_the_same_records_give_the_same_page_and_figure(tmp_path: Path) -> None:
     shown = [page.Shown(a_run(model=model), TASKS["refcoco"], (), tmp_path) for model in ("a", "b")]
     for name in ("one", "other"):
