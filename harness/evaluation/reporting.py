@@ -52,7 +52,7 @@ def write_report(
     `watch` is the number of seconds after which a page of a run in progress reloads itself; `task` names a task of
     another package.  UsageError where there are no runs.
     """
-    from harness.report import papers
+    from harness.report import claims, miniature, papers
     from harness.report import tables as written_tables
     from harness.report.page import Shown, stale, write
 
@@ -75,9 +75,8 @@ def write_report(
     if not shown:
         raise UsageError(f"there are no runs in {results}; `python -m harness run --help` says how to make one")
     runs = [one.run for one in shown]
-    abouts = {key: papers.About(**told) for key, told in published.tables().items()}
-    tables = papers.tables(published.every(), abouts, runs, published.ours)
-    tables = [*tables, papers.claims(published.claims(), runs), *papers.miniature(runs)]
+    tables = papers.tables(published.every(), published.tables(), runs)
+    tables = [*tables, claims.table(published.claims(), runs), *miniature.tables(runs)]
     if left := stale(runs, to):
         log.warning("%s: %d galleries are of runs that are not here, such as %s", to / "gallery", len(left), left[0])
     again = watch is not None and busy

@@ -163,7 +163,6 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
 
 def _claims(study: Study) -> list[tuple[str, str, str]]:
     """The rows of the claims that the study bears on."""
-    rows = {row["id"]: row for row in published.claims()}
-    return [
-        (rows[name]["claim"], f"{rows[name]['verdict']} (of the paper)", rows[name]["note"]) for name in study.claims
-    ]
+    claims = {claim.id: claim for claim in published.claims()}
+    found = [claims[name] for name in study.claims]
+    return [(claim.claim, f"{claim.verdict} (of the paper)", claim.note) for claim in found]

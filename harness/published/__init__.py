@@ -1,23 +1,38 @@
-"""Published figures, each with its source, and what a summary of the paper claims."""
+"""Published figures, each with its source, and what a summary of the paper claims.
+
+published.csv   the figures         figure.py, Figure; names.py: our names of their tasks
+tables.toml     how they are shown  spec.py, TableSpec; table.py reads it and checks it
+claims.csv      claims              claim.py, Claim
+claims.toml     how claims are checked
+"""
 
 from __future__ import annotations
 
-import csv
-import tomllib
-from typing import Any
-
+from harness.published.claim import Claim, Measure, claims
 from harness.published.figure import CSV, Column, Figure, every
 from harness.published.names import JOINED, METRICS, figures, ours
+from harness.published.spec import DataSetAverages, DataSets, OurModel, SplitAverage, Statistic, TableSpec
+from harness.published.table import by_table, names_of_our_models, tables
 
-__all__ = ["CSV", "JOINED", "METRICS", "Column", "Figure", "claims", "every", "figures", "ours", "tables"]
-
-
-def tables() -> dict[str, dict[str, Any]]:
-    """All of `tables.toml`: title, notes and so on, by the key that rows of `published.csv` carry."""
-    return tomllib.loads(CSV.with_name("tables.toml").read_text(encoding="utf-8"))
-
-
-def claims() -> list[dict[str, str]]:
-    """All of `claims.csv`: what a summary of the paper says, and what the paper says."""
-    with CSV.with_name("claims.csv").open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+__all__ = [
+    "CSV",
+    "JOINED",
+    "METRICS",
+    "Claim",
+    "Column",
+    "DataSetAverages",
+    "DataSets",
+    "Figure",
+    "Measure",
+    "OurModel",
+    "SplitAverage",
+    "Statistic",
+    "TableSpec",
+    "by_table",
+    "claims",
+    "every",
+    "figures",
+    "names_of_our_models",
+    "ours",
+    "tables",
+]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core import Run
 from harness.report.breakdown import Breakdown
-from harness.report.papers import standing_for
+from harness.report.ours import standing_for
 from harness.report.speed import COLOURS
 from harness.report.text import MINIATURE
 
@@ -135,7 +135,7 @@ def of_one_split(told: Sequence[Told]) -> list[Told]:
 
 
 def one_each(told: Sequence[Told]) -> list[Told]:
-    """One run of each model, protocol, task and split: that which stands for them (`papers.standing_for`); a model of
+    """One run of each model, protocol, task and split: that which stands for them (`ours.standing_for`); a model of
     which there are several protocols is told with each."""
     several: dict[tuple[str, ...], list[Told]] = {}
     protocols: dict[str, set[str]] = {}

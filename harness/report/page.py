@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.core import Row, Run, Task
 from harness.metrics import tide
+from harness.published import Figure, names_of_our_models
 from harness.report import figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
 from harness.report.canvas import Drawn, Told
@@ -38,23 +39,6 @@ COLUMNS = (
     "status",
     "id",
 )
-
-
-class Figure(Protocol):
-    """A published number, as the page prints it."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def protocol(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def locator(self) -> str: ...
-
-
 Published = Callable[[str, str, str], Sequence[Figure]]  # task, split, metric
 
 
@@ -187,11 +171,12 @@ def _section(one: Shown, parts: Breakdown, folder: Path, pictures: int) -> Secti
 
 def _beside(run: Run, published: Published) -> list[str]:
     """Published figures of Florence-2 under the run's protocol."""
+    names = names_of_our_models()
     found = published(run.spec.task, run.spec.split, run.headline)
     return [
         f"{figure.model} {figure.value:g} ({figure.source}, {figure.locator})"
         for figure in found
-        if figure.model.startswith("Florence-2-") and figure.protocol == run.spec.protocol
+        if figure.model in names and figure.protocol == run.spec.protocol
     ]
 
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
-from harness.report.papers import Table
 from harness.report.text import cell
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells of text, with the title above them and the notes below."""
+
+    key: str
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1  # columns of words, before those of numbers
+    notes: Sequence[str] = ()
+    placed: int = 0  # published figures in it
 
 
 def write(found: Sequence[Table], folder: Path) -> Path:

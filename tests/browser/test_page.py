@@ -19,7 +19,7 @@ from PIL import Image
 from harness import comparison, published
 from harness.core import Answer, Boxes, Estimate, Question, Row, Run, RunSpec, Sample, Score, Size
 from harness.metrics.reduce import mean
-from harness.report import compared, page, papers, tables
+from harness.report import claims, compared, page, papers, tables
 from tasks import TASKS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,9 +61,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.new("RGB", (160, 160), (90, 120, 150)).save(root / "x.png")
     runs = [shown("alpha", root), shown("beta", root)]
     made = page.write(runs, published.figures, root / "out", COUNT)
-    abouts = {key: papers.About(**told) for key, told in published.tables().items()}
-    told = papers.tables(published.every(), abouts, [one.run for one in runs], published.ours)
-    tables.write([*told, papers.claims(published.claims(), [])], root / "out/tables")
+    of_papers = papers.tables(published.every(), published.tables(), [one.run for one in runs])
+    tables.write([*of_papers, claims.table(published.claims(), [])], root / "out/tables")
     return made
 
 

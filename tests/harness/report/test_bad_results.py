@@ -17,7 +17,7 @@ import pytest
 
 from harness import store
 from harness.core import Estimate, Run, RunSpec
-from harness.report import papers
+from harness.report import miniature
 from harness.store import RunFolder
 
 Call = Callable[..., tuple[int, str, str]]
@@ -91,7 +91,7 @@ def test_which_of_several_stands_for_them() -> None:
     runs = [
         a_run("a", 1, "2027-01-01", 10.0), a_run("b", 2, "2026-01-01", 20.0), a_run("c", 2, "2026-02-01", 30.0),
     ]  # fmt: skip
-    [table] = papers.miniature(runs)
+    [table] = miniature.tables(runs)
     assert table.rows == [["refcoco val, Acc@0.5", "30.0"]]
     [note] = [note for note in table.notes if "Shown is" in note]
     assert note == (

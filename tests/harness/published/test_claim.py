@@ -1,0 +1,75 @@
+"""claims.csv and claims.toml: what a summary claims, and how each claim is checked."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness import published
+from harness.protocols.studies import STUDIES
+from harness.published.claim import parse
+from tasks import TASKS
+
+ROWS = """id,claim,claimed_value,metric,verdict,paper_value,paper_locator,note
+zs,a caption,135.6,CIDEr,agrees,135.6,Table 4,
+abl,"regions, too, help",,,differs,,Figure 7,not at all
+"""
+CHECKS = """
+[measured]
+zs = { model = "m", protocol = "zero_shot", task = "t", split = "val", metric = "CIDEr", paper = 135.6 }
+
+[studied]
+abl = "granularity"
+"""
+
+
+def test_claims_of_the_file_are_all_read() -> None:
+    claims = published.claims()
+    assert len(claims) == len({claim.id for claim in claims}) == 21
+    assert [claim.claimed for claim in claims[:1]] == ["135.6 CIDEr"]
+
+
+def test_claim_has_its_measure_or_its_study() -> None:
+    measured, studied = parse(ROWS, CHECKS)
+    assert measured.measure is not None and (measured.measure.paper, measured.study) == (135.6, "")
+    assert (studied.measure, studied.study, studied.claim) == (None, "granularity", "regions, too, help")
+    assert (measured.claimed, studied.claimed) == ("135.6 CIDEr", "")
+    assert [claim.measure for claim in parse(ROWS, "")] == [None, None]
+
+
+@pytest.mark.parametrize("claim", [claim for claim in published.claims() if claim.measure], ids=lambda claim: claim.id)
+def test_measured_number_is_what_the_paper_publishes(claim: published.Claim) -> None:
+    measure = claim.measure
+    assert measure is not None
+    assert measure.metric in TASKS[measure.task].metrics
+    name = {"florence2-l": "Florence-2-L", "florence2-l-ft": "Florence-2-L"}[measure.model]
+    [figure] = [
+        figure for figure in published.figures(measure.task, measure.split, measure.metric)
+        if (figure.model, figure.protocol) == (name, measure.protocol)
+    ]  # fmt: skip
+    assert figure.value == measure.paper
+    assert figure.text in claim.paper_value
+
+
+def test_studied_claims_are_those_that_the_studies_name() -> None:
+    studied = {claim.id: claim.study for claim in published.claims() if claim.study}
+    assert studied == {name: study.name for study in STUDIES.values() for name in study.claims}
+
+
+@pytest.mark.parametrize(
+    ("rows", "checks", "said"),
+    [
+        (ROWS.replace("note\n", "remark\n"), CHECKS, "claims.csv: unknown or missing columns: note, remark"),
+        (ROWS.replace("Table 4,", "Table 4"), CHECKS, "claims.csv, line 2: 7 cells for 8 columns"),
+        (ROWS, CHECKS.replace("abl =", "ablation ="), "claims.toml: no claim ablation in claims.csv"),
+        (ROWS, CHECKS.replace("zs =", "ft ="), "claims.toml: no claim ft in claims.csv"),
+        (ROWS, CHECKS.replace("paper =", "papers ="), "claims.toml: Object contains unknown field `papers`"),
+        (ROWS, CHECKS.replace("[studied]", "[studies]"), "claims.toml: Object contains unknown field `studies`"),
+        (ROWS, CHECKS.replace('split = "val", ', ""), "claims.toml: Object missing required field `split`"),
+        (ROWS, CHECKS.replace("zero_shot", "few_shot"), "claims.toml: Invalid enum value 'few_shot'"),
+    ],
+)
+def test_unknown_column_key_or_claim_is_refused_by_name(rows: str, checks: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        parse(rows, checks)

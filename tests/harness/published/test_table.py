@@ -1,0 +1,102 @@
+"""tables.toml: every figure has a table, and every name in it leads to a figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.published import Figure, by_table, every, names_of_our_models, tables
+from harness.published.table import TOML, parse
+
+FIGURES = (
+    Figure("T1", "M", "", "zero_shot", "web", "RefCOCO REC", "val", "Acc", "10.0", "a paper", "Table 1", "high"),
+    Figure("T1", "M", "", "zero_shot", "web", "RefCOCO REC", "average", "Acc", "10.0", "a paper", "Table 1", "high"),
+    Figure("Sets", "M", "", "zero_shot", "", "Set Pistols", "test", "AP", "20.0", "a paper", "Table 2", "high"),
+    Figure("Sets", "N", "", "zero_shot", "", "Set pistols", "test", "AP", "30.0", "a paper", "Table 2", "high"),
+    Figure("Whole", "M", "", "zero_shot", "", "Sets", "test", "AP average", "20.0", "a paper", "Table 3", "high"),
+)
+TEXT = """
+[T1]
+title = "Table 1"
+ours = [{ model = "m", protocol = "zero_shot", published_as = "M" }]
+same_training = { web = "web data" }
+average = { task = "RefCOCO REC", split = "average", metric = "Acc", of = { "RefCOCO REC" = ["val"] } }
+
+[Whole]
+title = "Averages"
+
+[Sets]
+title = "By data set"
+
+[Sets.by_data_set]
+task_prefix = "Set "
+same = { Pistols = ["pistols"] }
+averages_of = { table = "Whole", task = "Sets", protocol = "zero_shot", metrics = { mean = "AP average" } }
+"""
+
+
+def test_every_published_figure_has_a_table() -> None:
+    placed = by_table(every(), tables())
+    assert sum(map(len, placed.values())) == len(every()) == 1653
+    assert list(placed) == list(tables())
+    assert all(placed.values()), "a table of tables.toml has no figure"
+
+
+def test_figure_without_a_table_is_refused_by_name() -> None:
+    lost = replace(FIGURES[0], table="T99")
+    with pytest.raises(ValueError, match=r"^M, RefCOCO REC val Acc 10\.0: no table 'T99' in tables\.toml$"):
+        parse(TEXT, [*FIGURES, lost])
+
+
+def test_a_right_file_is_read_in_order() -> None:
+    found = parse(TEXT, FIGURES)
+    assert list(found) == ["T1", "Whole", "Sets"]
+    assert found["T1"].training_of(FIGURES[0]) == "web data"
+    layout = found["Sets"].by_data_set
+    assert layout is not None
+    assert [layout.name_of(figure) for figure in FIGURES[2:4]] == ["Pistols", "Pistols"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ('title = "Table 1"', "", r"\[T1\]: Object missing required field `title`"),
+        ("same_training", "same_trainings", r"\[T1\]: Object contains unknown field `same_trainings`"),
+        ("published_as", "publishedas", r"\[T1\]: Object contains unknown field `publishedas` - at `\$.ours\[0\]`"),
+        ('"zero_shot", published_as', '"one_shot", published_as', r"\[T1\]: Invalid enum value 'one_shot'"),
+        ('published_as = "M"', 'published_as = "O"', r"\[T1\]: m: no zero_shot figure is published as 'O'"),
+        ('model = "m", protocol = "zero', 'model = "m", protocol = "fine', r"\[T1\]: Invalid enum value 'fine_shot'"),
+        ("{ web =", "{ wed =", r"\[T1\]: same_training: no figure has 'wed'"),
+        ('split = "average"', 'split = "mean"', r"\[T1\]: average: no figure of RefCOCO REC mean Acc"),
+        ('["val"]', '["val", "testA"]', r"\[T1\]: average: no figure of RefCOCO REC testA Acc"),
+        ('"Set "', '"Sets "', r"\[Sets\]: task_prefix: 'Set Pistols' does not start with 'Sets '"),
+        ("task_prefix =", 'also = "Other"\ntask_prefix =', r"\[Sets\]: no table 'Other' in tables.toml"),
+        ('table = "Whole"', 'table = "Part"', r"\[Sets\]: no table 'Part' in tables.toml"),
+        ('["pistols"]', '["Pistol"]', r"\[Sets\]: same: no figure has 'Pistol'"),
+        ('"AP average"', '"AP mean"', r"\[Sets\]: averages_of: no figure of Sets AP mean"),
+        ('task = "Sets"', 'task = "All"', r"\[Sets\]: averages_of: no figure of All AP average"),
+        (
+            "[Sets.by_data_set]",
+            'ours = [{ model = "m", protocol = "zero_shot" }]\n[Sets.by_data_set]',
+            r"\[Sets\]: a table by",
+        ),
+        ("{ mean =", "{ mode =", r"\[Sets\]: Invalid enum value 'mode'"),
+    ],
+)
+def test_wrong_key_is_refused_with_its_table(right: str, wrong: str, said: str) -> None:
+    assert TEXT.count(right) == 1
+    with pytest.raises(ValueError, match=rf"^tables.toml, {said}"):
+        parse(TEXT.replace(right, wrong), FIGURES)
+
+
+def test_published_as_under_another_protocol_is_refused() -> None:
+    text = TEXT.replace('model = "m", protocol = "zero_shot"', 'model = "m", protocol = "fine_tuned"')
+    with pytest.raises(ValueError, match="no fine_tuned figure is published as 'M'"):
+        parse(text, FIGURES)
+
+
+def test_our_models_are_those_of_the_paper_and_of_the_model_card() -> None:
+    card = {f"Florence-2-{size}{tuned}" for size in ("base", "large") for tuned in ("", "-ft")}
+    assert names_of_our_models() == {"Florence-2-B", "Florence-2-L"} | card
+    assert "[T4_zero_shot]" in TOML.read_text(encoding="utf-8")
