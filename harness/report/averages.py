@@ -27,8 +27,8 @@ def of_data_sets(averages: DataSetAverages, shown: Sequence[Figure], others: Seq
     """The mean and the median over the data sets of each model, then those that `others` print."""
     parts = {model: _exact(shown, model) for model in dict.fromkeys(figure.model for figure in shown)}
     rows = [
-        ["mean, worked out", *(f"{statistics.fmean(values):.2f}" for values in parts.values())],
-        ["median, worked out", *(f"{statistics.median(values):.1f}" for values in parts.values())],
+        ["mean, computed", *(f"{statistics.fmean(values):.2f}" for values in parts.values())],
+        ["median, computed", *(f"{statistics.median(values):.1f}" for values in parts.values())],
     ]
     notes: list[str] = []
     printed: list[Figure] = []

@@ -1,4 +1,4 @@
-"""What a summary of the paper claims, against the paper and against our runs."""
+"""What a summary of the paper claims, versus the paper and versus our runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from harness.report.text import number
 
 HEAD = ("claim", "claimed", "verdict", "the paper", "where", "our runs", "note")
 NOTES = (
-    "Reproduced: the paper's number (not the claimed one) lies in the 95 % interval of a whole run on that data.",
-    "Studies of small models on a drawn world (reports/studies) ask some of the same; they reproduce no number.",
+    "Reproduced: the number of the paper (not the claimed one) lies in the 95 % interval of a run on all of that data.",
+    "Studies of small models on synthetic scenes (reports/studies) repeat some experiments; they reproduce no number.",
 )
 
 
@@ -31,13 +31,13 @@ def table(claims: Sequence[Claim], runs: Sequence[Run]) -> Table:
         )
         for claim in claims
     ]
-    return Table("claims", "A summary's claims, against the paper", HEAD, rows, len(HEAD), NOTES)
+    return Table("claims", "Claims of a summary versus the paper", HEAD, rows, len(HEAD), NOTES)
 
 
 def _checked(claim: Claim, runs: Sequence[Run]) -> str:
     if claim.study:
-        return "asked of small models: reports/studies"
-    return _reproduced(claim.measure, runs) if claim.measure else "not something a run shows"
+        return "studied with small models: reports/studies"
+    return _reproduced(claim.measure, runs) if claim.measure else "not checked here"
 
 
 def _reproduced(measure: Measure, runs: Sequence[Run]) -> str:

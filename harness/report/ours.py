@@ -11,7 +11,7 @@ from harness.published import Column, Figure, OurModel
 from harness.report.text import number
 
 NOT_RUN = "not measured"
-NOT_SCORED = "not marked here"
+NOT_SCORED = "not scored here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def row(ours: OurModel, columns: Sequence[Column], figures: Sequence[Figure], ru
         estimate = standing_for(made).metrics[names[2]]
         cells.append(f"{number(estimate)}{_difference(estimate, ours, column, figures)}")
         notes.append(f"{ours.model}, {column.title}: {_provenance(made, estimate)}")
-    training = "run here; whose weights: below" if notes else "not run here"
+    training = "run here; weights: see the notes" if notes else "not run here"
     return OurRow([f"{ours.model} (ours)", "", ours.protocol.replace("_", "-"), training, *cells], notes)
 
 
@@ -66,7 +66,7 @@ def of_several(runs: Sequence[Run]) -> str:
     """A note: which of several runs is shown, and which others there are."""
     shown = standing_for(runs)
     others = ", ".join(f"{run.id} (version {run.spec.version})" for run in runs if run is not shown)
-    return f"Shown is {shown.id}, the newest of version {shown.spec.version}; there are {others} as well."
+    return f"Run {shown.id} is shown, the newest of version {shown.spec.version}; other runs: {others}."
 
 
 def _difference(estimate: Estimate, ours: OurModel, column: Column, figures: Sequence[Figure]) -> str:

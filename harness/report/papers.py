@@ -21,13 +21,13 @@ DOUBT = "~ before a number: quoted second-hand, read off a figure, inferred, pri
 def tables(figures: Sequence[Figure], specs: Mapping[str, TableSpec], runs: Sequence[Run]) -> list[Table]:
     """The tables that have a figure, in the order of `specs`; ValueError for a figure whose table is not there."""
     placed = by_table(figures, specs)
-    return [_table(key, spec, placed, runs) for key, spec in specs.items() if placed[key]]
-
-
-def _table(key: str, spec: TableSpec, placed: Mapping[str, Sequence[Figure]], runs: Sequence[Run]) -> Table:
-    if spec.by_data_set is not None:
-        return _by_data_set(key, spec, spec.by_data_set, placed)
-    return _by_model(key, spec, placed[key], runs)
+    found = []
+    for key, spec in specs.items():
+        if spec.by_data_set and placed[key]:
+            found.append(_by_data_set(key, specs, spec.by_data_set, placed))
+        elif placed[key]:
+            found.append(_by_model(key, spec, placed[key], runs))
+    return found
 
 
 def _by_model(key: str, spec: TableSpec, figures: Sequence[Figure], runs: Sequence[Run]) -> Table:
@@ -51,8 +51,10 @@ def _by_model(key: str, spec: TableSpec, figures: Sequence[Figure], runs: Sequen
     return Table(key, spec.title, head, [*published, *(row.cells for row in own)], 4, notes, len(figures))
 
 
-def _by_data_set(key: str, spec: TableSpec, layout: DataSets, placed: Mapping[str, Sequence[Figure]]) -> Table:
-    figures = placed[key]
+def _by_data_set(
+    key: str, specs: Mapping[str, TableSpec], layout: DataSets, placed: Mapping[str, Sequence[Figure]]
+) -> Table:
+    spec, figures = specs[key], placed[key]
     sets = list(dict.fromkeys(map(layout.name_of, figures)))
     guests = _guests(layout, figures, placed.get(layout.also, ()))
     shown = [*figures, *guests]
@@ -64,7 +66,7 @@ def _by_data_set(key: str, spec: TableSpec, layout: DataSets, placed: Mapping[st
         *spec.notes,
         *found.notes,
         *_other_names(layout),
-        *_guest_notes(guests),
+        *_guest_notes(guests, specs),
         *_trainings(shown),
         *_doubts([*shown, *found.printed]),
         _sources(shown),
@@ -85,12 +87,14 @@ def _guests(layout: DataSets, figures: Sequence[Figure], others: Sequence[Figure
 
 def _other_names(layout: DataSets) -> list[str]:
     names = "; ".join(f"{name} ({', '.join(others)})" for name, others in layout.same.items())
-    return [f"The same set by other names, in one row: {names}."] if names else []
+    return [f"Other names of a data set, shown in one row: {names}."] if names else []
 
 
-def _guest_notes(guests: Sequence[Figure]) -> list[str]:
-    models = ", ".join(dict.fromkeys(figure.model for figure in guests))
-    return [f"Published with all 35 sets, of which these are a part: {models}."] if models else []
+def _guest_notes(guests: Sequence[Figure], specs: Mapping[str, TableSpec]) -> list[str]:
+    models: dict[str, dict[str, None]] = {}
+    for figure in guests:
+        models.setdefault(figure.table, {})[figure.model] = None
+    return [f'From the table "{specs[table].title}": {", ".join(names)}.' for table, names in models.items()]
 
 
 def _trainings(figures: Sequence[Figure]) -> list[str]:

@@ -93,10 +93,8 @@ def test_which_of_several_stands_for_them() -> None:
     ]  # fmt: skip
     [table] = miniature.tables(runs)
     assert table.rows == [["refcoco val, Acc@0.5", "30.0"]]
-    [note] = [note for note in table.notes if "Shown is" in note]
-    assert note == (
-        "m refcoco val: Shown is c, the newest of version 2; there are a (version 1), b (version 2) as well."
-    )
+    [note] = [note for note in table.notes if "is shown" in note]
+    assert note == ("m refcoco val: Run c is shown, the newest of version 2; other runs: a (version 1), b (version 2).")
 
 
 def test_a_torn_score_is_said_and_captions_of_one_image_stop_nothing(call: Call) -> None:

@@ -31,5 +31,5 @@ def test_zero_shot_claim_is_not_checked_by_a_fine_tuned_run() -> None:
 
 def test_claim_of_a_study_and_claim_without_a_check_say_so() -> None:
     checked = {claim.id: row[5] for claim, row in zip(CLAIMS, claims.table(CLAIMS, []).rows, strict=True)}
-    assert checked["abl_prompts"] == "asked of small models: reports/studies"
-    assert checked["fld_images"] == "not something a run shows"
+    assert checked["abl_prompts"] == "studied with small models: reports/studies"
+    assert checked["fld_images"] == "not checked here"

@@ -20,7 +20,7 @@ def test_row_without_a_run_claims_none() -> None:
     [row] = [row for row in table.rows if row[0] == "florence2-l-ft (ours)"]
     cells = dict(zip(table.head, row, strict=True))
     assert cells["training"] == "not run here"
-    assert {cells[name] for name in table.head if "VQA" in name or "VizWiz" in name} == {"not marked here"}
+    assert {cells[name] for name in table.head if "VQA" in name or "VizWiz" in name} == {"not scored here"}
     assert cells["COCO caption Karpathy test CIDEr"] == "not measured"
 
 
@@ -52,4 +52,4 @@ def test_complete_run_of_the_latest_version_stands_for_several() -> None:
     assert ours.standing_for(runs).id == "new"
     row = ours.row(OurModel("florence2-l", "zero_shot"), [CAPTIONS], [], runs)
     assert row.cells[4] == "20.0 [19.0, 21.0]"
-    assert "Shown is new" in row.notes[0] and "abc (version 1), partial (version 3)" in row.notes[0]
+    assert "Run new is shown" in row.notes[0] and "abc (version 1), partial (version 3)" in row.notes[0]

@@ -76,13 +76,13 @@ def test_a_data_set_of_several_names_is_one_row_and_other_tables_models_stand_be
     table = of([])["ODinW13_per_dataset"]
     sets, work = table.rows[:13], table.rows[13:]
     assert not any("–" in row for row in sets)
-    assert [row[0] for row in work] == ["mean, worked out", "median, worked out", "average, printed"]
+    assert [row[0] for row in work] == ["mean, computed", "median, computed", "average, printed"]
     by_name = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
     ensemble = next(name for name in table.head if name.startswith("OWLv2 OWL-ST/FT"))
     drone = by_name["AerialMaritimeDrone"]
     assert (drone["GLIP-T"], drone["GDINO-T (O365,GoldG,Cap4M)"], drone[ensemble]) == ("12.5", "17.3", "21.7")
-    assert by_name["mean, worked out"][ensemble] == "56.33" and by_name["average, printed"][ensemble] == "56.3"
+    assert by_name["mean, computed"][ensemble] == "56.33" and by_name["average, printed"][ensemble] == "56.3"
     assert table.placed == sum(row["table"] == "ODinW13_per_dataset" for row in ROWS)  # the others are counted there
     whole = of([])["ODinW35_per_dataset"]
-    assert len(whole.rows) == 35 + 4  # mean and median, worked out and printed
+    assert len(whole.rows) == 35 + 4  # mean and median, computed and printed
     assert not any("–" in row for row in whole.rows[:37])
