@@ -1,13 +1,15 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
 # make test: every test.   make lint: ruff and mypy.   make bench: speed beside transformers.
-# make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks beside those of main, by turns.
+# make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks versus those of main, by turns.
+# make records: evaluate the embedded models again, and renew the committed records and tables that changed.
+# make report: the page of all of them, with pictures, in build/report.
 # Each makes what it needs in .venv, from constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint bench bench-base gate clean
+.PHONY: demo test lint bench bench-base gate records report clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -31,6 +33,13 @@ bench: .venv/dev
 
 bench-base: .venv/dev
 	$(BIN)/python -m harness gate --promises benchmarks/gates.toml
+
+records: .venv/dev
+	$(BIN)/python -m benchmarks.records
+	$(BIN)/python -m harness report --results results --pictures 0
+
+report: records
+	$(BIN)/python -m harness report --results .records --to build/report
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

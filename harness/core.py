@@ -178,7 +178,7 @@ class Phrase:
     said: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Question:
     """All that a model may see of a sample.  The target is not here, so it cannot leak.
 
@@ -192,6 +192,12 @@ class Question:
     region: Box | None = field(default=None, kw_only=True)
     text: str = ""
     phrases: tuple[Phrase, ...] = ()
+
+    def __repr__(self) -> str:
+        """The fields; without a region where there is none, so that digests of older questions stay what they were."""
+        names = ("image", "size", "kind", "region", "text", "phrases")
+        told = [f"{name}={getattr(self, name)!r}" for name in names if name != "region" or self.region is not None]
+        return f"Question({', '.join(told)})"
 
     @property
     def image_name(self) -> str:

@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,11 @@ from cyclopts import App, Parameter
 
 from harness import runner, store
 from harness.cli.options import RESULTS, Data, Json, Out, TaskOfRun, show_run
+from harness.core import Run
 from harness.errors import UsageError
 from harness.evaluation.plan import samples_of
 from harness.report import frames, text
+from harness.store import RunFolder
 
 app = App()
 log = logging.getLogger(__name__)
@@ -23,35 +26,59 @@ RunName = Annotated[str, Parameter(help="A run's id, its beginning, or its folde
 
 
 @app.command
-def ls(*, out: Out = RESULTS, json: Json = False) -> None:
-    """List the runs that are kept: what was asked, the state, the headline, and how long ago.
+def ls(
+    pattern: Annotated[str, Parameter(help="Task names, with commas or globs: 'refcoco*'.")] = "*",
+    /,
+    *,
+    model: Annotated[str | None, Parameter(help="Only runs of models of this name, or glob.")] = None,
+    mine: Annotated[bool, Parameter(negative=(), help="Only runs whose answers are kept here.")] = False,
+    out: Out = RESULTS,
+    json: Json = False,
+) -> None:
+    """List kept runs: what was evaluated, the state, the headline metric, and the age.
 
-    The state is that of the record; stopped: it was being asked, and no process is at it: the same command goes on.
+    The state is complete, partial (--limit), incomplete (some questions failed), running, interrupted (the same command
+    resumes it), or record: the result without its answers, which cannot be scored or compared again.
+
+    python -m harness ls 'refcoco*' --model florence2-nano
     """
-    gc.disable()  # ten thousand records, none in a cycle: a third of the time would be looking for some
-    kept = list(store.runs(out))
+    gc.disable()  # ten thousand records, none in a cycle: looking for cycles would take a third of the time
+    patterns = [one.strip() for one in pattern.split(",")]
+    kept = [
+        (folder, run)
+        for folder, run in store.runs(out)
+        if any(fnmatchcase(run.spec.task, one) for one in patterns)
+        and (model is None or fnmatchcase(run.spec.model, model))
+        and (not mine or folder.has_answers)
+    ]
     gc.enable()
-    found = [record for _, record in kept]
     if not out.is_dir():
         print(f"there is no results folder {out}", file=sys.stderr)
     if json:
-        print(store.as_json(found))
+        print(store.as_json([run for _, run in kept]))
         return
     rows = [
         (
-            r.id,
-            r.spec.data,
-            r.spec.task,
-            r.spec.split,
-            r.spec.model,
-            "stopped" if r.status == "running" and not folder.busy else r.status,
-            r.headline,
-            text.number(r.metrics.get(r.headline)),
-            text.age(str(r.provenance.get("date", "")), time.time()),
+            run.id,
+            run.spec.data,
+            run.spec.task,
+            run.spec.split,
+            run.spec.model,
+            _state(folder, run),
+            run.headline,
+            text.number(run.metrics.get(run.headline)),
+            text.age(str(run.provenance.get("date", "")), time.time()),
         )
-        for folder, r in kept
+        for folder, run in kept
     ]
     print(text.table(("id", "data", "task", "split", "model", "state", "headline", "value", "age"), rows))
+
+
+def _state(folder: RunFolder, run: Run) -> str:
+    """What `ls` calls the state of a run."""
+    if run.status == "running":
+        return "running" if folder.busy else "interrupted"
+    return run.status if folder.has_answers else "record"
 
 
 @app.command

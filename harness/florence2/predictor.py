@@ -151,7 +151,7 @@ class Predictor:
 
     def _other_forms(self) -> list[str]:
         first = prompts.choose()
-        return [f"{kind}={form}" for kind, form in self.forms.items() if form != first[kind]]
+        return [prompts.name_of(kind, form) for kind, form in self.forms.items() if form != first[kind]]
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The prompts of Florence-2 for each kind of question: one table, `FORMS`.  `reading.py` parses the answers.
 
-The prompts are those of the published processor (15 task tokens); any other text passes through unchanged, as
-there.  The text put into a prompt is stripped, as transformers does (the original code does not).
+The prompts are those of the published processor (15 task tokens); any other text passes through unchanged.  The text
+put into a prompt is stripped, as transformers does (the original code does not).
 
 A kind may be asked in several forms; the first is the default, FAMILIES says where a family of checkpoints has
 another, and `run --prompt kind=form` chooses.  Florence-2's release has no prompt for referring expressions: `refer`
@@ -53,13 +53,15 @@ GENERIC = "What is in the image?"
 class Form:
     """A text with a task token (see `expand`); `{}` stands for the question's text, a phrase, all phrases, or a region.
 
-    `said` puts phrases in more words, where the task has some (ODinW, as GLIP words them).
+    `said` puts phrases in more words, where the task has some (ODinW, as GLIP words them).  Raise `version` whenever
+    the text of a form changes that is not its kind's first: fingerprints name it.
     """
 
     text: str
     over: Literal["once", "each", "joined", "region"] = "once"
     join: str = AND
     said: bool = False
+    version: int = 1
 
 
 _GROUNDING, _FINDING = "<CAPTION_TO_PHRASE_GROUNDING>{}", "<OPEN_VOCABULARY_DETECTION>{}"
@@ -68,8 +70,8 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
         "brief": Form("<CAPTION>"),
         "detailed": Form("<DETAILED_CAPTION>"),
         "more_detailed": Form("<MORE_DETAILED_CAPTION>"),
-        "generic": Form(GENERIC),
-        "paraphrase": Form("Write a sentence about this picture."),
+        "generic": Form(GENERIC, version=2),
+        "paraphrase": Form("Write a sentence about this picture.", version=2),
     },
     "detailed_caption": {"detailed": Form("<DETAILED_CAPTION>")},
     "more_detailed_caption": {"more_detailed": Form("<MORE_DETAILED_CAPTION>")},
@@ -77,8 +79,8 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
         "od": Form("<OD>"),
         "joined": Form(_FINDING, "joined"),
         "each": Form(_FINDING, "each"),
-        "generic": Form(GENERIC),
-        "paraphrase": Form("Which things are in the picture, and where?"),
+        "generic": Form(GENERIC, version=2),
+        "paraphrase": Form("Which things are in the picture, and where?", version=2),
     },
     "find": {
         "each": Form(_FINDING, "each"),
@@ -91,19 +93,19 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
         "sentence": Form(_GROUNDING),
         "each": Form(_GROUNDING, "each"),
         "open": Form(_FINDING, "each"),
-        "generic": Form(f"{GENERIC} {{}}"),
-        "paraphrase": Form("Where is what this text names? {}"),
+        "generic": Form(f"{GENERIC} {{}}", version=2),
+        "paraphrase": Form("Where is what this text names? {}", version=2),
     },
     "refer": {
         "grounding": Form(_GROUNDING),
         "open": Form(_FINDING),
-        "generic": Form(f"{GENERIC} {{}}"),
-        "paraphrase": Form("Where is what this names? {}"),
+        "generic": Form(f"{GENERIC} {{}}", version=2),
+        "paraphrase": Form("Where is what this names? {}", version=2),
     },
     "segment": {
         "expression": Form("<REFERRING_EXPRESSION_SEGMENTATION>{}"),
-        "generic": Form(f"{GENERIC} {{}}"),
-        "paraphrase": Form("Draw the outline of {} in the picture"),
+        "generic": Form(f"{GENERIC} {{}}", version=2),
+        "paraphrase": Form("Draw the outline of {} in the picture", version=2),
     },
     "vqa": {"bare": Form("{}"), "vqa": Form("<VQA>{}"), "docvqa": Form("<DocVQA>{}")},
     "ocr": {"text": Form("<OCR>")},
@@ -134,20 +136,23 @@ def choose(family: str = "pretrained", given: str | None = None) -> dict[Kind, s
     return chosen
 
 
-def expand(text: str) -> str:
-    """A text with a task token to its prompt: `<OVD>`-like tokens take the rest of the text as their input.
+def name_of(kind: Kind, form: str) -> str:
+    """`kind=form`, and the version of the form's text where it is not the first."""
+    version = FORMS[kind][form].version
+    return f"{kind}={form}" if version == 1 else f"{kind}={form} v{version}"
 
-    UsageError where a token that takes no input is given one.
+
+def expand(template: str, text: str = "") -> str:
+    """A form's text as the prompt that the published processor makes of it, with `text` in place of `{}`.
+
+    Tokens in `text` itself stay as they are: it is a user's.
     """
-    for token, prompt in PROMPTS.items():
-        if token in text:
-            if text != token:
-                raise UsageError(f"{token} takes no further text; it was given {text!r}")
-            return prompt
+    if template in PROMPTS:
+        return PROMPTS[template]
     for token, prompt in PROMPTS_WITH_INPUT.items():
-        if token in text:
-            return prompt.format(input=text.replace(token, "").strip())
-    return text
+        if template.startswith(token):
+            return prompt.format(input=template.removeprefix(token).format(text).strip())
+    return template.format(text)
 
 
 def prompts_of(question: Question, form: str = "", size: Size | None = None) -> tuple[str, ...]:
@@ -166,7 +171,7 @@ def prompts_of(question: Question, form: str = "", size: Size | None = None) -> 
         filled = [region_tokens(question, size or question.size)]
     else:
         filled = [asked.join.join(phrase.text.strip() for phrase in question.phrases)]
-    return tuple(expand(asked.text.format(text)) if "<" in asked.text else text for text in filled)
+    return tuple(expand(asked.text, text) for text in filled)
 
 
 def region_tokens(question: Question, size: Size | None) -> str:

@@ -15,7 +15,7 @@ import torch
 from harness.errors import DataError
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from harness.florence2.prompts import FORMS
+from harness.florence2.prompts import FORMS, name_of
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import Tokenizer
 from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Study, plan_of
@@ -58,7 +58,9 @@ class Cell:
         """Twelve letters; what the arm is called and how it is asked afterwards do not enter."""
         trained = replace(self.arm, about="", evaluations={})
         plans = [asdict(plan_of(phase, self.seed)) for phase in self.arm.phases]
-        return digest(VERSION, asdict(trained), plans, asdict(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed)
+        made = [VERSION, asdict(trained), plans, asdict(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed]
+        forms = [name_of(kind, self.arm.form) for kind, known in FORMS.items() if self.arm.form in known]
+        return digest(*made, *([forms] if forms else []))
 
 
 def cells_of(

@@ -100,8 +100,11 @@ def test_a_java_that_does_not_run_costs_only_meteor(
 
 
 def test_no_java_is_said_and_spice_says_what_it_lacks(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.metrics import meteor
+
     monkeypatch.setattr("harness.evaluation.request.java", lambda: None)
     monkeypatch.setattr(java, "java", lambda: None)
+    meteor.kept.cache_clear()  # another test may have started the program
     asked = ("--task", "textcaps", "--model", "oracle", "--data", "miniature", "--limit", "2")
     status, out, err = call("run", *asked)
     assert status == 0 and "METEOR" not in out

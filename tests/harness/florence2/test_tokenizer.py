@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer as Backend
 
-from harness.core import Kind, Question, Size
-from harness.errors import CheckpointError, UsageError
+from harness.core import Kind, Phrase, Question, Size
+from harness.errors import CheckpointError
 from harness.florence2 import locations, prompts
 from harness.florence2.tokenizer import Tokenizer
 from harness.training.vocabulary import learn
@@ -52,20 +54,36 @@ def test_published_ids() -> None:
 
 
 def test_published_prompts_are_the_golden_ones() -> None:
-    known = {*prompts.PROMPTS.values(), prompts.expand("<OPEN_VOCABULARY_DETECTION>wheels")}
+    known = {*prompts.PROMPTS.values(), prompts.expand("<OPEN_VOCABULARY_DETECTION>{}", "wheels")}
     assert known == GOLDEN.keys()
 
 
 def test_fifteen_tasks_and_free_text() -> None:
     assert len({**prompts.PROMPTS, **prompts.PROMPTS_WITH_INPUT}) == 15
-    assert prompts.expand("<CAPTION_TO_PHRASE_GROUNDING> a dog ") == "Locate the phrases in the caption: a dog"
-    assert prompts.expand("<REGION_TO_OCR><loc_1><loc_2><loc_3><loc_4>").endswith(
-        "region <loc_1><loc_2><loc_3><loc_4>?"
+    grounding, read = "<CAPTION_TO_PHRASE_GROUNDING>{}", "<REGION_TO_OCR>{}"
+    assert prompts.expand(grounding, " a dog ") == "Locate the phrases in the caption: a dog"
+    assert prompts.expand(read, "<loc_1><loc_2><loc_3><loc_4>").endswith("region <loc_1><loc_2><loc_3><loc_4>?")
+    assert prompts.expand("<DocVQA>{}", "what is the total?") == "<DocVQA>what is the total?"
+    assert prompts.expand("{}", "how many {dogs}?") == "how many {dogs}?"
+
+
+def test_task_tokens_in_a_users_text_stay_text() -> None:
+    said = "the <OD> sign, <CAPTION> below"
+    for kind, expected in (("refer", f"Locate the phrases in the caption: {said}"), ("vqa", said)):
+        assert prompts.prompts_of(Question("x.jpg", None, kind, text=said)) == (expected,)
+
+
+def test_every_form_sends_its_own_words() -> None:
+    """The text of a form around `{}`, whether or not it has a task token, is in the prompt."""
+    question = Question(
+        "x.jpg", Size(64, 64), "caption", region=(1.0, 1.0, 9.0, 9.0), text="dog", phrases=(Phrase("cat"),)
     )
-    assert prompts.expand("<DocVQA>what is the total?") == "<DocVQA>what is the total?"
-    assert prompts.expand("how many dogs?") == "how many dogs?"
-    with pytest.raises(UsageError, match="takes no further text"):
-        prompts.expand("<OD> dogs")
+    for kind, forms in prompts.FORMS.items():
+        for name, form in forms.items():
+            [prompt] = prompts.prompts_of(replace(question, kind=kind), name)
+            words = re.sub(r"<[A-Za-z_]+>", "", form.text).split("{}")
+            assert all(part.strip() in prompt for part in words), (kind, name, prompt)
+            assert prompt, (kind, name)
 
 
 @pytest.mark.parametrize("task", [*prompts.PROMPTS, *prompts.PROMPTS_WITH_INPUT])
@@ -76,8 +94,9 @@ def test_prompts_equal_transformers(task: str, small: Tokenizer) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=small.backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
     fast.image_token, fast.image_token_id = "<image>", 5
     theirs = Florence2Processor(image_processor=CLIPImageProcessorPil(), tokenizer=fast)
-    text = task if task in prompts.PROMPTS else f"{task} a red bus "
-    assert [prompts.expand(text)] == theirs._construct_prompts(text)
+    said = "" if task in prompts.PROMPTS else " a red bus "
+    template = task if task in prompts.PROMPTS else f"{task}{{}}"
+    assert [prompts.expand(template, said)] == theirs._construct_prompts(f"{task}{said}")
 
 
 @pytest.mark.parametrize("kind", ["name", "describe", "outline", "read", "regions", "propose"])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from harness import published
-from harness.cli import ablate as command
 from harness.errors import UsageError
+from harness.evaluation import study as command
 from harness.florence2 import weights
 from harness.florence2.config import NANO
 from harness.protocols import ablate, studies
