@@ -2,7 +2,7 @@
 
     python -m benchmarks.records [--answers .records] [--results results]
 
-Every model is evaluated on every task and split in `--answers`, where answers are kept, so only what changed is queried.
+Every model is evaluated on every task and split in `--answers`, where answers are kept: only what changed is queried.
 A record in `--results` is replaced only where it says something else: another version of the task or of the model's
 answers, another count, or a metric that differs by more than `SAME`.  Smaller differences are another processor's order
 of additions.  So a change of code that changes no answer changes no committed file.

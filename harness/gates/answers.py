@@ -22,7 +22,7 @@ import baselines
 import tasks
 from baselines import Setting
 from harness import store
-from harness.core import Answer, Question
+from harness.core import Answer, Box, Question, Size
 from harness.errors import DataError
 from harness.evaluation.plan import data_root, load
 from harness.gates.verdicts import Verdict
@@ -86,8 +86,8 @@ def judged(path: Path, model: str) -> list[Verdict]:
     return [_one_way(way, model, [one for one in kept if one.way == way.name], head) for way in WAYS]
 
 
-def write(path: Path, model: str) -> None:
-    """Queries in every way and writes the answers, with the instruction set that made them."""
+def queried_again(model: str) -> bytes:
+    """Queries in every way: the answers as a file, with the instruction set that made them."""
     import torch
 
     from harness.florence2.predictor import ANSWERS_VERSION
@@ -102,9 +102,8 @@ def write(path: Path, model: str) -> None:
     lines = [head]
     for way in WAYS:
         for question, tokens, answer, _ in _queried(way, model):
-            told = {"way": way.name, "question": _title(question), "tokens": tokens, "value": _stored(answer)}
-            lines.append(told)
-    store.replace_file(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+            lines.append({"way": way.name, "question": _title(question), "tokens": tokens, "value": _stored(answer)})
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Frozen]]:
@@ -178,8 +177,19 @@ def questions(root: Path) -> list[Question]:
         found += [sample.question for sample in load(task, root, task.splits[0])[:EACH]]
     kinds = {question.kind for question in found}
     for question in found[:2]:
-        found += [Question(question.image, question.size, kind) for kind in FORMS if kind not in kinds]
+        found += [
+            Question(question.image, question.size, kind, region=_middle(question.size))
+            for kind in FORMS
+            if kind not in kinds
+        ]
     return found
+
+
+def _middle(size: Size | None) -> Box | None:
+    """The middle half of an image, each way."""
+    if size is None:
+        return None
+    return (size.width / 4, size.height / 4, 3 * size.width / 4, 3 * size.height / 4)
 
 
 def _packed(root: Path, asked: Sequence[Question], folder: Path) -> Path:
@@ -237,4 +247,5 @@ def _title(question: Question) -> str:
 def _stored(answer: Answer) -> Any:
     """The parsed value without its probabilities, which are rounded differently by other instruction sets."""
     value = store.encoded(answer.value)
-    return None if value is None else {k: v for k, v in value.items() if k not in ("region_scores", "label_scores")}
+    kept = None if value is None else {k: v for k, v in value.items() if k not in ("region_scores", "label_scores")}
+    return json.loads(json.dumps(kept))  # lists, as they are read back

@@ -50,18 +50,19 @@ def freeze(folder: Path) -> None:
     """
     if red := [one for one in answers.judged(folder / answers.FILE, MODEL) if one.state == "broken" and one.chance]:
         raise UsageError(f"{red[0].line()}; nothing was frozen")
+    prompts = json.dumps(golden_prompts(), indent=1, ensure_ascii=False) + "\n"
+    answered = answers.queried_again(MODEL)
     with run_folder(None) as made:
         runs = Runs(made)
         _, root = data_root("miniature", MODEL, embedded=True)
         for task in with_data(tasks.select("all"), root, None, "all"):
             kept, _ = runs.run(Promise(name="frozen", task=task.name, model=MODEL, limit=IMAGES), task)
             store.pack(kept)
-        for old in [kept for kept, _ in store.runs(folder)]:
+        for old in [kept for kept, _ in store.runs(folder)]:  # nothing was removed before all is there
             old.remove()
         shutil.copytree(made, folder, dirs_exist_ok=True)
-    prompts = json.dumps(golden_prompts(), indent=1, ensure_ascii=False) + "\n"
     store.replace_file(folder / PROMPTS, prompts.encode())
-    answers.write(folder / answers.FILE, MODEL)
+    store.replace_file(folder / answers.FILE, answered)
 
 
 def golden_prompts() -> Mapping[str, Sequence[str]]:
