@@ -137,7 +137,7 @@ def main() -> None:
 
 def nano() -> Callable[[], object]:
     """The questions of the embedded RefCOCO's val, by a new engine each time."""
-    [task] = tasks.select("refcoco", embedded=True)
+    [task] = tasks.select("refcoco")
     root = miniature.ensure()
     asked = [sample.question for sample in load(task, root, "val")]
     model = baselines.find("florence2-nano-ft").load(Setting(root=root))

@@ -22,7 +22,7 @@ import numpy as np
 
 from harness.core import Answer, Metric, Row, Run, Sample, Score, Task
 from harness.errors import DataError
-from harness.metrics.reduce import clusters_of, mean_of, share_of
+from harness.metrics.reduce import between_runs, clusters_of, mean_of, share_of
 from harness.statistics import ROUNDING, Difference, in_order_of, paired
 
 PERMUTATIONS = 10_000
@@ -169,7 +169,7 @@ def metrics_of(
     then what a task reports for each group of samples, as "metric group"."""
     order = [task.headline, *(name for name in task.metrics if name != task.headline)]
     wanted: dict[str, Metric] = {name: task.metrics[name] for name in order}
-    wanted |= task.kept
+    wanted |= variant_metrics(task)
     wanted |= {
         "unreadable": share_of(lambda row: not row.score.readable),
         "truncated": share_of(lambda row: row.answer.truncated),
@@ -177,13 +177,18 @@ def metrics_of(
     if only in wanted:
         return _each(task, {only: wanted[only]}, rows_a, rows_b, seed)
     found = _each(task, wanted, rows_a, rows_b, seed)
-    apart = {name: task.metrics[name] for name in task.by_group} | dict(task.within_group)
-    groups = dict.fromkeys(group for row in rows_a for group in row.sample.groups) if apart else {}
+    groups = dict.fromkeys(group for row in rows_a for group in row.sample.groups) if task.by_group else {}
+    within = replace(task, intervals=replace(task.intervals, stratified=False))
     for group in groups:
         a, b = ([row for row in rows if group in row.sample.groups] for rows in (rows_a, rows_b))
-        named = {f"{name} {group}": metric for name, metric in apart.items()}
-        found |= _each(replace(task, stratified=False), named, a, b, seed)
+        named = {f"{name} {group}": metric for name, metric in task.by_group.items()}
+        found |= _each(within, named, a, b, seed)
     return found
+
+
+def variant_metrics(task: Task[Any]) -> dict[str, Metric]:
+    """The metrics of a task's variants that need only the scores that runs keep."""
+    return {name: metric for variant in task.variants.values() for name, metric in variant.metrics.items()}
 
 
 def _each(
@@ -200,8 +205,8 @@ def _each(
 
 
 def _with_kept(task: Task[Any], rows: Sequence[Row[Any]], scores: Mapping[str, Score]) -> list[Row[Any]]:
-    """Rows with what a run has kept of variants besides: nothing in it depends on which samples there are."""
-    if not task.kept or any(row.sample.id not in scores for row in rows):
+    """Rows with the scores of variants that the run kept.  These scores do not depend on the set of samples."""
+    if not variant_metrics(task) or any(row.sample.id not in scores for row in rows):
         return list(rows)
     return [
         replace(
@@ -226,12 +231,12 @@ def _compared(
     value_b: float,
 ) -> Compared:
     each = mean_of(metric)
-    further = FURTHER * task.resamples if name == task.headline and each is None else 0
-    resampled = task.resampled.get(name, metric)
+    resamples, stratified = task.intervals.resamples, task.intervals.stratified
+    further = FURTHER * resamples if name == task.headline and each is None else 0
     difference = paired(
-        resampled, rows_a, rows_b, seed, stratified=task.stratified, resamples=task.resamples, further=further
+        between_runs(metric), rows_a, rows_b, seed, stratified=stratified, resamples=resamples, further=further
     )
-    apart = ", each data set's apart" if task.stratified else ""
+    apart = ", each data set's apart" if stratified else ""
     test = f"paired bootstrap, {difference.resamples:,} resamples of images{apart}"
     if difference.p is None:
         test = "none"

@@ -339,6 +339,9 @@ class PredictionFormat:
     folder: bool = False
 
 
+EMBEDDED = "the embedded benchmark"  # the origin of a file that no published data set has
+
+
 @dataclass(frozen=True, slots=True)
 class FileNeed:
     """One file or folder a task needs under the data root, where it comes from, and for which splits (all: ()).
@@ -353,15 +356,50 @@ class FileNeed:
     annotations: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Corpus(Generic[V]):
+    """Scores that depend on all samples together, such as CIDEr's.
+
+    `scores` gives the scores of every row, in the order of the rows.  A run's record has the sum of each `counted`
+    score, and `policy`, which states the rules of scoring that are a choice.
+    """
+
+    scores: Callable[[Sequence[Row[V]]], Sequence[Mapping[str, float]]]
+    counted: tuple[str, ...] = ()
+    policy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How a task's intervals are computed: the number of resamples of its images.
+
+    `stratified` resamples the images of each data set (a sample's first group) separately.
+    """
+
+    resamples: int = 1000
+    stratified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variant(Generic[V]):
+    """Another way to score a task: `apply` gives the task that is scored this way.
+
+    `compare` computes `metrics` from the scores that two runs keep, without applying the variant.  Each is NaN where a
+    row lacks its scores.
+    """
+
+    apply: Callable[[Task[V]], Task[V]]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task(Generic[V]):
-    """A data set and the one right way to mark it: a value, not a subclass.
+    """A data set and the one right way to score it: a value, not a subclass.
 
-    Raise `version` whenever any number could change.  `score` marks a sample by itself; `corpus` adds the numbers that
-    depend on all samples together, as CIDEr's do; of those `resampled` has metrics that tell two runs' difference anew
-    within each resample.  The metrics named in `by_group`, and those in `within_group`, are reported for each group of
-    samples, and `stratified` resamples the images of each first group apart.  `variants` are other ways to mark, by
-    name: each makes of the task what it then is.  `published` has a split's published counts, for `data check`.
+    Raise `version` whenever any number could change.  `score` scores one sample; `corpus` adds the scores that depend
+    on all samples together.  `metrics` are reported over all samples, `by_group` for each group of samples.
+    `variants` are other ways to score, by name.  `published` holds the published counts of each split, for
+    `data check`.
     """
 
     name: str
@@ -376,18 +414,11 @@ class Task(Generic[V]):
     predictions: PredictionFormat
     files: tuple[FileNeed, ...] = ()
     seen_in_training: str = ""  # which of its images a published model has seen, for reports
-    corpus: Callable[[Sequence[Row[V]]], Sequence[Mapping[str, float]]] | None = None
-    by_group: tuple[str, ...] = ()
-    within_group: Mapping[str, Metric] = field(default_factory=dict)
-    stratified: bool = False
-    resamples: int = 1000
-    resampled: Mapping[str, Metric] = field(default_factory=dict)
-    counted: tuple[str, ...] = ()  # scores whose sums are counts worth keeping
-    variants: Mapping[str, Callable[[Task[V]], Task[V]]] = field(default_factory=dict)
-    marking: tuple[str, ...] = ()  # the variants that this is
-    kept: Mapping[str, Metric] = field(default_factory=dict)  # of variants, for which kept scores are enough
-    policy: str = ""  # what of the marking is a choice, for records
-    embedded: bool | None = None  # True: only the embedded benchmark has it; False: only others have
+    corpus: Corpus[V] | None = None
+    by_group: Mapping[str, Metric] = field(default_factory=dict)
+    intervals: Intervals = Intervals()
+    variants: Mapping[str, Variant[V]] = field(default_factory=dict)
+    marking: tuple[str, ...] = ()  # the variants that this task is scored by
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 

@@ -212,7 +212,7 @@ def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, 
         rows.append(Row(sample, answer, score))
     if task.corpus is None or not rows:
         return rows
-    more = task.corpus(rows)
+    more = task.corpus.scores(rows)
     return [
         replace(row, score=replace(row.score, values={**numbers, **row.score.values}))
         for row, numbers in zip(rows, more, strict=True)
@@ -222,17 +222,17 @@ def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, 
 def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Estimate]:
     """Every metric of the task with its interval, and the shares of unreadable and truncated answers, in percent.
 
-    Those in the task's `by_group` and `within_group` for each group of samples, as "metric group".
+    The metrics in `by_group` are reported for each group of samples, as "metric group".
     """
+    resamples = task.intervals.resamples
     metrics = {
-        name: estimate(metric, rows, seed, stratified=task.stratified, resamples=task.resamples)
+        name: estimate(metric, rows, seed, stratified=task.intervals.stratified, resamples=resamples)
         for name, metric in task.metrics.items()
     }
-    apart = {name: task.metrics[name] for name in task.by_group} | dict(task.within_group)
-    for group in groups_of(rows) if apart else ():
+    for group in groups_of(rows) if task.by_group else ():
         theirs = [row for row in rows if group in row.sample.groups]
-        for name, metric in apart.items():
-            metrics[f"{name} {group}"] = estimate(metric, theirs, seed, resamples=task.resamples)
+        for name, metric in task.by_group.items():
+            metrics[f"{name} {group}"] = estimate(metric, theirs, seed, resamples=resamples)
     for name, share in (
         ("unreadable", [not row.score.readable for row in rows]),
         ("truncated", [row.answer.truncated for row in rows]),
@@ -256,7 +256,8 @@ def groups_of(rows: Sequence[Row[Any]]) -> list[str]:
 
 def counts(task: Task[Any], rows: Sequence[Row[Any]], failed: int, asked: int) -> dict[str, int]:
     """How many of each, for the record."""
-    more = {name: round(sum(row.score.values[name] for row in rows)) for name in task.counted}
+    counted = task.corpus.counted if task.corpus is not None else ()
+    more = {name: round(sum(row.score.values[name] for row in rows)) for name in counted}
     return _counts(rows, failed, asked) | more
 
 
@@ -415,7 +416,7 @@ def _unmarked(
 
 def _method(task: Task[Any], seed: int) -> dict[str, Any]:
     """How it was marked, for the record."""
-    apart = ", each data set's apart" if task.stratified else ""
-    intervals = f"percentile bootstrap, {task.resamples} resamples of images{apart}, seed {seed}"
+    apart = ", each data set's apart" if task.intervals.stratified else ""
+    intervals = f"percentile bootstrap, {task.intervals.resamples} resamples of images{apart}, seed {seed}"
     told: dict[str, Any] = {"intervals": intervals, "marking": list(task.marking)}
-    return told | ({"policy": task.policy} if task.policy else {})
+    return told | ({"policy": task.corpus.policy} if task.corpus is not None and task.corpus.policy else {})

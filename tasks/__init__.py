@@ -31,16 +31,15 @@ TASKS: dict[str, Task[Any]] = {task.name: task for family in _FAMILIES for task 
 log = logging.getLogger(__name__)
 
 
-def select(patterns: str | Iterable[str], *, embedded: bool | None = None) -> list[Task[Any]]:
+def select(patterns: str | Iterable[str]) -> list[Task[Any]]:
     """Tasks by name, by glob, `package.module:NAME` or 'all', apart by commas; each once, in the order asked for.
 
-    'all' and globs mean those that the data has: with `embedded`, those of the embedded benchmark, else the others.
     UsageError, with names that come close, where one matches nothing.
     """
     chosen: dict[str, Task[Any]] = {}
     for given in [patterns] if isinstance(patterns, str) else patterns:
         for pattern in map(str.strip, given.split(",")):
-            chosen |= {task.name: task for task in _matching(pattern, embedded) if task.name not in chosen}
+            chosen |= {task.name: task for task in _matching(pattern) if task.name not in chosen}
     if not chosen:
         raise UsageError("no task was named; `python -m harness tasks` lists them, and 'all' means all of them")
     return list(chosen.values())
@@ -56,15 +55,13 @@ def origin_of(task: Task[Any], named: str) -> dict[str, Any]:
     return {} if TASKS.get(task.name) is task else {"task from": named}
 
 
-def _matching(pattern: str, embedded: bool | None) -> list[Task[Any]]:
+def _matching(pattern: str) -> list[Task[Any]]:
     if pattern in TASKS:
         return [TASKS[pattern]]
     if ":" in pattern:
         return outside.named(pattern, Task, "--task")
     there = every()
     found = [task for name, task in there.items() if pattern == "all" or fnmatchcase(name, pattern)]
-    if len(found) > 1 and embedded is not None:
-        found = [task for task in found if task.embedded in (None, embedded)]
     if not found:
         raise UsageError(_unknown(pattern, there))
     return found

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from harness.core import (
     Answer,
     Biased,
+    Corpus,
     FileNeed,
     Fixed,
     Kind,
@@ -41,12 +42,13 @@ from harness.core import (
     Statistic,
     Task,
     Text,
+    Variant,
     Weights,
 )
 from harness.data import captions as files
 from harness.errors import ResourceError
 from harness.metrics import captions
-from harness.metrics.reduce import PERCENT, clusters_of, mean, mean_where_defined
+from harness.metrics.reduce import PERCENT, PairedMetric, clusters_of, mean, mean_where_defined
 
 COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2014.zip)"
 KARPATHY_ORIGIN = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -132,11 +134,6 @@ def official_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
     return _numbers(official_captions.mark([said(row) for row in rows], [wanted(row) for row in rows]))
 
 
-def official(task: Task[Text]) -> Task[Text]:
-    """Marked by pycocoevalcap's own pipeline."""
-    return replace(task, corpus=official_marks)
-
-
 def with_meteor(task: Task[Text], *, needed: bool = True) -> Task[Text]:
     """With METEOR as well; its program begins to load at once.
 
@@ -165,7 +162,7 @@ def with_meteor(task: Task[Text], *, needed: bool = True) -> Task[Text]:
         parts = [dict(zip(METEOR_COUNTS, row, strict=True)) for row in counts.tolist()]
         return [{"meteor": one, **more} for one, more in zip(each, parts, strict=True)]
 
-    return _also(task, marks, {"METEOR": Meteor()})
+    return _also(task, marks, METEOR)
 
 
 def with_spice(task: Task[Text]) -> Task[Text]:
@@ -178,15 +175,7 @@ def with_spice(task: Task[Text]) -> Task[Text]:
         found = official_captions.spice([said(row) for row in rows], [wanted(row) for row in rows])
         return [{"spice": one} for one in found.tolist()]
 
-    return _also(task, marks, {"SPICE": mean_where_defined("spice")})
-
-
-VARIANTS: Mapping[str, Callable[[Task[Text]], Task[Text]]] = {
-    "official": official,
-    "meteor": with_meteor,
-    "meteor if it runs": partial(with_meteor, needed=False),
-    "spice": with_spice,
-}
+    return _also(task, marks, SPICE)
 
 
 def _also(
@@ -196,11 +185,11 @@ def _also(
 ) -> Task[Text]:
     before = task.corpus
 
-    def corpus(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-        first = before(rows) if before is not None else [{} for _ in rows]
+    def both(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+        first = before.scores(rows) if before is not None else [{} for _ in rows]
         return [{**one, **other} for one, other in zip(first, marks(rows), strict=True)]
 
-    return replace(task, corpus=corpus, metrics={**task.metrics, **metrics})
+    return replace(task, corpus=Corpus(both), metrics={**task.metrics, **metrics})
 
 
 def _numbers(found: captions.CaptionScores) -> list[dict[str, float]]:
@@ -269,10 +258,19 @@ def _sums(rows: Sequence[Row[Any]], keys: Sequence[str]) -> NDArray[np.float64]:
     return np.stack([np.bincount(clusters, column) for column in table.T])
 
 
+CIDER = mean_where_defined("cider")  # with the document frequencies of the whole split
+METEOR: Mapping[str, Metric] = {"METEOR": Meteor()}
+SPICE: Mapping[str, Metric] = {"SPICE": mean_where_defined("spice")}
 METRICS: Mapping[str, Metric] = {
-    "CIDEr": mean_where_defined("cider"),
+    "CIDEr": PairedMetric(CIDER, Cider()),
     **{f"BLEU-{n}": Bleu(n) for n in range(1, 5)},
     "ROUGE-L": mean("rouge_l"),
+}
+VARIANTS: Mapping[str, Variant[Text]] = {
+    "official": Variant(lambda task: replace(task, corpus=Corpus(official_marks))),
+    "meteor": Variant(with_meteor, METEOR),
+    "meteor if it runs": Variant(partial(with_meteor, needed=False)),
+    "spice": Variant(with_spice, SPICE),
 }
 
 
@@ -304,7 +302,7 @@ def _task(
     files_: tuple[FileNeed, ...],
     seen: str,
     published: Mapping[str, Mapping[str, int]],
-    by_group: tuple[str, ...] = (),
+    by_group: Mapping[str, Metric] | None = None,
     *,
     train_splits: tuple[str, ...] = (),
 ) -> Task[Text]:
@@ -316,16 +314,14 @@ def _task(
         train_splits=train_splits,
         load=load,
         score=score,
-        corpus=marks,
+        corpus=Corpus(marks),
         metrics=METRICS,
         headline="CIDEr",
         predictions=predictions,
         files=files_,
         seen_in_training=seen,
-        by_group=by_group,
-        resampled={"CIDEr": Cider()},
+        by_group=by_group or {},
         variants=VARIANTS,
-        kept={"METEOR": Meteor(), "SPICE": mean_where_defined("spice")},
         published=published,
     )
 
@@ -361,7 +357,7 @@ TASKS: tuple[Task[Any], ...] = (
         ),
         "The images are Open Images validation images.  FLD-5B's images include Open Images' training set.",
         {"val": {"images": 4500, "references": 45000}},
-        ("CIDEr",),
+        {"CIDEr": CIDER},
     ),
     _task(
         "textcaps",

@@ -13,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.core import Answer, Boxes, FileNeed, Objects, Question, Sample, Score, Source, Task
+from harness.core import FileNeed, Intervals, Objects, Question, Sample, Source, Task, Variant
 from harness.data import detection as files
 from harness.metrics.coco_eval import Engine
-from harness.metrics.detection import POLICY, Detector, Synonyms, found_in
+from harness.metrics.detection import Detector, Synonyms, found_in, score
 
 COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2017.zip)"
 SYNONYMS: Synonyms = json.loads(Path(__file__).with_name("coco_synonyms.json").read_text())
-RESAMPLES = 200
 
 
 def load(source: Source) -> Iterator[Sample[Objects]]:
@@ -29,11 +28,6 @@ def load(source: Source) -> Iterator[Sample[Objects]]:
     for image in files.read(path, COCO_ORIGIN):
         where = f"coco/{source.split}/{image.file_name}"
         yield Sample(image.id, Question(where, image.size, "detect", "", image.phrases), image.objects, where)
-
-
-def score(sample: Sample[Objects], answer: Answer) -> Score:
-    """Nothing by itself: see `Detector.corpus`."""
-    return Score({}, readable=isinstance(answer.value, Boxes))
 
 
 def marked_by(synonyms: Synonyms, engine: Engine) -> Mapping[str, Any]:
@@ -66,10 +60,8 @@ TASK: Task[Objects] = Task(
         "COCO's; the fine-tuned ones on train2017, which has none of these images, and on captions and questions, "
         "whose training splits may hold some of them (Karpathy's restval is of val2014)."
     ),
-    resamples=RESAMPLES,
-    policy=POLICY,
-    counted=("unmapped labels",),
-    variants={"hotcoco": lambda task: replace(task, **marked_by(SYNONYMS, "hotcoco"))},
+    intervals=Intervals(resamples=200),
+    variants={"hotcoco": Variant(lambda task: replace(task, **marked_by(SYNONYMS, "hotcoco")))},
     published={
         "val2017": {"images": 5000, "objects": 36781},
         "train2017": {"images": 118287, "objects": 860001},

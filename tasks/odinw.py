@@ -17,14 +17,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.core import Answer, Boxes, FileNeed, Objects, PredictionFormat, Question, Row, Sample, Score, Source, Task
+from harness.core import (
+    EMBEDDED,
+    Answer,
+    FileNeed,
+    Intervals,
+    Objects,
+    PredictionFormat,
+    Question,
+    Row,
+    Sample,
+    Source,
+    Task,
+    Variant,
+)
 from harness.data import detection as files
 from harness.errors import DataError
 from harness.metrics.coco_eval import Engine
-from harness.metrics.detection import POLICY, Detector, OverDataSets, found_in
+from harness.metrics.detection import POLICY, Detector, OverDataSets, found_in, score
 
 ORIGIN = "https://github.com/microsoft/GLIP (odinw, one archive a data set)"
-RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +76,6 @@ def load(source: Source, sets: Sequence[DataSet], folder: str) -> Iterator[Sampl
             where = f"{folder}/{one.images[source.split]}/{image.file_name}"
             question = Question(where, image.size, "find", "", phrases)
             yield Sample(f"{one.name}/{image.id}", question, image.objects, where, (one.name,))
-
-
-def score(sample: Sample[Objects], answer: Answer) -> Score:
-    """Nothing by itself: see `Detector.corpus`."""
-    return Score({}, readable=isinstance(answer.value, Boxes))
 
 
 # ---------------------------------------------------------------------------- predictions
@@ -114,7 +121,7 @@ RESULTS = PredictionFormat(
 
 def marked_by(sets: Sequence[DataSet], engine: Engine) -> Mapping[str, Any]:
     """The fields of a task that depend on how AP is computed."""
-    detector = Detector({}, engine)
+    detector = Detector({}, engine, _policy(sets))
     ones = detector.metrics()
     names = tuple(one.name for one in sets)
     over = {name: OverDataSets(ones[name], names, "mean") for name in ("mAP", "AP50", "AP75", "AR100", "mAP constant")}
@@ -124,7 +131,7 @@ def marked_by(sets: Sequence[DataSet], engine: Engine) -> Mapping[str, Any]:
             "mAP median": OverDataSets(ones["mAP"], names, "median"),
             **{name: ones[name] for name in ("precision", "recall", "F1")},
         },
-        "within_group": {name: ones[name] for name in ("mAP", "AP50")},
+        "by_group": {name: ones[name] for name in ("mAP", "AP50")},
         "corpus": detector.corpus,
     }
 
@@ -155,28 +162,19 @@ def task(
             for one in sets
             for split in splits
             for need in (
-                FileNeed(f"{folder}/{one.annotations[split]}", ORIGIN, (split,)),
-                FileNeed(f"{folder}/{one.images[split]}", ORIGIN, (split,)),
+                FileNeed(f"{folder}/{one.annotations[split]}", EMBEDDED if sets is TINY else ORIGIN, (split,)),
+                FileNeed(f"{folder}/{one.images[split]}", EMBEDDED if sets is TINY else ORIGIN, (split,)),
             )
         ),
         seen_in_training=seen,
-        stratified=True,
-        policy=_policy(sets),
-        embedded=sets is TINY,
-        resamples=RESAMPLES,
-        counted=("unmapped labels",),
-        variants={"hotcoco": lambda task: replace(task, **marked_by(sets, "hotcoco"))},
+        intervals=Intervals(resamples=200, stratified=True),
+        variants={"hotcoco": Variant(lambda task: replace(task, **marked_by(sets, "hotcoco")))},
     )
 
 
 THIRTEEN, THIRTY_FIVE = read_table()
 TINY = tuple(
-    DataSet(
-        name,
-        {"val": f"{name}/valid/annotations_without_background.json"},
-        {"val": f"{name}/valid"},
-        said,
-    )
+    DataSet(name, {"val": f"{name}/valid/annotations_without_background.json"}, {"val": f"{name}/valid"}, said)
     for name, said in (
         ("SnowmenAndBirds", {"snowman": "white thing", "bird": "blue thing"}),
         ("Balloons", {"balloon": "red thing"}),

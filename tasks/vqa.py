@@ -19,6 +19,7 @@ import numpy as np
 
 from harness.core import (
     Answer,
+    Corpus,
     FileNeed,
     Metric,
     PredictionFormat,
@@ -41,6 +42,7 @@ TEXTVQA_ORIGIN = "https://textvqa.org/dataset"
 VIZWIZ_ORIGIN = "https://vizwiz.org/tasks-and-datasets/vqa"
 COCO_YEARS = {"train": "train2014", "val": "val2014", "test-dev": "test2015"}
 DECLINED = ("unanswerable", "unsuitable", "unsuitable image")
+ACCURACY = {"accuracy": mean("accuracy", in_order=True)}
 
 
 # ---------------------------------------------------------------------------- loading
@@ -157,7 +159,7 @@ def _task(
     name: str,
     about: str,
     load: Callable[[Source], Iterator[Sample[Text]]],
-    corpus: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
+    marks: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
     predictions: PredictionFormat,
     files_: tuple[FileNeed, ...],
     seen: str,
@@ -174,13 +176,13 @@ def _task(
         train_splits=("train",),
         load=load,
         score=score,
-        corpus=corpus,
-        metrics={"accuracy": mean("accuracy", in_order=True), **(more or {})},
+        corpus=Corpus(marks),
+        metrics={**ACCURACY, **(more or {})},
         headline="accuracy",
         predictions=predictions,
         files=files_,
         seen_in_training=seen,
-        by_group=("accuracy",),
+        by_group=ACCURACY,
         published=published,
     )
 
@@ -245,9 +247,6 @@ TASKS: tuple[Task[Any], ...] = (
         ),
         _TUNED,
         {"val": {"images": 4319, "samples": 4319}, "train": {"images": 20523, "samples": 20523}},
-        more={
-            "answerability AP": Unanswerable("average precision"),
-            "answerability F1": Unanswerable("F1"),
-        },
+        more={"answerability AP": Unanswerable("average precision"), "answerability F1": Unanswerable("F1")},
     ),
 )

@@ -13,7 +13,7 @@ from harness.cli.options import Data, Split, TaskNames
 from harness.core import Task
 from harness.data import check, manifest
 from harness.errors import DataError
-from harness.evaluation.plan import MINIATURE, data_root, load, splits_of
+from harness.evaluation.plan import MINIATURE, data_root, load, selected, splits_of
 from harness.report import text
 
 app = App()
@@ -54,7 +54,7 @@ def data_check(
     """
     name, root = data_root(data, "data check", embedded=False)
     wrong = 0
-    for one in tasks.select(task, embedded=name == MINIATURE):
+    for one in selected(task, name, root):
         for split_name in splits_of(one, split):
             print(f"{one.name} {split_name}:")
             wrong += _checked(one, root, split_name, official=name != MINIATURE, decode=decode)
@@ -74,7 +74,7 @@ def data_pack(*, task: TaskNames, split: Split = "all", data: Data = None) -> No
     name, root = data_root(data, "data pack", embedded=False)
     references: dict[str, None] = {}
     folders: dict[str, None] = {}
-    for one in tasks.select(task, embedded=name == MINIATURE):
+    for one in selected(task, name, root):
         for split_name in splits_of(one, split):
             needs = manifest.needs(one, [split_name])
             folders |= dict.fromkeys(need.path for need in needs if not need.annotations)

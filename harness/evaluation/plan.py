@@ -10,7 +10,7 @@ from typing import Any
 
 import tasks
 from harness import runner
-from harness.core import Run, Sample, Source, Task
+from harness.core import EMBEDDED, Run, Sample, Source, Task
 from harness.data import manifest
 from harness.errors import DataError, UsageError
 
@@ -50,6 +50,27 @@ def splits_of(task: Task[Any], given: str | None) -> Iterator[str]:
         if name not in known:
             raise UsageError(f"{task.name} has no split {name!r}; it has {', '.join(known)}")
         yield name
+
+
+def selected(asked: str, data: str, root: Path) -> list[Task[Any]]:
+    """Tasks by name or glob.  'all' and globs leave out the tasks that this data cannot have.
+
+    The embedded benchmark has the tasks of which a file is under its root.  A published data root may have every task
+    except those whose files are the embedded benchmark's alone.
+    """
+    chosen: dict[str, Task[Any]] = {}
+    for pattern in asked.split(","):
+        found = tasks.select(pattern)
+        if len(found) > 1:
+            found = [one for one in found if _may_have(data, root, one)] or found
+        chosen |= {one.name: one for one in found if one.name not in chosen}
+    return list(chosen.values())
+
+
+def _may_have(data: str, root: Path, task: Task[Any]) -> bool:
+    if not task.files or any(manifest.found(need, root) for need in task.files):
+        return True
+    return data != MINIATURE and any(need.origin != EMBEDDED for need in task.files)
 
 
 def with_data(found: Sequence[Task[Any]], root: Path, split: str | None, asked: str) -> list[Task[Any]]:

@@ -42,7 +42,7 @@ class Scorers:
                 chosen.append("meteor if it runs")
         for name in chosen:
             if name in task.variants:
-                task = replace(task.variants[name](task), marking=(*task.marking, name.partition(" ")[0]))
+                task = replace(task.variants[name].apply(task), marking=(*task.marking, name.partition(" ")[0]))
         return task
 
 

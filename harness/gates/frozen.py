@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-import tasks
 from harness import runner, store
-from harness.core import Phrase, Question, Size
+from harness.core import Phrase, Question, Size, Task
 from harness.errors import HarnessError, UsageError
-from harness.evaluation.plan import data_root, samples_of, with_data
+from harness.evaluation.plan import MINIATURE, data_root, samples_of, selected
 from harness.gates import answers, verdicts
 from harness.gates.promises import Promise
 from harness.gates.runs import Runs, run_folder
@@ -54,8 +54,7 @@ def freeze(folder: Path) -> None:
     answered = answers.queried_again(MODEL)
     with run_folder(None) as made:
         runs = Runs(made)
-        _, root = data_root("miniature", MODEL, embedded=True)
-        for task in with_data(tasks.select("all"), root, None, "all"):
+        for task in _embedded():
             kept, _ = runs.run(Promise(name="frozen", task=task.name, model=MODEL, limit=IMAGES), task)
             store.pack(kept)
         for old in [kept for kept, _ in store.runs(folder)]:  # nothing was removed before all is there
@@ -63,6 +62,11 @@ def freeze(folder: Path) -> None:
         shutil.copytree(made, folder, dirs_exist_ok=True)
     store.replace_file(folder / PROMPTS, prompts.encode())
     store.replace_file(folder / answers.FILE, answered)
+
+
+def _embedded() -> list[Task[Any]]:
+    """The tasks that the embedded benchmark has."""
+    return selected("all", *data_root(MINIATURE, "the gate", embedded=True))
 
 
 def golden_prompts() -> Mapping[str, Sequence[str]]:
@@ -101,8 +105,6 @@ def _scores_judged(folder: Path, wanted_names: Sequence[str]) -> Iterator[Verdic
             yield verdicts.same_marking(name, run, task.version, scores, kept.scores(), metrics, again)
         except HarnessError as error:
             yield Verdict(name, "broken", f"scores of version {run.spec.version} as they were", str(error))
-    _, root = data_root("miniature", MODEL, embedded=True)
-    there = {task.name for task in with_data(tasks.select("all"), root, None, "all")}
-    for lacking in sorted(there - {run.spec.task for _, run in runs}):
+    for lacking in sorted({task.name for task in _embedded()} - {run.spec.task for _, run in runs}):
         if any(fnmatchcase(f"marking {lacking}", pattern) for pattern in wanted_names):
             yield Verdict(f"marking {lacking}", "broken", "frozen scores", "none are kept", more="gate --freeze")

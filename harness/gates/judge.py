@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import baselines
-import tasks
 from harness import comparison, runner, store
 from harness.core import Run, Task
 from harness.errors import DataError, HarnessError, UsageError
@@ -76,8 +75,8 @@ def _judged(gates: Gates, path: Path, only: str | None, data: str | None, out: P
 def _tasks_of(promise: Promise) -> list[Task[Any]]:
     """The tasks of a promise that its data has."""
     entry = baselines.find(promise.model)
-    _, root = data_root(promise.data, promise.model, embedded=entry.embedded, prefer="miniature")
-    return with_data(tasks.select(promise.task), root, promise.split, promise.task)
+    name, root = data_root(promise.data, promise.model, embedded=entry.embedded, prefer=MINIATURE)
+    return with_data(selected(promise.task, name, root), root, promise.split, promise.task)
 
 
 # ---------------------------------------------------------------------------- runs

@@ -21,7 +21,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.core import Biased, Boxes, Fixed, Metric, Objects, Phrase, Row, Statistic, Task, Weights, Xywh
+from harness.core import (
+    Answer,
+    Biased,
+    Boxes,
+    Corpus,
+    Fixed,
+    Metric,
+    Objects,
+    Phrase,
+    Row,
+    Sample,
+    Score,
+    Statistic,
+    Task,
+    Weights,
+    Xywh,
+)
 from harness.geometry.boxes import is_finite, to_xywh
 from harness.metrics import coco_eval
 from harness.metrics.average_precision import PRECISIONS
@@ -34,6 +50,11 @@ POLICY = (
     "mAP orders a model's boxes by region score x label score, geometric means of token probabilities, and a file's by "
     f"its own scores; constant: all alike, over {ORDERS} orders of the ties; intervals of AP and AR: basic bootstrap"
 )
+
+
+def score(sample: Sample[Objects], answer: Answer) -> Score:
+    """No number for one image by itself (`Detector.scores` gives them); unreadable where the answer is no boxes."""
+    return Score({}, readable=isinstance(answer.value, Boxes))
 
 
 # ---------------------------------------------------------------------------- labels and scores
@@ -151,9 +172,10 @@ class Known:
 class Detector:
     """The metrics of a benchmark's detections."""
 
-    def __init__(self, synonyms: Synonyms, engine: coco_eval.Engine = "pycocotools") -> None:
+    def __init__(self, synonyms: Synonyms, engine: coco_eval.Engine = "pycocotools", policy: str = POLICY) -> None:
         self.synonyms = synonyms
         self.engine: coco_eval.Engine = engine
+        self.policy = policy
         self._known: dict[tuple[int, ...], Known] = {}
 
     def known(self, rows: Sequence[Row[Any]]) -> Known:
@@ -177,7 +199,12 @@ class Detector:
             "F1": ratio("twice right", "found and there"),
         }
 
-    def corpus(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
+    @property
+    def corpus(self) -> Corpus[Objects]:
+        """The scores of all images together; records count the boxes whose label is no category's."""
+        return Corpus(self.scores, ("unmapped labels",), self.policy)
+
+    def scores(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
         """Each image's F1 at an IoU of 0.5, what it is made of, and its boxes whose label is no category's."""
         numbers: list[dict[str, float]] = []
         for group in alike(rows):

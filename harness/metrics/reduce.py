@@ -54,8 +54,30 @@ def share_of(holds: Callable[[Row[Any]], bool]) -> Metric:
     return _Ratio(lambda row: float(holds(row)), _one)
 
 
+@dataclass(frozen=True, slots=True)
+class PairedMetric:
+    """A metric whose difference between two runs is resampled by another metric than the number of one run.
+
+    CIDEr is such a metric: one run's interval keeps the document frequencies of the whole set, a difference counts them
+    again within each resample.  Both metrics give the same number where nothing is resampled.
+    """
+
+    one_run: Metric
+    two_runs: Metric
+
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        return self.one_run.prepare(rows)
+
+
+def between_runs(metric: Metric) -> Metric:
+    """The metric that resamples the difference of two runs."""
+    return metric.two_runs if isinstance(metric, PairedMetric) else metric
+
+
 def mean_of(metric: Metric) -> Callable[[Row[Any]], float] | None:
-    """What of each row a metric is the mean of; None where it is no mean."""
+    """The score of a row that a metric is the mean of; None where the metric is no mean."""
+    if isinstance(metric, PairedMetric):
+        return mean_of(metric.one_run)
     return metric.above if isinstance(metric, _Ratio) and metric.below is _one else None
 
 

@@ -17,10 +17,10 @@ from scipy.stats import norm, permutation_test
 import tasks
 from harness import comparison, runner
 from harness.comparison import Side, holm, permuted, smallest
-from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Score, Text, Trail
+from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Score, Text, Trail, Variant
 from harness.errors import DataError
 from harness.metrics import captions
-from harness.metrics.reduce import mean
+from harness.metrics.reduce import between_runs, mean
 from harness.report import compared
 from harness.statistics import Difference, paired, resample_weights
 from harness.store import SCHEMA
@@ -229,7 +229,7 @@ def test_ciders_difference_is_told_anew_in_each_resample(miniature: Path) -> Non
                - captions.cider([told[0][i] for i in one], [wanted[i] for i in one]))
         for one in [np.arange(15), *drawn]
     ]  # fmt: skip
-    found = paired(task.resampled["CIDEr"], rows[0], rows[1], 4, resamples=30)
+    found = paired(between_runs(task.metrics["CIDEr"]), rows[0], rows[1], 4, resamples=30)
     assert found.value == pytest.approx(plain[0]) and abs(found.value) > 1
     turned = [2 * plain[0] - value for value in plain[1:]]  # what resamples are off the number, taken off it
     assert (found.low, found.high) == pytest.approx(np.percentile(turned, [2.5, 97.5]).tolist())
@@ -298,7 +298,8 @@ def test_numbers_of_groups_and_kept_scores_are_compared(tmp_path: Path) -> None:
         samples = [replace(one, groups=("odd",) if int(one.id) in (1, 3, 5) else ()) for one in side.samples]
         return replace(side, samples=samples, scores={one.id: Score({"more": worth}) for one in samples})
 
-    task = replace(toy.task(), by_group=("accuracy",), kept={"MORE": mean("more")})
+    extra: Variant[Text] = Variant(lambda task: task, {"MORE": mean("more")})
+    task = replace(toy.task(), by_group={"accuracy": mean("right")}, variants={"extra": extra})
     found = comparison.compare(task, grouped(a, 0.25), grouped(b, 0.5), partial(runner.mark, task)).metrics
     assert list(found) == ["accuracy", "MORE", "unreadable", "truncated", "accuracy odd"]
     odd, more = found["accuracy odd"], found["MORE"]

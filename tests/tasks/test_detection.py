@@ -74,7 +74,7 @@ def test_all_twelve_are_those_of_the_published_steps(tmp_path: Path, seed: int, 
         evaluation.summarize()
 
     task = TASKS["coco_detection"]
-    task = task.variants[scorer](task) if scorer in task.variants else task
+    task = task.variants[scorer].apply(task) if scorer in task.variants else task
     samples = list(task.load(Source(tmp_path, "val2017", truth)))
     rows = runner.mark(task, samples, task.predictions.read(found, samples))
     ones = np.ones(len(rows))

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from harness.core import Sample, Source, Task
 from harness.data import manifest
 from harness.errors import DataError
-from tasks import TASKS, select
+from tasks import TASKS
+from tests import embedded
 
-EMBEDDED = [task.name for task in select("all", embedded=True)]
+EMBEDDED = [task.name for task in embedded.EMBEDDED]
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 5), st.just(10**30), st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=5), st.sampled_from(["", "7", "COCO_val2014_000000000007.jpg", "\u2028", "🐕"]),

@@ -31,11 +31,3 @@ def test_select(given: str | list[str], expected: list[str]) -> None:
 def test_what_names_no_task(given: str | list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         select(given)
-
-
-def test_all_is_what_the_data_has() -> None:
-    """The embedded benchmark has its own ODinW in place of the published ones."""
-    embedded, published = ({task.name for task in select("all", embedded=e)} for e in (True, False))
-    assert embedded ^ published == {"odinw13", "odinw35", "odinw_miniature"}
-    assert "odinw_miniature" in embedded
-    assert [task.name for task in select("odinw13", embedded=True)] == ["odinw13"]  # named, it is meant

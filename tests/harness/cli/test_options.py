@@ -13,7 +13,9 @@ import pytest
 
 from harness import images
 from harness.cli import main
+from harness.cli.options import MINIATURE, selected
 from harness.metrics import java
+from tasks import TASKS
 
 needs_java = pytest.mark.skipif(java.java() is None, reason="there is no Java")
 Call = Callable[..., tuple[int, str, str]]
@@ -127,8 +129,34 @@ def test_all_is_what_a_root_has(call: Call, miniature: Path, tmp_path: Path) -> 
     status, out, err = call("run", "--task", "all", *asked)
     assert status == 0 and json.loads(out)["spec"]["task"] == "vizwiz"
     assert "not there: coco_caption, " in err and "odinw13" in err
+    assert "odinw_miniature" not in err  # no published data has this task, so it is not missing
     status, _, err = call("run", "--task", "vizwiz,coco_caption", *asked)
     assert status == 3 and "coco_caption needs" in err  # named, it is meant
+
+
+def names(asked: str, data: str, root: Path) -> list[str]:
+    return [task.name for task in selected(asked, data, root)]
+
+
+def test_all_on_the_embedded_benchmark_leaves_out_the_published_odinw(miniature: Path) -> None:
+    assert set(TASKS) - set(names("all", MINIATURE, miniature)) == {"odinw13", "odinw35"}
+    assert names("odinw*", MINIATURE, miniature) == ["odinw_miniature"]
+
+
+def test_all_on_other_data_leaves_out_the_tasks_of_the_embedded_benchmark(miniature: Path, tmp_path: Path) -> None:
+    assert set(TASKS) - set(names("all", "data", tmp_path)) == {"odinw_miniature"}
+    assert names("vizwiz,odinw*", "data", tmp_path) == ["vizwiz", "odinw13", "odinw35"]
+    assert names("all", "a copy of the embedded files", miniature) == list(TASKS)
+
+
+def test_a_named_task_is_selected_whatever_the_data_has(miniature: Path, tmp_path: Path) -> None:
+    assert names("odinw13,coco*", MINIATURE, miniature) == ["odinw13", "coco_caption", "coco_detection"]
+    assert names("odinw_miniature", "data", tmp_path) == ["odinw_miniature"]
+
+
+def test_run_of_all_on_the_embedded_benchmark_prints_no_missing_task(call: Call) -> None:
+    status, _, err = call("run", "--task", "odinw*", "--model", "oracle", "--data", "miniature", "--limit", "3")
+    assert status == 0 and "not there" not in err
 
 
 def test_annotations_in_a_folder_are_told_apart(call: Call, miniature: Path, tmp_path: Path) -> None:

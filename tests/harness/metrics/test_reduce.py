@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.core import Metric
-from harness.metrics.reduce import mean, ratio, share_above
+from harness.metrics.reduce import PairedMetric, between_runs, mean, mean_of, ratio, share_above
 from tests.rows import rows
 
 ONES = np.ones(2)
@@ -36,6 +36,16 @@ def test_what_cannot_be_reduced() -> None:
         mean("iou").prepare([])
     with pytest.raises(ValueError, match="not finite"):
         mean("iou").prepare(rows([("a", math.nan)]))
+
+
+def test_paired_metric_is_the_first_for_one_run_and_the_second_between_runs() -> None:
+    first, second = mean("iou"), ratio("both", "either")
+    both = PairedMetric(first, second)
+    assert both.prepare(ROWS)(ONES) == pytest.approx(50)  # the mean, as above
+    assert between_runs(both) is second and between_runs(first) is first
+    each = mean_of(both)  # a permutation test exchanges the scores of the one-run metric
+    assert each is not None and [each(row) for row in ROWS] == [0.2, 0.5, 0.8]
+    assert mean_of(PairedMetric(second, first)) is None
 
 
 @pytest.mark.parametrize("metric", [mean("iou"), ratio("both", "either"), share_above("iou", 0.5)])

@@ -16,10 +16,11 @@ from harness.core import Boxes, Polygons, Source
 from harness.errors import DataError
 from harness.geometry.boxes import iou
 from harness.geometry.masks import area, overlap, pixels, rasterise
-from tasks import TASKS, miniature, select
+from tasks import TASKS, miniature
 from tasks.miniature.render import rendered_scene
 from tasks.miniature.shapes import HELD_OUT, SEEN
 from tasks.miniature.training import FIRST_TRAINING_SEED, FIRST_VALIDATION_SEED, training_scene
+from tests.embedded import EMBEDDED
 
 LOCATION_WORDS = {
     "left", "right", "top", "bottom", "upper", "lower", "above", "below", "middle", "center", "leftmost", "rightmost",
@@ -49,9 +50,7 @@ def test_a_changed_drawing_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not [path for path in (tmp_path / "cache").glob("*") if (path / "complete").exists()]
 
 
-@pytest.mark.parametrize(
-    ("task", "split"), [(t.name, split) for t in select("all", embedded=True) for split in t.splits]
-)
+@pytest.mark.parametrize(("task", "split"), [(task.name, split) for task in EMBEDDED for split in task.splits])
 def test_every_split_loads(miniature: Path, task: str, split: str) -> None:
     samples = list(TASKS[task].load(Source(miniature, split)))
     assert len(samples) >= (300 if task.startswith("refcoco") else 40)
