@@ -1,7 +1,7 @@
 """COCO detection: an image in, boxes with category names out.
 
-Marked by COCOeval itself (pycocotools, or hotcoco with `--detection-scorer hotcoco`, which is equal and quicker);
-intervals sum one table of matches anew under each resample.  Florence-2's scores are declared in `metrics/objects.py`.
+Scored by COCOeval itself (pycocotools, or hotcoco with `--detection-scorer hotcoco`, which is equal and quicker);
+intervals sum one table of matches again under each resample.  `metrics/detection.py` defines the scores of boxes.
 """
 
 from __future__ import annotations

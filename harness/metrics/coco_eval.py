@@ -1,16 +1,21 @@
-"""Average precision of detections as COCO defines it: the printed numbers from COCOeval, and the matches behind them.
+"""COCO's box AP and AR of two tables, truths and detections: COCOeval's own numbers, and its matches computed here.
 
-Boxes are COCO's [x, y, width, height] in float64, exactly as in the files, and are never converted: an IoU at a
-threshold would not survive it.  Images and categories are numbered from 0 in the order of evaluation; those without
-any box exist too.  Images are evaluated in that order, and detections of equal score in one image and category in the
-order given: with many equal scores AP depends on both, so a caller without scores states its order
-(`constant_score_ap` says how much hangs on it).
+    evaluate(truth, detections, images, categories)               COCOeval's twelve numbers, run as published
+    match(truth, detections, images, categories)                  its matches, to sum again under other image weights
+    precision_recall_f1(truth, detections, images, categories)    counts of each image at one IoU, without scores
+    constant_score_ap(truth, detections, images, categories)      mAP where all scores are equal
 
-Matching, as COCOeval does it (pycocotools 2.0.11): within an image and category the 100 highest scores, highest first;
-each takes the free truth of highest IoU that reaches the threshold (the later of equals), and one that is ignored only
-where no other is left.  Ignored are crowds, which any number of detections may share (their IoU is the intersection
-over the detection's own area), and truths outside the area range.  Detections matched with ignored truths, and
-unmatched ones outside the area range, count neither as right nor as wrong.
+A table has a row for each box.  Boxes are COCO's [x, y, width, height] in float64, as in the files: converted boxes
+could lose an IoU that equals a threshold.  Images and categories are numbered from 0 in the order of evaluation, and
+include those without boxes.  COCOeval takes images in that order, and detections of equal score within an image and
+category in the order of the table.  So AP depends on both orders where many scores are equal; `constant_score_ap`
+measures by how much.
+
+Matching follows COCOeval (pycocotools 2.0.11).  Within an image and category, the 100 detections of the highest scores
+are matched, highest first.  Each takes the free truth of the highest IoU that reaches the threshold (the later of
+equals), and an ignored truth only where no other is left.  Ignored truths are crowds and truths outside the area range.
+Any number of detections may share a crowd; their IoU is the intersection over the detection's own area.  Detections
+matched with ignored truths, and unmatched detections outside the area range, count neither as right nor as wrong.
 """
 
 from __future__ import annotations

@@ -1,14 +1,20 @@
-"""Detection by a model that writes boxes with labels: which category a label is, what score a box has, and the AP.
+"""The metrics of a detection benchmark, from a model's labelled boxes to AP.
 
-A label is the category whose name it is: letter for letter first, then without regard to case and spaces, then by a
-table of synonyms.  A label that is none of these is no detection; such boxes are counted (`unmapped labels`).
+    detector = Detector(synonyms)
+    detector.metrics()     COCOeval's twelve numbers, AP without scores, precision, recall and F1
+    detector.corpus        F1 and counts of each image
 
-Florence-2 gives no scores, and AP needs an order.  `mAP` orders by region score x label score, the geometric means of
-the probabilities that the model gave to a box's four location tokens and to its label's tokens.  Beside it stand the AP
-with all scores alike, which then depends on the order of ties (its mean over random orders, lowest and highest), and
-precision, recall and F1 at an IoU of 0.5, which need no scores.  A prediction file's own scores are taken as they are.
+`coco_eval.py` computes the numbers from tables of truths and detections.  This module fills the tables, and decides:
 
-Objects and boxes are numbered by image in the order of the rows, so ties fall as the samples are ordered.
+- Category.  A label names a category by its exact name, else by the name without case and spaces, else by a table of
+  synonyms.  A box with any other label is no detection; the record counts such boxes (`unmapped labels`).
+- Score.  Florence-2 gives its boxes no scores, and AP needs an order.  `mAP` orders boxes by region score x label
+  score: the geometric means of the probabilities of a box's four location tokens and of its label's tokens.  Boxes of
+  a prediction file keep the scores of the file.
+- Ties.  `mAP constant` gives all boxes the same score: the mean, lowest and highest AP over random orders.  Precision,
+  recall and F1 at an IoU of 0.5 need no scores.
+
+Images are numbered in the order of the rows, so the order of the samples decides ties.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ the truth that it nearly had (of several, that of the highest score), or goes wh
 a missed truth is not asked for (where all are missed, what that costs is NaN: nothing would be left to find).  Costs do
 not add up to what AP50 lacks, and none is below 0.
 
-AP50 is COCOeval's: over the categories that have a truth, matched as in `metrics/detection.py`.  The authors' own code
+AP50 is COCOeval's: over the categories that have a truth, matched as in `metrics/coco_eval.py`.  The authors' own code
 (tidecv 1.0.1) finds the same counts, and costs that differ where a recall is one of the 101 but for rounding; besides,
 it counts a category without truth as an AP of 0, allows 100 detections an image and not a category, and names
 detections within crowds as mistakes as well.
