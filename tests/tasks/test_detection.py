@@ -6,8 +6,6 @@ import contextlib
 import io
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from harness import runner
-from harness.core import Fixed, Row, Source, Statistic
+from harness.core import Source
 from harness.metrics.coco_eval import NAMES
-from harness.metrics.detection import OverDataSets
-from harness.statistics import interval
 from tasks import TASKS
-from tests.rows import rows
+from tasks.detection import SYNONYMS
 
 
 def write(folder: Path, seed: int) -> tuple[Path, Path]:
@@ -82,19 +78,19 @@ def test_all_twelve_are_those_of_the_published_steps(tmp_path: Path, seed: int, 
     np.testing.assert_allclose(ours, evaluation.stats, rtol=0, atol=1e-12)
 
 
-def test_a_mean_of_fixed_numbers_is_fixed() -> None:
-    """Over data sets as for one: what no resample changes has no interval, and a plain mean is still one."""
-
-    class Count:
-        def prepare(self, found: Sequence[Row[Any]]) -> Statistic:
-            return Fixed(float(len(found)))
-
-    samples = [
-        replace(row, sample=replace(row.sample, groups=(name,)))
-        for name, row in zip("abb", rows([("x", 0.1), ("y", 0.2), ("z", 0.3)]), strict=True)
-    ]
-    mean = OverDataSets(Count(), ("a", "b"), "mean").prepare(samples)
-    median = OverDataSets(Count(), ("a", "b"), "median").prepare(samples)
-    assert mean == median == Fixed(1.5)  # 1 of a, 2 of b
-    estimated = interval(mean, 3, n=3, seed=0)
-    assert (estimated.value, estimated.low, estimated.high) == (1.5, None, None)
+def test_synonyms_are_of_cocos_names() -> None:
+    """COCO's 80 names, from its annotation file."""
+    names = (
+        "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign "
+        "parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella "
+        "handbag tie suitcase frisbee skis snowboard sports_ball kite baseball_bat baseball_glove skateboard "
+        "surfboard tennis_racket bottle wine_glass cup fork knife spoon bowl banana apple sandwich orange "
+        "broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet tv laptop "
+        "mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock vase scissors "
+        "teddy_bear hair_drier toothbrush "
+    )
+    known = {name.replace("_", " ") for name in names.split()}
+    assert len(known) == 80
+    assert set(SYNONYMS.values()) <= known
+    assert not known & set(SYNONYMS)  # a name is never another's synonym
+    assert all(label == " ".join(label.lower().split()) for label in SYNONYMS)
