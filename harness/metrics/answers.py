@@ -6,7 +6,7 @@ not 1/3, 2/3 and 1, as they are where all ten are counted at once.  What counts 
 
     vqa_accuracy       VQA v1 and v2
     textvqa_accuracy   TextVQA
-    vizwiz_accuracy    VizWiz; answerability is its second task
+    vizwiz_accuracy    VizWiz
 
 Ten floats are added up in the order of the people, as the evaluators add them: a question's accuracy is theirs to the
 last bit.  Their slips are kept, since published numbers rest on them.
@@ -17,10 +17,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 ENOUGH = 3  # people who say the same make an answer right
 REMEMBERED = 1 << 17  # texts whose normal form is kept: people's answers repeat
@@ -59,13 +58,6 @@ VIZWIZ_CONTRACTIONS = {
 _comma_in_number = re.compile(r"\d,\d")
 _period = re.compile(r"\.(?!\d)")
 _PERIODS = 32  # `re.UNICODE`, which the evaluators pass where a count is due
-
-
-class Answerability(NamedTuple):
-    """How well questions that have no answer were told apart: both 0..1."""
-
-    average_precision: float
-    f1: float
 
 
 def vqa_accuracy(answer: str, truths: Sequence[str]) -> float:
@@ -107,44 +99,6 @@ def vizwiz_accuracy(answer: str, truths: Sequence[str]) -> float:
     github.com/TRI-ML/vlm-evaluation and in another that has the ’ which that one lost.)
     """
     return _accuracy(_vizwiz_text(answer), truths)
-
-
-def answerability(predicted: ArrayLike, answerable: ArrayLike) -> Answerability:
-    """VizWiz's second task: predicted (questions,) 0..1, how likely each can be answered; answerable (questions,) bool.
-
-    What is looked for is the question without an answer, with the score 1 - predicted, found where that is above 0.5
-    (`VQAEval.evaluate_unanswerability`).  ValueError as `average_precision`.
-    """
-    scores = 1.0 - np.asarray(predicted, np.float64)
-    positive = ~np.asarray(answerable, np.bool_)
-    return Answerability(average_precision(scores, positive), f1(scores > 0.5, positive))
-
-
-def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
-    """Precision at each distinct score, weighted by the recall gained there: 0..1, and 0 where nothing is positive.
-
-    scores (N,) finite, positive (N,) bool.  Not interpolated, equal scores found together: what scikit-learn's
-    `average_precision_score` computes.  ValueError where there are none, a score is not finite, or the lengths differ.
-    """
-    values, positives = np.asarray(scores, np.float64), np.asarray(positive, np.bool_)
-    _check(values, positives)
-    if not np.isfinite(values).all():
-        raise ValueError("a score is not finite")
-    order = np.argsort(-values, kind="stable")
-    found = np.append(np.flatnonzero(np.diff(values[order])) + 1, len(order))  # how many score as much or more
-    hits = np.cumsum(positives[order])[found - 1]
-    gained = np.diff(hits, prepend=0)
-    return float(gained @ (hits / found)) / max(int(hits[-1]), 1)
-
-
-def f1(guessed: ArrayLike, positive: ArrayLike) -> float:
-    """The harmonic mean of precision and recall, 0..1, and 0 where nothing is positive or guessed so: both (N,) bool.
-
-    ValueError where there are none or the lengths differ.
-    """
-    guesses, positives = np.asarray(guessed, np.bool_), np.asarray(positive, np.bool_)
-    _check(guesses, positives)
-    return 2 * int((guesses & positives).sum()) / max(int(guesses.sum() + positives.sum()), 1)
 
 
 def _accuracy(answer: str, truths: Iterable[str]) -> float:
@@ -197,8 +151,3 @@ def _reworded(text: str, contractions: Mapping[str, str]) -> str:
     """Lower case, number words as digits, no articles, known missing apostrophes put back, single spaces."""
     words = (NUMBERS.get(word, word) for word in text.lower().split())
     return " ".join(contractions.get(word, word) for word in words if word not in ARTICLES)
-
-
-def _check(one: NDArray[Any], other: NDArray[Any]) -> None:
-    if one.ndim != 1 or one.shape != other.shape or not one.size:
-        raise ValueError(f"two lists of one length, not empty, were expected: these are {one.shape} and {other.shape}")

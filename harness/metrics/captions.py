@@ -70,23 +70,6 @@ def copies(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Co
     return Copies(_rare(numbers.words(said), numbers.words(wanted), image), len(said))
 
 
-def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """CIDEr-D of a corpus, a fraction; NaN where there is one image."""
-    return float(mark(candidates, references).cider.mean())
-
-
-def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, float, float, float]:
-    """BLEU-1 to 4 of a corpus, as fractions."""
-    scores = mark(candidates, references)
-    counts = scores.correct, scores.guessed, scores.length, scores.reference_length
-    return corpus_bleu(*(count.sum(axis=0) for count in counts))
-
-
-def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """ROUGE-L of a corpus, a fraction."""
-    return float(mark(candidates, references).rouge_l.mean())
-
-
 def corpus_bleu(
     correct: ArrayLike, guessed: ArrayLike, length: float, reference_length: float
 ) -> tuple[float, float, float, float]:

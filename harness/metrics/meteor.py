@@ -1,10 +1,10 @@
-"""METEOR 1.5 of captions: its own program matches words, and what it counted is put together here.
+"""METEOR 1.5 of captions: its own program matches words and counts them, `score` computes METEOR from the counts.
 
-    with Meteor() as meteor:                     starts at once, beside whatever else there is to do
-        ...
-        counts = meteor.counts(candidates, references)
-    score(counts.sum(axis=0))                    the corpus's
-    score(counts)                                each caption's
+    program = kept()                                   one program for the process, which closes it at exit
+    program.start()                                    loads in the background
+    counts = program.counts(candidates, references)    one row a caption
+    score(counts.sum(axis=0))                          METEOR of the corpus
+    score(counts)                                      METEOR of each caption
 
 Denkowski and Lavie, WMT 2014, as pycocoevalcap 1.2 calls it: English, `-norm`, on Penn Treebank tokens.  The corpus's
 score is of summed counts, and not the mean of the captions'; so it can be summed anew under other weights, which the
@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
-from types import TracebackType
 from typing import IO
 
 import numpy as np
@@ -121,13 +120,6 @@ class Meteor:
         found[(matched == found[:, :2]).all(axis=1) & (found[:, 20] == 1), 20] = 0  # so the program sums them
         return found
 
-    def evaluate(self, counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """The program's own scores for captions with these counts, and for the corpus of them."""
-        self.start()
-        first = self._ask("EVAL", *(" ".join(map(str, row)) for row in counts.tolist()))
-        each = [float(first), *(float(self._answer()) for _ in counts[1:])]
-        return np.array(each), float(self._answer())
-
     def close(self) -> None:
         """Ends the program; nothing happens where there is none."""
         process, self._process = self._process, None
@@ -139,15 +131,6 @@ class Meteor:
                 with suppress(OSError):
                     pipe.close()
         process.wait()
-
-    def __enter__(self) -> Meteor:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _ask(self, *parts: str) -> str:
         """A question on a line, its parts apart; the answer's first line."""

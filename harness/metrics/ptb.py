@@ -1,14 +1,14 @@
 """Captions to the tokens that COCO's caption metrics count, without Java.
 
-    tokenise("A man's dog isn't here.")        ['a', 'man', "'s", 'dog', 'is', "n't", 'here']
+    list(tokens(["A man's dog isn't here."]))        [['a', 'man', "'s", 'dog', 'is', "n't", 'here']]
 
 What pycocoevalcap 1.2's `PTBTokenizer` gives: Stanford CoreNLP 3.4.1 with `-preserveLines -lowerCase`, and then its
 list of punctuation taken out.  As that list is in capitals and the tokens are not, brackets stay, as `-lrb-` and so on.
 A token may hold a no-break space ("3 1/4"); what the lexer does not know, such as emoji, is dropped without a word.
 
 Line breaks within a caption (all of `str.splitlines`) become spaces; the official tokeniser is put out of step by most
-of them.  It reads captions one behind the other, and what a caption ends with ("size S.", "no.") may depend on how the
-next one begins: `tokens` reads them so, `tokenise` takes a caption as the last.
+of them.  It reads captions one after the other, and the tokens at a caption's end ("size S.", "no.") may depend on how
+the next one begins.  `tokens` reads captions the same way.
 
 Most captions are plain words.  They are cut at spaces and each piece is looked up, so that a word is lexed once; what
 follows the first piece that is not plain is lexed as a whole (`harness/metrics/ptb_rules.py`).  Source: the official
@@ -41,7 +41,7 @@ _CUT = frozenset(("cannot", "gonna", "gotta", "lemme", "gimme", "wanna"))
 
 
 def tokens(captions: Iterable[str]) -> Iterator[list[str]]:
-    """Each caption's tokens, read one behind the other as the official tokeniser reads a file of them."""
+    """Each caption's tokens, lower case, read one after the other as the official tokeniser reads a file of them."""
     cleaned = [clean(caption) for caption in captions]
     behind: list[str | None] = [None] * len(cleaned)
     for place in range(len(cleaned) - 1, 0, -1):
@@ -50,11 +50,6 @@ def tokens(captions: Iterable[str]) -> Iterator[list[str]]:
             after += "\n" if after.strip() else f"\n{rest}"  # of a caption with something in it, that it ends
         behind[place - 1] = after
     return map(_tokens, cleaned, behind)
-
-
-def tokenise(caption: str) -> list[str]:
-    """A caption's tokens, lower case, as the official tokeniser gives them where nothing follows."""
-    return _tokens(clean(caption), None)
 
 
 def clean(caption: str) -> str:

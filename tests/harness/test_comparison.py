@@ -225,8 +225,8 @@ def test_ciders_difference_is_told_anew_in_each_resample(miniature: Path) -> Non
     ]
     drawn = [np.repeat(np.arange(15), weights) for weights in resample_weights((15,), 30, 4)]
     plain = [
-        100 * (captions.cider([told[1][i] for i in one], [wanted[i] for i in one])
-               - captions.cider([told[0][i] for i in one], [wanted[i] for i in one]))
+        100 * (captions.mark([told[1][i] for i in one], [wanted[i] for i in one]).cider.mean()
+               - captions.mark([told[0][i] for i in one], [wanted[i] for i in one]).cider.mean())
         for one in [np.arange(15), *drawn]
     ]  # fmt: skip
     found = paired(between_runs(task.metrics["CIDEr"]), rows[0], rows[1], 4, resamples=30)

@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 
 from harness.metrics import answers
 from harness.metrics.answers import (
-    answerability,
-    average_precision,
-    f1,
     textvqa_accuracy,
     vizwiz_accuracy,
     vqa_accuracies,
@@ -270,74 +267,3 @@ def test_as_many_answers_as_questions() -> None:
     with pytest.raises(ValueError, match="2 answers to 1 questions"):
         vqa_accuracies(["yes", "no"], [["yes"] * 10])
     assert vqa_accuracies([], []).shape == (0,)
-
-
-# --- answerability ---
-
-
-def slow_average_precision(scores: Sequence[float], positive: Sequence[bool]) -> float:
-    """The mean, over the positive, of the precision among all that score as much or more."""
-    precisions = []
-    for score, wanted in zip(scores, positive, strict=True):
-        if wanted:
-            found = [other for value, other in zip(scores, positive, strict=True) if value >= score]
-            precisions.append(sum(found) / len(found))
-    return sum(precisions) / len(precisions) if precisions else 0.0
-
-
-def slow_f1(guesses: Sequence[bool], positive: Sequence[bool]) -> float:
-    pairs = list(zip(guesses, positive, strict=True))
-    right = pairs.count((True, True))
-    if not right:
-        return 0.0
-    precision, recall = right / sum(guesses), right / sum(positive)
-    return 2 * precision * recall / (precision + recall)
-
-
-scored = st.lists(
-    st.tuples(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1), st.booleans()), min_size=1
-)
-
-
-@given(scored)
-@settings(max_examples=300, deadline=None)
-def test_as_slow_loops(pairs: list[tuple[float, bool]]) -> None:
-    scores, positive = [score for score, _ in pairs], [wanted for _, wanted in pairs]
-    guesses = [score > 0.5 for score in scores]
-    assert average_precision(scores, positive) == pytest.approx(slow_average_precision(scores, positive), abs=1e-12)
-    assert f1(guesses, positive) == pytest.approx(slow_f1(guesses, positive), abs=1e-12)
-
-
-def test_average_precision_by_hand() -> None:
-    # scikit-learn's own example: recall 1/2 at precision 1 (0.8), then 1 at 2/3 (0.35); 1/2 + 1/3
-    assert average_precision([0.1, 0.4, 0.35, 0.8], [False, False, True, True]) == pytest.approx(5 / 6)
-    assert average_precision([1, 1, 1, 1], [True, False, False, False]) == 0.25  # equal scores are found together
-    assert average_precision([3, 2, 1], [True, True, False]) == 1
-    assert average_precision([3, 2, 1], [False, False, False]) == 0
-    assert f1([True, True, False, False], [True, False, True, False]) == 0.5  # precision and recall 1/2
-    assert f1([False, False], [False, False]) == 0
-
-
-def test_answerability_looks_for_what_has_no_answer() -> None:
-    # unanswerable: the 2nd and 4th, with scores 0.75 and 0.25; the others score 0.125 and 0.5
-    found = answerability([0.875, 0.25, 0.5, 0.75], [1, 0, 1, 0])
-    assert found.average_precision == pytest.approx(5 / 6)  # 1/2 x 1 + 1/2 x 2/3
-    assert found.f1 == pytest.approx(2 / 3)  # one found of two, and 0.5 is not above 0.5
-
-
-@pytest.mark.parametrize(
-    ("scores", "positive", "message"),
-    [
-        ([], [], "not empty"),
-        ([0.5], [True, False], "one length"),
-        ([[0.5]], [[True]], "one length"),
-        ([0.5, float("nan")], [True, False], "not finite"),
-        ([0.5, float("inf")], [True, False], "not finite"),
-    ],
-)
-def test_what_has_no_average_precision(scores: list[float], positive: list[bool], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        average_precision(scores, positive)
-    if message != "not finite":
-        with pytest.raises(ValueError, match=message):
-            f1(scores, positive)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.errors import ResourceError
 from harness.metrics import java
@@ -34,6 +36,13 @@ def test_word_for_word_is_whole_and_nothing_is_nothing() -> None:
     assert score([whole, [0] * 23, [2, 3, 1, 1, *[0] * 19]]).tolist() == [1, 0, 0]
 
 
+def evaluated(meteor: Meteor, counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The program's own scores for captions with these counts, and for the corpus of them."""
+    first = meteor._ask("EVAL", *(" ".join(map(str, row)) for row in counts.tolist()))
+    each = [float(first), *(float(meteor._answer()) for _ in counts[1:])]
+    return np.array(each), float(meteor._answer())
+
+
 @needs_java
 @pytest.mark.slow
 def test_the_program_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,9 +56,9 @@ def test_the_program_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     references = [[caption() for _ in range(draw.randint(1, 4))] for _ in range(200)]
     candidates = [draw.choice(theirs) if draw.random() < 0.1 else caption() for theirs in references]
     candidates[:3] = [references[0][0], "", "a dog ||| runs  quickly"]
-    with Meteor() as meteor:
+    with closing(Meteor()) as meteor:
         counts = meteor.counts(candidates, references)
-        each, corpus = meteor.evaluate(counts)
+        each, corpus = evaluated(meteor, counts)
         again = meteor.counts(candidates[:2], references[:2])
     np.testing.assert_allclose(score(counts), each, rtol=0, atol=1e-12)
     assert score(counts.sum(axis=0)) == pytest.approx(corpus, abs=1e-12)
@@ -60,7 +69,7 @@ def test_the_program_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_java
 def test_a_program_that_stops_is_said_to_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.metrics.meteor.JAR", "meteor/none.jar")
-    with Meteor() as meteor, pytest.raises(ResourceError, match=r"METEOR stopped: .*none\.jar"):
+    with closing(Meteor()) as meteor, pytest.raises(ResourceError, match=r"METEOR stopped: .*none\.jar"):
         meteor.counts(["a dog"], [["a dog"]])
 
 
