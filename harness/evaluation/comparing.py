@@ -107,4 +107,8 @@ def side_of(found: Found, data: str | None, task: str | None = None) -> tuple[Ta
     answers = runner.kept_answers(samples, folder, run.spec.fingerprint)
     images = {name: kept.asked.partition(":")[2] for name, kept in folder.answers().items()}
     there = {name: image for name, image in images.items() if image not in ("", runner.MISSING)}
-    return chosen, Side(run, samples, answers, there, folder.scores() if comparison.variant_metrics(chosen) else {}), root
+    return (
+        chosen,
+        Side(run, samples, answers, there, folder.scores() if comparison.variant_metrics(chosen) else {}),
+        root,
+    )

@@ -16,7 +16,7 @@ from harness import runner, store
 from harness.core import Model, Run, RunSpec, Sample, Task
 from harness.data import manifest
 from harness.errors import UsageError
-from harness.evaluation.plan import data_root, load, selected, splits_of, with_data
+from harness.evaluation.plan import data_root, load, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.protocols import zero_shot

@@ -16,7 +16,7 @@ from harness.core import Run, Task
 from harness.errors import DataError, HarnessError, UsageError
 from harness.evaluation.benchmark import Plan, Point, prepare
 from harness.evaluation.comparing import side_of
-from harness.evaluation.plan import data_root, with_data
+from harness.evaluation.plan import MINIATURE, data_root, selected, with_data
 from harness.gates import frozen, verdicts
 from harness.gates.promises import PARITY, SPEED, Gates, Promise
 from harness.gates.runs import Runs, run_folder
