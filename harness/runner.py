@@ -290,7 +290,6 @@ def run(
     marked again where the task now marks something more; `fresh` asks everything again.
     UsageError where another process is running the same run.
     """
-    folder.inherit(spec)
     with folder.locked():
         if fresh:
             folder.forget()
@@ -360,6 +359,8 @@ def remark(
     """
     spec = replace(record.spec, version=task.version)
     target = RunFolder(folder.path.parent / store.run_id(spec))
+    target.inherit(spec)
+    folder = folder if folder.path.is_dir() else target
     told = {**record.provenance, "marked again": {key: now[key] for key in ("date", "command", "commit") if key in now}}
     base = replace(record, spec=spec, id=store.run_id(spec), headline=task.headline, provenance=told)
     with target.locked():

@@ -250,6 +250,8 @@ def find(results: Path, name: str) -> tuple[RunFolder, Run]:
         if run is not None:
             return RunFolder(path.parent), run
     fitting = [found for found in runs(results) if found[1].id.startswith(name) or found[0].path.name.startswith(name)]
+    if len({run.id for _, run in fitting}) == 1:  # the folder with the run's own name is not a copy
+        fitting = [found for found in fitting if found[0].path.name == found[1].id] or fitting
     if len(fitting) == 1:
         return fitting[0]
     many = f"{len(fitting)} runs begin with" if fitting else "no run has the id or folder"

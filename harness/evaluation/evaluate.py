@@ -16,7 +16,7 @@ from harness import runner, store
 from harness.core import Model, Run, RunSpec, Sample, Task
 from harness.data import manifest
 from harness.errors import UsageError
-from harness.evaluation.plan import data_root, load, splits_of, with_data
+from harness.evaluation.plan import data_root, load, selected, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.protocols import zero_shot
@@ -71,7 +71,7 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
     data_name, root = data_root(request.data, request.called, embedded=embedded)
     pairs = [
         (task, split)
-        for task in with_data(chosen, root, request.split, named)
+        for task in with_data(_selected(request, data_name, root), root, request.split, named)
         for split in splits_of(task, request.split)
     ]
     for task, split in pairs:
@@ -87,6 +87,11 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
         if built is None or (entry is not None and entry.sees_targets):
             built = build(request, entry, root, samples)
         yield _evaluated(request, entry, built, scored(request, task), split, samples, data_name, root)
+
+
+def _selected(request: Request, data_name: str, root: Path) -> list[Task[Any]]:
+    """The tasks of a request that its data may have."""
+    return selected(request.task, data_name, root) if isinstance(request.task, str) else [request.task]
 
 
 def tasks_of(request: Request) -> list[Task[Any]]:
@@ -150,6 +155,7 @@ def _evaluated(
         protocol=protocol, limit=request.limit, seed=request.seed,
     )  # fmt: skip
     folder = RunFolder(store.run_folder(request.out, spec))
+    folder.inherit(spec)
     before = None if request.fresh else folder.read_run()
     about = {**provenance(request.command), "seen": seen.said(), **_origin(request, entry, task)}
     run = runner.run(task, samples, model, spec, folder, root, about, fresh=request.fresh)

@@ -13,7 +13,7 @@ import pytest
 
 from harness import images
 from harness.cli import main
-from harness.cli.options import MINIATURE, selected
+from harness.evaluation.plan import MINIATURE, selected
 from harness.metrics import java
 from tasks import TASKS
 
