@@ -66,9 +66,10 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
     if entry is not None:
         entry.check(request.setting(), entry.options_from(request.options))
         if request.protocol == "fine_tuned" and entry.protocol != "fine_tuned" and request.weights is None:
-            name = request.name or entry.name
+            name = request.called(entry)
             request = replace(request, name=name, weights=str(fine_tuned(request, entry, chosen)))
-    data_name, root = data_root(request.data, request.called, embedded=embedded)
+    name = request.called(entry)
+    data_name, root = data_root(request.data, name, embedded=embedded)
     pairs = [
         (task, split)
         for task in with_data(_selected(request, data_name, root), root, request.split, named)
@@ -81,8 +82,8 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
         samples = runner.choose(load(task, root, split), request.limit, request.seed)
         if reason := unanswerable(entry, samples):
             if len(pairs) == 1 or task.name in named.split(","):
-                raise UsageError(f"{request.called} cannot be evaluated on {task.name}: {reason}")
-            log.warning("left out: %s, since %s %s", task.name, request.called, reason)
+                raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
+            log.warning("left out: %s, since %s %s", task.name, name, reason)
             continue
         if built is None or (entry is not None and entry.sees_targets):
             built = build(request, entry, root, samples)
@@ -113,7 +114,7 @@ def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[S
     if isinstance(request.model, str | Entry):
         raise ValueError(f"{request.model!r} has an entry")
     if request.options or request.setting().given:
-        raise UsageError(f"{request.called} is built already: its settings cannot be changed here")
+        raise UsageError(f"{request.called(None)} is built already: its settings cannot be changed here")
     return request.model
 
 
@@ -151,7 +152,7 @@ def _evaluated(
     seen = zero_shot.seen(task, _checkpoint(request, entry))
     protocol = _protocol(task, request.protocol, entry.protocol if entry is not None else "zero_shot", seen)
     spec = spec_of(
-        task, split, data_name, root, request.called, model.fingerprint,
+        task, split, data_name, root, request.called(entry), model.fingerprint,
         protocol=protocol, limit=request.limit, seed=request.seed,
     )  # fmt: skip
     folder = RunFolder(store.run_folder(request.out, spec))

@@ -94,16 +94,13 @@ class Request:
             batch_size=self.batch_size,
         )
 
-    @property
-    def called(self) -> str:
+    def called(self, entry: Entry | None) -> str:
         """The model's name in results: as given, else that of its weights, else its own."""
         if self.name is not None:
             return self.name
         if self.weights is not None:
             return name_of_weights(self.weights)
-        if isinstance(self.model, str):
-            return self.model.rpartition(":")[2]
-        return self.model.name if isinstance(self.model, Entry) else type(self.model).__name__
+        return entry.name if entry is not None else type(self.model).__name__
 
 
 def refuse_name(name: str) -> None:

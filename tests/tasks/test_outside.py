@@ -12,7 +12,7 @@ import pytest
 from harness.errors import UsageError
 from tasks import TASKS, every, select
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/tasks.md"
 
 
 def package(root: Path, code: str, entry: str = "") -> Path:
@@ -26,21 +26,21 @@ def package(root: Path, code: str, entry: str = "") -> Path:
     return root
 
 
-def readme_example() -> str:
-    """The one Python block of the README that defines a task."""
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "Task(" in block]
+def page_example() -> str:
+    """The one Python block of the page that defines a task."""
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S) if "Task(" in block]
     assert len(code.splitlines()) <= 45
     return str(code)
 
 
 @pytest.mark.parametrize("entry", ["", "outside:TASK"])
-def test_the_readmes_task_runs(tmp_path: Path, entry: str) -> None:
-    package(tmp_path, readme_example(), entry)
+def test_task_of_the_page_runs(tmp_path: Path, entry: str) -> None:
+    package(tmp_path, page_example(), entry)
     name = "house_hunt" if entry else "outside:TASK"
     command = [sys.executable, "-m", "harness", "run", "--task", name, "--model", "whole-image", "--data", "miniature",
                "--out", str(tmp_path / "results")]  # fmt: skip
     done = subprocess.run(
-        command, env=environment(tmp_path), capture_output=True, text=True, cwd=README.parent, check=False
+        command, env=environment(tmp_path), capture_output=True, text=True, cwd=PAGE.parents[1], check=False
     )
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
