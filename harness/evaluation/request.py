@@ -111,5 +111,5 @@ def refuse_name(name: str) -> None:
 
 def name_of_weights(weights: str) -> str:
     """A folder's or a repository's name; of a folder called `checkpoint`, the name of the folder above it."""
-    parts = [part for part in Path(weights).expanduser().absolute().parts if part != "checkpoint"]
-    return re.sub(r"[^\w .+@()-]", "_", parts[-1])[:100].lstrip(" ()") or "weights"
+    parts = [part for part in Path(weights).expanduser().absolute().parts[1:] if part != "checkpoint"]
+    return re.sub(r"[^\w .+@()-]", "_", parts[-1] if parts else "")[:100].lstrip(" ()") or "weights"
