@@ -23,7 +23,7 @@ from harness.florence2.fast.linear import bfloat16_products
 from harness.florence2.tokenizer import PAD
 from harness.training.lessons import Batch, Lesson, pad
 from harness.training.loop import optimiser_of
-from harness.training.recipes import Plan
+from harness.training.recipe import Plan
 from tests.twins import Twins, twins
 
 ROUNDS = rounds(5)

@@ -1,4 +1,4 @@
-"""The command `ablate`: the paper's experiments, and those it does not have, as grids of small models."""
+"""The command `ablate`."""
 
 from __future__ import annotations
 
@@ -18,28 +18,37 @@ REPORTS = Path("reports/studies")
 @app.command
 def ablate(
     *,
-    study: Annotated[str, Parameter(help="granularity, prompts, init, resolution or scale; or all.")],
-    arm: Annotated[list[str] | None, Parameter(help="Only these arms; may be repeated.", negative=())] = None,
-    seeds: Annotated[int, Parameter(help="So many seeds an arm.")] = 3,
+    study: Annotated[str, Parameter(help="granularity, prompts, init, resolution, scale, or all.")],
+    arm: Annotated[
+        list[str] | None,
+        Parameter(help="An arm to run, of those of the study; may be repeated [default: all]", negative=()),
+    ] = None,
+    seeds: Annotated[int, Parameter(help="Number of seeds for each arm.")] = 3,
     world: Annotated[
-        Literal["small", "full"], Parameter(help="small: minutes a cell on one core; full: the miniature, for a GPU.")
+        Literal["small", "full"],
+        Parameter(help="small: minutes for a cell on one core; full: the miniature, for a GPU."),
     ] = "small",
     jobs: Annotated[
         int | None,
         Parameter(
-            help="Cells at once [default: one a core, at most 4; on a GPU 4]", validator=validators.Number(gte=1)
+            help="Cells in parallel [default: one per core, at most 4; on a GPU 4]", validator=validators.Number(gte=1)
         ),
     ] = None,
     device: Device = None,
-    minutes: Annotated[float | None, Parameter(help="Begin no cell after so many minutes.")] = None,
-    report: Annotated[bool, Parameter(help="Write the table and figure of what is done.")] = True,
-    only_report: Annotated[bool, Parameter(negative=(), help="Run nothing.")] = False,
-    to: Annotated[Path, Parameter(help="Where tables and figures go.")] = REPORTS,
+    minutes: Annotated[
+        float | None, Parameter(help="Minutes after which no cell is started [default: no limit]")
+    ] = None,
+    report: Annotated[bool, Parameter(help="Write the table and figure of finished cells.")] = True,
+    only_report: Annotated[bool, Parameter(negative=(), help="Write the table and figure, and run nothing.")] = False,
+    to: Annotated[Path, Parameter(help="Folder for tables and figures.")] = REPORTS,
     out: Out = RESULTS,
 ) -> None:
-    """Run a study cell by cell (an arm with a seed) and render it; killed at any moment, the same command goes on.
+    """Run a study of the paper on small models, cell by cell (an arm with a seed), and write its table and figure.
 
-    A cell's record is kept as it ends, in OUT/ablations; arms that are the same model are trained once for all studies.
+    Interrupted at any moment, the same command resumes.  The record of a finished cell is kept in OUT/ablations; arms
+    that are the same model are trained once for all studies.
+
+    python -m harness ablate --study granularity --seeds 3
     """
     from harness.protocols import studies
 

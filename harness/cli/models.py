@@ -14,7 +14,7 @@ app = App()
 
 @app.command(name="models")
 def list_models(*, json: Json = False) -> None:
-    """List models: size, repository, pinned revision, and whether their weights are on this machine."""
+    """List models: size, repository, pinned revision, and where their weights lie on this machine."""
     found = [(name, entry, entry.at_hand()) for name, entry in baselines.every().items()]
     if json:
         print(
@@ -27,4 +27,4 @@ def list_models(*, json: Json = False) -> None:
         )
         return
     rows = [(n, e.parameters, e.repo, e.revision, where or "no", e.about) for n, e, where in found]
-    print(text.table(("model", "parameters", "repository", "revision", "weights at hand", "what it is"), rows))
+    print(text.table(("model", "parameters", "repository", "revision", "weights here", "description"), rows))

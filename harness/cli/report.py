@@ -18,22 +18,26 @@ app = App()
 @app.command
 def report(
     *,
-    results: Annotated[Path, Parameter(help="Which runs to tell of.")] = RESULTS,
-    to: Annotated[Path, Parameter(help="Where the page, tables and pictures go.")] = Path("reports"),
+    results: Annotated[Path, Parameter(help="Folder of the runs.")] = RESULTS,
+    to: Annotated[Path, Parameter(help="Folder for the page, tables, figures and pictures.")] = Path("reports"),
     task: TaskOfRun = None,
     data: Data = None,
     pictures: Annotated[
-        int, Parameter(help="Most pictures in a run's gallery.", validator=validators.Number(gte=0))
+        int, Parameter(help="Largest number of pictures for a run.", validator=validators.Number(gte=0))
     ] = 24,
     watch: Annotated[
         int | None,
-        Parameter(help="Write it again every so many seconds while a run goes on.", validator=validators.Number(gte=1)),
+        Parameter(
+            help="Seconds after which it is written again while a run is in progress.",
+            validator=validators.Number(gte=1),
+        ),
     ] = None,
 ) -> None:
-    """Write the page: the table of runs beside the published figures, and galleries, the worst answers first.
+    """Write a page of all runs, with the published figures and the worst predictions of each run.
 
-    Figures of what runs get wrong go into TO/figures; the paper's tables, and its rivals', into TO/tables: a page, and
-    each as Markdown, CSV and LaTeX.
+    TO/figures has plots of errors; TO/tables has the tables of the paper and of its rivals, as Markdown, CSV and LaTeX.
+
+    python -m harness report --data /data
     """
     while True:
         written = write_report(results, to, data, pictures=pictures, watch=watch, task=task)

@@ -1,4 +1,4 @@
-"""Commands about runs that are kept: ls, show, rm, export, report."""
+"""Commands about kept runs: `ls`, `show`, `rm` and `export`."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def _state(folder: RunFolder, run: Run) -> str:
 
 @app.command
 def show(run: RunName, /, *, out: Out = RESULTS, json: Json = False) -> None:
-    """Print one run, by its id (or its beginning) or folder."""
+    """Print one run: every metric with its interval, counts, speed, and where it is kept."""
     folder, record = store.find(out, run)
     show_run(record, folder, json)
 
 
 @app.command
 def rm(run: RunName, /, *, out: Out = RESULTS) -> None:
-    """Remove one run, its answers with it."""
+    """Remove one run and its answers."""
     folder, record = store.find(out, run)
     with folder.locked():
         folder.forget()
@@ -100,17 +100,17 @@ def rm(run: RunName, /, *, out: Out = RESULTS) -> None:
 
 @app.command
 def export(
-    run: Annotated[str | None, Parameter(help="A run, whose answers are written to FILE.")] = None,
+    run: Annotated[str | None, Parameter(help="A run whose answers are written to FILE.")] = None,
     file: Path | None = None,
     /,
     *,
-    jsonl: Annotated[Path | None, Parameter(help="Every run's every metric, a line each.")] = None,
-    parquet: Annotated[Path | None, Parameter(help="The same as Parquet (needs pyarrow).")] = None,
+    jsonl: Annotated[Path | None, Parameter(help="File for every metric of every run, one per line.")] = None,
+    parquet: Annotated[Path | None, Parameter(help="The same as a Parquet file; needs pyarrow.")] = None,
     task: TaskOfRun = None,
     data: Data = None,
     out: Out = RESULTS,
 ) -> None:
-    """Write one run's answers as the benchmark's official result file; or all runs' metrics as one table.
+    """Write the answers of one run as the benchmark's official result file, or the metrics of all runs as one table.
 
     python -m harness export 3f2a predictions.json
 

@@ -14,7 +14,7 @@ app = App()
 
 @app.command(name="tasks")
 def list_tasks(*, json: Json = False) -> None:
-    """List tasks: splits to evaluate and train on, headline metric, and the file that `score --predictions` takes."""
+    """List tasks: splits to evaluate and to train on, headline metric, and the format of `score --predictions`."""
     known = list(tasks.every().values())
     if json:
         told = [
@@ -26,7 +26,7 @@ def list_tasks(*, json: Json = False) -> None:
         (t.name, str(t.version), ",".join(t.splits), ",".join(t.train_splits) or "-", t.headline, t.about)
         for t in known
     ]
-    print(text.table(("task", "version", "splits", "to train on", "headline", "what it is"), rows))
+    print(text.table(("task", "version", "splits", "training splits", "headline", "description"), rows))
     for format_ in dict.fromkeys(t.predictions for t in known):
         named = ", ".join(t.name for t in known if t.predictions is format_)
         print(f"\npredictions of {named}:\n  {format_.description}")

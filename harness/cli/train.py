@@ -19,20 +19,21 @@ app = App()
 @app.command
 def train(
     *,
-    recipe: Annotated[str, Parameter(help="A recipe that draws its own scenes: nano. `recipes` lists all.")],
-    start: Annotated[Path | None, Parameter(help="Checkpoint to begin from [default: from nothing]")] = None,
+    recipe: Annotated[str, Parameter(help="A recipe that draws its own scenes, such as nano; `recipes` lists all.")],
+    start: Annotated[Path | None, Parameter(help="Checkpoint folder to start from [default: random weights]")] = None,
     set_: Set = None,
     device: Device = None,
     to: To = None,
 ) -> None:
-    """Pre-train a model by recipe on drawn scenes; killed at any moment, the same command goes on from there."""
+    """Pre-train a model by a recipe on drawn scenes; interrupted at any moment, the same command resumes."""
     from harness.training import recipes
-    from harness.training.nano import teach
     from harness.training.parallel import process_group
+    from harness.training.recipe import changed
+    from harness.training.scenes import teach
     from tasks.miniature.pretraining import FIRST_PRETRAINING_SEED, pretraining_scene
     from tasks.miniature.training import every_scene
 
-    chosen = recipes.changed(recipes.find(recipe), key_values(set_))
+    chosen = changed(recipes.find(recipe), key_values(set_))
     with process_group(choose_device(device)) as mine:
         folder = teach(
             chosen,
@@ -47,8 +48,10 @@ def train(
 
 
 @app.command(name="recipes")
-def list_recipes(name: Annotated[str | None, Parameter(help="One recipe, with all its settings.")] = None, /) -> None:
-    """List the recipes, or show one with every setting and which of them the paper states."""
+def list_recipes(
+    name: Annotated[str | None, Parameter(help="A recipe to show with all its settings.")] = None, /
+) -> None:
+    """List training recipes, or show one with every setting and which of them the paper states."""
     from dataclasses import asdict
     from pprint import pformat
 

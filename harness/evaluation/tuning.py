@@ -54,6 +54,7 @@ def tuned(
     from harness.protocols import finetune as protocol
     from harness.training import recipes
     from harness.training.parallel import process_group
+    from harness.training.recipe import changed
     from tasks import miniature
 
     given: dict[str, str | None] = {
@@ -68,7 +69,7 @@ def tuned(
         able = ", ".join(name for name, other in baselines.MODELS.items() if other.checkpoint is not None)
         raise UsageError(f"{entry.name} cannot be fine-tuned here; there are {able}")
     begin = entry.checkpoint(weights)
-    chosen = recipes.changed(recipes.find(recipe or entry.recipe), changes or {})
+    chosen = changed(recipes.find(recipe or entry.recipe), changes or {})
     mixing = protocol.mixing_of(chosen)
     wanted = protocol.choose(chosen, tasks.select(task or ",".join(mixing.tasks)), split)
     data_name, root = data_root(data, entry.name, embedded=entry.embedded)

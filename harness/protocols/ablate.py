@@ -21,11 +21,11 @@ from harness.florence2.tokenizer import Tokenizer
 from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Study, plan_of
 from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn, pack
 from harness.training.denoising import mask_of
-from harness.training.nano import save, teach_all
-from harness.training.nano import tokenizer_of as learned
 from harness.training.pretraining import pretrain_text, pretrain_tower
-from harness.training.recipes import Drawing, Plan, Recipe
+from harness.training.recipe import Drawing, Plan, Recipe
 from harness.training.states import replace_file
+from harness.training.teaching import save, teach_all
+from harness.training.vocabulary import tokenizer_of as learned
 
 VERSION = 1  # raise it whenever a cell would come out differently
 PRETRAINING = Plan(steps=200, batch=32, rate=2e-3, warmup=50, precision="bfloat16", save_every=200)

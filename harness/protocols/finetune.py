@@ -26,10 +26,10 @@ from harness.florence2.tokenizer import Tokenizer
 from harness.training import mixture, network
 from harness.training.data import digest
 from harness.training.history import history_of
-from harness.training.nano import save, teach_all
 from harness.training.parallel import Ranks, barrier
-from harness.training.recipes import Mixing, Recipe
+from harness.training.recipe import Mixing, Recipe
 from harness.training.stores import FORM, Store, open_store, write_store
+from harness.training.teaching import save, teach_all
 
 ANNOTATIONS = (".json", ".p", ".txt")
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Literal
 from harness.core import Kind
 from harness.errors import UsageError
 from harness.florence2.config import NANO, Config, TextConfig, VisionConfig
-from harness.training.recipes import Plan
+from harness.training.recipe import Plan
 
 Slots = tuple[tuple[Kind, ...], ...]
 

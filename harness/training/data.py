@@ -30,7 +30,7 @@ from harness.florence2.tokenizer import BOS, EOS, Tokenizer
 from harness.training.lessons import Batch, Ids
 from harness.training.loop import Batches
 from harness.training.parallel import Ranks
-from harness.training.recipes import Drawing, Plan, Recipe
+from harness.training.recipe import Drawing, Plan, Recipe
 
 Encoded = tuple[NDArray[np.uint8], list[list[float]], dict[Kind, list[tuple[list[int], list[int]]]]]  # a scene
 KINDS: tuple[Kind, ...] = tuple(FORMS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness.training.recipes import Plan
+from harness.training.recipe import Plan
 
 EVERY = 20  # steps a row
 PICTURES = 25  # a run

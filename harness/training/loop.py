@@ -22,7 +22,7 @@ from harness.florence2.fast.linear import bfloat16_products
 from harness.training.lessons import Batch
 from harness.training.log import Log
 from harness.training.parallel import Ranks, gathered, give_totals, wrapped
-from harness.training.recipes import Plan
+from harness.training.recipe import Plan
 from harness.training.states import Kept, alone
 
 RISEN, PATIENCE = 4.0, 50  # a loss so many times its lowest average, for so many steps, has exploded

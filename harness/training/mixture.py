@@ -29,7 +29,7 @@ from harness.training.data import softened
 from harness.training.lessons import Batch, Ids
 from harness.training.loop import Batches
 from harness.training.parallel import Ranks
-from harness.training.recipes import Recipe
+from harness.training.recipe import Recipe
 from harness.training.stores import Store
 
 Place = tuple[int, int, int]  # task, unit, epoch

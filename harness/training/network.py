@@ -20,7 +20,7 @@ from harness.florence2.davit import Block
 from harness.florence2.fast import linear
 from harness.florence2.fast.linear import bfloat16_products
 from harness.florence2.model import Florence2
-from harness.training.recipes import Recipe
+from harness.training.recipe import Recipe
 
 # Linear maps that are called as modules; the others' weights are read by the code around them, past any adapter.
 ADAPTED = (

@@ -21,7 +21,7 @@ from harness.training.denoising import Denoising
 from harness.training.lessons import Batch, Loss, pad
 from harness.training.loop import fit
 from harness.training.masked_autoencoder import MaskedAutoencoder
-from harness.training.recipes import Drawing, Plan, Recipe
+from harness.training.recipe import Drawing, Plan, Recipe
 
 TEXTS: tuple[Kind, ...] = ("caption", "detailed_caption", "more_detailed_caption")
 

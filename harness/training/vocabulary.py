@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -10,8 +12,13 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
-from harness.florence2.locations import ADDED_TOKENS
+from harness.florence2.locations import ADDED_TOKENS, items
+from harness.florence2.prompts import prompts_of
+from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BART_SPECIALS, Tokenizer
+from harness.training.data import SceneSource
+
+SCENES = 400  # that words are learned from
 
 
 def learn(texts: Iterable[str], size: int) -> Tokenizer:
@@ -28,3 +35,23 @@ def learn(texts: Iterable[str], size: int) -> Tokenizer:
     )
     backend.train_from_iterator(texts, trainer)
     return Tokenizer(backend)
+
+
+def tokenizer_of(
+    size: int, sources: Sequence[SceneSource], first_seed: int, out: Path, given: Path | None
+) -> Tokenizer:
+    """The tokenizer in the folder `given`; else the one learned from the first scenes, kept in `out`."""
+    kept, partial = out / "tokenizer.json", out / f"tokenizer.{os.getpid()}.partial"
+    if given is not None:
+        return Tokenizer.load(given)
+    if not kept.is_file():
+        texts: list[str] = []
+        for seed in range(first_seed, first_seed + SCENES):
+            for sample in (sample for source in sources for sample in source(seed).samples):
+                for prompt in prompts_of(sample.question):
+                    texts.append("".join(piece.text for piece in items(prompt) if piece.bin is None))
+                if sample.question.size is not None and sample.target is not None and sample.question.kind != "segment":
+                    texts.append(write_answer(sample.question, sample.target, sample.question.size).partition("<")[0])
+        learn(texts, size - 1).backend.save(str(partial))
+        partial.replace(kept)
+    return Tokenizer.load(out)

@@ -21,7 +21,9 @@ from harness.florence2.preprocess import read_preprocess
 from harness.florence2.tokenizer import Tokenizer
 from harness.protocols import finetune, zero_shot
 from harness.training.history import history_of
-from harness.training.recipes import NANO_RECIPE, NANO_UNIFIED_RECIPE, UNIFIED_TASKS, Recipe
+from harness.training.nano import NANO_RECIPE, NANO_UNIFIED_RECIPE
+from harness.training.paper import UNIFIED_TASKS
+from harness.training.recipe import Recipe
 from tasks import TASKS
 from tasks.miniature import train_files
 

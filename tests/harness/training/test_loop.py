@@ -21,11 +21,11 @@ from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
 from harness.florence2.fast.linear import bfloat16_products, linear
 from harness.florence2.start import smooth_bins
-from harness.training import loop, recipes, states
+from harness.training import loop, states
 from harness.training.lessons import Batch, Lesson, pad
 from harness.training.loss import token_loss
-from harness.training.nano import teach
-from harness.training.recipes import Drawing, Plan
+from harness.training.recipe import Drawing, Plan
+from harness.training.scenes import teach
 from tasks.miniature.training import FIRST_TRAINING_SEED, training_scene
 from tests.harness.training.tiny import TINY
 
@@ -319,29 +319,3 @@ def test_a_disk_that_is_full_is_said_in_a_line(tmp_path: Path) -> None:
 
     with pytest.raises(ResourceError, match="the disk is full; what was there is kept"):
         states.replace_file(tmp_path / "state.pt", write)
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"speed": "3"}, "recipes have no 'speed'; they have steps, batch"),
-        ({"rate": "fast"}, "not a value for 'rate', which is 0.0015"),
-        ({"steps": "0"}, "steps=0: at least 1"),
-        ({"betas": "0.9+2"}, r"betas=0.9\+2.0: two decays"),
-        ({"lora": "-1"}, "lora=-1"),
-        ({"image_size": "256"}, "recipe 'tiny' trains at its config's own size"),
-        ({"precision": "int8"}, "not a value for 'precision'"),
-        ({"checkpointing": "perhaps"}, "not a value for 'checkpointing'"),
-    ],
-)
-def test_settings_that_cannot_be_meant(changes: dict[str, str], complaint: str) -> None:
-    with pytest.raises(UsageError, match=complaint):
-        recipes.changed(TINY, changes)
-
-
-def test_settings_are_changed() -> None:
-    changed = recipes.changed(TINY, {"rate": "1e-5", "lora": "8", "freeze": "vision+encoder", "precision": "float16"})
-    assert (changed.plan.rate, changed.plan.precision) == (1e-5, "float16")
-    assert (changed.lora, changed.freeze) == (8, ("vision", "encoder"))
-    with pytest.raises(UsageError, match="no recipe is called 'giant'; there are base-stage1"):
-        recipes.find("giant")

@@ -23,7 +23,7 @@ from harness.geometry.masks import rasterise
 from harness.training import loop, mixture
 from harness.training.mixture import Mixture
 from harness.training.parallel import Ranks
-from harness.training.recipes import Mixing, Plan, Recipe
+from harness.training.recipe import Mixing, Plan, Recipe
 from harness.training.stores import Store, examples_of, most_said, open_store, values_of, write_store
 from tests.harness.training.test_loop import _Broken
 

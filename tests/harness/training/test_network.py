@@ -16,7 +16,7 @@ from harness.florence2.model import Florence2
 from harness.training import network
 from harness.training.lessons import Lesson
 from harness.training.loop import optimiser_of
-from harness.training.recipes import Recipe
+from harness.training.recipe import Recipe
 from tests.harness.training.test_loop import _lesson_and_batch
 from tests.harness.training.tiny import TINY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.florence2.config import NANO, TextConfig
-from harness.training.recipes import Drawing, Plan, Recipe
+from harness.training.recipe import Drawing, Plan, Recipe
 
 SMALL = replace(
     NANO,
