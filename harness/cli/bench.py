@@ -116,7 +116,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
         shown.render(store.speeds(out), to)
         print(f"report: {to / 'speed.md'}", file=sys.stderr)
 
-    bench.__annotations__["options"] = listed_options(entry)
+    bench.__annotations__["options"], (bench.__kwdefaults__ or {})["options"] = listed_options(entry)
     return bench
 
 
@@ -148,12 +148,12 @@ def _points(
         [part for part in task.split(",") if part],
         [_number("--images", part, int) for part in images.split(",")],
         [None] if batch_size is None else [_number("--batch-size", part, int) for part in batch_size.split(",")],
-        [None] if dtype is None else dtype.split(","),
     ]
     for name, given in options.items():
         option = f"--{name.replace('_', '-')}"
         columns.append([(name, _value(option, part, kinds[name])) for part in given.split(",")])
-    for one, count, batch, precision, *chosen in itertools.product(*columns):
+    columns.append([None] if dtype is None else dtype.split(","))
+    for one, count, batch, *chosen, precision in itertools.product(*columns):
         if count < 1:
             raise UsageError(f"--images {count}: at least 1")
         yield Point(one, count, batch, precision, dict(chosen))

@@ -73,17 +73,18 @@ def options_type(entry: Entry | None) -> Any:
     return Annotated[kind, Parameter(name="*", negative=(), group=Group(title))]
 
 
-def listed_options(entry: Entry | None) -> Any:
-    """The same with a list with commas for each option: what `bench` sweeps over."""
+def listed_options(entry: Entry | None) -> tuple[Any, Any]:
+    """The same with a list with commas for each option, which `bench` sweeps over; and the default."""
     if entry is None:
-        return options_type(None)
+        return options_type(None), None
     said = field_help(entry.options)
     listed = [
         (field.name, Annotated[str | None, Parameter(help=f"{said.get(field.name, '')}; with commas: a sweep")], None)
         for field in fields(entry.options)
     ]
     kind = make_dataclass("Listed", listed, frozen=True, kw_only=True)
-    return Annotated[kind, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))]
+    kind.__module__ = __name__  # where cyclopts looks for the names in its annotations
+    return Annotated[kind, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))], kind()
 
 
 def field_help(kind: type[Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from harness.core import Run, Task
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.plan import splits_of
-from harness.evaluation.request import Request
+from harness.evaluation.request import Request, Scorers
 from harness.gates.promises import Promise
 from harness.store import RunFolder
 
@@ -46,6 +46,7 @@ class Runs:
             request = Request(
                 task=task, model=promise.model, split=split, data=promise.data or "miniature", limit=promise.limit,
                 seed=promise.seed, weights=promise.weights, name=promise.model, out=self.out, fresh=True,
+                scorers=Scorers(meteor=False),  # no score may depend on whether there is a Java
                 command=("python -m harness gate",),
             )  # fmt: skip
             [made] = evaluate_each(request)

@@ -111,7 +111,7 @@ def test_nano_answers_every_kind_with_the_same_tokens_again(tmp_path: Path) -> N
     ]
 
     def answers(batch: int) -> list[Answer]:
-        model = baselines.find("florence2-nano").build(Setting(root=tmp_path, batch_size=batch, max_new_tokens=24))
+        model = baselines.find("florence2-nano").load(Setting(root=tmp_path, batch_size=batch), max_new_tokens=24)
         found = dict(model.answer(enumerate(asked)))
         assert all(isinstance(answer, Answer) for answer in found.values())
         return [answer for _, answer in sorted(found.items()) if isinstance(answer, Answer)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.training import recipes
+from harness.training import nano, recipes
 from tasks import miniature
 from tasks.miniature import train_files
 
@@ -35,7 +35,7 @@ def training_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     (("finetune", *NAMED, "--recipe", "giant"), 2, "no recipe is called 'giant'; there are base-stage1"),
     (("finetune", *NAMED, "--set", "speed=3"), 2, "recipes have no 'speed'"),
     (("finetune", *NAMED, "--set", "speed"), 2, "--set speed: key=value"),
-    (("finetune", "--model", "oracle", "--data", "miniature"), 2, "oracle is no Florence-2"),
+    (("finetune", "--model", "oracle", "--data", "miniature"), 2, "oracle cannot be fine-tuned here"),
     (("finetune", *NAMED, "--weights", "./nowhere"), 4, "no such folder"),
     (("train", "--recipe", "unified"), 2, "recipe 'unified' is for `finetune`"),
     (("ablate", "--study", "size"), 2, "no study is called 'size'; there are granularity"),
@@ -88,7 +88,7 @@ def test_both_stages_are_the_papers() -> None:
 def test_fine_tuned_then_run_and_found_finished_the_next_time(
     call: Call, training_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = replace(recipes.NANO_UNIFIED_RECIPE, plan=replace(recipes.NANO_UNIFIED_RECIPE.plan, steps=2, batch=4))
+    short = replace(nano.NANO_UNIFIED_RECIPE, plan=replace(nano.NANO_UNIFIED_RECIPE.plan, steps=2, batch=4))
     monkeypatch.setattr(recipes, "RECIPES", {**recipes.RECIPES, "nano-unified": short})
     asked = ("run", "--task", "refcoco", *NAMED, "--protocol", "fine_tuned", "--limit", "3", "--json")
     status, out, said = call(*asked)
@@ -99,7 +99,7 @@ def test_fine_tuned_then_run_and_found_finished_the_next_time(
     [checkpoint] = (tmp_path / "runs").glob("florence2-nano-nano-unified-*/checkpoint/model.safetensors")
     before = checkpoint.stat().st_mtime_ns
     status, out, said = call(*asked)
-    assert status == 0 and "nothing was asked" in said
+    assert status == 0 and "nothing was queried" in said
     assert checkpoint.stat().st_mtime_ns == before
     asked = ("run", "--task", "refcoco", *NAMED, "--limit", "3", "--json", "--weights", checkpoint.parent)
     assert json.loads(call(*asked)[1])["spec"]["protocol"] == "fine_tuned"  # by what the weights say

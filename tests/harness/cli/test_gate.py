@@ -102,7 +102,9 @@ def test_red_for_a_slower_decode_as_recorded(call: Call, tmp_path: Path) -> None
 
 
 def test_red_for_a_task_or_a_run_that_is_gone(call: Call, tmp_path: Path) -> None:
-    gone = PAIRED.replace('"refcoco"', '"refcocoo"') + PAIRED.replace("worse]", "lost]").replace("results", "nowhere")
+    gone = PAIRED.replace('"refcoco"', '"refcocoo"') + PAIRED.replace("worse]", "lost]").replace(
+        "baselines/frozen", "nowhere"
+    )
     status, found, _ = gate(call, tmp_path, gone)
     assert status == 5
     assert "no task" in found["worse"]["came"]
@@ -115,7 +117,7 @@ def test_a_vanished_task_is_named(call: Call, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tasks, "TASKS", {name: task for name, task in tasks.TASKS.items() if name != "vizwiz"})
     status, found, _ = gate(call, tmp_path, FROZEN, "--only", "marking vizwiz")
     assert status == 5
-    assert "no task" in found["marking vizwiz"]["came"]
+    assert "is of the task 'vizwiz', which is neither this project's" in found["marking vizwiz"]["came"]
 
 
 def test_a_committed_record_is_never_read_in_place_of_a_run(call: Call, tmp_path: Path) -> None:

@@ -402,7 +402,7 @@ def test_a_report_follows_a_run_in_progress(here: Call, tmp_path: Path, monkeypa
     folder.write_run(store.with_status(record, status="running", metrics={}, counts={}))
     lines = (folder.path / "answers.jsonl").read_text().splitlines(keepends=True)
     (folder.path / "answers.jsonl").write_text("".join(lines[:40]))
-    assert "stopped" in here("ls", "--out", out).out
+    assert "interrupted" in here("ls", "--out", out).out
     seen: list[str] = []
     lock = folder.locked()
     lock.__enter__()
