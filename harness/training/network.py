@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.errors import CheckpointError, ResourceError, UsageError
@@ -98,9 +97,3 @@ def merged(model: Florence2, recipe: Recipe) -> Florence2:
     with torch.no_grad():
         plain.load_state_dict({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
     return plain
-
-
-def trainable(module: nn.Module) -> tuple[int, int]:
-    """How many weights are trained, and how many there are."""
-    counts = [(p.numel() if p.requires_grad else 0, p.numel()) for p in module.parameters()]
-    return sum(one for one, _ in counts), sum(all_ for _, all_ in counts)
