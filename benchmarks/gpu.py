@@ -47,7 +47,7 @@ from harness.florence2.config import BASE, LARGE, Config, TextConfig, VisionConf
 from harness.florence2.decoding.engine import Engine, Picture
 from harness.florence2.decoding.generate import generate
 from harness.florence2.decoding.search import Decoding
-from harness.florence2.fast import fused
+from harness.florence2.fast import fused, settings
 from harness.florence2.fast.linear import Linear
 from harness.florence2.fast.quantised import FLOAT8, Float8Linear, in_precision
 from harness.florence2.model import Florence2
@@ -126,12 +126,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     torch.set_grad_enabled(False)
     device = torch.device("cpu" if given.rehearse else "cuda")
-    in_precision(random_model(TINY), device, torch.float32)  # what that settles of the device holds from here on
     ground = Ground(device, time.monotonic() + 60 * given.minutes, given.rehearse)
-    record: dict[str, Any] = {"rehearsal": given.rehearse, **about(device), "rows": {}}
-    given.out.mkdir(parents=True, exist_ok=True)
+    with settings.cuda(device):
+        return measure(ground, given.out, given.only)
+
+
+def measure(ground: Ground, out: Path, only: str) -> int:
+    """The rows whose name contains `only`, written to `out`; 1 where something is not correct."""
+    record: dict[str, Any] = {"rehearsal": ground.rehearsal, **about(ground.device), "rows": {}}
+    out.mkdir(parents=True, exist_ok=True)
     for name, row in rows():
-        if given.only not in name:
+        if only not in name:
             continue
         start = time.monotonic()
         try:
@@ -142,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = failure(error)
         record["rows"][name] = {"seconds": round(time.monotonic() - start, 1), **found}
         print(name, json.dumps(record["rows"][name]), flush=True)
-        (given.out / "gpu.json").write_text(json.dumps(record, indent=2) + "\n")
+        (out / "gpu.json").write_text(json.dumps(record, indent=2) + "\n")
         gc.collect()
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()

@@ -24,6 +24,7 @@ from harness.florence2.bart import Cache
 from harness.florence2.config import Config
 from harness.florence2.fast.linear import Linear, linear
 from harness.florence2.fast.quantised import FLOAT8, Float8Linear, Int8Linear
+from harness.florence2.fast.settings import cuda
 from harness.florence2.model import Florence2
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """The best of several tries; what else runs on the device only lowers it."""
     side = 8192 if device.type == "cuda" else 1536
     count = (1 << 30 if device.type == "cuda" else 1 << 26) // 4
-    with torch.inference_mode():
+    with cuda(device), torch.inference_mode():
         given = torch.randn(side, side, device=device)
         product: Callable[[], object]
         if dtype == torch.int8:

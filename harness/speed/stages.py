@@ -25,6 +25,7 @@ import torch
 from harness.florence2.decoding.generate import Pool
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.graphs import CapturedMap, CapturedStep
+from harness.florence2.fast.settings import cuda
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import PAD
@@ -81,7 +82,7 @@ def staged(
     pool: Pool[int] = Pool(model, decoding, batch, static=device.type == "cuda")
     if device.type == "cuda":
         pool.advance = CapturedStep(pool)
-    with torch.inference_mode():
+    with cuda(device), torch.inference_mode():
         for number in range(rounds + 1):
             if opening is not None:
                 with timed("open"):

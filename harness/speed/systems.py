@@ -25,6 +25,7 @@ from harness.florence2.davit import Block
 from harness.florence2.decoding.engine import Engine, Picture
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.quantised import Float8Linear, HalfLinear, Int8Linear
+from harness.florence2.fast.settings import cuda
 from harness.florence2.locations import BINS
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
@@ -141,8 +142,8 @@ class Peer:
     """transformers' Florence-2 of the same weights: a `scenarios.System` whose step is a whole batch.
 
     `mode` is one of PEERS: as it comes; with a static cache; and with its forward compiled as well.  `network` is what
-    `in_transformers` made of the model, where that is at hand.  On a GPU the engine turns cuDNN's attention off for
-    the whole process; here the first batch is answered with it and without, and the quicker is kept.
+    `in_transformers` made of the model, where that is at hand.  On a GPU it works under the engine's settings, but for
+    cuDNN's attention: the first batch is answered with it and without, and the faster of the two is kept.
     UsageError for another mode, ResourceError where transformers is not installed.
     """
 
@@ -210,10 +211,11 @@ class Peer:
             )
             return written
 
-        if self.cudnn is None and self.device.type == "cuda":
-            self.cudnn = cudnn_is_quicker(answered, self.device)
-        with attention_by_cudnn(bool(self.cudnn)):
-            written = answered()
+        with cuda(self.device):
+            if self.cudnn is None and self.device.type == "cuda":
+                self.cudnn = cudnn_is_quicker(answered, self.device)
+            with attention_by_cudnn(bool(self.cudnn)):
+                written = answered()
         for (ticket, _), row in zip(taken, written.tolist(), strict=True):
             self._done.append((ticket, _answer(row, self.decoding)))
 

@@ -35,6 +35,7 @@ from harness.florence2.decoding.generate import Pool, Written
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.graphs import CapturedMap, CapturedStep
 from harness.florence2.fast.lanes import Lane, join, sent
+from harness.florence2.fast.settings import cuda
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import PAD
@@ -112,9 +113,10 @@ class Engine(Generic[T]):
         self._tried = 0  # answers under way after the last refill
         self._fits = 0  # the most that were under way at once and came to an end
         self._fails: int | None = None  # the fewest that did not fit in memory
-        self._lane = Lane(self.device)
         self._encode = CapturedMap(model.look) if self.device.type == "cuda" else model.look
-        self.pool: Pool[_Asked[T]] = self._largest_pool()
+        with cuda(self.device):
+            self._lane = Lane(self.device)
+            self.pool: Pool[_Asked[T]] = self._largest_pool()
         few = max(1, min(GROUP, self.slots, LARGE // (preprocess.width * preprocess.height)))
         self.group = 1 if self.static else few
 
@@ -140,6 +142,10 @@ class Engine(Generic[T]):
         ResourceError where not even one fits in memory.  Where an answer's scores are not numbers, UsageError in
         float16, which these weights may be too large for, and else CheckpointError.
         """
+        with cuda(self.device):
+            self._step()
+
+    def _step(self) -> None:
         try:
             self._refill()
             self.pool.step()

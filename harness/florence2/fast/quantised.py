@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from harness.errors import ResourceError
 from harness.florence2.davit import ChannelAttention
+from harness.florence2.fast import settings
 from harness.florence2.fast.fused import gelu_, to_float8
 from harness.florence2.fast.linear import Head, Linear, filled
 from harness.florence2.model import Florence2
@@ -142,8 +143,6 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
         model = _halved_writing(model.float())
         _replaced(model, Int8Linear, lambda parent, _: not isinstance(parent, ChannelAttention))
         return model
-    if device.type == "cuda":
-        _settle(device)
     if dtype == torch.bfloat16:
         model = model.to(device=device, dtype=torch.float32 if device.type == "cpu" else torch.float16)
         model.vision.to(dtype)
@@ -153,23 +152,16 @@ def in_precision(model: Florence2, device: torch.device, dtype: torch.dtype) -> 
         return model.to(device=device, dtype=dtype)
     model = model.to(device=device, dtype=torch.bfloat16)
     try:
-        with torch.inference_mode():
+        with settings.cuda(device), torch.inference_mode():
             Float8Linear(Linear(1024, 1024, device=device, dtype=torch.bfloat16))(
                 torch.ones(16, 1024, device=device).bfloat16()
             )
     except (RuntimeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ResourceError(f"{device} does not multiply float8 ({reason}); try --dtype bfloat16") from error
-    _replaced(model, Float8Linear, _is_for_float8)
+    with settings.cuda(device):
+        _replaced(model, Float8Linear, _is_for_float8)
     return model
-
-
-def _settle(device: torch.device) -> None:
-    """What this process does on a GPU from here on."""
-    if device.index is not None:
-        torch.cuda.set_device(device)  # where kernels, streams and graphs are made that are not told
-    torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 else keep ten bits of 23
-    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every batch and length, for a good part of a second
 
 
 def _halved_writing(model: Florence2) -> Florence2:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import weakref
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -240,6 +240,39 @@ def test_scores_that_are_not_numbers_are_no_answer(beams: int) -> None:
     model.decoder.norm.bias[0] = torch.nan
     with pytest.raises(CheckpointError, match="not numbers in float32: the checkpoint's weights are broken"):
         ask(model)
+
+
+def test_gpu_settings_hold_during_a_step_and_not_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither between steps, where others use the process, nor after one that failed."""
+    held: list[torch.device] = []
+
+    @contextmanager
+    def watched(device: torch.device) -> Iterator[None]:
+        held.append(device)
+        try:
+            yield
+        finally:
+            held.pop()
+
+    def look(pixels: Tensor) -> Tensor:
+        assert held == [torch.device("cpu")]
+        if len(seen) == 1:
+            raise ValueError("a bug")
+        seen.append(len(pixels))
+        return MODEL.look(pixels)
+
+    monkeypatch.setattr("harness.florence2.decoding.engine.cuda", watched)
+    seen: list[int] = []
+    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=1)
+    monkeypatch.setattr(engine, "_encode", look)
+    for number, pixels in enumerate(pictures(2)):
+        engine.submit(number, Picture(pixels), prompts(1)[0])
+    while not engine.poll():
+        engine.step()
+        assert not held
+    with pytest.raises(ValueError, match="a bug"):
+        engine.step()
+    assert not held
 
 
 def test_waiting_prompts_are_taken_in_together_but_an_idle_engine_takes_what_there_is() -> None:
