@@ -181,7 +181,7 @@ def choose_device(name: str | None) -> str:
 
 
 def choose_dtype(name: str | None, device: str) -> torch.dtype:
-    """What was asked for; bfloat16 on a GPU (see `quantised`) and float32 elsewhere.
+    """What was asked for; bfloat16 on a GPU (see `fast.choose`) and float32 elsewhere.
 
     UsageError for another name, and for int8 on a GPU or float8 on a CPU.
     """

@@ -12,7 +12,7 @@ from baselines.entry import Setting
 from harness.errors import UsageError
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast import threads
-from harness.florence2.fast.quantised import in_precision
+from harness.florence2.fast.choose import accelerated
 from harness.florence2.preprocess import Preprocess
 from harness.speed.asked import asked_of
 from harness.speed.systems import RANDOM, Queries, Request, Subject, drawn, random_model
@@ -51,7 +51,7 @@ def _with_random_weights(
     new_tokens = request.new_tokens or NEW_TOKENS
     if new_tokens > config.text.positions:
         raise UsageError(f"--new-tokens {new_tokens}: this size has positions for {config.text.positions}")
-    network = in_precision(random_model(config), torch.device(device), dtype)
+    network = accelerated(random_model(config), torch.device(device), dtype)
     decoding = Decoding(beams=options.beams or 3, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
     threads.settle(options.threads, network, side, decoding)
     batch = setting.batch_size or (64 if device.startswith("cuda") else 8)

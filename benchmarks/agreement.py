@@ -27,7 +27,8 @@ from harness.evaluation.plan import load
 from harness.florence2 import prompts
 from harness.florence2.decoding.generate import generate, padded
 from harness.florence2.decoding.search import Decoding
-from harness.florence2.fast.quantised import FLOAT8, in_precision
+from harness.florence2.fast.choose import accelerated
+from harness.florence2.fast.quantised import FLOAT8
 from harness.florence2.predictor import Parts
 from harness.images import open_rgb
 from tasks.miniature import ensure
@@ -46,6 +47,7 @@ def main() -> None:
     given = parser.parse_args()
     folder, root = baselines.find(given.model).checkpoint(None), ensure()
     parts = load_parts(folder)
+    accelerated(parts.model, torch.device("cpu"), torch.float32)
     with torch.inference_mode():
         batches = []
         for name in TASKS:
@@ -57,7 +59,7 @@ def main() -> None:
         exact = [likeliest(parts, batch, torch.float32) for batch in batches]
         for precision in PRECISIONS:
             less = load_parts(folder)
-            in_precision(less.model, torch.device("cpu"), precision)
+            accelerated(less.model, torch.device("cpu"), precision)
             print(json.dumps({"precision": str(precision), **compared(less, batches, exact)}), flush=True)
 
 

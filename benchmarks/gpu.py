@@ -42,14 +42,14 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.florence2 import davit
 from harness.florence2.config import BASE, LARGE, Config, TextConfig, VisionConfig, with_text
 from harness.florence2.decoding.engine import Engine, Picture
 from harness.florence2.decoding.generate import generate
 from harness.florence2.decoding.search import Decoding
-from harness.florence2.fast import fused, settings
+from harness.florence2.fast import fused, settings, vision
+from harness.florence2.fast.choose import accelerated
 from harness.florence2.fast.linear import Linear
-from harness.florence2.fast.quantised import FLOAT8, Float8Linear, in_precision
+from harness.florence2.fast.quantised import FLOAT8, Float8Linear
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.speed import ceilings
@@ -296,7 +296,7 @@ def tokens_are_right(ground: Ground) -> dict[str, Any]:
         lengths[name] = len({len(tokens) for tokens in expected[name]})
         peer = ask(Peer("transformers", model, preprocess, how, queries, 1), range(len(queries)))
         differ[f"{name}, transformers"] = differing(peer, expected[name])
-    moved = in_precision(model, ground.device, torch.float32)
+    moved = accelerated(model, ground.device, torch.float32)
     for name, how in stops.items():
         for slots in (1, 3, 8):
             found = at_random(moved, preprocess, how, queries, slots)
@@ -370,7 +370,7 @@ def subject(
 ) -> tuple[Florence2, Queries, Preprocess, Decoding]:
     """A drawn network on the device, and what it is asked."""
     tokens = 6 if ground.rehearsal else NEW_TOKENS
-    model = in_precision(copy.deepcopy(weights_of(size, ground.rehearsal)), ground.device, dtype)
+    model = accelerated(copy.deepcopy(weights_of(size, ground.rehearsal)), ground.device, dtype)
     side = model.config.image_size
     queries = drawn(pictures, side, model.config.text.vocab)
     return model, queries, Preprocess(side, side), Decoding(max_new_tokens=tokens, min_new_tokens=tokens)
@@ -588,7 +588,7 @@ def plain() -> Iterator[None]:
 @contextmanager
 def plain_tower() -> Iterator[None]:
     """Without the kernels where pictures are encoded."""
-    with mock.patch.object(davit, "fused", SimpleNamespace(usable=never)):
+    with mock.patch.object(vision, "fused", SimpleNamespace(usable=never)):
         yield
 
 

@@ -33,14 +33,13 @@ import baselines
 import tasks
 from baselines.entry import Setting
 from harness.evaluation.plan import load
-from harness.florence2 import davit
 from harness.florence2.config import BASE, with_text
-from harness.florence2.davit import ChannelAttention
 from harness.florence2.decoding import engine
 from harness.florence2.decoding.generate import Pool
 from harness.florence2.decoding.search import Decoding
-from harness.florence2.fast import fused, linear, quantised
+from harness.florence2.fast import choose, fused, linear, vision
 from harness.florence2.fast.strips import convolved
+from harness.florence2.fast.vision import ChannelAttention
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.speed.systems import Ours, drawn, random_model, rounds_of
@@ -57,7 +56,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts whose names have this in them")
     given = parser.parse_args()
     torch.set_grad_enabled(False)
-    model = random_model(with_text(BASE, vocab=51328))
+    model = choose.accelerated(random_model(with_text(BASE, vocab=51328)), torch.device("cpu"), torch.float32)
     queries = drawn(4, 768, 51328)
     decoding = Decoding(max_new_tokens=20, min_new_tokens=20)
     one = Ours(model, Preprocess(768, 768), decoding, queries, 1)
@@ -83,8 +82,8 @@ def main() -> None:
     def in_eight_bits(*, halved: bool) -> Florence2:
         with ExitStack() as stack:
             if not halved:
-                stack.enter_context(mock.patch.object(quantised, "_halved_writing", lambda network: network))
-            return quantised.in_precision(random_model(model.config), torch.device("cpu"), torch.int8)
+                stack.enter_context(mock.patch.object(choose, "_with_half_weights", lambda network: network))
+            return choose.accelerated(random_model(model.config), torch.device("cpu"), torch.int8)
 
     def look() -> object:
         return model.look(pixels[:1])
@@ -95,10 +94,10 @@ def main() -> None:
     parts: tuple[tuple[str, Callable[[], object], Without], ...] = (
         ("linear maps by oneDNN, GELU inside: an answer", answer, {linear: {"_has_onednn": lambda *_: False}}),
         ("the same: encoder and decoder alone", write, {linear: {"_has_onednn": lambda *_: False}}),
-        ("maps changed in place, in strips, and the next: vision", look, {davit: {"wanted": lambda x: False}}),
+        ("maps changed in place, in strips, and the next: vision", look, {vision: {"wanted": lambda x: False}}),
         ("channel attention as one linear map: vision", look, {ChannelAttention: {"in_strips": unfolded}}),
-        ("symmetric products on one side of the diagonal: vision", look, {davit: {"BLOCK": NONE}}),
-        ("large pictures one at a time: vision of four", look_at_four, {davit: {"LARGE": NONE}}),
+        ("symmetric products on one side of the diagonal: vision", look, {vision: {"BLOCK": NONE}}),
+        ("large pictures one at a time: vision of four", look_at_four, {vision: {"LARGE": NONE}}),
         ("weights of few rows in blocks: encoder and decoder", write, {linear: {"_is_packed": lambda *_: False}}),
         ("GELU apart without AVX-512, and MKL: an answer", answer, {linear: {"has_avx512": lambda: True}}),
         (

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.turns import by_turns, quote, rounds
 from harness.florence2.config import NANO
-from harness.florence2.fast.linear import bfloat16_products
+from harness.florence2.fast.choose import trainable
 from harness.florence2.tokenizer import PAD
 from harness.training.lessons import Batch, Lesson, pad
 from harness.training.loop import optimiser_of
@@ -60,7 +60,7 @@ def batch_of(images: int, questions: int) -> Batch:
 @pytest.mark.parametrize("questions", [3, 1])
 def test_step(benchmark: Any, nano: Twins, questions: int, precision: str) -> None:
     batch = batch_of(16, questions)
-    lesson = Lesson(nano.ours.train(), FIRST_BIN)
+    lesson = Lesson(trainable(nano.ours.train(), precision), FIRST_BIN)
     steps = {"ours": _ours(lesson, batch, precision), "transformers": _theirs(nano, lesson, batch, precision)}
     first = {name: step() for name, step in steps.items()}
     if precision == "float32":  # the same loss but for how tokens are weighted: ours by kind, theirs all alike
@@ -98,10 +98,10 @@ def _ours(lesson: Lesson, batch: Batch, precision: str) -> Callable[[], float]:
 
 
 def _halved(precision: str) -> AbstractContextManager[object]:
-    """As recipes have it: on a CPU the products alone."""
-    if precision == "float32":
+    """As recipes have it: on a CPU the linear maps have the precision."""
+    if precision == "float32" or DEVICE == "cpu":
         return nullcontext()
-    return bfloat16_products() if DEVICE == "cpu" else torch.autocast(DEVICE, torch.bfloat16)
+    return torch.autocast(DEVICE, torch.bfloat16)
 
 
 def _theirs(nano: Twins, lesson: Lesson, batch: Batch, precision: str) -> Callable[[], float]:

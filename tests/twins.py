@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from transformers import Florence2Config, Florence2ForConditionalGeneration
 
 from harness.florence2 import weights
 from harness.florence2.config import Config, TextConfig, VisionConfig, native_config
+from harness.florence2.fast.choose import accelerated
 from harness.florence2.model import Florence2
 
 TINY = Config(
@@ -48,6 +50,11 @@ def twins(config: Config = TINY, *, seed: int = 0, spread: float = 0.6, ending: 
     if layout != "native":
         raise AssertionError(layout)
     return Twins(theirs, weights.build(config, native, "a random model"))
+
+
+def fast(model: Florence2) -> Florence2:
+    """A copy of a network in its fast forms, on the CPU in float32."""
+    return accelerated(copy.deepcopy(model), torch.device("cpu"), torch.float32)
 
 
 def with_image_tokens(twin: Twins, prompt: Tensor, real: Tensor, image_tokens: int) -> tuple[Tensor, Tensor]:

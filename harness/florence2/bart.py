@@ -2,11 +2,11 @@
 
 Shapes, here and in every comment below:
     B  sequences encoded     S  tokens of memory (image and prompt)      E  width
-    R  sequences decoded, B times the beams of each, beams of one sequence side by side
+    R  sequences decoded, B times the beams of each, beams of one sequence next to each other
     T  tokens fed            N  heads        D  channels in a head       Y  layers
 
 The beams of a sequence read the same memory, so cross-attention keys and values are stored once for it, and
-its beams are laid along the query axis.
+its beams are laid along the query axis.  `fast.text` has faster forms of the layers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2.config import TextConfig
-from harness.florence2.fast.fused import add_norm, attend_lineage
-from harness.florence2.fast.linear import FeedForward, Linear
+from harness.florence2.feed_forward import FeedForward
 
 
 @dataclass(slots=True)
@@ -33,11 +32,10 @@ class Memory:
 
 @dataclass(slots=True)
 class Cache:
-    """Self-attention keys and values of what has been decoded: (Y, R, N, room, D), filled to `length`.
+    """Self-attention keys and values of the tokens decoded so far: (Y, R, N, room, D), filled to `length`.
 
-    Where rows are not as full as each other, that is the fullest; `places` (R,) says where each one's next token goes,
-    and `mask` (R, 1, 1, length + 1) which places it sees; then one token is fed at a time.  In place of the mask,
-    `lineage` (B, K, room) says which beam of its sequence wrote what a beam has at each place.
+    Rows may be at different positions.  Then `length` is the longest row's, `places` (R,) holds the position of each
+    row's next token, `mask` (R, 1, 1, length + 1) is True where a row may look, and one token is fed at a time.
     """
 
     keys: Tensor
@@ -45,24 +43,23 @@ class Cache:
     length: int = 0
     places: Tensor | None = None
     mask: Tensor | None = None
-    lineage: Tensor | None = None
 
     @classmethod
     def empty(cls, config: TextConfig, rows: int, like: Tensor, room: int = 64) -> Cache:
-        """With nothing in it, in the kind and on the device of `like`."""
+        """An empty cache, in the precision and on the device of `like`."""
         shape = (config.decoder_layers, rows, config.heads, room, config.width // config.heads)
         return cls(like.new_zeros(shape), like.new_zeros(shape))
 
     def make_room(self, tokens: int) -> None:
-        """So that `tokens` more fit; the buffers grow by a multiple of 64."""
+        """Grows the buffers by a multiple of 64 places where `tokens` more do not fit."""
         missing = self.length + tokens - self.keys.shape[3]
         if missing > 0:
             more = (0, 0, 0, -(-missing // 64) * 64)
-            self.keys = F.pad(self.keys, more)  # the old ones go before there are two of the others
+            self.keys = F.pad(self.keys, more)  # one after the other: the old keys are freed before the values double
             self.values = F.pad(self.values, more)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores (R, N, T, D) behind what is there; gives all so far, (R, N, length + T, D)."""
+        """Stores (R, N, T, D) of one layer; returns all so far, (R, N, length + T, D)."""
         end = self.length + keys.shape[2]
         for buffer, new in ((self.keys[layer], keys), (self.values[layer], values)):
             if self.places is None:
@@ -101,11 +98,9 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, E) to (B, S, E)."""
-        x = add_norm(x, self.attention(x, mask), self.attention_norm)
-        x = add_norm(x, self.mlp(x), self.mlp_norm)
-        if x.dtype == torch.float16:
-            x = x.clamp(-64504.0, 64504.0)  # transformers' bound: float16's largest less 1,000
-        return x
+        x = self.attention_norm(x + self.attention(x, mask))
+        x = self.mlp_norm(x + self.mlp(x))
+        return bounded(x)
 
 
 class Decoder(nn.Module):
@@ -116,7 +111,7 @@ class Decoder(nn.Module):
         self.positions = Positions(config)
         self.norm = nn.LayerNorm(config.width)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        self.memory = Linear(config.width, 2 * config.width * config.decoder_layers)
+        self.memory = nn.Linear(config.width, 2 * config.width * config.decoder_layers)
         self.heads = config.heads
 
     def remember(self, encoded: Tensor, mask: Tensor | None) -> Memory:
@@ -157,9 +152,10 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory, index: int, cache: Cache | None) -> Tensor:
         """(R, T, E) to (R, T, E)."""
-        x = add_norm(x, self.attention.causal(x, index, cache), self.attention_norm)
-        x = add_norm(x, self.cross(x, memory.keys[index], memory.values[index], memory.mask), self.cross_norm)
-        return add_norm(x, self.mlp(x), self.mlp_norm)
+        x = self.attention_norm(x + self.attention.causal(x, index, cache))
+        x = self.cross_norm(x + self.cross(x, memory.keys[index], memory.values[index], memory.mask))
+        x = self.mlp_norm(x + self.mlp(x))
+        return x
 
 
 class SelfAttention(nn.Module):
@@ -168,8 +164,8 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = Linear(config.width, 3 * config.width)
-        self.out = Linear(config.width, config.width)
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, E) to (B, S, E): every token sees every real token."""
@@ -178,11 +174,6 @@ class SelfAttention(nn.Module):
 
     def causal(self, x: Tensor, layer: int, cache: Cache | None) -> Tensor:
         """(R, T, E) to (R, T, E): every token sees itself and what came before it."""
-        if cache and cache.lineage is not None and cache.places is not None:
-            new = self.qkv(x)[:, 0]
-            x = attend_lineage(new, cache.keys[layer], cache.values[layer], cache.lineage, cache.places)
-            out: Tensor = self.out(x)
-            return out[:, None]
         q, k, v = self.split(x)
         if cache:
             k, v = cache.append(layer, k, v)
@@ -209,8 +200,8 @@ class CrossAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.query = Linear(config.width, config.width)
-        self.out = Linear(config.width, config.width)
+        self.query = nn.Linear(config.width, config.width)
+        self.out = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """(R, T, E) to (R, T, E), against (B, N, S, D); the R / B beams of a sequence share its memory."""
@@ -236,3 +227,8 @@ class Positions(nn.Embedding):
     def at(self, places: Tensor) -> Tensor:
         """(R, 1, E) for the place (R,) of each row's one token."""
         return self.weight[places + 2][:, None]
+
+
+def bounded(x: Tensor) -> Tensor:
+    """In float16, x within transformers' bound: float16's largest number less 1,000."""
+    return x.clamp(-64504.0, 64504.0) if x.dtype == torch.float16 else x

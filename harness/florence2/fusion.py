@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from harness.errors import UsageError
 from harness.florence2.config import Config
-from harness.florence2.fast.linear import Linear
 
 
 class Fusion(nn.Module):
@@ -23,7 +22,7 @@ class Fusion(nn.Module):
         dim, side = config.vision.dims[-1], config.vision.max_side
         self.rows = nn.Embedding(side, dim // 2)
         self.columns = nn.Embedding(side, dim - dim // 2)
-        self.projection = Linear(dim, config.text.width, bias=False)
+        self.projection = nn.Linear(dim, config.text.width, bias=False)
         self.norm = nn.LayerNorm(config.text.width)
         # The first row of a sinusoidal table over video frames: sin 0, cos 0, ...  A single image is frame 0.
         # On the CPU whatever the default: no weights file has it, so that on `meta` it would be without values.

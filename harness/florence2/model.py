@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from harness.florence2.bart import Cache, Decoder, Encoder, Memory
 from harness.florence2.config import Config
 from harness.florence2.davit import DaViT
-from harness.florence2.fast.linear import Head
 from harness.florence2.fusion import Fusion
 
 
 class Florence2(nn.Module):
     """Pixels and a prompt in, logits out.  It knows nothing of files, strings or decoding.
 
-    Pictures may be looked at in another precision than texts are read and written in (see `quantised`).
+    The vision tower may be in another precision than the text layers (see `fast.choose`).
 
     Shapes: B sequences, I image tokens, P prompt tokens, S = I + P, E width, V vocabulary; R = B x beams rows.
     """
@@ -29,7 +28,7 @@ class Florence2(nn.Module):
         self.embedding = nn.Embedding(config.text.vocab, config.text.width)
         self.encoder = Encoder(config.text)
         self.decoder = Decoder(config.text)
-        self.lm_head = Head(config.text.width, config.text.vocab)
+        self.lm_head = nn.Linear(config.text.width, config.text.vocab, bias=False)
         self.lm_head.weight = self.embedding.weight  # tied; a checkpoint that unties them is loaded untied
 
     def look(self, pixels: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from harness.errors import DataError, HarnessError, UsageError
 from harness.florence2 import locations, prompts, reading
 from harness.florence2.decoding.engine import Done, Engine, Picture
 from harness.florence2.decoding.search import Decoding
-from harness.florence2.fast.quantised import in_precision
+from harness.florence2.fast.choose import accelerated
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import Tokenizer
@@ -136,7 +136,7 @@ class Predictor:
         self.tokenizer = parts.tokenizer
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
-        self.model = in_precision(parts.model, self.device, dtype)
+        self.model = accelerated(parts.model, self.device, dtype)
         self.watch: Callable[[Ticket, int, Sequence[int]], None] | None = None
         self._engine: Engine[Asked] | None = None
         vision = self.model.config.vision

@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.florence2.bart import Cache
 from harness.florence2.config import Config
-from harness.florence2.fast.linear import Linear, linear
+from harness.florence2.fast.choose import accelerated
+from harness.florence2.fast.linear import linear
 from harness.florence2.fast.quantised import FLOAT8, Float8Linear, Int8Linear
 from harness.florence2.fast.settings import cuda
 from harness.florence2.model import Florence2
@@ -91,10 +92,10 @@ def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
         return Ceilings(operations, moved, link)
 
 
-def _holding(weight: Tensor) -> Linear:
-    linear = Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
-    linear.weight.copy_(weight)
-    return linear
+def _holding(weight: Tensor) -> nn.Linear:
+    held = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
+    held.weight.copy_(weight)
+    return held
 
 
 def _best(work: Callable[[], object], device: torch.device, tries: int = 7) -> float:
@@ -136,7 +137,7 @@ def counted(
     writing_size = writing_size or text_size
     between, between_texts = (4 if one == 1 else one for one in (size, text_size))
     with torch.device("meta"):
-        model = Florence2(config).to("meta").eval().requires_grad_(False)  # what no weights file has is elsewhere
+        model = accelerated(Florence2(config), torch.device("meta"), torch.float32).eval().requires_grad_(False)
         pixels = torch.empty(batch, 3, side, side)
         ids = torch.empty(batch, prompt, dtype=torch.long)
         with torch.inference_mode():

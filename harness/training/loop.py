@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from harness.errors import ResourceError, UsageError
-from harness.florence2.fast.linear import bfloat16_products
+from harness.florence2.fast.training import Bfloat16Linear
 from harness.training.lessons import Batch
 from harness.training.log import Log
 from harness.training.parallel import Ranks, gathered, give_totals, wrapped
@@ -49,6 +49,9 @@ def fit(
     device = next(lesson.parameters()).device
     if plan.precision == "float16" and device.type == "cpu":
         raise UsageError("precision=float16 needs a GPU; on a CPU, bfloat16 or float32")
+    halved = any(isinstance(module, Bfloat16Linear) for module in lesson.modules())
+    if halved is not (plan.precision == "bfloat16" and device.type == "cpu"):
+        raise ValueError(f"the network is not made ready for {plan.precision}: `fast.choose.trainable`")
     first = Ranks.current().rank == 0
     with alone(out / f"{name}.lock") if first else nullcontext():
         _fit(lesson, batches, plan, out, device, name, identity, average)
@@ -136,10 +139,9 @@ def _step(
 
 
 def _precision(plan: Plan, device: torch.device) -> AbstractContextManager[object]:
-    if plan.precision == "float32":
+    """Autocast on a GPU; on a CPU the linear maps have the precision (`fast.choose.trainable`)."""
+    if plan.precision == "float32" or device.type == "cpu":
         return nullcontext()
-    if device.type == "cpu":
-        return bfloat16_products()
     return torch.autocast(device.type, getattr(torch, plan.precision))
 
 

@@ -1,10 +1,9 @@
-"""A network made ready for a recipe: what is frozen, adapters, activations computed again, compilation."""
+"""A network made ready for a recipe: its forms, what is frozen, adapters, activations computed again, compilation."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from harness.errors import CheckpointError, ResourceError, UsageError
 from harness.florence2.bart import DecoderLayer, EncoderLayer
 from harness.florence2.config import Config
 from harness.florence2.davit import Block
-from harness.florence2.fast import linear
-from harness.florence2.fast.linear import bfloat16_products
+from harness.florence2.fast.choose import trainable
 from harness.florence2.model import Florence2
 from harness.training.recipe import Recipe
 
@@ -28,10 +26,11 @@ ADAPTED = (
 
 
 def prepare(model: Florence2, recipe: Recipe) -> None:
-    """Freezes, adapts and compiles the network in place, as the recipe says.
+    """Gives the network its forms for training, and freezes, adapts and compiles it in place, as the recipe says.
 
     UsageError where `freeze` names no part, ResourceError where peft is asked for and not installed.
     """
+    trainable(model, recipe.plan.precision)
     if recipe.lora:
         _adapt(model, recipe.lora)
     for prefix in recipe.freeze:
@@ -54,12 +53,7 @@ def prepare(model: Florence2, recipe: Recipe) -> None:
 
 
 def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(checkpoint, forward, use_reentrant=False, context_fn=_as_before)
-
-
-def _as_before() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of the first pass and of the one in which activations are made again: as precise as the first."""
-    return nullcontext(), bfloat16_products() if linear._in_bfloat16 else nullcontext()
+    return partial(checkpoint, forward, use_reentrant=False)
 
 
 def _adapt(model: Florence2, rank: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness.core import Kind
 from harness.florence2.bart import Encoder
 from harness.florence2.config import Config
+from harness.florence2.fast.choose import trainable
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.training.contrastive import Contrastive, TextTower, labels_of
@@ -67,11 +68,13 @@ def pretrain_tower(
 ) -> None:
     """Teaches the model's tower in place; what is only for this is thrown away."""
     config = model.config
+    trainable(model, plan.precision)
     taught: MaskedAutoencoder | Contrastive
     if kind == "masked":
         taught = MaskedAutoencoder(model.vision, config.vision)
     else:
         text = TextTower(nn.Embedding(config.text.vocab, config.text.width), Encoder(config.text))
+        trainable(text.encoder.to(model.embedding.weight.device), plan.precision)
         nn.init.normal_(text.embedding.weight, std=config.text.width**-0.5)
         taught = Contrastive(model.vision, config.vision.dims[-1], text, config.text.width)
     lesson = TowerLesson(taught, config.image_size, plan.seed).to(model.embedding.weight.device)
@@ -80,6 +83,7 @@ def pretrain_tower(
 
 def pretrain_text(model: Florence2, mask_id: int, pack: Pack, plan: Plan, out: Path, *, identity: str = "") -> None:
     """Teaches the model's embedding, encoder and decoder in place."""
+    trainable(model, plan.precision)
     others = [*model.vision.parameters(), *model.fusion.parameters()]
     for parameter in others:
         parameter.requires_grad_(False)

@@ -12,6 +12,7 @@ from torch import nn
 from harness.errors import UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
+from harness.florence2.fast.choose import trainable
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.start import initialise
@@ -90,6 +91,7 @@ def train(
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     heads = None
     if data.vision is not None:
+        trainable(model, data.vision.precision)
         classes = tuple(int(packed.regions[..., 4 + v].max()) + 1 for v in range(packed.regions.shape[-1] - 4))
         heads = RegionHeads(model.vision, config.vision.dims[-1], classes)
         nn.init.xavier_uniform_(heads.head.weight, generator=generator)

@@ -30,12 +30,12 @@ from torch import Tensor
 
 from harness.errors import CheckpointError, HarnessError, ResourceError, UsageError
 from harness.florence2.bart import Memory
-from harness.florence2.davit import LARGE
 from harness.florence2.decoding.generate import Pool, Written
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.graphs import CapturedMap, CapturedStep
 from harness.florence2.fast.lanes import Lane, join, sent
 from harness.florence2.fast.settings import cuda
+from harness.florence2.fast.vision import LARGE
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import PAD

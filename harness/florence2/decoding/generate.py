@@ -24,6 +24,7 @@ from torch import Tensor
 from harness.florence2.bart import Cache, Memory
 from harness.florence2.decoding.search import Beams, Decoding, Greedy, Search
 from harness.florence2.fast.lanes import OnTheWay, sent
+from harness.florence2.fast.text import LineageCache, reads_lineage
 from harness.florence2.model import Florence2
 
 LAG = 2  # steps after which it is asked what was settled, where the device runs ahead
@@ -53,6 +54,8 @@ class Pool(Generic[K]):
             raise ValueError(f"{decoding.max_new_tokens} new tokens; this checkpoint has positions for {room}")
         if slots < 1:
             raise ValueError(f"{slots} slots: at least one")
+        if static and not reads_lineage(model.decoder):
+            raise ValueError("fixed shapes need a model in its fast forms: `fast.choose.accelerated`")
         self.model = model
         self.decoding = decoding
         self.slots = slots
@@ -215,7 +218,8 @@ class Pool(Generic[K]):
         """The tokens that the first `count` slots wrote last, through the decoder, to what it makes of them."""
         rows = count * self.decoding.beams
         self._make_room(longest + 1)
-        cache = Cache(self.cache.keys[:, :rows], self.cache.values[:, :rows], longest, lineage=lineage)
+        buffers = self.cache.keys[:, :rows], self.cache.values[:, :rows]
+        cache = Cache(*buffers, longest) if lineage is None else LineageCache(*buffers, longest, lineage=lineage)
         if lineage is not None or len(set(self.current)) > 1:
             cache.places = (self.search.current[:count] - 1).repeat_interleave(self.decoding.beams)
         if lineage is None and cache.places is not None:

@@ -1,1 +1,1 @@
-"""Faster forms of the network that change no answer, and the precisions it runs in."""
+"""Fast forms of the network that change no answer, and its precisions; `choose` decides which are used."""

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.florence2.windows import from_windows, to_windows
+from harness.florence2.davit import from_windows, to_windows
 
 log = logging.getLogger(__name__)
 MOST = 448.0  # the largest number of e4m3
@@ -138,8 +138,8 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def gelu_(x: Tensor) -> Tensor:
     """GELU (the exact one) of (..., C), contiguous, where it is.
 
-    On a CPU torch takes oneDNN's, which is 1.5 times as quick as its own where there is much to do, and makes a kernel
-    for every shape, and keeps it: so that gets pieces of one size, and what is left over is torch's own.
+    On a CPU torch calls oneDNN, which is faster than torch's own kernel for large tensors, but makes a kernel for every
+    shape and keeps it.  So oneDNN gets pieces of one size, and torch's own kernel the rest.
     """
     if x.device.type != "cpu":
         in_place: Tensor = torch.ops.aten.gelu_(x)

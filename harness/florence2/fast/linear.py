@@ -1,30 +1,24 @@
-"""Linear maps, by the quickest kernel there is.
+"""Linear maps, by the fastest kernel that each CPU has; only the order of additions differs.
 
-On a CPU, in float32 and without gradients, that is oneDNN's, through the operator that torch.compile's own code calls:
-beside torch's default (MKL) it was measured at 1.15 times for large products and 3 times for the few rows of a decoding
-step, on an AMD EPYC, and GELU costs nothing when it is part of the same kernel.  On an Intel Xeon MKL is as quick or
-quicker, for few rows up to four times, so that oneDNN's is kept for large products with a GELU.  Without AVX-512 a GELU
-inside costs a third of the product, and MKL is as quick or quicker on an AMD CPU as well, but for few rows of many
-weights.  In bfloat16, on a CPU that multiplies it, torch's own is oneDNN's as well, but adds the bias and makes the
-GELU in passes of their own.  Elsewhere it is torch's `linear`.  Only the order of additions differs.
+In float32 without gradients a CPU has two libraries: MKL, which is torch's default, and oneDNN, through the operator
+that torch.compile's own code calls.  oneDNN can make a GELU inside the product.  The rules (`_by_onednn`):
+    tiny products are MKL's: calling oneDNN takes longer than they do;
+    on an Intel CPU MKL is as fast or faster, but for many rows with a GELU inside and AVX-512;
+    on another CPU with AVX-512 all other products are oneDNN's;
+    without AVX-512 a GELU inside slows the product down, and only few rows of many weights are oneDNN's.
+In bfloat16, on a CPU that multiplies it, all products are oneDNN's: torch's own adds bias and GELU in separate passes.
+Elsewhere the map is torch's `linear`.
 
-What takes time of few rows and many weights is to read these.  Laid out in blocks, as oneDNN would have them, they are
-read in 0.65 to 0.85 of the time (an AMD EPYC; to the same bits), so there is a second one of each such weight: of the
-decoder and the vocabulary 0.36 GB at the base size, 0.9 GB at the large one.
+With few rows and many weights, the time goes into reading the weights.  oneDNN reads them faster from a copy laid out
+in blocks, to the same bits, so each such weight is kept a second time (`Linear.packed`).
 
-oneDNN makes a kernel for every number of rows, keeps it (half a megabyte each), and takes longer for that than a small
-product itself.  As answers come and go, so do rows: those of small products are filled up to one of a few numbers.
-Tiny products in float32, of few rows and few weights, are torch's default: calling oneDNN takes longer than they do.
-
-In training on a CPU, `bfloat16_products` makes the three products of a linear map (forward, and backward to its input
-and to its weight) in bfloat16 and leaves everything else in float32: torch's own autocast also halves what surrounds
-them, where that costs more in conversions than it saves.
+oneDNN makes a kernel for every number of rows, keeps it, and takes longer to make it than for a small product itself.
+As answers come and go, so do rows: those of small products are padded to one of a few numbers (`evened`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,20 +27,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.florence2 import feed_forward
 from harness.florence2.fast.fused import linear_gelu
 
-MANY = 256  # rows from which on a GELU inside is worth more than MKL
-LIGHT = 2**18  # weights, that lie in a core's cache: 32 rows of them take hardly longer than eight
+MANY = 256  # rows from which a GELU inside the product is worth more than MKL
+LIGHT = 2**18  # weights; fewer stay in a core's cache, and 32 rows take hardly longer than eight
 MAPPED = 2**11  # rows: texts have fewer, and a strip of a map about as many
-TINY = 2**21  # multiplications with so few weights: up to here calling oneDNN takes longer than MKL's whole product
+TINY = 2**21  # multiplications with few weights, up to which calling oneDNN takes longer than MKL's whole product
 SMALL = 2**27  # multiplications: a few times as long as oneDNN takes to make a kernel
-LARGE = 2**30  # multiplications, from which on a sixteenth more would be felt
+LARGE = 2**30  # multiplications, from which a sixteenth more would cost noticeable time
 
-Made = tuple[Tensor, int, Tensor]  # of which weight (held, or another could come to lie there), of which version, what
+Made = tuple[Tensor, int, Tensor]  # the weight (held, so that no other takes its address), its version, what was made
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, by `linear`, with a GELU behind it where that is asked for."""
+    """`nn.Linear`, by `linear`, with a GELU behind it where the caller wants one."""
 
     _packed: Made | None = None  # the weight as oneDNN lays it out
 
@@ -58,7 +53,7 @@ class Linear(nn.Linear):
         return linear(x, weight, self.bias, gelu=gelu)
 
     def packed(self) -> Tensor:
-        """The weight in blocks, made when it is first asked for and when it is another."""
+        """The weight in blocks, made at the first call and again where the weight has changed."""
         made = _made(self._packed, self.weight, lambda weight: torch.ops.mkldnn._reorder_linear_weight(weight, MANY))
         if made is not self._packed:
             self._packed = made
@@ -72,13 +67,10 @@ class Linear(nn.Linear):
 class Head(Linear):
     """Scores of the vocabulary, in float32 whatever the weights are in.
 
-    Rounded to half precision, neighbouring bins of a location tie: of florence2-nano-ft's location tokens 97 in 100
-    stayed what they are in float32 with float16 weights, and 99.8 with scores in float32.
+    Rounded to half precision, neighbouring bins of a location would tie.
     """
 
-    def __init__(self, dim: int, words: int) -> None:
-        super().__init__(dim, words, bias=False)
-        self._float: Made | None = None  # on a CPU: the weight in float32
+    _float: Made | None = None  # on a CPU: the weight in float32
 
     def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
         """(..., in) to (..., words)."""
@@ -91,13 +83,10 @@ class Head(Linear):
         return linear(x.float(), self._float[2], None)
 
 
-class FeedForward(nn.Module):
-    """Two linear maps with a GELU (the exact one) between them."""
+class FeedForward(feed_forward.FeedForward):
+    """The plain network's, with the GELU inside the first product."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.up = Linear(dim, hidden)
-        self.down = Linear(hidden, dim)
+    up: Linear
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., dim) to (..., dim)."""
@@ -126,10 +115,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
             filled(given, weight.numel()), weight, bias, "gelu" if gelu else "none", [], "none"
         )
         return out[: given.shape[0]].view(*x.shape[:-1], weight.shape[0])
-    if _in_bfloat16 and x.device.type == "cpu" and torch.is_grad_enabled():
-        rows: Tensor = _Bfloat16Products.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
-        product = rows.view(*x.shape[:-1], -1)
-        return F.gelu(product) if gelu else product
     return linear_gelu(x, weight, bias) if gelu else F.linear(x, weight, bias)
 
 
@@ -141,10 +126,13 @@ def filled(rows: Tensor, weight: int) -> Tensor:
 
 
 def evened(rows: int, weight: int) -> int:
-    """The next number of few binary digits and zeros behind them: of a small product three, which is less than a
-    quarter more, of one that is not large five, less than a sixteenth.  Where weights are few that begins at twice the
-    size, and before it is a multiple of 32, from 64 rows on less than half more.  As many rows as a map of a large
-    picture has are of few numbers anyway: less than a sixteenth more."""
+    """Rounds a row count up to one of a few sizes, so that oneDNN reuses its kernels.
+
+    The first binary digits of a count are kept and the rest is rounded up.  Three digits are kept in a small product,
+    which adds less than a quarter; five in one that is not large, which adds less than a sixteenth.  A small product
+    with few weights keeps two, and is at least a multiple of 32.  A map of a large image keeps five: such maps have few
+    different row counts anyway.  A large product keeps its rows.
+    """
     if rows * weight >= LARGE:
         return rows
     light = weight < LIGHT
@@ -152,43 +140,6 @@ def evened(rows: int, weight: int) -> int:
     digits = (2 if light else 3) if small else 5
     step = max(32 if light else 1, 1 << max(0, (rows - 1).bit_length() - digits))
     return -(-rows // step) * step
-
-
-_in_bfloat16 = False
-
-
-@contextmanager
-def bfloat16_products() -> Iterator[None]:
-    """Within it, linear maps that are differentiated on a CPU multiply in bfloat16; sums and results are float32."""
-    global _in_bfloat16
-    before, _in_bfloat16 = _in_bfloat16, True
-    try:
-        yield
-    finally:
-        _in_bfloat16 = before
-
-
-class _Bfloat16Products(torch.autograd.Function):
-    """(M, in), (out, in), (out) to (M, out); float32 outside, bfloat16 factors inside."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x, weight = x.bfloat16(), weight.bfloat16()
-        ctx.save_for_backward(x, weight)
-        ctx.biased = bias is not None
-        product = F.linear(x, weight).float()
-        return product if bias is None else product.add_(bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        half = gradient.bfloat16()
-        to_x, to_weight, to_bias = ctx.needs_input_grad
-        return (
-            (half @ weight).float() if to_x else None,
-            (half.T @ x).float() if to_weight else None,
-            gradient.sum(0) if to_bias and ctx.biased else None,
-        )
 
 
 def _made(before: Made | None, weight: Tensor, make: Callable[[Tensor], Tensor]) -> Made:

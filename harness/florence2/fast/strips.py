@@ -1,7 +1,6 @@
-"""A map on a CPU, changed where it is, a strip of rows at a time: what is made of a strip stays in the cache.
+"""A map on a CPU, changed in place, a strip of rows at a time: what is made of a strip stays in the CPU's cache.
 
-At the base size the first map has 19 MB and what an attention or an MLP makes of it up to 75 MB, which is fresh memory
-each time, and takes long.
+What an attention or an MLP makes of a whole map of a large image is fresh memory each time, which is slow to touch.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 from harness.cli import bench
 from harness.evaluation import benchmark, sweep
 from harness.evaluation.benchmark import Plan, Point
-from harness.florence2.fast.quantised import in_precision
+from harness.florence2.fast.choose import accelerated
 from harness.speed.systems import in_fewer_bits, in_transformers
 from tests.twins import twins
 
@@ -146,7 +146,7 @@ def test_a_peer_beside_fewer_bits_has_all_weights(call: Call, dtype: str) -> Non
 
 def test_a_model_in_fewer_bits_is_no_peer() -> None:
     """transformers draws what a checkpoint lacks, and only warns."""
-    model = in_precision(twins().ours, torch.device("cpu"), torch.int8)
+    model = accelerated(twins().ours, torch.device("cpu"), torch.int8)
     assert in_fewer_bits(model)
     with pytest.raises(ValueError, match="not all weights are the model's"):
         in_transformers(model)

@@ -1,71 +1,105 @@
-"""The tower does the same work in different portions on a CPU; the map must not show it."""
+"""The plain tower's parts against slow loops; the whole is held against transformers in `test_weights`."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.florence2 import davit
 from harness.florence2.bart import CrossAttention, SelfAttention
-from harness.florence2.fast import strips
-from tests.twins import TINY, twins
+from harness.florence2.davit import Block, ChannelAttention, WindowAttention, from_windows, to_windows
+from harness.florence2.fast.choose import FAST, Forms, in_forms
+from tests.twins import TINY
 
 
-def test_large_pictures_are_encoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    tower = twins(seed=4).ours.vision
-    pixels = torch.randn(3, 3, 192, 96, generator=torch.Generator().manual_seed(0))
-    calls: list[int] = []
-    tower.stages[0].register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
-    with torch.inference_mode():
-        whole = tower(pixels)
-        monkeypatch.setattr(davit, "LARGE", 0)
-        torch.testing.assert_close(tower(pixels), whole, rtol=1e-4, atol=2e-4)
-    assert calls == [3, 1, 1, 1]
+def one_window_at_a_time(layer: WindowAttention, x: Tensor) -> Tensor:
+    """The same layer in loops, with the softmax written out."""
+    side, heads = layer.window, layer.heads
+    b, h, w, c = x.shape
+    out = torch.zeros(b, -(-h // side) * side, -(-w // side) * side, c)
+    padded = torch.zeros_like(out)
+    padded[:, :h, :w] = x
+    for i in range(b):
+        for top in range(0, out.shape[1], side):
+            for left in range(0, out.shape[2], side):
+                tokens = padded[i, top : top + side, left : left + side].reshape(-1, c)
+                q, k, v = layer.qkv(tokens).split(c, dim=-1)
+                pieces = []
+                for n in range(heads):
+                    cols = slice(n * c // heads, (n + 1) * c // heads)
+                    logits = q[:, cols] @ k[:, cols].T / (c // heads) ** 0.5
+                    pieces.append(logits.softmax(-1) @ v[:, cols])
+                window = layer.proj(torch.cat(pieces, -1)).view(side, side, c)
+                out[i, top : top + side, left : left + side] = window
+    return out[:, :h, :w]
 
 
-@pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("tokens", [1, 100, 700, 1 << 40])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_strips_change_nothing(images: int, tokens: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the same blocks on the whole map in float64; the side is no multiple of the window's."""
-    monkeypatch.setattr(strips, "STRIP", tokens)
-    monkeypatch.setattr(davit, "BLOCK", 7)  # of more channels than that, and no multiple
-    tower = twins(seed=4).ours.vision.to(memory_format=torch.channels_last)
-    pixels = torch.randn(images, 3, 224, 96, generator=torch.Generator().manual_seed(0))
-    folded: list[int] = []
-    as_one_map = davit.ChannelAttention.as_one_map
-
-    def counted(self: davit.ChannelAttention, products: Tensor, sums: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        folded.append(count)
-        return as_one_map(self, products, sums, count)
-
-    monkeypatch.setattr(davit.ChannelAttention, "as_one_map", counted)
-    with torch.inference_mode():
-        found = copy.deepcopy(tower).to(dtype)(pixels.to(dtype))
-        with monkeypatch.context() as whole:
-            whole.setattr(davit, "wanted", lambda x: False)
-            expected = copy.deepcopy(tower).double()(pixels.double())
-    assert bool(folded) is (dtype == torch.float32)
-    error = ((found.double() - expected).norm() / expected.norm()).item()
-    assert error < {torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float64: 1e-13}[dtype]
+@pytest.mark.parametrize("forms", [{}, FAST], ids=["plain", "fast"])
+@pytest.mark.parametrize(("height", "width"), [(6, 9), (7, 8), (3, 3), (2, 5)])
+@torch.no_grad()
+def test_window_attention_matches_the_loop(height: int, width: int, forms: Forms) -> None:
+    torch.manual_seed(0)
+    layer = WindowAttention(dim=8, heads=2, window=3)
+    x = torch.randn(2, height, width, 8)
+    torch.testing.assert_close(in_forms(layer, forms)(x), one_window_at_a_time(layer, x))
 
 
-def test_a_block_changes_its_map_only_where_it_is_told_to() -> None:
-    block = twins(seed=4).ours.vision.stages[0].blocks[0]
-    x = torch.randn(1, 12, 12, TINY.vision.dims[0])
-    before = x.clone()
-    with torch.inference_mode():
-        expected = block(x)
-        assert torch.equal(x, before)
-        assert block(x, in_place=True) is x
-    torch.testing.assert_close(x, expected)
+def one_channel_at_a_time(layer: ChannelAttention, x: Tensor) -> Tensor:
+    """The same layer in loops: a channel looks at the channels of its group, by their values over all tokens."""
+    b, h, w, c = x.shape
+    size = c // layer.groups
+    out = torch.zeros(b, h * w, c)
+    for i in range(b):
+        q, k, v = layer.qkv(x[i].reshape(h * w, c)).split(c, dim=-1)  # (T, C) each
+        for n in range(c):
+            group = range(n // size * size, n // size * size + size)
+            logits = torch.stack([q[:, n] @ k[:, other] / (h * w) ** 0.5 for other in group])
+            for share, other in zip(logits.softmax(0), group, strict=True):
+                out[i, :, n] += share * v[:, other]
+    mapped: Tensor = layer.proj(out)
+    return mapped.view(b, h, w, c)
+
+
+@pytest.mark.parametrize("forms", [{}, FAST], ids=["plain", "fast"])
+@pytest.mark.parametrize(("height", "width", "groups"), [(6, 9, 2), (3, 3, 1), (1, 5, 4)])
+@torch.no_grad()
+def test_channel_attention_matches_the_loop(height: int, width: int, groups: int, forms: Forms) -> None:
+    torch.manual_seed(0)
+    layer = ChannelAttention(dim=8, groups=groups)
+    x = torch.randn(2, height, width, 8)
+    torch.testing.assert_close(in_forms(layer, forms)(x), one_channel_at_a_time(layer, x))
+
+
+def test_windows_round_trip() -> None:
+    x = torch.arange(2 * 6 * 9 * 4, dtype=torch.float32).view(2, 6, 9, 4)
+    torch.testing.assert_close(from_windows(to_windows(x, 3), 3, 6, 9), x, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("build", [lambda: WindowAttention(8, 3, 3), lambda: ChannelAttention(8, 3)])
+def test_heads_and_groups_must_divide_channels(build: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ValueError, match="8 channels do not divide among 3"):
+        build()
+
+
+@torch.no_grad()
+def test_block_adds_four_residuals_in_order() -> None:
+    """With attention and MLP that give nothing, a block is its two convolutions, each added to its input."""
+    block = Block(4, 2, ChannelAttention(4, 1))
+    for part in (block.attention.proj, block.mlp.down):
+        part.weight.zero_()
+        part.bias.zero_()
+    x = torch.randn(1, 5, 6, 4)
+    planes = x.permute(0, 3, 1, 2)
+    expected = planes + block.conv1(planes)
+    expected = expected + block.conv2(expected)
+    torch.testing.assert_close(block(x), expected.permute(0, 2, 3, 1))
 
 
 class Across(nn.Module):
-    """Cross attention, to be asked as the others are."""
+    """Cross-attention with the interface of the others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,16 +121,19 @@ class Among(nn.Module):
         return self.qkv(x.flatten(1, -2), None)
 
 
+@pytest.mark.parametrize("forms", [{}, FAST], ids=["plain", "fast"])
 @pytest.mark.parametrize("kind", [
-    lambda dim: davit.WindowAttention(dim, 3, 6), lambda dim: davit.ChannelAttention(dim, 3), lambda dim: Among(),
+    lambda dim: WindowAttention(dim, 3, 6), lambda dim: ChannelAttention(dim, 3), lambda dim: Among(),
     lambda dim: Across(),
 ], ids=["windows", "channels", "text", "memory"])  # fmt: skip
-def test_products_past_float16s_largest_number_are_scaled_before_they_are_written(kind: type[nn.Module]) -> None:
+def test_products_past_float16s_largest_number_are_scaled_before_they_are_written(
+    kind: Callable[[int], nn.Module], forms: Forms
+) -> None:
     """65,504 is the largest.  A query times its own key is past it, and by the scale of attention below it."""
     torch.manual_seed(0)
     dim = TINY.text.width
     with torch.inference_mode():
-        attention = kind(dim)  # type: ignore[call-arg]
+        attention = in_forms(kind(dim), forms)
         for name, weight in attention.named_parameters():
             weight.copy_(torch.eye(dim).repeat(len(weight) // dim, 1) if weight.ndim == 2 else torch.zeros(len(weight)))
             assert "bias" in name or weight.shape[1] == dim

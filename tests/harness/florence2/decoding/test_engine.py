@@ -19,15 +19,16 @@ from harness.florence2.bart import Memory
 from harness.florence2.decoding.engine import Engine, Picture
 from harness.florence2.decoding.generate import Pool, Written, generate
 from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast.choose import accelerated
 from harness.florence2.fast.graphs import SMALL, CapturedMap, CapturedStep
-from harness.florence2.fast.quantised import in_precision
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
-from tests.twins import TINY, twins
+from tests.twins import TINY, fast, twins
 
 SIDE = 96
 PREPROCESS = Preprocess(SIDE, SIDE)
-MODEL = twins(seed=1, ending=7.0).ours
+PLAIN = twins(seed=1, ending=7.0).ours
+MODEL = fast(PLAIN)
 DECODING = Decoding(max_new_tokens=24)
 
 
@@ -42,9 +43,10 @@ def prompts(count: int) -> list[list[int]]:
 
 
 def alone(pixels: Tensor, prompt: list[int]) -> Written[int]:
+    """The plain network's answer to one prompt."""
     with torch.inference_mode():
-        image = MODEL.look(PREPROCESS.normalise(pixels[None], torch.float32))
-        return generate(MODEL, MODEL.read(image, torch.tensor([prompt])), DECODING)[0]
+        image = PLAIN.look(PREPROCESS.normalise(pixels[None], torch.float32))
+        return generate(PLAIN, PLAIN.read(image, torch.tensor([prompt])), DECODING)[0]
 
 
 def all_at_once(engine: Engine[int], pixels: Sequence[Tensor], asked: Sequence[list[int]]) -> dict[int, list[int]]:
@@ -58,11 +60,13 @@ def all_at_once(engine: Engine[int], pixels: Sequence[Tensor], asked: Sequence[l
     return found
 
 
-@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize(
+    ("model", "static"), [(PLAIN, False), (MODEL, False), (MODEL, True)], ids=["plain", "fast", "static"]
+)
 @pytest.mark.parametrize("slots", [1, 3, 8])
-def test_whenever_they_come_answers_are_those_given_alone(slots: int, static: bool) -> None:
+def test_whenever_they_come_answers_are_those_given_alone(slots: int, model: Florence2, static: bool) -> None:
     pixels, asked = pictures(4), prompts(14)
-    engine: Engine[int] = Engine(MODEL, PREPROCESS, DECODING, slots=slots, static=static)
+    engine: Engine[int] = Engine(model, PREPROCESS, DECODING, slots=slots, static=static)
     draw = torch.Generator().manual_seed(slots)
     shown = [Picture(one) for one in pixels]
     found: dict[int, Any] = {}
@@ -88,7 +92,7 @@ def test_whenever_they_come_answers_are_those_given_alone(slots: int, static: bo
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_slot_that_was_far_is_free_for_one_that_begins(beams: int) -> None:
     """Answers longer than the smallest width of the cache, then fewer than there are slots."""
-    model = twins(replace(TINY, text=replace(TINY.text, positions=128)), seed=1).ours
+    model = fast(twins(replace(TINY, text=replace(TINY.text, positions=128)), seed=1).ours)
     decoding = Decoding(beams=beams, max_new_tokens=100, min_new_tokens=100)
     engine: Engine[int] = Engine(model, PREPROCESS, decoding, slots=4, static=True)
     pixels, asked = pictures(1)[0], prompts(7)
@@ -222,7 +226,7 @@ def test_buffers_of_one_answer_that_do_not_fit_are_a_resource_error(monkeypatch:
 @pytest.mark.parametrize("beams", [1, 3])
 def test_scores_that_are_not_numbers_are_no_answer(beams: int) -> None:
     """65,504 is float16's largest: a map of the tower that is past it is infinite, and its norm is not a number."""
-    model = copy.deepcopy(MODEL)
+    model = copy.deepcopy(PLAIN)
     model.vision.stages[3].embed.conv.weight.mul_(1e6)
     decoding = replace(DECODING, beams=beams)
 
@@ -235,8 +239,8 @@ def test_scores_that_are_not_numbers_are_no_answer(beams: int) -> None:
 
     cpu = torch.device("cpu")
     with pytest.raises(UsageError, match=r"not numbers in float16, .* past 65,504: try --dtype bfloat16"):
-        ask(in_precision(copy.deepcopy(model), cpu, torch.float16))
-    ask(in_precision(copy.deepcopy(model), cpu, torch.bfloat16))
+        ask(accelerated(copy.deepcopy(model), cpu, torch.float16))
+    ask(accelerated(copy.deepcopy(model), cpu, torch.bfloat16))
     model.decoder.norm.bias[0] = torch.nan
     with pytest.raises(CheckpointError, match="not numbers in float32: the checkpoint's weights are broken"):
         ask(model)

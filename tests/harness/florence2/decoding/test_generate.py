@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from harness.florence2.decoding.generate import Pool, Written, generate, padded
 from harness.florence2.decoding.search import Decoding
-from tests.twins import TINY, Twins, twins, with_image_tokens
+from tests.twins import TINY, Twins, fast, twins, with_image_tokens
 
 MOST = 24
 SIDE = 96
+Form = Literal["plain", "fast", "static"]  # of the network; "static" has fixed shapes as well
+FORMS: tuple[Form, ...] = ("plain", "fast", "static")
 
 
 def prompts(rows: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -53,10 +55,11 @@ def theirs(twin: Twins, pixels: Tensor, ids: Tensor, real: Tensor, decoding: Dec
 
 
 def ours(
-    twin: Twins, pixels: Tensor, ids: Tensor, real: Tensor, decoding: Decoding, *, static: bool = False
+    twin: Twins, pixels: Tensor, ids: Tensor, real: Tensor, decoding: Decoding, form: Form = "plain"
 ) -> list[Written[int]]:
+    model = twin.ours if form == "plain" else fast(twin.ours)
     with torch.inference_mode():
-        return generate(twin.ours, twin.ours.read(twin.ours.look(pixels), ids, real), decoding, static=static)
+        return generate(model, model.read(model.look(pixels), ids, real), decoding, static=form == "static")
 
 
 def settings() -> list[Decoding]:
@@ -80,9 +83,9 @@ def test_tokens_equal_transformers(capsys: pytest.CaptureFixture[str]) -> None:
         ids, real = prompts(6, number)
         ids[5], real[5] = ids[4], real[4]  # one prompt, two images
         expected = theirs(twin, pixels, ids, real, decoding)
-        for static in (False, True):
-            written = ours(twin, pixels, ids, real, decoding, static=static)
-            assert torch.equal(padded(written, decoding), expected), (number, decoding, static, written, expected)
+        for form in FORMS:
+            written = ours(twin, pixels, ids, real, decoding, form)
+            assert torch.equal(padded(written, decoding), expected), (number, decoding, form, written, expected)
         cases += len(ids)
         ended += sum(not one.truncated for one in written)
         lengths += [len(one.tokens) for one in written]
@@ -117,20 +120,21 @@ def test_odd_settings_equal_transformers(decoding: Decoding) -> None:
     pixels = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
     ids, real = prompts(4, 5)
     expected = theirs(twin, pixels, ids, real, decoding)
-    for static in (False, True):
-        assert torch.equal(padded(ours(twin, pixels, ids, real, decoding, static=static), decoding), expected)
+    for form in FORMS:
+        assert torch.equal(padded(ours(twin, pixels, ids, real, decoding, form), decoding), expected)
 
 
+@pytest.mark.parametrize("form", ["plain", "fast"])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_batch_mates_change_nothing(beams: int) -> None:
+def test_batch_mates_change_nothing(beams: int, form: Form) -> None:
     twin = twins(seed=1, ending=7.0)
     decoding = Decoding(beams=beams, max_new_tokens=MOST)
     pixels = torch.randn(7, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
     ids, real = prompts(7, 2)
-    together = ours(twin, pixels, ids, real, decoding)
+    together = ours(twin, pixels, ids, real, decoding, form)
     for row in range(7):
-        length = int(real[row].sum())
-        [alone] = ours(twin, pixels[row : row + 1], ids[row : row + 1, :length], real[row : row + 1, :length], decoding)
+        mine, length = slice(row, row + 1), int(real[row].sum())
+        [alone] = ours(twin, pixels[mine], ids[mine, :length], real[mine, :length], decoding, form)
         assert alone.tokens == together[row].tokens
         torch.testing.assert_close(alone.log_probs, together[row].log_probs, rtol=1e-3, atol=1e-3)
 
@@ -166,15 +170,16 @@ def test_more_tokens_than_positions_is_refused() -> None:
         ours(twin, torch.zeros(1, 3, SIDE, SIDE), *prompts(1, 0), Decoding(max_new_tokens=65))
 
 
-@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("decoding", [
     Decoding(beams=1, max_new_tokens=MOST),
     Decoding(beams=3, max_new_tokens=MOST),
     Decoding(beams=3, max_new_tokens=MOST, early_stopping=False),
     Decoding(beams=2, max_new_tokens=MOST, early_stopping="never", length_penalty=0.6),
 ], ids=lambda decoding: decoding.describe()[:60])  # fmt: skip
-def test_answers_admitted_as_places_come_free_are_those_asked_one_by_one(decoding: Decoding, static: bool) -> None:
+def test_answers_admitted_as_places_come_free_are_those_asked_one_by_one(decoding: Decoding, form: Form) -> None:
     twin = twins(seed=4, ending=9.0)
+    model = twin.ours if form == "plain" else fast(twin.ours)
     pixels = torch.randn(18, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(6))
     ids, real = prompts(18, 6)
 
@@ -188,7 +193,7 @@ def test_answers_admitted_as_places_come_free_are_those_asked_one_by_one(decodin
     for order in range(3):
         draw = torch.Generator().manual_seed(order)
         waiting = torch.randperm(18, generator=draw).tolist()
-        pool: Pool[int] = Pool(twin.ours, decoding, 5, static=static)
+        pool: Pool[int] = Pool(model, decoding, 5, static=form == "static")
         found: dict[int, Written[int]] = {}
         beside = set()
         while waiting or pool.keys:
@@ -215,3 +220,9 @@ def test_a_pool_takes_no_more_than_it_has_places() -> None:
         pool.admit([0, 1], memory)
     with pytest.raises(ValueError, match="at least one"):
         Pool(twin.ours, Decoding(max_new_tokens=4), 0)
+
+
+def test_pool_of_fixed_shapes_needs_the_fast_decoder() -> None:
+    """The plain one would attend to whatever lies in a beam's own row."""
+    with pytest.raises(ValueError, match="need a model in its fast forms"):
+        Pool(twins().ours, Decoding(max_new_tokens=4), 1, static=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from harness.florence2.davit import Block, ChannelAttention, WindowAttention
 from harness.florence2.decoding.search import Beams, Decoding
 from harness.florence2.fast import fused
+from harness.florence2.fast.choose import FAST, in_forms
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 kernels = pytest.importorskip("harness.florence2.fast.kernels", reason="Triton is not installed")
@@ -198,21 +200,22 @@ def test_the_best_of_beams_by_kernels_are_those_of_plain_torch(longest: int, mon
 def test_a_block_in_passes_is_the_block(shape: tuple[int, int], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps that are whole windows and maps that are not; the kernels in their places."""
     attention = WindowAttention(24, 2, 4) if kind == "windows" else ChannelAttention(24, 2)
-    block = Block(24, 4, attention).to(DEVICE)
-    for parameter in block.parameters():
+    plain = Block(24, 4, attention).to(DEVICE)
+    for parameter in plain.parameters():
         nn.init.normal_(parameter, std=0.3)
+    block: Any = in_forms(copy.deepcopy(plain), FAST)
     x = torch.randn(2, *shape, 24, device=DEVICE)
     with torch.inference_mode():
         monkeypatch.setattr(fused, "usable", lambda x: False)
-        expected = block(x.clone())
-        plain = block.in_passes(x.clone())
+        expected = plain(x)
+        by_torch = block.in_passes(x.clone())
         monkeypatch.setattr(fused, "usable", lambda x: True)
         calls = []
         for name in ("convolve_add_norm", "channel_products"):
             kernel = getattr(kernels, name)
             monkeypatch.setattr(kernels, name, lambda *given, kernel=kernel: (calls.append(kernel), kernel(*given))[1])
         found = block(x.clone())
-    torch.testing.assert_close(plain, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(by_torch, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert len(calls) == (2 if kind == "windows" else 3)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -181,3 +182,37 @@ def test_weights_in_blocks_are_of_the_weights_there_are(monkeypatch: pytest.Monk
     for _ in range(3):
         layer.load_state_dict({"weight": torch.randn(512, 512), "bias": torch.randn(512)}, assign=True)
         checked()
+
+
+@pytest.mark.parametrize("gelu", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_bfloat16_products_on_a_cpu_are_sums_of_more(gelu: bool, bias: bool) -> None:
+    """Rounded once, at the end: half a unit in the last of eight bits, whatever kernel there is."""
+    torch.manual_seed(5)
+    layer, x = rooms.Linear(96, 40, bias=bias).bfloat16(), torch.randn(2, 7, 96).bfloat16()
+    with torch.inference_mode():
+        found = layer(x, gelu=gelu)
+        expected = F.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)
+        expected = F.gelu(expected) if gelu else expected
+    assert found.dtype == torch.bfloat16 and found.shape == (2, 7, 40)
+    torch.testing.assert_close(found.double(), expected, rtol=2.0**-7 if gelu else 2.0**-8, atol=4e-3 if gelu else 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_scores_are_float32_products_of_half_precision_weights(dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    head = rooms.Head(48, 50, bias=False).to(dtype)
+    x = torch.randn(3, 2, 48).to(dtype)
+    with torch.inference_mode():
+        found = head(x)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), x.double() @ head.weight.double().T, rtol=1e-5, atol=1e-5)
+        head.weight.data = head.weight.data * 2  # another weight is not answered from the last one's copy
+        torch.testing.assert_close(head(x), 2 * found)
+
+
+def test_scores_of_weights_that_were_halved_in_inference_mode() -> None:
+    with torch.inference_mode():
+        head = rooms.Head(32, 50, bias=False).to(torch.bfloat16)
+        x = torch.randn(2, 32).bfloat16()
+        torch.testing.assert_close(head(x).double(), x.double() @ head.weight.double().T, rtol=1e-5, atol=1e-5)

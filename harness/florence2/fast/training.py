@@ -1,0 +1,46 @@
+"""Linear maps for training on a CPU in bfloat16.
+
+The three products of a linear map (forward, and backward to its input and to its weight) have bfloat16 factors; sums,
+results, parameters and everything else stay float32.  torch's own autocast also halves what surrounds the products,
+where conversions cost a CPU more than they save.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Bfloat16Linear(nn.Linear):
+    """`nn.Linear` whose products, forward and backward, are in bfloat16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out), both float32."""
+        rows: Tensor = _Products.apply(x.flatten(0, -2), self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return rows.view(*x.shape[:-1], -1)
+
+
+class _Products(torch.autograd.Function):
+    """(M, in), (out, in), (out) to (M, out); float32 outside, bfloat16 factors inside."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x, weight = x.bfloat16(), weight.bfloat16()
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        product = F.linear(x, weight).float()
+        return product if bias is None else product.add_(bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        half = gradient.bfloat16()
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            (half @ weight).float() if to_x else None,
+            (half.T @ x).float() if to_weight else None,
+            gradient.sum(0) if to_bias and ctx.biased else None,
+        )
