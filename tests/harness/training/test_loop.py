@@ -24,7 +24,7 @@ from harness.florence2.start import smooth_bins
 from harness.training import loop, states
 from harness.training.lessons import Batch, Lesson, pad
 from harness.training.loss import token_loss
-from harness.training.recipe import Drawing, Plan
+from harness.training.recipe import Drawing, Plan, Precision
 from harness.training.scenes import teach
 from tasks.miniature.training import FIRST_TRAINING_SEED, training_scene
 from tests.harness.training.tiny import TINY
@@ -268,7 +268,7 @@ def test_memory_that_runs_out_suggests_settings(message: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("made_for", "precision"), [("float32", "bfloat16"), ("bfloat16", "float32")])
 def test_a_network_made_ready_for_another_precision_is_not_trained(
-    made_for: str, precision: recipes.Precision, tmp_path: Path
+    made_for: str, precision: Precision, tmp_path: Path
 ) -> None:
     lesson, _ = _lesson_and_batch()
     trainable(lesson.model, made_for)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import tasks
 import baselines
+import tasks
 from baselines.florence2 import load_parts
 from benchmarks import agreement
 from harness import runner
-from harness.evaluation.plan import load
 from harness.errors import ResourceError
+from harness.evaluation.plan import load
 from harness.florence2.fast.choose import FAST, accelerated, trainable
 from harness.florence2.fast.linear import Head, Linear
 from harness.florence2.fast.quantised import FLOAT8, Float8Linear, HalfLinear, Int8Linear
