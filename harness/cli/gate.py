@@ -32,6 +32,14 @@ def gate(
     github: Annotated[
         bool | None, Parameter(help="Print annotations, and append to the job's summary [default: in GitHub Actions]")
     ] = None,
+    import_: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--import",
+            negative=(),
+            help="package.module:NAME that a promise may import as its task or model; may be repeated.",
+        ),
+    ] = None,
     freeze: Annotated[
         bool, Parameter(negative=(), help="Write the frozen answers, scores and prompts again, and judge nothing.")
     ] = False,
@@ -45,7 +53,7 @@ def gate(
 
     python -m harness gate --promises mine.toml --junit gate.xml
     """
-    found = promises.read(promises_)
+    found = promises.read(promises_, import_ or ())
     if freeze:
         if found.frozen is None:
             raise UsageError(f'{promises_} names no folder: frozen = "frozen"')

@@ -93,7 +93,7 @@ def _scores_judged(folder: Path, wanted_names: Sequence[str]) -> Iterator[Verdic
     """The scores of frozen answers, task by task; every task of the embedded benchmark must have some."""
     runs = list(store.runs(folder))
     for kept, run in runs:
-        name = f"marking {run.spec.task}"
+        name = f"scoring {run.spec.task}"
         if not any(fnmatchcase(name, pattern) for pattern in wanted_names):
             continue
         try:
@@ -102,9 +102,9 @@ def _scores_judged(folder: Path, wanted_names: Sequence[str]) -> Iterator[Verdic
             scores = {row.sample.id: row.score for row in rows}
             metrics = runner.reduce(task, rows, run.spec.seed)
             again = f"python -m harness score {kept.path}"
-            yield verdicts.same_marking(name, run, task.version, scores, kept.scores(), metrics, again)
+            yield verdicts.same_scores(name, run, task.version, scores, kept.scores(), metrics, again)
         except HarnessError as error:
             yield Verdict(name, "broken", f"scores of version {run.spec.version} as they were", str(error))
     for lacking in sorted({task.name for task in _embedded()} - {run.spec.task for _, run in runs}):
-        if any(fnmatchcase(f"marking {lacking}", pattern) for pattern in wanted_names):
-            yield Verdict(f"marking {lacking}", "broken", "frozen scores", "none are kept", more="gate --freeze")
+        if any(fnmatchcase(f"scoring {lacking}", pattern) for pattern in wanted_names):
+            yield Verdict(f"scoring {lacking}", "broken", "frozen scores", "none are kept", more="gate --freeze")

@@ -18,7 +18,8 @@ from harness.evaluation.benchmark import Plan, Point, prepare
 from harness.evaluation.comparing import side_of
 from harness.evaluation.plan import MINIATURE, data_root, selected, with_data
 from harness.gates import frozen, verdicts
-from harness.gates.promises import PARITY, SPEED, Gates, Promise
+from harness.gates.comparable import refuse_unlike
+from harness.gates.promises import PARITY, RUN, SPEED, Gates, Promise
 from harness.gates.runs import Runs, run_folder
 from harness.gates.verdicts import Verdict
 from harness.store import RunFolder
@@ -89,6 +90,7 @@ def _no_worse(promise: Promise, task: Task[Any], name: str, asked: Runs, home: P
     comparison.refuse(base[1], made[1])
     _, before, _ = side_of(base, promise.data)
     _, after, _ = side_of(made, promise.data)
+    refuse_unlike(before, after, promise.differs)
     metric = promise.metric or task.headline
     held = comparison.compare(task, before, after, partial(runner.mark, task), only=metric)
     if metric not in held.metrics:
@@ -167,7 +169,7 @@ def _versus_peer(promise: Promise, task: Task[Any], name: str) -> Verdict:
     if promise.peer not in PEERS:
         raise UsageError(f"peer = {promise.peer!r}: one of {', '.join(PEERS)}")
     plan = Plan(
-        entry=baselines.find(promise.model), scenario="offline", split=promise.split, data=promise.data or "miniature",
+        entry=baselines.find(promise.model), scenario="offline", split=promise.split, data=promise.data or MINIATURE,
         weights=promise.weights,
     )  # fmt: skip
     point = Point(task=task.name, images=promise.images, dtype="float32")
@@ -213,12 +215,7 @@ def _promised(promise: Promise) -> str:
 
 def _command(promise: Promise, task: Task[Any]) -> str:
     """The command that makes the run, so that it can be looked at."""
-    given = [
-        f"--{name} {value}"
-        for name, value in (
-            ("weights", promise.weights), ("data", promise.data), ("split", promise.split), ("limit", promise.limit),
-            ("seed", promise.seed or None),
-        )
-        if value is not None
-    ]  # fmt: skip
-    return " ".join(["python -m harness run --task", task.name, "--model", promise.model, *given])
+    given = {name: getattr(promise, name) for name in RUN if name != "seed"} | {"seed": promise.seed or None}
+    given |= promise.options
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value is not None]
+    return " ".join(["python -m harness run --task", task.name, "--model", promise.model, *words])

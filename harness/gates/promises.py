@@ -1,40 +1,42 @@
-"""What must hold, and whether it does: promises, and the verdict on each.
+"""A file of promises: what must hold of a model, as TOML.
 
-A promise is a table of a TOML file (`read`):
-
-    [promise.refcoco-floor]                  # a hard bound on a metric of a run made for it
-    task = "refcoco"                         # a name, several, a glob, or "all": then one promise for each
+    [promise.refcoco-floor]                  # a bound on a metric of a run made for it
+    task = "refcoco"                         # a name, several, a glob, or "all": one promise for each task
     model = "florence2-nano-ft"
     limit = 24                               # images, drawn with `seed`
-    at_least = 60.0                          # or at_most; of `metric`, the headline where it is not named
+    at_least = 60.0                          # or at_most; of the headline metric, or of `metric`
 
-    [promise.no-worse]                       # the same questions, paired by sample with a run that is kept
+    [promise.no-worse]                       # paired by sample with a kept run
     task = "all"
     model = "florence2-nano-ft"
     not_worse_than = "../results"            # a run, or the folder of results it is in, from this file's folder
-    margin = 2.0                             # what may be lost
+    margin = 2.0                             # points that may be lost
+    differs = ["precision"]                  # settings in which the two runs may differ
 
-    [promise.decoding]                       # speed, and equality of answers, beside a peer in the same process
+    [promise.decoding]                       # speed versus a peer in the same process
     task = "refcoco"
     model = "florence2-nano-ft"
-    metric = "speed"                         # times as quick; "parity": percent of answers, token for token
+    metric = "speed"                         # ratio; "parity": percent of answers equal token for token
     peer = "transformers"
     at_least = 1.2
 
-    [promise.no-slower]                      # speed of micro-benchmarks, beside another checkout of this project
-    base = "origin/main"                     # a git revision, or a folder; both are run by turns
+    [promise.no-slower]                      # speed of micro-benchmarks versus another checkout of this project
+    base = "origin/main"                     # a git revision, or a folder; both run by turns
     benchmarks = "benchmarks/test_micro.py"  # what pytest is given, with pytest-benchmark
-    at_least = 0.85                          # times as quick, each of them
+    at_least = 0.85                          # ratio, of each of them
 
-    [promise.recorded]                       # speed, from seconds that were recorded by turns, a pair a round
+    [promise.recorded]                       # speed, from recorded seconds, a pair for each round
     timings = "timings.json"                 # {"base": [...], "head": [...]}
     at_least = 0.95
 
-A bound that is broken is broken, whether or not chance could have done it; which of the two is said.  "Not worse" is
-broken only where more than the margin is lost and the difference's 95 % interval leaves out none; it is kept where the
-interval leaves out a loss of more than the margin; else it cannot be told, and it is said how many images it needs.
-Speed is broken where the median ratio is below what was promised and a rank test of the rounds agrees.  What cannot be
-told counts as broken, unless the promise has `undecided = "passes"`.
+A promise about a model takes every option that `run` has: `weights`, `data`, `split`, `device`, `dtype`, `batch_size`,
+`protocol`, and the model's own, such as `beams`.  A key that a promise of its kind does not use is an error.
+
+A bound is hard.  "Not worse" is broken where more than the margin is lost and the 95 % interval of the paired
+difference excludes 0; it is kept where the interval excludes a loss of more than the margin; between the two it is
+undecided.  The two runs must have the same samples, prompts, resolution, precision and decoding, except for what
+`differs` names.  Speed is broken where the median ratio is below the promise and a rank test of the rounds agrees.
+What is undecided counts as broken, unless the promise has `undecided = "passes"`.
 """
 
 from __future__ import annotations
@@ -42,19 +44,37 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import baselines
 from harness.errors import UsageError
+from harness.gates.comparable import SETTINGS
 
 SPEED, PARITY, MEMORY = "speed", "parity", "peak memory MiB"
+RUN = ("weights", "data", "split", "limit", "seed", "device", "dtype", "batch_size", "protocol")
+ABOUT_MODEL = ("task", "model", *RUN)
+KINDS: Mapping[str, tuple[str, ...]] = {  # the keys of each kind of promise
+    "a bound": (*ABOUT_MODEL, "metric", "at_least", "at_most", "undecided"),
+    "not worse": (*ABOUT_MODEL, "metric", "not_worse_than", "margin", "differs", "undecided"),
+    "speed versus a peer": (
+        "task", "model", "weights", "data", "split", "metric", "peer", "images", "at_least", "undecided",
+    ),
+    "parity with a peer": ("task", "model", "weights", "data", "split", "metric", "peer", "images", "at_least"),
+    "speed of benchmarks": ("metric", "base", "benchmarks", "at_least", "undecided"),
+    "recorded speed": ("metric", "timings", "at_least", "undecided"),
+}  # fmt: skip
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "limit": (int,), "seed": (int,), "images": (int,), "batch_size": (int,), "margin": (int, float),
+    "at_least": (int, float), "at_most": (int, float), "differs": (list,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """One table of the file; None and '' where it says nothing."""
+    """One table of the file; None and '' where it says nothing.  `options` are the model's own."""
 
     name: str
     task: str = ""
@@ -64,11 +84,17 @@ class Promise:
     split: str | None = None
     limit: int | None = None
     seed: int = 0
+    device: str | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+    protocol: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     metric: str = ""
     at_least: float | None = None
     at_most: float | None = None
     not_worse_than: str = ""
     margin: float = 0.0
+    differs: tuple[str, ...] = ()
     peer: str = ""
     images: int = 16
     timings: str = ""
@@ -76,74 +102,135 @@ class Promise:
     benchmarks: str = ""
     undecided: Literal["broken", "passes"] = "broken"
 
+    @property
+    def kind(self) -> str:
+        """Which of KINDS this promise is."""
+        if self.timings:
+            return "recorded speed"
+        if self.base or self.benchmarks:
+            return "speed of benchmarks"
+        if self.metric in (SPEED, PARITY):
+            return "speed versus a peer" if self.metric == SPEED else "parity with a peer"
+        return "not worse" if self.not_worse_than else "a bound"
+
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """A file of promises, and the folder of answers whose marking is frozen (None: none is)."""
+    """A file of promises, and the folder of what is frozen (None: nothing is)."""
 
     promises: Sequence[Promise]
     frozen: Path | None
 
 
-def read(path: Path) -> Gates:
-    """UsageError, with the place, for what is no file of promises."""
+def read(path: Path, modules: Sequence[str] = ()) -> Gates:
+    """The promises of a file; UsageError, with the place, for what is no file of promises.
+
+    A task or model named `package.module:NAME` is imported only where `modules` has that name too: a file of promises
+    may come from a stranger.
+    """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be read: {error.strerror}; harness/gates.py says what such a file holds"
+            f"{path} cannot be read: {error.strerror}; docs/gates.md says what a file of promises holds"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no TOML: {error}") from error
     tables = found.pop("promise", {})
     frozen = found.pop("frozen", None)
     if found or not isinstance(tables, dict) or not isinstance(frozen, str | None):
-        raise UsageError(f"{path}: it holds tables [promise.NAME] and `frozen`, a folder; it has {', '.join(found)}")
-    promises = [_promise(path, name, table) for name, table in tables.items()]
+        there = ", ".join(found) or "other types of these"
+        raise UsageError(f"{path}: it holds tables [promise.NAME] and `frozen`, a folder; it has {there}")
+    promises = [_promise(f"{path}, [promise.{name}]", name, table, modules) for name, table in tables.items()]
     if not promises and frozen is None:
         raise UsageError(f"{path} promises nothing")
     return Gates(promises, None if frozen is None else path.parent / frozen)
 
 
-def _promise(path: Path, name: str, table: object) -> Promise:
-    where = f"{path}, [promise.{name}]"
+def _promise(where: str, name: str, table: object, modules: Sequence[str]) -> Promise:
     if not isinstance(table, dict):
         raise UsageError(f"{where}: a table")
-    kinds: dict[str, tuple[type, ...]] = {
-        "limit": (int,), "seed": (int,), "images": (int,), "margin": (int, float), "at_least": (int, float),
-        "at_most": (int, float),
-    }  # fmt: skip
-    known = [field.name for field in fields(Promise) if field.name != "name"]
+    for key in ("task", "model"):
+        _refuse_module(where, key, table.get(key), modules)
+    options = _options_of(table)
+    known = [f.name for f in fields(Promise) if f.name not in ("name", "options")]
+    own: dict[str, Any] = {}
     for key, value in table.items():
+        if key in options:
+            continue
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+            close = difflib.get_close_matches(key, [*known, *options], n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join([*known, *options])}"
             raise UsageError(f"{where}: there is no {key!r}{hint}")
-        kind = kinds.get(key, (str,))
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise UsageError(f"{where}: {key} = {value!r} is no {' or '.join(one.__name__ for one in kind)}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{where}: {key} = {value} is not finite")
-    one = Promise(name=name, **table)
-    bounds = [one.at_least is not None or one.at_most is not None, bool(one.not_worse_than)]
-    if sum(bounds) != 1:
+        own[key] = _typed(where, key, value)
+    promise = Promise(name=name, options={key: table[key] for key in options if key in table}, **own)
+    _refuse_unused(where, promise, [*own, *promise.options], options)
+    _refuse_values(where, promise)
+    return promise
+
+
+def _refuse_module(where: str, key: str, value: object, modules: Sequence[str]) -> None:
+    """UsageError for a module that the command line does not name as well."""
+    for name in str(value or "").split(","):
+        if ":" in name and name.strip() not in modules:
+            raise UsageError(
+                f"{where}: {key} = {value!r} would import a module; if you trust it, add --import {name.strip()}"
+            )
+
+
+def _options_of(table: Mapping[str, Any]) -> list[str]:
+    """The names of the options that the promise's model has of its own; none for a model that there is not."""
+    try:
+        return [f.name for f in fields(baselines.find(str(table.get("model", ""))).options)]
+    except UsageError:
+        return []  # the verdict on the promise says so
+
+
+def _typed(where: str, key: str, value: Any) -> Any:
+    types = TYPES.get(key, (str,))
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise UsageError(f"{where}: {key} = {value!r} is no {' or '.join(one.__name__ for one in types)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where}: {key} = {value} is not finite")
+    if isinstance(value, list):
+        for name in value:
+            if name not in SETTINGS:
+                raise UsageError(f"{where}: differs has {name!r}; there are {', '.join(SETTINGS)}")
+        return tuple(value)
+    return value
+
+
+def _refuse_unused(where: str, promise: Promise, keys: Sequence[str], options: Sequence[str]) -> None:
+    """UsageError for a key that a promise of this kind would not look at."""
+    used = KINDS[promise.kind]
+    takes_options = "model" in used
+    for key in keys:
+        if key not in used and not (takes_options and key in options):
+            there = ", ".join([*used, *(options if takes_options else ())])
+            raise UsageError(f"{where}: {key!r} is not used by a promise of {promise.kind}, which has {there}")
+
+
+def _refuse_values(where: str, promise: Promise) -> None:
+    """UsageError for values that promise nothing, or contradict each other."""
+    bounded = promise.at_least is not None or promise.at_most is not None
+    if bounded == bool(promise.not_worse_than):
         raise UsageError(f"{where}: either at_least and at_most, or not_worse_than")
-    if one.margin < 0:
-        raise UsageError(f"{where}: margin = {one.margin}: what may be lost, 0 or more")
-    if one.undecided not in ("broken", "passes"):
-        raise UsageError(f"{where}: undecided = {one.undecided!r}: 'broken' or 'passes'")
-    if bool(one.base) != bool(one.benchmarks):
-        raise UsageError(f"{where}: base and benchmarks go together: what is timed, and beside what")
-    if one.base and one.at_least is None:
-        raise UsageError(f"{where}: at_least: how many times as quick as the base")
-    beside_base = table.keys() - {"base", "benchmarks", "at_least", "undecided", "metric"}
-    if one.base and (beside_base or one.metric not in ("", SPEED)):
-        raise UsageError(f"{where}: beside base and benchmarks there are at_least and undecided, and nothing else")
-    if not one.timings and not one.base and not (one.task and one.model):
+    if promise.kind != "a bound" and not promise.not_worse_than and promise.at_least is None:
+        raise UsageError(f"{where}: at_least: a promise of {promise.kind} is a least ratio or percentage")
+    if promise.margin < 0:
+        raise UsageError(f"{where}: margin = {promise.margin}: points that may be lost, 0 or more")
+    if promise.undecided not in ("broken", "passes"):
+        raise UsageError(f"{where}: undecided = {promise.undecided!r}: 'broken' or 'passes'")
+    if bool(promise.base) != bool(promise.benchmarks):
+        raise UsageError(f"{where}: base and benchmarks go together: what is timed, and versus what")
+    if promise.base and promise.metric not in ("", SPEED):
+        raise UsageError(f"{where}: metric = {promise.metric!r}: benchmarks are about {SPEED}")
+    if promise.timings and promise.metric not in ("", SPEED):
+        raise UsageError(f"{where}: metric = {promise.metric!r}: timings are about {SPEED}")
+    if "task" in KINDS[promise.kind] and not (promise.task and promise.model):
         raise UsageError(f"{where}: it needs a task and a model, or timings, or a base and benchmarks")
-    if one.metric in (SPEED, PARITY) and not one.timings and not one.base and not one.peer:
-        raise UsageError(f"{where}: {one.metric} is beside a peer: peer = 'transformers'")
+    if promise.metric in (SPEED, PARITY) and not (promise.timings or promise.base or promise.peer):
+        raise UsageError(f"{where}: {promise.metric} is versus a peer: peer = 'transformers'")
     for key in ("limit", "images"):
-        if (value := getattr(one, key)) is not None and value < 1:
+        if (value := getattr(promise, key)) is not None and value < 1:
             raise UsageError(f"{where}: {key} = {value}: at least one image")
-    return one

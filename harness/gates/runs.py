@@ -12,9 +12,9 @@ from typing import Any
 from harness.core import Run, Task
 from harness.errors import DataError
 from harness.evaluation.evaluate import evaluate_each
-from harness.evaluation.plan import splits_of
+from harness.evaluation.plan import MINIATURE, splits_of
 from harness.evaluation.request import Request, Scorers
-from harness.gates.promises import Promise
+from harness.gates.promises import RUN, Promise
 from harness.store import RunFolder
 
 
@@ -41,14 +41,22 @@ class Runs:
     def run(self, promise: Promise, task: Task[Any]) -> tuple[RunFolder, Run]:
         """A finished run, queried afresh; DataError where questions failed."""
         split = next(iter(splits_of(task, promise.split)))
-        key = (task.name, split, promise.model, promise.weights, promise.data, promise.limit, promise.seed)
+        given = {name: getattr(promise, name) for name in RUN if name not in ("data", "split")}
+        key = (task.name, split, promise.model, promise.data, *given.values(), *sorted(promise.options.items()))
         if key not in self._made:
             request = Request(
-                task=task, model=promise.model, split=split, data=promise.data or "miniature", limit=promise.limit,
-                seed=promise.seed, weights=promise.weights, name=promise.model, out=self.out, fresh=True,
+                task=task,
+                model=promise.model,
+                name=promise.model.rpartition(":")[2],
+                split=split,
+                data=promise.data or MINIATURE,
+                options=promise.options,
+                out=self.out,
+                fresh=True,
                 scorers=Scorers(meteor=False),  # no score may depend on whether there is a Java
                 command=("python -m harness gate",),
-            )  # fmt: skip
+                **given,
+            )
             [made] = evaluate_each(request)
             if not made.run.finished:
                 first = next(iter(made.run.provenance.get("failures", {}).values()), "")

@@ -29,7 +29,7 @@ PAIRED = f"""
 [promise.worse]
 task = "refcoco"
 model = "florence2-nano-ft"
-limit = 6
+limit = 12
 not_worse_than = "{HERE}/baselines/frozen"
 margin = 2.0
 """
@@ -78,15 +78,15 @@ def test_red_for_a_changed_prompt(call: Call, tmp_path: Path, monkeypatch: pytes
 
 
 def test_red_for_a_wrong_idf(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gate(call, tmp_path, FROZEN, "--only", "marking coco_caption")[0] == 0
+    assert gate(call, tmp_path, FROZEN, "--only", "scoring coco_caption")[0] == 0
     from harness.metrics import cider
 
     true = cider.Order.likeness  # with one image more in idf's numerator than there are
     monkeypatch.setattr(cider.Order, "likeness", lambda self, images, image: true(self, images + 1, image))
-    status, found, _ = gate(call, tmp_path, FROZEN, "--only", "marking coco_caption")
+    status, found, _ = gate(call, tmp_path, FROZEN, "--only", "scoring coco_caption")
     assert status == 5
-    assert "raise the task's version" in found["marking coco_caption"]["chance"]
-    assert found["marking coco_caption"]["came"].startswith("cider of ")
+    assert "raise the task's version" in found["scoring coco_caption"]["chance"]
+    assert found["scoring coco_caption"]["came"].startswith("cider of ")
 
 
 def test_red_for_a_slower_decode_as_recorded(call: Call, tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_a_vanished_task_is_named(call: Call, tmp_path: Path, monkeypatch: pytes
     import tasks
 
     monkeypatch.setattr(tasks, "TASKS", {name: task for name, task in tasks.TASKS.items() if name != "vizwiz"})
-    status, found, _ = gate(call, tmp_path, FROZEN, "--only", "marking vizwiz")
+    status, found, _ = gate(call, tmp_path, FROZEN, "--only", "scoring vizwiz")
     assert status == 5
-    assert "is of the task 'vizwiz', which is neither this project's" in found["marking vizwiz"]["came"]
+    assert "is of the task 'vizwiz', which is neither this project's" in found["scoring vizwiz"]["came"]
 
 
 def test_a_committed_record_is_never_read_in_place_of_a_run(call: Call, tmp_path: Path) -> None:
@@ -166,3 +166,45 @@ def test_the_workflow_and_its_example_fit_together() -> None:
     assert given.keys() <= inputs.keys()
     assert {name for name, one in inputs.items() if one.get("required")} <= given.keys()
     assert len((HERE / "docs/gate.yml").read_text().splitlines()) <= 20
+
+
+def test_runs_that_were_not_made_alike_are_refused_by_name(call: Call, tmp_path: Path) -> None:
+    """A reference cut at 20 tokens, or of one image, is no reference for a run of 256 tokens, or of six images."""
+    base = ("run", "--task", "refcoco_res", "--model", "florence2-nano-ft", "--data", "miniature", "--limit", "6")
+    assert call(*base, "--max-new-tokens", "20", "--out", "short")[0] == 0
+    assert call(*base[:-1], "1", "--out", "few")[0] == 0
+    promise = """
+[promise.worse]
+task = "refcoco_res"
+model = "florence2-nano-ft"
+limit = 6
+not_worse_than = "short"
+margin = 2.0
+"""
+    status, found, _ = gate(call, tmp_path, promise)
+    assert (status, found["worse"]["state"]) == (5, "broken")
+    assert "not alike: decoding: " in found["worse"]["came"] and "max_new_tokens=20" in found["worse"]["came"]
+    status, found, _ = gate(call, tmp_path, promise + "max_new_tokens = 20\n")
+    assert status == 0, found
+    assert "6 images" in found["worse"]["came"]
+    status, found, _ = gate(call, tmp_path, promise + 'differs = ["decoding"]\n')
+    assert status == 0, found
+    status, found, _ = gate(call, tmp_path, promise.replace('"short"', '"few"'))
+    assert (status, "samples: " in found["worse"]["came"]) == (5, True)
+
+
+def test_int8_is_as_good_as_float32_where_the_promise_says_so(call: Call, tmp_path: Path) -> None:
+    promise = """
+[promise.int8]
+task = "refcoco"
+model = "florence2-nano-ft"
+dtype = "int8"
+limit = 12
+not_worse_than = "{HERE}/baselines/frozen"
+margin = 8.0
+"""
+    promise = promise.replace("{HERE}", str(HERE))
+    status, found, _ = gate(call, tmp_path, promise)
+    assert (status, "precision: float32 versus int8" in found["int8"]["came"]) == (5, True)
+    status, found, _ = gate(call, tmp_path, promise + 'differs = ["precision"]\n')
+    assert status == 0, found

@@ -23,10 +23,10 @@ def run_of(**metrics: Estimate) -> Run:
 
 @pytest.mark.parametrize(("value", "low", "high", "state", "chance"), [
     (80.0, 78.0, 82.0, "kept", ""),
-    (79.9, 78.0, 82.0, "broken", "within its interval"),
-    (70.0, 68.0, 72.0, "broken", "beyond its interval"),
+    (79.9, 78.0, 82.0, "broken", "the interval contains the bound"),
+    (70.0, 68.0, 72.0, "broken", "the whole interval is beyond"),
     (70.0, None, None, "broken", "no interval"),
-    (None, None, None, "undecided", "not defined"),
+    (None, None, None, "undecided", "undefined on these samples"),
 ])  # fmt: skip
 def test_a_bound_is_hard(value: float, low: float, high: float, state: str, chance: str) -> None:
     found = verdicts.bounded(ONE, "one", run_of(R=Estimate(value, low, high, 9)), "more")
@@ -92,16 +92,16 @@ def test_a_slower_decode_given_as_recorded_timings() -> None:
 def test_a_changed_mark_under_the_same_version_is_named() -> None:
     before = run_of(R=Estimate(50.0, 40.0, 60.0, 2))
     marks = {"a": Score({"hit": 1.0}), "b": Score({"hit": 0.0})}
-    same = verdicts.same_marking("m", before, 2, marks, marks, before.metrics, "")
+    same = verdicts.same_scores("m", before, 2, marks, marks, before.metrics, "")
     assert same.state == "kept"
     other = marks | {"b": Score({"hit": 0.5})}
-    found = verdicts.same_marking("m", before, 2, other, marks, before.metrics, "")
+    found = verdicts.same_scores("m", before, 2, other, marks, before.metrics, "")
     assert found.state == "broken"
     assert "hit of b 0.5, which was 0.0" in found.came
-    assert verdicts.same_marking("m", before, 3, other, marks, before.metrics, "").state == "undecided"
-    fewer = verdicts.same_marking("m", before, 2, marks, marks, {}, "")
+    assert verdicts.same_scores("m", before, 3, other, marks, before.metrics, "").state == "undecided"
+    fewer = verdicts.same_scores("m", before, 2, marks, marks, {}, "")
     assert fewer.state == "broken"
-    assert verdicts.same_marking("m", before, 2, {"a": marks["a"]}, marks, before.metrics, "").state == "broken"
+    assert verdicts.same_scores("m", before, 2, {"a": marks["a"]}, marks, before.metrics, "").state == "broken"
 
 
 def test_golden_prompts() -> None:
