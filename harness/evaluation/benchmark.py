@@ -1,4 +1,4 @@
-"""What `bench` does: a model over a task's questions, measured by the rules of `harness.speed`, as a record."""
+"""A benchmark point: a model on a task's questions, measured by the rules of `harness.speed`, as a record."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from harness.speed.levels import Level
     from harness.speed.systems import Queries, Subject
 
-BATCHES = 3  # that a round of a comparison offline is of
+BATCHES = 3  # in a round of an offline comparison
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point of a sweep."""
+    """What differs between the points of a sweep: the task, the number of images, and settings of the model."""
 
     task: str
     images: int
@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is the same at every point of a sweep; see the options of `bench`."""
+    """What all points of a sweep share; see the options of `bench`."""
 
     entry: Entry
     scenario: str
@@ -55,7 +55,7 @@ class Plan:
 
 
 def measure(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
-    """The record of a point; UsageError for choices that cannot be measured, ResourceError where memory ends."""
+    """The record of a point; UsageError for choices that cannot be measured, ResourceError where memory is short."""
     with _enough_memory():
         return _measured(plan, point, command)
 
@@ -92,7 +92,7 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
             tick=lambda done: bar.update(done - bar.n),
         )
     batch = [place % len(queries) for place in range(ours.engine.slots)]
-    # Offline some batches at once, so that what is settled early makes place for what waits; else one after another.
+    # Offline, a round has several batches, so that finished sequences free their slots for waiting ones.
     size = len(batch) * (BATCHES if plan.scenario == "offline" else 1)
     asked = [[(first + place) % len(queries) for place in range(size)] for first in range(0, len(queries), size)]
     record: dict[str, Any] = {
@@ -122,9 +122,14 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
             whole = subject.in_full().to(subject.device, subject.model.vision.dtype)
         try:
             peer = Peer(name, whole, subject.preprocess, subject.decoding, queries, len(batch))
-            for some in asked if name == "transformers-compile" else asked[:1]:  # each length is compiled anew
+            for some in asked if name == "transformers-compile" else asked[:1]:  # every length is compiled by itself
                 ask(peer, some)
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # of theirs: ours is not in it
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:  # an error of the peer's; ours does not run here
             record["against"][name] = {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
         else:
             record["against"][name] = asdict(rules.beside(ours, peer, name, asked, chosen.rounds, subject.device))
@@ -158,7 +163,7 @@ def prepare(plan: Plan, point: Point) -> tuple[Subject, Queries, dict[str, Any]]
 
 
 def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens: int) -> dict[str, Any]:
-    """The record's lines about stages and ceilings."""
+    """What a record says of stages and ceilings."""
     from harness.florence2.fast.quantised import HalfLinear
     from harness.speed import ceilings
     from harness.speed.bench import beside_floors
@@ -188,14 +193,14 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
 
 @contextmanager
 def _enough_memory() -> Iterator[None]:
-    """What the engine does not see (stages are timed beside it), said in one line."""
+    """Turns out-of-memory errors outside the engine (stages are timed apart) into a ResourceError of one line."""
     from harness.florence2.decoding.engine import is_out_of_memory
 
     try:
         yield
     except HarnessError:
         raise
-    except Exception as error:  # each device and library has a kind of its own for memory
+    except Exception as error:  # devices and libraries have their own types for out of memory
         if not is_out_of_memory(error):
             raise
         raise ResourceError(

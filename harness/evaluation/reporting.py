@@ -1,4 +1,4 @@
-"""What `report` does: every run of a folder of results as a page, tables and pictures."""
+"""The report: every run of a folder of results as a page, tables and pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The files that were written first, and whether a run is still in progress, so that it should be written again."""
+    """The page and the index of the tables, and whether a run was in progress (`again`), so that both will change."""
 
     page: Path
     tables: Path
@@ -27,8 +27,9 @@ class Report:
 
 
 def _each_once(results: Path) -> Iterator[tuple[RunFolder, Run]]:
-    """Every run; of records with one id, as of a folder that was copied, that in the folder of this name, or the first;
-    the others are named."""
+    """Every run once.  Of several records with one id, such as of a copied folder, the one in the folder of that name,
+    else the first; the others are logged.
+    """
     kept = list(store.runs(results))
     chosen: dict[str, Path] = {}
     for folder, record in kept:
@@ -39,8 +40,7 @@ def _each_once(results: Path) -> Iterator[tuple[RunFolder, Run]]:
         if folder.path == chosen[record.id]:
             yield folder, record
         else:
-            told = (folder.path, record.id, chosen[record.id])
-            log.warning("%s is another record of run %s, which %s is: left out", *told)
+            log.warning("left out: %s is a copy of run %s in %s", folder.path, record.id, chosen[record.id])
 
 
 def write_report(
@@ -58,8 +58,8 @@ def write_report(
 
     shown, busy = [], False
     for folder, record in _each_once(results):
-        asked_now = record.status == "running" and folder.busy
-        busy |= asked_now
+        in_progress = record.status == "running" and folder.busy
+        busy |= in_progress
         try:
             one, samples, root = samples_of(record, data, task if task and record.provenance.get("task from") else None)
         except HarnessError as error:
@@ -67,10 +67,10 @@ def write_report(
             shown.append(Shown(record, None, (), Path()))
             continue
         answers = runner.kept_answers(samples, folder, record.spec.fingerprint)
-        known = [sample for sample in samples if sample.id in answers] if asked_now else samples
-        marked = len(answers) == len(known) > 0 and any(sample.target is not None for sample in known)
-        rows = runner.mark(one, known, answers) if marked else []
-        record = runner.so_far(one, record, rows, len(samples)) if asked_now and rows else record
+        answered = [sample for sample in samples if sample.id in answers] if in_progress else samples
+        scorable = len(answers) == len(answered) > 0 and any(sample.target is not None for sample in answered)
+        rows = runner.mark(one, answered, answers) if scorable else []
+        record = runner.so_far(one, record, rows, len(samples)) if in_progress and rows else record
         shown.append(Shown(record, one, tuple(rows), root))
     if not shown:
         raise UsageError(f"there are no runs in {results}; `python -m harness run --help` says how to make one")

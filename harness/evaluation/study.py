@@ -1,10 +1,11 @@
-"""The studies, cell by cell: trains what is not trained, evaluates it, and writes what is done."""
+"""Studies, cell by cell: train and evaluate the cells that have no record, and write the table and figure."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -36,18 +37,20 @@ def run_cells(
     chosen: Sequence[Study], arms: list[str] | None, seeds: range, world: str, jobs: int | None, device: str | None,
     minutes: float | None, out: Path, command: list[str],
 ) -> None:  # fmt: skip
-    import time
+    """Runs the cells of the studies that have no record, `jobs` in parallel, each in a process of its own.
 
-    mine = choose_device(device)
-    wanted: dict[str, tuple[str, Cell]] = {}
-    for one in chosen:
-        for (name, seed), cell in _cells(one, seeds, world).items():
-            if (not arms or name in arms) and _record(out, world, cell) is None:
-                wanted.setdefault(cell.identity, (f"{one.name}: {name}, seed {seed}", cell))
-    at_once = jobs or (4 if mine.startswith("cuda") else min(4, os.cpu_count() or 1))
-    log.info("%d cells to run, %d at once", len(wanted), at_once)
+    No cell is started after `minutes`.  ResourceError where a process dies; finished cells keep their records.
+    """
+    chosen_device = choose_device(device)
+    missing: dict[str, tuple[str, Cell]] = {}
+    for study in chosen:
+        for (arm, seed), cell in _cells(study, seeds, world).items():
+            if (not arms or arm in arms) and _record(out, world, cell) is None:
+                missing.setdefault(cell.identity, (f"{study.name}: {arm}, seed {seed}", cell))
+    at_once = jobs or (4 if chosen_device.startswith("cuda") else min(4, os.cpu_count() or 1))
+    log.info("%d cells to run, %d in parallel", len(missing), at_once)
     end = time.monotonic() + 60 * minutes if minutes is not None else None
-    queue = list(wanted.values())
+    queue = list(missing.values())
     context = multiprocessing.get_context("spawn")
     workers = min(at_once, max(1, len(queue)))
     with ProcessPoolExecutor(workers, context) as pool, tqdm(total=len(queue), disable=None) as bar:
@@ -55,15 +58,18 @@ def run_cells(
         while queue or pending:
             while queue and len(pending) < at_once and (end is None or time.monotonic() < end):
                 name, cell = queue.pop(0)
-                pending[pool.submit(run_one, cell, world, out, mine, command, at_once)] = name
+                pending[pool.submit(run_one, cell, world, out, chosen_device, command, at_once)] = name
             if not pending:
                 break
             for done in as_completed(list(pending)):
                 try:
                     record = done.result()
                 except BrokenProcessPool as error:
-                    said = f"a process died (out of memory?) over {', '.join(pending.values())}"
-                    raise ResourceError(f"{said}; the same command goes on; fewer at once: --jobs 1") from error
+                    cells = ", ".join(pending.values())
+                    raise ResourceError(
+                        f"a process died (out of memory?) while it ran {cells}; run the same command again to resume, "
+                        "with fewer cells in parallel: --jobs 1"
+                    ) from error
                 log.info("%s: %.0f s", pending.pop(done), record["seconds"])
                 bar.update()
                 break
@@ -82,7 +88,7 @@ def _record(out: Path, world: str, cell: Cell) -> dict[str, Any] | None:
 
 
 def run_one(cell: Cell, world: str, out: Path, device: str, command: list[str], at_once: int) -> dict[str, Any]:
-    """A cell, in a process of its own."""
+    """The record of one cell; called in a process of its own, with its share of the CPU."""
     import torch
 
     from harness.protocols import ablate
@@ -115,7 +121,7 @@ def _root(world: str) -> Path:
 def _evaluated(
     checkpoint: Path, evaluation: Evaluation, scratch: Path, root: Path, device: str
 ) -> dict[str, dict[str, Any]]:
-    """The headline of each of the four tasks, greedily decoded."""
+    """The headline metric of each of the four tasks, with greedy decoding."""
     from harness.florence2.prompts import FORMS
     from harness.protocols.studies import METRICS
 
@@ -132,7 +138,7 @@ def _evaluated(
 
 
 def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) -> Path:
-    """`NAME.md`, `.csv`, `.svg` and `.png` of what is done of a study; the path of the first."""
+    """Writes the finished cells of a study as `NAME.md`, `.csv`, `.svg` and `.png`; the path of the first."""
     from harness.protocols.studies import METRICS
 
     values: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
@@ -162,7 +168,7 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
 
 
 def _claims(study: Study) -> list[tuple[str, str, str]]:
-    """The rows of the claims that the study bears on."""
+    """Claim, verdict and note of every claim that the study is about."""
     claims = {claim.id: claim for claim in published.claims()}
     found = [claims[name] for name in study.claims]
     return [(claim.claim, f"{claim.verdict} (of the paper)", claim.note) for claim in found]

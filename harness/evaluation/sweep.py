@@ -36,24 +36,20 @@ def sweep(
 
 
 class Done:
-    """The records of a sweep's points that are measured, in a file that is there until all are."""
+    """The files of the records of measured points, listed in a file that exists until all points are measured."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            told = {int(place): Path(record) for place, record in json.loads(path.read_bytes()).items()}
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            AttributeError,
-        ):  # none was interrupted, or its file is torn: measure all
-            told = {}
-        self.records = {place: record for place, record in told.items() if record.is_file()}
+            listed = {int(place): Path(record) for place, record in json.loads(path.read_bytes()).items()}
+        except (OSError, ValueError, TypeError, AttributeError):  # no interrupted sweep, or a torn file: measure all
+            listed = {}
+        self.records = {place: record for place, record in listed.items() if record.is_file()}
 
     def add(self, place: int, record: Path) -> None:
+        """Keeps the file of a point's record."""
         self.records[place] = record
-        store.replace_file(self.path, json.dumps({place: str(one) for place, one in self.records.items()}).encode())
+        store.replace_file(self.path, json.dumps({place: str(path) for place, path in self.records.items()}).encode())
 
 
 @contextmanager
