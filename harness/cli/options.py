@@ -28,6 +28,14 @@ Data = Annotated[
     str | None,
     Parameter(help=f"Data root, or 'miniature' (embedded) [default: ${DATA_VARIABLE}; embedded models use miniature]"),
 ]
+Annotations = Annotated[
+    Path | None,
+    Parameter(help="File or folder of your own, in the task's official format, in place of the data root's."),
+]
+Images = Annotated[
+    Path | None,
+    Parameter(help="Folder of images, named as in the annotations, in place of the task's own."),
+]
 Out = Annotated[Path, Parameter(help="Folder of results.")]
 Json = Annotated[bool, Parameter(negative=(), help="Print records as JSON.")]
 TaskNames = Annotated[str, Parameter(help="Task names, with commas or globs ('refcoco*'), or 'all'.")]

@@ -14,7 +14,9 @@ from baselines import Entry
 from harness import store
 from harness.cli.options import (
     RESULTS,
+    Annotations,
     Data,
+    Images,
     Json,
     ModelSetting,
     Out,
@@ -41,6 +43,8 @@ def command(entry: Entry | None) -> Callable[..., None]:
         model: Annotated[str, Parameter(help="Model name (`models` lists them), or package.module:NAME.")],
         split: Split = None,
         data: Data = None,
+        annotations: Annotations = None,
+        images: Images = None,
         setting: ModelSetting = ModelSetting(),
         protocol: Annotated[
             str | None,
@@ -73,11 +77,13 @@ def command(entry: Entry | None) -> Callable[..., None]:
         python -m harness run --task refcoco_res --model florence2-nano
 
         python -m harness run --task 'refcoco*' --model florence2-b --weights runs/mine --name mine --data /data
+
+        python -m harness run --task coco_detection --model florence2-b --annotations mine.json --images photos/
         """
         request = Request(
-            task=task, model=model, split=split, data=data, protocol=protocol, name=name, limit=limit, seed=seed,
-            options=changed_options(options) if options is not None else {}, scorers=scorers, export=export, out=out,
-            fresh=fresh, command=command_line(), **asdict(setting),
+            task=task, model=model, split=split, data=data, annotations=annotations, images=images, protocol=protocol,
+            name=name, limit=limit, seed=seed, options=changed_options(options) if options is not None else {},
+            scorers=scorers, export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip
         runs: list[Run] = []
         for one in evaluate_each(request):

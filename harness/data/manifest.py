@@ -7,6 +7,7 @@ something lies in it, or in the store that it was packed into.  Single images ar
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from harness.core import FileNeed, Task
 from harness.errors import DataError
 
 ANNOTATIONS = (".json", ".txt", ".xml", ".p")
+MOST_FILES = 200_000  # Flickr30k Entities, the largest folder of annotations, has 63,566
 
 
 def needs(task: Task[Any], splits: Iterable[str] = ()) -> tuple[FileNeed, ...]:
@@ -38,7 +40,12 @@ def missing(task: Task[Any], root: Path, splits: Iterable[str] = ()) -> tuple[Fi
 
 def require(task: Task[Any], root: Path, split: str) -> None:
     """DataError, naming the first missing path and its origin, unless everything a split needs is there."""
-    lacking = missing(task, root, [split])
+    require_files(task, root, needs(task, [split]))
+
+
+def require_files(task: Task[Any], root: Path, wanted: Iterable[FileNeed]) -> None:
+    """The same for some of a task's needs."""
+    lacking = [need for need in wanted if found(need, root) is None]
     if lacking:
         more = f" ({len(lacking) - 1} more missing)" if lacking[1:] else ""
         raise DataError(
@@ -55,10 +62,16 @@ def annotation_files(task: Task[Any], root: Path, split: str) -> tuple[Path, ...
 
 
 def given(path: Path) -> tuple[Path, ...]:
-    """What is digested of annotations given instead: the file, or all such files of the folder, at any depth."""
+    """What is digested of annotations given instead: the file, or all such files of the folder, at any depth.
+
+    DataError for a folder of more than `MOST_FILES` files: it is hardly the one that was meant.
+    """
     if path.is_file():
         return (path,)
-    return tuple(sorted(file for file in path.rglob("*") if file.suffix in ANNOTATIONS and file.is_file()))
+    files = list(itertools.islice(path.rglob("*"), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        raise DataError(f"--annotations {path}: a folder of more than {MOST_FILES:,} files")
+    return tuple(sorted(file for file in files if file.suffix in ANNOTATIONS and file.is_file()))
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -80,6 +93,11 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}; see `python -m harness data check`") from error
+
+
+def is_of_annotations(need: FileNeed) -> bool:
+    """Whether a need is an annotation file, or a folder of them; judged by its name, for it may not be there."""
+    return need.annotations or need.path.endswith(ANNOTATIONS)
 
 
 def _is_there(path: Path) -> bool:

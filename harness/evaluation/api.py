@@ -24,6 +24,8 @@ def evaluate(
     model: str | LoadedModel | Entry | Model,
     *,
     data: str | Path | None = None,
+    annotations: str | Path | None = None,
+    images: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -43,7 +45,8 @@ def evaluate(
 
     Answers are kept under `out` as they come: the same call resumes an interrupted run, and returns a finished one
     without querying anything (`fresh` discards it).  `task` is a name or a Task; `model` is a name, a LoadedModel, an
-    Entry, or any object with the three members of `harness.core.Model`.  `data` is a data root or "miniature"; `name`
+    Entry, or any object with the three members of `harness.core.Model`.  `data` is a data root or "miniature";
+    `annotations` (a file or folder in the task's official format) and `images` (a folder) are read in its place; `name`
     is what the model is called in results; `limit` is a number of images drawn with `seed`; `export` is a folder for
     predictions in the official format; `options` are the model's own, such as `beams=1`.
 
@@ -63,6 +66,8 @@ def evaluate(
             model=model,
             split=split,
             data=None if data is None else str(data),
+            annotations=None if annotations is None else Path(annotations),
+            images=None if images is None else Path(images),
             protocol=protocol,
             name=name,
             limit=limit,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import images
+import tasks
+from harness import images as image_files
 from harness.core import Task
 from harness.data import check, manifest
 from harness.data.pack import Packed
 from harness.errors import DataError
-from harness.evaluation.plan import MINIATURE, data_root, load, selected, splits_of
+from harness.evaluation.plan import MINIATURE, DataSource, data_root, load, selected, source_of, splits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,23 @@ class Checked:
 
 
 def check_each(
-    task: str, split: str | None, data: str | None, *, decode: bool
+    task: str,
+    split: str | None,
+    data: str | None,
+    *,
+    decode: bool,
+    annotations: Path | None = None,
+    images: Path | None = None,
 ) -> Iterator[tuple[str, Iterator[Checked]]]:
     """The title and the lines of every split of the tasks that the data root may have.
 
     `decode` decodes every image, and reads packed ones against their digest.
     """
-    name, root = data_root(data, "data check", embedded=False)
-    for one in selected(task, name, root):
-        for split_name in splits_of(one, split):
-            official = name != MINIATURE
-            yield f"{one.name} {split_name}", _checked(one, root, split_name, official=official, decode=decode)
+    source = source_of(data, "data check", embedded=False, annotations=annotations, images=images)
+    own = annotations is not None
+    for one in tasks.select(task) if own else selected(task, source.name, source.root):
+        for split_name in [one.splits[0]] if own and split in (None, "all") else splits_of(one, split):
+            yield f"{one.name} {split_name}", _checked(one, source, split_name, decode=decode)
 
 
 def pack_each(task: str, split: str | None, data: str | None) -> Iterator[Packed]:
@@ -54,26 +61,22 @@ def pack_each(task: str, split: str | None, data: str | None) -> Iterator[Packed
         yield pack.pack(root, theirs, folder=folder)
 
 
-def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: bool) -> Iterator[Checked]:
-    for need in manifest.needs(one, [split]):
-        there = manifest.found(need, root)
-        if there is None:
-            yield Checked("missing", f"{root / need.path}  from {need.origin}", 1)
-        else:
-            yield Checked("there", f"{there}  {_measured(there)}")
-    if manifest.missing(one, root, [split]):
+def _checked(one: Task[Any], source: DataSource, split: str, *, decode: bool) -> Iterator[Checked]:
+    files = list(_files(one, source, split))
+    yield from files
+    if any(file.wrong for file in files):
         return
     try:
-        samples = load(one, root, split)
+        samples = source.load(one, split)
     except DataError as error:
         yield Checked("wrong", str(error), 1)
         return
-    yield _counted(check.counts(samples), one.published.get(split, {}) if official else {})
+    yield _counted(check.counts(samples), one.published.get(split, {}) if source.name != MINIATURE else {})
     for need in manifest.needs(one, [split]):
-        if decode and images.store_path(root, need.path).exists():
-            yield _packed(root, need.path)
+        if decode and source.images is None and image_files.store_path(source.root, need.path).exists():
+            yield _packed(source.root, need.path)
     try:
-        looked = check.look(root, (sample.question.image_name for sample in samples), decode=decode)
+        looked = check.look(source.image_root, (sample.question.image_name for sample in samples), decode=decode)
     except DataError as error:  # a store that cannot be read
         yield Checked("wrong", str(error), 1)
         return
@@ -82,14 +85,26 @@ def _checked(one: Task[Any], root: Path, split: str, *, official: bool, decode: 
             yield Checked(what, f"{len(found):,} images, such as {', '.join(found[:3])}", len(found))
 
 
+def _files(one: Task[Any], source: DataSource, split: str) -> Iterator[Checked]:
+    """The user's own paths, then what is needed of the data root beside them."""
+    for path in source.own():
+        yield Checked("there", f"{path}  {_measured(path)}")
+    for need in source.needs(one, split):
+        there = manifest.found(need, source.root)
+        if there is None:
+            yield Checked("missing", f"{source.root / need.path}  from {need.origin}", 1)
+        else:
+            yield Checked("there", f"{there}  {_measured(there)}")
+
+
 def _counted(counts: dict[str, int], published: Any) -> Checked:
-    """The counts of a split, with the published ones where they differ."""
+    """The counts of a split, with the published ones where they differ: a set of one's own differs from them."""
     differing = [key for key, count in published.items() if counts.get(key) != count]
     said = [
         f"{count:,} {key}" + (f" (published: {published[key]:,})" if key in differing else "")
         for key, count in counts.items()
     ]
-    return Checked("differs" if differing else "counts", ", ".join(said), len(differing))
+    return Checked("differs" if differing else "counts", ", ".join(said))
 
 
 def _packed(root: Path, folder: str) -> Checked:

@@ -14,9 +14,8 @@ import tasks
 from baselines import Entry
 from harness import runner, store
 from harness.core import Model, Run, RunSpec, Sample, Task
-from harness.data import manifest
 from harness.errors import UsageError
-from harness.evaluation.plan import data_root, load, selected, splits_of, with_data
+from harness.evaluation.plan import DataSource, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.protocols import zero_shot
@@ -69,30 +68,33 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
             name = request.called(entry)
             request = replace(request, name=name, weights=str(fine_tuned(request, entry, chosen)))
     name = request.called(entry)
-    data_name, root = data_root(request.data, name, embedded=embedded)
-    pairs = [
-        (task, split)
-        for task in with_data(_selected(request, data_name, root), root, request.split, named)
-        for split in splits_of(task, request.split)
-    ]
+    source = source_of(
+        request.data, name, embedded=embedded, annotations=request.annotations, images=request.images
+    )  # fmt: skip
+    pairs = [(task, split) for task in _with_data(request, source, named) for split in splits_of(task, request.split)]
+    if source.annotations is not None and len(pairs) > 1:
+        raise UsageError(f"--annotations are of one task and one split, but {len(pairs)} are named")
     for task, split in pairs:
-        manifest.require(task, root, split)
+        source.require(task, split)
     built: Model | None = None
     for task, split in pairs:
-        samples = runner.choose(load(task, root, split), request.limit, request.seed)
+        samples = runner.choose(source.load(task, split), request.limit, request.seed)
         if reason := unanswerable(entry, samples):
             if len(pairs) == 1 or task.name in named.split(","):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
             log.warning("left out: %s, since %s %s", task.name, name, reason)
             continue
         if built is None or (entry is not None and entry.sees_targets):
-            built = build(request, entry, root, samples)
-        yield _evaluated(request, entry, built, scored(request, task), split, samples, data_name, root)
+            built = build(request, entry, source.image_root, samples)
+        yield _evaluated(request, entry, built, scored(request, task), split, samples, source)
 
 
-def _selected(request: Request, data_name: str, root: Path) -> list[Task[Any]]:
-    """The tasks of a request that its data may have."""
-    return selected(request.task, data_name, root) if isinstance(request.task, str) else [request.task]
+def _with_data(request: Request, source: DataSource, named: str) -> list[Task[Any]]:
+    """The tasks of a request that its data may have; all of them where the annotations are the user's own."""
+    if source.annotations is not None or not isinstance(request.task, str):
+        return tasks_of(request)
+    found = selected(request.task, source.name, source.root)
+    return with_data(found, source.root, request.split, named)
 
 
 def tasks_of(request: Request) -> list[Task[Any]]:
@@ -131,11 +133,11 @@ def unanswerable(entry: Entry | None, samples: Sequence[Sample[Any]]) -> str:
     return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(entry.kinds))}" if lacking else ""
 
 
-def spec_of(task: Task[Any], split: str, data: str, root: Path, model: str, fingerprint: str, **more: Any) -> RunSpec:
+def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerprint: str, **more: Any) -> RunSpec:
     """What a run is of; `more` are `protocol`, `limit` and `seed`."""
     return RunSpec(
-        data=data,
-        data_hash=manifest.digest(manifest.annotation_files(task, root, split)),
+        data=source.name,
+        data_hash=source.annotation_digest(task, split),
         task=task.name,
         version=task.version,
         split=split,
@@ -147,19 +149,19 @@ def spec_of(task: Task[Any], split: str, data: str, root: Path, model: str, fing
 
 def _evaluated(
     request: Request, entry: Entry | None, model: Model, task: Task[Any], split: str, samples: Sequence[Sample[Any]],
-    data_name: str, root: Path,
+    source: DataSource,
 ) -> Evaluated:  # fmt: skip
     seen = zero_shot.seen(task, _checkpoint(request, entry))
     protocol = _protocol(task, request.protocol, entry.protocol if entry is not None else "zero_shot", seen)
     spec = spec_of(
-        task, split, data_name, root, request.called(entry), model.fingerprint,
+        task, split, source, request.called(entry), model.fingerprint,
         protocol=protocol, limit=request.limit, seed=request.seed,
     )  # fmt: skip
     folder = RunFolder(store.run_folder(request.out, spec))
     folder.inherit(spec)
     before = None if request.fresh else folder.read_run()
-    about = {**provenance(request.command), "seen": seen.said(), **_origin(request, entry, task)}
-    run = runner.run(task, samples, model, spec, folder, root, about, fresh=request.fresh)
+    about = {**provenance(request.command), "seen": seen.said(), **source.described(), **_origin(request, entry, task)}
+    run = runner.run(task, samples, model, spec, folder, source.image_root, about, fresh=request.fresh)
     exported = None
     if request.export is not None and run.finished:
         exported = _export(task, samples, folder, spec.fingerprint, request.export / f"{task.name}_{split}")

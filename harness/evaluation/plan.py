@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tasks
 from harness import runner
-from harness.core import EMBEDDED, Run, Sample, Source, Task
+from harness.core import EMBEDDED, FileNeed, Run, Sample, Source, Task
 from harness.data import manifest
 from harness.errors import DataError, UsageError
 
@@ -83,16 +85,92 @@ def with_data(found: Sequence[Task[Any]], root: Path, split: str | None, asked: 
     return [one for one in found if one not in lacking]
 
 
-def load(task: Task[Any], root: Path, split: str, annotations: Path | None = None) -> list[Sample[Any]]:
-    """A task's samples; DataError where its files are missing or malformed."""
-    if annotations is None:
-        manifest.require(task, root, split)
-    elif not annotations.exists():
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Where an evaluation reads: a data root, or a user's own annotations and images in a task's official format.
+
+    `annotations` is a file or folder in place of the root's, `images` a folder in place of the task's own: an image is
+    then looked for under its name in the annotations.
+    """
+
+    name: str
+    root: Path
+    annotations: Path | None = None
+    images: Path | None = None
+
+    @property
+    def image_root(self) -> Path:
+        """What image references are relative to."""
+        return self.images or self.root
+
+    def load(self, task: Task[Any], split: str) -> list[Sample[Any]]:
+        """A task's samples; DataError where its files are missing or malformed."""
+        self.require(task, split)
+        samples = list(task.load(Source(self.root, split, self.annotations)))
+        if not samples:
+            raise DataError(f"{task.name} has no samples in split {split} of {self.annotations or self.root}")
+        return samples if self.images is None else _below_images(samples, manifest.needs(task, [split]))
+
+    def own(self) -> list[Path]:
+        """The user's own paths."""
+        return [path for path in (self.annotations, self.images) if path is not None]
+
+    def needs(self, task: Task[Any], split: str) -> list[FileNeed]:
+        """What of the data root a split needs, beside the user's own paths."""
+        return [
+            need
+            for need in manifest.needs(task, [split])
+            if (self.annotations if manifest.is_of_annotations(need) else self.images) is None
+        ]
+
+    def require(self, task: Task[Any], split: str) -> None:
+        """DataError, naming the first missing path and its origin, unless everything that a split needs is there."""
+        manifest.require_files(task, self.root, self.needs(task, split))
+
+    def annotation_digest(self, task: Task[Any], split: str) -> str:
+        """A digest of the annotation files that a split is read from."""
+        if self.annotations is not None:
+            return manifest.digest(manifest.given(self.annotations))
+        return manifest.digest(manifest.annotation_files(task, self.root, split))
+
+    def described(self) -> dict[str, Any]:
+        """What a record keeps of a user's own data, so that its samples can be read again."""
+        given = {"annotations": self.annotations, "images": self.images}
+        paths = {name: str(path.absolute()) for name, path in given.items() if path is not None}
+        return {"own data": paths} if paths else {}
+
+
+def source_of(
+    data: str | None, who: str, *, embedded: bool, annotations: Path | None = None, images: Path | None = None
+) -> DataSource:
+    """The data that is meant; DataError for a path of a user's own data that is not there."""
+    if annotations is None and images is None:
+        return DataSource(*data_root(data, who, embedded=embedded))
+    if annotations is not None and not annotations.exists():
         raise DataError(f"--annotations {annotations}: there is no such file or folder")
-    samples = list(task.load(Source(root, split, annotations)))
-    if not samples:
-        raise DataError(f"{task.name} has no samples in split {split} of {annotations or root}")
-    return samples
+    if images is not None and not images.is_dir():
+        raise DataError(f"--images {images}: there is no such folder")
+    if data is not None or annotations is None:
+        name, root = data_root(data, who, embedded=embedded)
+    else:
+        name, root = "", Path()
+    named = annotations.stem if annotations is not None else name
+    return DataSource(re.sub(r"[^\w.+@-]", "_", named) or "data", root, annotations, images)
+
+
+def load(task: Task[Any], root: Path, split: str) -> list[Sample[Any]]:
+    """A task's samples from a data root; DataError where its files are missing or malformed."""
+    return DataSource(root.name, root).load(task, split)
+
+
+def _below_images(samples: Sequence[Sample[Any]], needs: Sequence[FileNeed]) -> list[Sample[Any]]:
+    """Samples whose images are named from the folder that the task's images are in, or from the one above several."""
+    folders = [need.path for need in needs if not manifest.is_of_annotations(need)]
+    above = f"{os.path.commonpath(folders)}/" if folders else ""
+    return [
+        replace(sample, question=replace(sample.question, image=sample.question.image_name.removeprefix(above)))
+        for sample in samples
+    ]
 
 
 def task_of(record: Run, named: str | None = None) -> Task[Any]:
@@ -115,12 +193,25 @@ def task_of(record: Run, named: str | None = None) -> Task[Any]:
 
 
 def samples_of(record: Run, data: str | None, named: str | None = None) -> tuple[Task[Any], list[Sample[Any]], Path]:
-    """A run's task, samples and data root; DataError where the annotations are not those that the run was of."""
+    """A run's task, samples and image root; DataError where the annotations are not those that the run was of."""
     task = task_of(record, named)
-    name, root = data_root(data, record.spec.model, embedded=record.spec.data == MINIATURE, prefer=record.spec.data)
-    samples = load(task, root, record.spec.split)
-    if manifest.digest(manifest.annotation_files(task, root, record.spec.split)) != record.spec.data_hash:
-        raise DataError(
-            f"run {record.id} was asked about {record.spec.data}; the annotations in {name} ({root}) are others"
-        )
-    return task, runner.choose(samples, record.spec.limit, record.spec.seed), root
+    source = _source_of_record(record, data)
+    if source.annotation_digest(task, record.spec.split) != record.spec.data_hash:
+        where = source.annotations or source.root
+        raise DataError(f"run {record.id} is of other annotations of {record.spec.data} than those in {where}")
+    samples = source.load(task, record.spec.split)
+    return task, runner.choose(samples, record.spec.limit, record.spec.seed), source.image_root
+
+
+def _source_of_record(record: Run, data: str | None) -> DataSource:
+    """The data root of a record, or the user's own data that it names."""
+    own = record.provenance.get("own data", {})
+    given = {name: Path(own[name]) for name in ("annotations", "images") if isinstance(own.get(name), str)}
+    embedded = record.spec.data == MINIATURE
+    if not given:
+        return DataSource(*data_root(data, record.spec.model, embedded=embedded, prefer=record.spec.data))
+    for path in given.values():
+        if not (path.is_file() or path.is_dir()):
+            raise DataError(f"run {record.id} is of {path}, which is not there")
+    root = data_root(data, record.spec.model, embedded=embedded)[1] if data is not None else Path()
+    return DataSource(record.spec.data, root, given.get("annotations"), given.get("images"))

@@ -59,6 +59,8 @@ class Request:
     model: str | Entry | Model
     split: str | None = None  # with commas, or "all"; None: the task's first
     data: str | None = None  # a data root, or "miniature"
+    annotations: Path | None = None  # a file or folder in the task's official format, in place of the data root's
+    images: Path | None = None  # a folder of images, in place of the task's own
     protocol: str | None = None
     name: str | None = None  # what the model is called in results
     limit: int | None = None  # images, drawn with `seed`

@@ -8,10 +8,11 @@ from typing import Any
 
 import tasks
 from harness import runner, store
-from harness.core import Run, RunSpec, Task
+from harness.core import Run, Task
 from harness.data import manifest
 from harness.errors import UsageError
-from harness.evaluation.plan import data_root, load, samples_of, splits_of
+from harness.evaluation.evaluate import spec_of
+from harness.evaluation.plan import samples_of, source_of, splits_of
 from harness.evaluation.request import RESULTS, Scorers, refuse_name
 from harness.provenance import provenance
 from harness.store import RunFolder
@@ -46,27 +47,17 @@ def score(
     [part, *more] = splits_of(scored, split)
     if more:
         raise UsageError(f"--split {split}: predictions are of one split")
-    if annotations is not None:
-        data_name, root = annotations.stem, Path(data or ".")
-    else:
-        data_name, root = data_root(data, "scoring predictions", embedded=False)
-    samples = load(scored, root, part, annotations)
+    source = source_of(data, "scoring predictions", embedded=False, annotations=annotations)
+    samples = source.load(scored, part)
     answers = scored.predictions.read(predictions, samples)
-    used = manifest.given(annotations) if annotations else manifest.annotation_files(scored, root, part)
-    spec = RunSpec(
-        data=data_name,
-        data_hash=manifest.digest(used),
-        task=scored.name,
-        version=scored.version,
-        split=part,
-        model=name or predictions.stem,
-        fingerprint=f"predictions:{manifest.digest([predictions])}",
-        protocol="predictions",
-        seed=seed,
-    )
+    spec = spec_of(
+        scored, part, source, name or predictions.stem, f"predictions:{manifest.digest([predictions])}",
+        protocol="predictions", seed=seed,
+    )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
     named = {} if not isinstance(task, str) else tasks.origin_of(one, task)
-    return runner.adopt(scored, samples, answers, spec, folder, {**provenance(command), **named}), folder
+    about = {**provenance(command), **source.described(), **named}
+    return runner.adopt(scored, samples, answers, spec, folder, about), folder
 
 
 def score_again(

@@ -31,7 +31,6 @@ from harness.training.recipe import Mixing, Recipe
 from harness.training.stores import FORM, Store, open_store, write_store
 from harness.training.teaching import save, teach_all
 
-ANNOTATIONS = (".json", ".p", ".txt")
 log = logging.getLogger(__name__)
 
 
@@ -145,7 +144,7 @@ def evaluated(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
     found: set[str] = set()
     for task in guards:
         for split in task.splits:
-            if any(need.path.endswith(ANNOTATIONS) for need in manifest.missing(task, root, [split])):
+            if any(manifest.is_of_annotations(need) for need in manifest.missing(task, root, [split])):
                 log.warning("%s %s is not under %s: its images are not kept out of training", task.name, split, root)
                 continue
             found |= {image_key(sample.question.image_name) for sample in task.load(Source(root, split))}
