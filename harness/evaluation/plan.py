@@ -104,8 +104,9 @@ class DataSource:
         return self.images or self.root
 
     def load(self, task: Task[Any], split: str) -> list[Sample[Any]]:
-        """A task's samples; DataError where its files are missing or malformed."""
-        self.require(task, split)
+        """A task's samples; DataError where annotations are missing or malformed.  Images are not looked for."""
+        annotations = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
+        manifest.require_files(task, self.root, annotations)
         samples = list(task.load(Source(self.root, split, self.annotations)))
         if not samples:
             raise DataError(f"{task.name} has no samples in split {split} of {self.annotations or self.root}")
@@ -159,8 +160,10 @@ def source_of(
 
 
 def load(task: Task[Any], root: Path, split: str) -> list[Sample[Any]]:
-    """A task's samples from a data root; DataError where its files are missing or malformed."""
-    return DataSource(root.name, root).load(task, split)
+    """A task's samples from a data root; DataError where annotations or folders of images are missing or malformed."""
+    source = DataSource(root.name, root)
+    source.require(task, split)
+    return source.load(task, split)
 
 
 def _below_images(samples: Sequence[Sample[Any]], needs: Sequence[FileNeed]) -> list[Sample[Any]]:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ from harness.errors import UsageError
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/models.md"
 DATA = ("--data", "miniature", "--limit", "6")
+
+
+@pytest.fixture(autouse=True)
+def not_imported() -> Iterator[None]:
+    """No test finds the `rival` that another imported."""
+    sys.modules.pop("rival", None)
+    yield
+    sys.modules.pop("rival", None)
 
 
 def page_example() -> str:
@@ -117,10 +126,8 @@ def test_second_model_of_a_name_is_left_out(
 ) -> None:
     package(tmp_path, page_example().replace('name="middle"', 'name="oracle"'), "rival:MIDDLE")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "rival", raising=False)
     assert baselines.every()["oracle"] is baselines.MODELS["oracle"]
     assert "rival:MIDDLE has models 'oracle', whose name is taken: it is left out" in caplog.text
-    monkeypatch.delitem(sys.modules, "rival", raising=False)
 
 
 @pytest.mark.parametrize(("given", "said"), [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from harness.errors import UsageError
 from tasks import TASKS, every, select
 
 PAGE = Path(__file__).parents[2] / "docs/tasks.md"
+
+
+@pytest.fixture(autouse=True)
+def not_imported() -> Iterator[None]:
+    """No test finds the `outside` that another imported."""
+    sys.modules.pop("outside", None)
+    yield
+    sys.modules.pop("outside", None)
 
 
 def package(root: Path, code: str, entry: str = "") -> Path:

@@ -63,27 +63,6 @@ def test_a_missing_training_file_is_named(call: Call, tmp_path: Path) -> None:
     assert "v2_OpenEnded_mscoco_train2014_questions.json, which is not there" in said
 
 
-def test_recipes_are_listed_and_shown(call: Call) -> None:
-    status, out, _ = call("recipes")
-    assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(recipes.RECIPES)
-    status, out, _ = call("recipes", "large-stage1")
-    assert status == 0
-    assert "'rate': 1e-05" in out and "'batch': 3072" in out and "stated by the paper: rate, batch" in out
-
-
-def test_both_stages_are_the_papers() -> None:
-    """Table 15: 3 billion samples at 384 pixels, then 0.5 (base) or 0.1 (large) at 768; batches of 2048 and 3072."""
-    for name, samples, batch, rate, side in (
-        ("base-stage1", 3e9, 2048, 1e-4, 384), ("base-stage2", 0.5e9, 2048, 1e-4, 768),
-        ("large-stage1", 3e9, 3072, 1e-5, 384), ("large-stage2", 0.1e9, 3072, 1e-5, 768),
-    ):  # fmt: skip
-        recipe = recipes.find(name)
-        assert recipe.plan.steps * recipe.plan.batch == pytest.approx(samples, rel=1e-3)
-        assert (recipe.plan.batch, recipe.plan.rate, recipe.image_size) == (batch, rate, side)
-        assert recipe.plan.warmup == 5_000
-
-
 @pytest.mark.slow
 def test_fine_tuned_then_run_and_found_finished_the_next_time(
     call: Call, training_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -165,16 +144,3 @@ def test_settings_that_would_ruin_the_weights(call: Call, training_root: Path, s
     status, _, said = call("finetune", *NAMED, "--task", "vizwiz", *FEW, "--set", setting)
     assert status == 2
     assert complaint in said
-
-
-def test_a_damaged_record_is_named(call: Call, tmp_path: Path) -> None:
-    from harness.protocols.ablate import cells_of, record_path
-    from harness.protocols.studies import STUDIES
-
-    cell = cells_of(STUDIES["prompts"], [0])["generic", 0]
-    path = record_path(tmp_path, "small", cell)
-    path.parent.mkdir(parents=True)
-    path.write_text('{"evaluations": []}')
-    status, _, said = call("ablate", "--study", "prompts", "--only-report", "--out", tmp_path, "--to", tmp_path / "to")
-    assert status == 3
-    assert path.name in said and "delete it to run the cell again" in said

@@ -1,4 +1,4 @@
-"""The command line, as a person types it: results to stdout, one line to stderr where something is wrong."""
+"""The command `run`: results to stdout, one line to stderr where something is wrong."""
 
 from __future__ import annotations
 
@@ -10,102 +10,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from harness import store
-from harness.cli import application, main
-from harness.florence2.config import with_text
-from harness.training.vocabulary import learn
-from tests import refer_files
+from harness.cli import application
+from harness.metrics import java
+from tests.harness.cli.calling import LITERAL, ROOT, Call, evaluated, process
 from tests.hub import COMMIT, serving
-from tests.layouts import write_original
-from tests.twins import TINY, twins
 
-ROOT = Path(__file__).parents[3]
-LITERAL = ("run", "--task", "refcoco_res", "--model", "florence2-l")
-
-
-class Told(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def complaint(self) -> str:
-        """The last line of stderr, which must be the one that says what was wrong."""
-        return self.err.strip().splitlines()[-1] if self.err.strip() else ""
-
-
-def call(*arguments: str | Path, **environment: str) -> Told:
-    """`python -m harness ...` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
-    return Told(done.returncode, done.stdout, done.stderr)
-
-
-Call = Callable[..., Told]
-
-
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str]) -> Call:
-    """`main` in this process: quick."""
-
-    def call_here(*arguments: str | Path) -> Told:
-        status = main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Told(status, told.out, told.err)
-
-    return call_here
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A RefCOCO root of two images, in the published files."""
-    folder = tmp_path_factory.mktemp("data")
-    refer_files.write(folder)
-    images = folder / "coco/train2014"
-    images.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(0)
-    for number in (7, 8):
-        pixels = draw.integers(0, 256, (10, 20, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(images / f"COCO_train2014_{number:012d}.jpg")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random checkpoint in Microsoft's layout, float16, with a tokenizer."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    twin = twins(with_text(TINY, vocab=1400), ending=10.0)
-    state = {k: v for k, v in twin.theirs.state_dict().items() if "embed_tokens" not in k and "lm_head" not in k}
-    write_original(with_text(TINY, vocab=1400), state, folder)
-    learn(["the left one the red car in the image"] * 3, 1399).backend.save(str(folder / "tokenizer.json"))
-    return folder
-
-
-# ---------------------------------------------------------------------------- the literal command, three ways
+needs_java = pytest.mark.skipif(java.java() is None, reason="there is no Java")
 
 
 def test_weights_from_the_hub_then_offline(root: Path, checkpoint: Path, tmp_path: Path) -> None:
     settings = {"FLORENCE2_HARNESS_DATA": str(root), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
     with serving({("microsoft/Florence-2-large", "f0acedb"): checkpoint}) as hub:
-        first = call(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
+        first = process(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
         assert first.status == 0, first.err
         assert any("/resolve/f0acedb/model.safetensors" in one or COMMIT in one for one in hub.asked)
-        at_hand = call("models", "--json", HF_ENDPOINT=hub.url, **settings)
+        at_hand = process("models", "--json", HF_ENDPOINT=hub.url, **settings)
     large = next(one for one in json.loads(at_hand.out) if one["name"] == "florence2-l")
     assert large["revision"] == "f0acedb"
     assert COMMIT in large["at_hand"]
-    again = call(*LITERAL, "--out", tmp_path / "b", "--json", HF_ENDPOINT=hub.url, **settings)  # the server is gone
+    again = process(*LITERAL, "--out", tmp_path / "b", "--json", HF_ENDPOINT=hub.url, **settings)  # the server is gone
     assert again.status == 0, again.err
     record = json.loads(again.out)
     assert f"mIoU        {record['metrics']['mIoU']['value']:.1f}" in first.out
@@ -113,7 +41,7 @@ def test_weights_from_the_hub_then_offline(root: Path, checkpoint: Path, tmp_pat
 
 
 def test_no_weights_and_no_network(root: Path, tmp_path: Path) -> None:
-    told = call(
+    told = process(
         *LITERAL, "--out", tmp_path,
         FLORENCE2_HARNESS_DATA=str(root), HF_HOME=str(tmp_path), HF_ENDPOINT="http://127.0.0.1:9",
     )  # fmt: skip
@@ -124,17 +52,17 @@ def test_no_weights_and_no_network(root: Path, tmp_path: Path) -> None:
 
 
 def test_no_data_root(tmp_path: Path) -> None:
-    told = call(*LITERAL, "--out", tmp_path)
+    told = process(*LITERAL, "--out", tmp_path)
     assert told.status == 2
     assert told.err.strip().count("\n") == 0
     assert (
         "--data ROOT" in told.complaint and "FLORENCE2_HARNESS_DATA" in told.complaint and "miniature" in told.complaint
     )
-    told = call(*LITERAL, "--out", tmp_path, FLORENCE2_HARNESS_DATA=str(tmp_path / "nowhere"))
+    told = process(*LITERAL, "--out", tmp_path, FLORENCE2_HARNESS_DATA=str(tmp_path / "nowhere"))
     assert told.status == 3
     assert "is not a folder" in told.complaint
     (tmp_path / "empty").mkdir()
-    told = call(*LITERAL, "--data", tmp_path / "empty", "--out", tmp_path)
+    told = process(*LITERAL, "--data", tmp_path / "empty", "--out", tmp_path)
     assert told.status == 3
     assert "refs(unc).p" in told.complaint
 
@@ -143,15 +71,12 @@ def test_an_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_pa
     settings = {"FLORENCE2_HARNESS_DATA": str(root), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
     with serving({("microsoft/Florence-2-large", "f0acedb"): checkpoint}) as hub:
         hub.break_after = (checkpoint / "model.safetensors").stat().st_size // 2
-        told = call(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
+        told = process(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
         assert told.status == 6
         assert "fetching model.safetensors broke off" in told.complaint
         assert "the same command resumes it" in told.complaint
         hub.break_after = None
-        assert call(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings).status == 0
-
-
-# ---------------------------------------------------------------------------- mistakes
+        assert process(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings).status == 0
 
 
 @pytest.mark.parametrize(("arguments", "status", "said"), [
@@ -282,107 +207,24 @@ def test_results_that_cannot_be_written(here: Call, root: Path, tmp_path: Path) 
     assert told.status == 6
 
 
-# ---------------------------------------------------------------------------- the way through
-
-
-def test_run_show_export_score_report_rm(here: Call, root: Path, tmp_path: Path) -> None:
-    out = ("--out", tmp_path / "results")
-    run = ("run", "--task", "refcoco,refcoco_res", "--model", "oracle", "--data", root, *out)
-    told = here(*run)
-    assert told.status == 0
-    assert "Acc@0.5     100.0" in told.out and "mIoU        100.0" in told.out
-    assert "nothing was queried" not in told.err
-    again = here(*run)
-    assert (again.status, again.out, again.err.count("nothing was queried: this run was finished on 20")) == (
-        0,
-        told.out,
-        2,
-    )
-    listed = json.loads(here("ls", *out, "--json").out)
-    assert {one["spec"]["task"] for one in listed} == {"refcoco", "refcoco_res"}
-    rec = next(one for one in listed if one["spec"]["task"] == "refcoco")
-    assert rec["id"] in here("show", rec["id"][:6], *out).out
-
-    predictions = tmp_path / "predictions.json"
-    assert here("export", rec["id"], predictions, "--data", root, *out).status == 0
-    marked = here("score", "--task", "refcoco", "--predictions", predictions, "--data", root, *out, "--json")
-    assert json.loads(marked.out)["metrics"] == rec["metrics"]
-    again = here("score", rec["id"], "--data", root, *out, "--json")
-    assert json.loads(again.out)["metrics"] == rec["metrics"]
-
-    page = here("report", "--results", tmp_path / "results", "--to", tmp_path / "report", "--data", root)
-    assert page.status == 0
-    assert (tmp_path / "report/index.html").is_file()
-    for one in listed:
-        assert here("rm", one["id"], *out).status == 0
-    assert not list((tmp_path / "results").rglob(f"*{rec['id']}*/run.json"))
-
-
-def test_predictions_that_lack_a_sentence(here: Call, root: Path, tmp_path: Path) -> None:
-    (tmp_path / "p.json").write_text("[]")
-    told = here("score", "--task", "refcoco", "--predictions", tmp_path / "p.json", "--data", root, "--out", tmp_path)
-    assert (told.status, "have no answer" in told.complaint) == (3, True)
-
-
-def test_marking_and_reporting_without_torch(root: Path, tmp_path: Path) -> None:
-    """`torch` is made unimportable; only what asks a network may miss it."""
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch/__init__.py").write_text("raise ImportError('torch is not installed here')")
-    settings = {"PYTHONPATH": str(tmp_path), "FLORENCE2_HARNESS_DATA": str(root)}
-    out = ("--out", tmp_path / "results")
-    assert (
-        call("run", "--task", "refcoco_res,refcocog_res", "--model", "whole-image", *out, **settings).status == 3
-    )  # only one is there
-    told = call("run", "--task", "refcoco", "--model", "oracle", *out, "--json", **settings)
-    assert told.status == 0, told.err
-    name = json.loads(told.out)["id"]
-    predictions = tmp_path / "p.json"
-    for arguments in (
-        ("score", name, *out),
-        ("export", name, predictions, *out),
-        ("score", "--task", "refcoco", "--predictions", predictions, *out),
-        ("report", "--results", tmp_path / "results", "--to", tmp_path / "page"),
-        ("ls", *out),
-        ("show", name, *out),
-        ("tasks",),
-        ("models",),
-        ("data", "list"),
-        ("data", "check", "--task", "refcoco", "--data", "miniature"),
-        ("--help",),
-    ):
-        done = call(*arguments, **settings)
-        assert done.status == 0, (arguments, done.err)
-
-
 def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle of the embedded model's run; the same command asks only what is left."""
     run = ("run", "--task", "refcoco", "--model", "florence2-nano", "--limit", "30", "--out", str(tmp_path))
     command = [sys.executable, "-m", "harness", *run]
     settings: dict[str, Any] = {"cwd": ROOT, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     settings["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # background shells ignore it
-    with subprocess.Popen(command, **settings) as process:
-        while process.poll() is None and not any(path.stat().st_size for path in tmp_path.rglob("answers.jsonl")):
+    with subprocess.Popen(command, **settings) as running:
+        while running.poll() is None and not any(path.stat().st_size for path in tmp_path.rglob("answers.jsonl")):
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130
+        running.send_signal(signal.SIGINT)
+        _, complaint = running.communicate(timeout=60)
+    assert running.returncode == 130
     assert complaint.strip().splitlines()[-1] == (
         "error: interrupted; what was done is kept; run the same command again to resume"
     )
-    record = json.loads(call(*run, "--json").out)
+    record = json.loads(process(*run, "--json").out)
     assert record["status"] == "partial"
     assert 0 < record["counts"]["asked now"] < record["counts"]["samples"]
-
-
-def test_data_check_names_what_is_missing(here: Call, root: Path, tmp_path: Path) -> None:
-    told = here("data", "check", "--task", "refcoco", "--data", root, "--split", "val")
-    assert told.status == 0  # whole, though of two images of the published ones
-    assert "differs  4 samples (published: 10,834), 2 images, 4 objects" in told.out
-    told = here("data", "check", "--task", "refcoco", "--data", root, "--split", "testB")
-    assert told.status == 3 and "testB; it has testA, val" in told.out.replace("'", "")
-    told = here("data", "check", "--task", "refcoco", "--data", tmp_path)
-    assert told.status == 3
-    assert "coco/train2014" in told.out and "https://cocodataset.org" in told.out
 
 
 def test_the_commands_are_these() -> None:
@@ -392,49 +234,129 @@ def test_the_commands_are_these() -> None:
     assert names == making | {"compare", "gate", "tasks", "models", "data", "ls", "show", "rm", "export", "report"}
 
 
-def test_a_report_follows_a_run_in_progress(here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written while the run holds its lock, then once more when it is done; a stopped run is called so."""
-    out = tmp_path / "results"
-    ran = here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out)
-    assert ran.status == 0
-    [(folder, record)] = store.runs(out)
-    finished = folder.path.joinpath("run.json").read_bytes()
-    folder.write_run(store.with_status(record, status="running", metrics={}, counts={}))
-    lines = (folder.path / "answers.jsonl").read_text().splitlines(keepends=True)
-    (folder.path / "answers.jsonl").write_text("".join(lines[:40]))
-    assert "interrupted" in here("ls", "--out", out).out
-    seen: list[str] = []
-    lock = folder.locked()
-    lock.__enter__()
-    assert "running" in here("ls", "--out", out).out
-
-    def wait(seconds: float) -> None:
-        assert seconds == 2
-        seen.append((tmp_path / "report/index.html").read_text())
-        (folder.path / "answers.jsonl").write_text("".join(lines))
-        folder.path.joinpath("run.json").write_bytes(finished)
-        lock.__exit__(None, None, None)
-
-    monkeypatch.setattr("harness.cli.report.time.sleep", wait)
-    told = here("report", "--results", out, "--to", tmp_path / "report", "--pictures", "4", "--watch", "2")
-    assert told.status == 0
-    [during] = seen
-    assert '<meta http-equiv="refresh" content="2">' in during
-    assert '<td class="number">40</td>' in during and "running" in during
-    after = (tmp_path / "report/index.html").read_text()
-    assert "refresh" not in after and f'<td class="number">{len(lines)}</td>' in after
+def test_another_form_of_asking_is_another_run(here: Call) -> None:
+    brief, detailed = (
+        evaluated(here, "coco_caption", "--limit", "3", "--no-meteor", *more, model="florence2-nano")
+        for more in ((), ("--prompt", "caption=detailed"))
+    )
+    assert brief["spec"]["fingerprint"] != detailed["spec"]["fingerprint"]
+    assert brief["metrics"]["BLEU-1"] != detailed["metrics"]["BLEU-1"]
+    status, _, err = here("run", "--task", "vqav2", "--model", "florence2-nano", "--prompt", "vqa=shouted")
+    assert status == 2 and "vqa=bare|vqa|docvqa" in err
 
 
-def test_all_runs_as_one_table(here: Call, tmp_path: Path) -> None:
-    out = tmp_path / "results"
-    assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
-    [(_, record)] = store.runs(out)
-    jsonl, parquet = tmp_path / "runs.jsonl", tmp_path / "runs.parquet"
-    assert here("export", "--jsonl", jsonl, "--parquet", parquet, "--out", out).status == 0
-    pandas = pytest.importorskip("pandas")
-    for frame in (pandas.read_json(jsonl, lines=True, dtype=False), pandas.read_parquet(parquet)):
-        assert list(frame["metric"]) == list(record.metrics)
-        [headline] = frame[frame["headline"]]["value"]
-        assert headline == record.metrics[record.headline].value
-    assert here("export", "--out", out).status == 2
-    assert here("export", record.id, "--jsonl", jsonl, "--out", out).status == 2
+@needs_java
+@pytest.mark.slow
+def test_captions_by_the_official_pipeline_and_meteor_afterwards(here: Call) -> None:
+    """A finished run is marked again for what is asked of it now, and asked nothing."""
+    ours = evaluated(here, "coco_caption", "--limit", "12", "--no-meteor", model="florence2-nano")
+    assert "METEOR" not in ours["metrics"]
+    both = evaluated(
+        here, "coco_caption", "--limit", "12", "--meteor", "--caption-scorer", "official", model="florence2-nano"
+    )
+    assert both["id"] == ours["id"]
+    assert sorted(both["provenance"]["marking"]) == ["meteor", "official"]
+    assert 0 < both["metrics"]["METEOR"]["low"] < both["metrics"]["METEOR"]["value"] < 100
+    for name in ("CIDEr", "BLEU-4", "ROUGE-L"):
+        assert both["metrics"][name]["value"] == pytest.approx(ours["metrics"][name]["value"], abs=1e-9)
+    status, out, _ = here("score", ours["id"], "--data", "miniature", "--no-meteor", "--json")
+    again = json.loads(out)
+    assert status == 0 and again["metrics"] == ours["metrics"] and "date" in again["provenance"]["marked again"]
+
+
+def test_a_java_that_does_not_run_costs_only_meteor(
+    here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from harness.metrics import meteor
+
+    broken = tmp_path / "java"
+    broken.write_text("#!/bin/sh\necho out of memory >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(java, "java", lambda: broken)
+    meteor.kept.cache_clear()
+    record = evaluated(here, "coco_caption", "--limit", "4")
+    assert record["metrics"]["CIDEr"]["value"] > 0
+    assert record["metrics"]["METEOR"]["value"] is None
+    assert "no METEOR: METEOR stopped: out of memory" in caplog.text
+    status, _, err = here("run", "--task", "nocaps", "--model", "oracle", "--data", "miniature", "--meteor")
+    assert status == 6 and "METEOR stopped" in err
+    meteor.kept.cache_clear()
+
+
+def test_no_java_is_said_and_spice_says_what_it_lacks(here: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.metrics import meteor
+
+    monkeypatch.setattr("harness.evaluation.request.java", lambda: None)
+    monkeypatch.setattr(java, "java", lambda: None)
+    meteor.kept.cache_clear()  # another test may have started the program
+    asked = ("--task", "textcaps", "--model", "oracle", "--data", "miniature", "--limit", "2")
+    status, out, err = here("run", *asked)
+    assert status == 0 and "METEOR" not in out
+    assert "textcaps: no METEOR, since there is no Java (pip install florence2-harness[java])" in err
+    assert here("run", *asked, "--meteor")[0] == here("run", *asked, "--spice")[0] == 6
+
+
+def test_detection_by_hotcoco_is_the_same(here: Call) -> None:
+    one = evaluated(here, "coco_detection", "--limit", "40", model="florence2-nano")
+    other = evaluated(here, "coco_detection", "--limit", "40", "--detection-scorer", "hotcoco", model="florence2-nano")
+    assert other["provenance"]["marking"] == ["hotcoco"]
+    assert "region score x label score" in other["provenance"]["policy"]
+    for name, estimate in one["metrics"].items():
+        assert other["metrics"][name]["value"] == pytest.approx(estimate["value"], abs=1e-9)
+
+
+def test_all_is_what_a_root_has(here: Call, miniature: Path, tmp_path: Path) -> None:
+    shutil.copytree(miniature / "vizwiz", tmp_path / "root/vizwiz")
+    asked = ("--model", "oracle", "--data", tmp_path / "root", "--json")
+    status, out, err = here("run", "--task", "all", *asked)
+    assert status == 0 and json.loads(out)["spec"]["task"] == "vizwiz"
+    assert "not there: coco_caption, " in err and "odinw13" in err
+    assert "odinw_miniature" not in err  # no published data has this task, so it is not missing
+    status, _, err = here("run", "--task", "vizwiz,coco_caption", *asked)
+    assert status == 3 and "coco_caption needs" in err  # named, it is meant
+
+
+def test_run_of_all_on_the_embedded_benchmark_prints_no_missing_task(here: Call) -> None:
+    status, _, err = here("run", "--task", "odinw*", "--model", "oracle", "--data", "miniature", "--limit", "3")
+    assert status == 0 and "not there" not in err
+
+
+@pytest.mark.parametrize(("given", "status", "said"), [
+    (("--seed", "-1"), 2, "--seed"),
+    (("--weights", ""), 2, "--weights is empty"),
+    (("--beams", "3", "--prompt", "vqa=bare"), 2, "--beams"),
+    (("--export", "/dev/null/x"), 6, "Not a directory"),
+])  # fmt: skip
+def test_what_cannot_be_meant(here: Call, given: tuple[str, ...], status: int, said: str) -> None:
+    asked = ("run", "--task", "vizwiz", "--model", "oracle", "--data", "miniature", "--limit", "2")
+    found, _, err = here(*asked, *given)
+    assert (found, said in err, err.count("error:")) == (status, True, 1)
+
+
+@pytest.mark.parametrize("body", ["raise RuntimeError('broken')", "import sys; sys.exit(3)", "TASK = 5", "TASK ="])
+def test_a_module_that_is_no_task(here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    (tmp_path / "faulty_task.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty_task", raising=False)
+    for name in ("faulty_task:TASK", "..faulty_task:TASK", "faulty_task:", "faulty_task:TASK[0]"):
+        status, _, err = here("run", "--task", name, "--model", "oracle", "--data", "miniature")
+        assert (status, err.count("\n"), err.startswith("error: ")) == (2, 1, True), err
+
+
+def test_a_question_too_long_is_one_failure(here: Call, miniature: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(miniature / "textvqa", root / "textvqa")
+    path = root / "textvqa/TextVQA_0.5.1_val.json"
+    told = json.loads(path.read_text())
+    told["data"] = told["data"][:3]
+    told["data"][0]["question"] = "what is it " * 60
+    path.write_text(json.dumps(told))
+    status, out, err = here("run", "--task", "textvqa", "--model", "florence2-nano", "--data", root, "--json")
+    record = json.loads(out)
+    assert (status, record["status"], record["counts"]["failed"], record["counts"]["answered"]) == (
+        7,
+        "incomplete",
+        1,
+        2,
+    )
+    assert "this checkpoint has room for" in err

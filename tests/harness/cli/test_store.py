@@ -1,0 +1,138 @@
+"""The commands `ls`, `show`, `rm` and `export`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import store
+from tests.harness.cli.calling import Call, evaluated
+
+
+def test_run_show_export_score_report_rm(here: Call, root: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "results")
+    run = ("run", "--task", "refcoco,refcoco_res", "--model", "oracle", "--data", root, *out)
+    told = here(*run)
+    assert told.status == 0
+    assert "Acc@0.5     100.0" in told.out and "mIoU        100.0" in told.out
+    assert "nothing was queried" not in told.err
+    again = here(*run)
+    assert (again.status, again.out, again.err.count("nothing was queried: this run was finished on 20")) == (
+        0,
+        told.out,
+        2,
+    )
+    listed = json.loads(here("ls", *out, "--json").out)
+    assert {one["spec"]["task"] for one in listed} == {"refcoco", "refcoco_res"}
+    rec = next(one for one in listed if one["spec"]["task"] == "refcoco")
+    assert rec["id"] in here("show", rec["id"][:6], *out).out
+
+    predictions = tmp_path / "predictions.json"
+    assert here("export", rec["id"], predictions, "--data", root, *out).status == 0
+    marked = here("score", "--task", "refcoco", "--predictions", predictions, "--data", root, *out, "--json")
+    assert json.loads(marked.out)["metrics"] == rec["metrics"]
+    again = here("score", rec["id"], "--data", root, *out, "--json")
+    assert json.loads(again.out)["metrics"] == rec["metrics"]
+
+    page = here("report", "--results", tmp_path / "results", "--to", tmp_path / "report", "--data", root)
+    assert page.status == 0
+    assert (tmp_path / "report/index.html").is_file()
+    for one in listed:
+        assert here("rm", one["id"], *out).status == 0
+    assert not list((tmp_path / "results").rglob(f"*{rec['id']}*/run.json"))
+
+
+def test_all_runs_as_one_table(here: Call, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
+    [(_, record)] = store.runs(out)
+    jsonl, parquet = tmp_path / "runs.jsonl", tmp_path / "runs.parquet"
+    assert here("export", "--jsonl", jsonl, "--parquet", parquet, "--out", out).status == 0
+    pandas = pytest.importorskip("pandas")
+    for frame in (pandas.read_json(jsonl, lines=True, dtype=False), pandas.read_parquet(parquet)):
+        assert list(frame["metric"]) == list(record.metrics)
+        [headline] = frame[frame["headline"]]["value"]
+        assert headline == record.metrics[record.headline].value
+    assert here("export", "--out", out).status == 2
+    assert here("export", record.id, "--jsonl", jsonl, "--out", out).status == 2
+
+
+def test_a_torn_record_stops_nothing_else(here: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, torn = (evaluated(here, task, "--limit", "2") for task in ("vizwiz", "textvqa"))
+    [record] = (path for path in (tmp_path / "results").rglob("run.json") if torn["id"] in str(path))
+    record.write_text("{")
+    status, out, _ = here("ls")
+    assert status == 0 and whole["id"] in out and torn["id"] not in out
+    assert "is no run record" in caplog.text
+    assert here("show", whole["id"])[0] == 0
+    assert evaluated(here, "textvqa", "--limit", "2", "--fresh")["id"] == torn["id"]
+
+
+def test_of_one_image_there_is_no_cider(here: Call, tmp_path: Path) -> None:
+    """The official code says 0."""
+    record = evaluated(here, "coco_caption", "--limit", "1", "--no-meteor")
+    assert record["metrics"]["CIDEr"]["value"] is None
+    assert record["metrics"]["BLEU-1"]["value"] > 0
+    [scores] = (tmp_path / "results").rglob("scores.jsonl")
+    assert json.loads(scores.read_text())["cider"] is None
+    status, out, _ = here("show", record["id"])
+    assert status == 0 and "CIDEr       –" in out and "CIDEr of one image" in out
+
+
+def test_ls_tells_states_apart_and_filters(here: Call, tmp_path: Path) -> None:
+    whole = evaluated(here, "refcoco", model="whole-image")
+    partial = evaluated(here, "vizwiz", "--limit", "2", "--name", "mine (v2)")
+    table = here("ls").out
+    assert f"{whole['id']}" in table and "complete" in table and "partial" in table
+    for given, ids in (
+        (("refcoco*",), {whole["id"]}),
+        (("*vqa,viz*",), {partial["id"]}),
+        (("--model", "mine*"), {partial["id"]}),
+        (("--model", "florence2-*"), set()),
+        (("--mine",), {whole["id"], partial["id"]}),
+    ):
+        assert {run["id"] for run in json.loads(here("ls", *given, "--json").out)} == ids
+    [answers] = [path for path in (tmp_path / "results").rglob("answers.jsonl*") if whole["id"] in str(path)]
+    answers.unlink()
+    [line] = [line for line in here("ls", "refcoco").out.splitlines() if whole["id"] in line]
+    assert "record" in line and "complete" not in line  # a result without its answers
+    assert {run["id"] for run in json.loads(here("ls", "--mine", "--json").out)} == {partial["id"]}
+
+
+def test_record_without_its_answers_is_not_a_finished_run(here: Call, tmp_path: Path) -> None:
+    """As a fresh clone has them: the same command queries, and `score` and `export` say what is missing."""
+    run = evaluated(here, "refcoco", "--limit", "3")
+    [answers] = (tmp_path / "results").rglob("answers.jsonl*")
+    answers.unlink()
+    for command in (("score", run["id"]), ("export", run["id"], "p.json")):
+        told = here(*command, "--data", "miniature")
+        assert told.status == 3 and "33 of 33 samples have no answer" in told.complaint, told
+    again = evaluated(here, "refcoco", "--limit", "3")
+    assert again["counts"]["asked now"] == again["counts"]["samples"]
+
+
+@pytest.mark.parametrize("command", [
+    ("score", "RUN", "--data", "miniature"), ("export", "RUN", "p.json", "--data", "miniature"), ("show", "RUN"),
+    ("compare", "RUN", "RUN"), ("report", "--pictures", "2"), ("ls",), ("rm", "RUN"),
+])  # fmt: skip
+def test_record_never_imports_the_module_that_it_names(
+    command: tuple[str, ...], here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = evaluated(here, "refcoco", "--limit", "2")
+    (tmp_path / "stranger.py").write_text("open('ran', 'w')\nTASK = MODEL = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    [record] = (tmp_path / "results").rglob("run.json")
+    stored = json.loads(record.read_text())
+    stored["spec"] |= {"task": "house_hunt", "model": "stranger:MODEL"}
+    named = {"task from": "stranger:TASK", "model from": "stranger:MODEL", "entry": "stranger:MODEL"}
+    stored["provenance"] |= named
+    record.write_text(json.dumps(stored))
+    told = here(*(run["id"] if one == "RUN" else one for one in command))
+    assert not (tmp_path / "ran").exists() and "stranger" not in sys.modules
+    if command[0] in ("score", "export", "compare"):
+        assert told.status == 3 and "name it: --task stranger:TASK" in told.complaint
+    else:
+        assert told.status == 0, told.err
