@@ -1,0 +1,42 @@
+"""A benchmark point: what is queried, and what is refused before anything is timed."""
+
+from __future__ import annotations
+
+import pytest
+
+import baselines
+from harness.errors import ResourceError, UsageError
+from harness.evaluation import benchmark
+from harness.evaluation.benchmark import Plan, Point
+
+NANO = baselines.find("florence2-nano")
+
+
+def test_one_question_is_queried_about_each_image() -> None:
+    subject, queries, _ = benchmark.prepare(Plan(entry=NANO, scenario="offline"), Point("refcoco", 5))
+    assert len(queries) == 5 and queries.about == "5 of miniature, refcoco val"
+    assert subject.decoding.beams == 3  # as the published checkpoints decode
+
+
+def test_random_weights_need_no_data() -> None:
+    plan = Plan(entry=NANO, scenario="offline", weights="random", new_tokens=4)
+    subject, queries, _ = benchmark.prepare(plan, Point("", 3, options={"beams": 1}))
+    assert len(queries) == 3
+    assert (subject.decoding.beams, subject.decoding.min_new_tokens, subject.decoding.max_new_tokens) == (1, 4, 4)
+
+
+def test_unknown_peer_is_refused_before_the_model_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "prepare", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(UsageError, match="--against vllm: one of transformers"):
+        benchmark.measure(Plan(entry=NANO, scenario="offline", against=("vllm",)), Point("refcoco", 1), ["bench"])
+
+
+def test_memory_that_is_short_is_a_line_and_other_errors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raised(error: Exception) -> None:
+        monkeypatch.setattr(benchmark, "_measured", lambda *_: (_ for _ in ()).throw(error))
+        benchmark.measure(Plan(entry=NANO, scenario="offline"), Point("refcoco", 1), ["bench"])
+
+    with pytest.raises(ResourceError, match="try a smaller --batch-size"):
+        raised(MemoryError("out of memory"))
+    with pytest.raises(ZeroDivisionError):
+        raised(ZeroDivisionError())

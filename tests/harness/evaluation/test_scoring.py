@@ -1,0 +1,57 @@
+"""Scoring without a model: what is refused before anything is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness import store
+from harness.errors import DataError, UsageError
+from harness.evaluation import scoring
+
+
+@pytest.fixture
+def predictions(miniature: Path, tmp_path: Path) -> Path:
+    harness.evaluate("vizwiz", "oracle", data="miniature", out=tmp_path / "r", export=tmp_path)
+    return tmp_path / "vizwiz_val.json"
+
+
+def test_run_is_called_by_its_file_or_as_given(predictions: Path, tmp_path: Path) -> None:
+    plain = harness.score("vizwiz", predictions, data="miniature", out=tmp_path / "s")
+    named = harness.score("vizwiz", predictions, data="miniature", out=tmp_path / "s", name="theirs")
+    assert (plain.spec.model, named.spec.model) == ("vizwiz_val", "theirs")
+    assert plain.spec.protocol == "predictions"
+    assert plain.metrics == named.metrics and plain.metrics["accuracy"].value == 100
+    assert {run.id for _, run in store.runs(tmp_path / "s")} == {plain.id, named.id}
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"task": "refcoco*"}, "names 6 tasks; predictions are of one"),
+    ({"split": "val,train"}, "predictions are of one split"),
+    ({"name": "a/b"}, "--name 'a/b'"),
+    ({"split": "tets"}, "vizwiz has no split 'tets'"),
+])  # fmt: skip
+def test_what_cannot_be_meant(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("*", r"\*")):
+        harness.score(**{"task": "vizwiz", "predictions": tmp_path / "none.json", "data": "miniature", **given})
+
+
+def test_answers_are_scored_again_with_other_scorers(tmp_path: Path) -> None:
+    from harness.evaluation.request import Scorers
+
+    run = harness.evaluate("coco_detection", "whole-image", data="miniature", limit=4, out=tmp_path)
+    again, folder = scoring.score_again(run.id, scorers=Scorers(detection_scorer="hotcoco"), out=tmp_path)
+    assert again.provenance["marking"] == ["hotcoco"]
+    assert json.loads((folder.path / "run.json").read_text())["provenance"]["marking"] == ["hotcoco"]
+    with pytest.raises(UsageError, match="no run has the id"):
+        scoring.score_again("nothing", out=tmp_path)
+
+
+def test_answer_of_no_sample_is_refused(predictions: Path, tmp_path: Path) -> None:
+    given = json.loads(predictions.read_text())
+    predictions.write_text(json.dumps([*given, {"image": "stranger.jpg", "answer": "yes"}]))
+    with pytest.raises(DataError, match=r"stranger\.jpg"):
+        harness.score("vizwiz", predictions, data="miniature", out=tmp_path / "s")
