@@ -1,9 +1,9 @@
-"""Published figures, each with its source, and what a summary of the paper claims.
+"""Published figures with their sources, and the claims that a summary of the paper makes.
 
-published.csv   the figures         figure.py, Figure; names.py: our names of their tasks
-tables.toml     how they are shown  spec.py, TableSpec; table.py reads it and checks it
-claims.csv      claims              claim.py, Claim
-claims.toml     how claims are checked
+published.csv   the figures                 figure.py (Figure); names.py maps our task names to the published names
+tables.toml     the layout of their tables  spec.py (TableSpec); table.py parses and checks the file
+claims.csv      the claims                  claim.py (Claim)
+claims.toml     how each claim is checked   claim.py (Measure)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`claims.csv`, what a summary of the paper claims and what the paper says; `claims.toml`, how a claim is checked."""
+"""The claims of a summary of the paper (`claims.csv`), and how this harness checks each claim (`claims.toml`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.published.figure import ProtocolName
 
 CSV = Path(__file__).with_name("claims.csv")
 TOML = Path(__file__).with_name("claims.toml")
-COLUMNS = {  # a column of claims.csv: the field of Claim that holds it
+COLUMNS = {  # column of claims.csv: field of Claim
     "id": "id",
     "claim": "claim",
     "claimed_value": "claimed_value",
@@ -28,7 +28,10 @@ COLUMNS = {  # a column of claims.csv: the field of Claim that holds it
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The run that checks a claim: our names of model, task, split and metric, and the number in the paper."""
+    """The run that checks a claim, under the names of this harness.
+
+    `paper` is the number in the paper, in percent (CIDEr x 100).
+    """
 
     model: str
     protocol: ProtocolName
@@ -39,7 +42,7 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`claims.toml`: the claims that a run measures, and those that a study of small models bears on, by id."""
+    """The content of `claims.toml`: claims that a run measures, and claims that a study covers.  Keys are claim ids."""
 
     measured: Mapping[str, Measure] = {}
     studied: Mapping[str, str] = {}
@@ -47,7 +50,10 @@ class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A claim about the paper, the verdict on it, and how it is checked here (None and "": it is not)."""
+    """A claim about the paper, the verdict on the claim, and how this harness checks it.
+
+    `measure` names a run and `study` names a study; a claim with neither is not checked.
+    """
 
     id: str
     claim: str
@@ -62,31 +68,31 @@ class Claim:
 
     @property
     def claimed(self) -> str:
-        """The claimed value and its metric."""
+        """The claimed value and its metric, separated by a space; "" for a claim without a number."""
         return " ".join(filter(None, (self.claimed_value, self.metric)))
 
 
 @cache
 def claims() -> tuple[Claim, ...]:
-    """All rows of `claims.csv`, in its order."""
+    """All claims of `claims.csv`, in file order."""
     return parse(CSV.read_text(encoding="utf-8"), TOML.read_text(encoding="utf-8"))
 
 
 def parse(text: str, checks: str) -> tuple[Claim, ...]:
-    """The claims of a CSV text, checked as a TOML text says; ValueError for an unknown column, key or claim."""
-    found = [fields for _, fields in rows.read(CSV.name, text, COLUMNS)]
-    how = _checks(checks, {fields["id"] for fields in found})
+    """The claims of a CSV text, with the checks of a TOML text; ValueError for an unknown column, key or claim id."""
+    records = [fields for _, fields in rows.read(CSV.name, text, COLUMNS)]
+    by_claim = _checks(checks, {fields["id"] for fields in records})
     return tuple(
-        Claim(**fields, measure=how.measured.get(fields["id"]), study=how.studied.get(fields["id"], ""))
-        for fields in found
+        Claim(**fields, measure=by_claim.measured.get(fields["id"]), study=by_claim.studied.get(fields["id"], ""))
+        for fields in records
     )
 
 
 def _checks(text: str, known: set[str]) -> Checks:
     try:
-        how = msgspec.convert(tomllib.loads(text), Checks)
+        checks = msgspec.convert(tomllib.loads(text), Checks)
     except msgspec.ValidationError as error:
         raise ValueError(f"{TOML.name}: {error}") from error
-    if lost := sorted({*how.measured, *how.studied} - known):
-        raise ValueError(f"{TOML.name}: no claim {', '.join(lost)} in {CSV.name}")
-    return how
+    if unknown := sorted({*checks.measured, *checks.studied} - known):
+        raise ValueError(f"{TOML.name}: no claim {', '.join(unknown)} in {CSV.name}")
+    return checks

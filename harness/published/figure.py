@@ -1,7 +1,8 @@
-"""`published.csv`: one published figure a row, each with its source.
+"""`published.csv`: one published figure per row, with its source.
 
-Columns of the file: the table in which a figure is shown (a key of tables.toml), the model with its size, protocol and
-training, the task, split and metric in the words of the source, the value as the source prints it, and the source.
+Each row names the table that shows the figure (a key of tables.toml).  Further columns are the model with its size,
+protocol and training data, and the task, split and metric in the words of the source.  The value is kept as the source
+prints it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 from harness.published import rows
 
 CSV = Path(__file__).with_name("published.csv")
-COLUMNS = {  # a column of published.csv: the field of Figure that holds it
+COLUMNS = {  # column of published.csv: field of Figure
     "table": "table",
     "model": "model",
     "params": "parameters",
@@ -32,12 +33,12 @@ COLUMNS = {  # a column of published.csv: the field of Figure that holds it
 ProtocolName = Literal["zero_shot", "fine_tuned"]
 PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
 CONFIDENCES = ("high", "medium")
-UNNAMED_SPLIT = "as in paper"  # the split of a figure whose source names none
-ABOUT = "~"  # before a value that the source gives as "about"
+UNNAMED_SPLIT = "as in paper"  # the source names no split
+ABOUT = "~"  # prefix of a value that the source prints as "about"
 
 
 class Column(NamedTuple):
-    """What a figure measures, in the words of its source."""
+    """The task, split and metric of a figure, in the words of its source."""
 
     task: str
     split: str
@@ -45,13 +46,17 @@ class Column(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The heading of a table's column; without the split where the source names none."""
+        """The heading of the table column.  The split is left out if the source names none."""
         return f"{self.task} {self.metric}" if self.split == UNNAMED_SPLIT else " ".join(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of one source; `value` in the units of the source (percent, CIDEr x 100), `text` as it prints it."""
+    """One number of one source.
+
+    `text` is the number as the source prints it; `value` is its float, in percent (CIDEr x 100).  ValueError for an
+    unknown protocol or confidence, and for a text that is no number.
+    """
 
     table: str
     model: str
@@ -64,54 +69,54 @@ class Figure:
     text: str
     source: str
     locator: str
-    confidence: str  # high, or medium: quoted second-hand, read off a figure, or inferred
+    confidence: str  # "high"; "medium" if quoted second-hand, read off a plot, or inferred
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"protocol {self.protocol!r}: one of {', '.join(PROTOCOLS)}")
+            raise ValueError(f"protocol {self.protocol!r}: expected one of {', '.join(PROTOCOLS)}")
         if self.confidence not in CONFIDENCES:
-            raise ValueError(f"confidence {self.confidence!r}: one of {', '.join(CONFIDENCES)}")
+            raise ValueError(f"confidence {self.confidence!r}: expected one of {', '.join(CONFIDENCES)}")
         float(self.text.removeprefix(ABOUT))
 
     @property
     def value(self) -> float:
-        """The number; ValueError where the source says no more than "about"."""
+        """The number; ValueError if the source prints only an approximate value ("about")."""
         return float(self.text)
 
     @property
     def exact(self) -> bool:
-        """Whether the source prints the number itself, not "about" a number."""
+        """Whether the source prints the number without "about"."""
         return not self.text.startswith(ABOUT)
 
     @property
     def doubtful(self) -> bool:
-        """Whether the source is uncertain, or prints "about"."""
+        """Whether the confidence is below "high", or the source prints "about"."""
         return self.confidence != "high" or not self.exact
 
     @property
     def printed(self) -> str:
-        """The number as tables show it: `~` before a doubtful one."""
+        """The number as tables show it, with the prefix `~` if the figure is doubtful."""
         return f"{ABOUT}{self.text.removeprefix(ABOUT)}" if self.doubtful else self.text
 
     @property
     def column(self) -> Column:
-        """The column of a table in which the figure stands."""
+        """The table column that holds the figure."""
         return Column(self.task, self.split, self.metric)
 
 
 @cache
 def every() -> tuple[Figure, ...]:
-    """All rows of `published.csv`, in its order."""
+    """All figures of `published.csv`, in file order."""
     return parse(CSV.read_text(encoding="utf-8"))
 
 
 def parse(text: str) -> tuple[Figure, ...]:
-    """The figures of a CSV text; ValueError, with the line, for an unknown column or a malformed row."""
-    return tuple(_figure(where, fields) for where, fields in rows.read(CSV.name, text, COLUMNS))
+    """The figures of a CSV text; ValueError, with the line number, for an unknown column or a malformed row."""
+    return tuple(_figure(location, fields) for location, fields in rows.read(CSV.name, text, COLUMNS))
 
 
-def _figure(where: str, fields: Mapping[str, str]) -> Figure:
+def _figure(location: str, fields: Mapping[str, str]) -> Figure:
     try:
         return Figure(**fields)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{location}: {error}") from error

@@ -1,20 +1,21 @@
-"""The names of our tasks, splits and metrics in `published.csv`, and the figures of one of our tasks.
+"""The names of our tasks, splits and metrics in `published.csv`, and the published figures of each task.
 
-Three splits have no name: no figure is published for val of TextVQA and VizWiz, and servers score test-dev.
+TextVQA val, VizWiz val and VQAv2 test-dev are absent.  No source publishes figures for the first two, and only an
+evaluation server can score test-dev.
 """
 
 from __future__ import annotations
 
 from harness.published.figure import Figure, every
 
-JOINED: dict[tuple[str, str], tuple[str, str]] = {  # our task and split: the published task and split
+JOINED: dict[tuple[str, str], tuple[str, str]] = {  # (our task, our split): (published task, published split)
     ("coco_caption", "test"): ("COCO caption", "Karpathy test"),
     ("nocaps", "val"): ("NoCaps caption", "val"),
     ("textcaps", "val"): ("TextCaps caption", "val"),
     ("coco_detection", "val2017"): ("COCO detection", "val2017"),
     ("flickr30k", "test"): ("Flickr30k Entities phrase grounding", "test"),
     ("flickr30k", "val"): ("Flickr30k Entities phrase grounding", "val"),
-    ("odinw13", "val"): ("ODinW-13 detection", "test"),  # what GLIP's configuration tests on, and most papers with it
+    ("odinw13", "val"): ("ODinW-13 detection", "test"),  # GLIP's configuration and most papers test on val
     ("odinw35", "val"): ("ODinW-35 detection", "test"),
     **{
         (task, split): (name, split)
@@ -29,7 +30,7 @@ JOINED: dict[tuple[str, str], tuple[str, str]] = {  # our task and split: the pu
         for split in splits
     },
 }
-METRICS = {  # our task and metric: the published metric, where it has another name
+METRICS = {  # (our task, our metric): published metric, if the names differ
     ("odinw13", "mAP"): "AP average",
     ("odinw35", "mAP"): "AP average",
     ("odinw35", "mAP median"): "AP median",
@@ -38,15 +39,15 @@ OUR_METRICS = {(task, published): metric for (task, metric), published in METRIC
 
 
 def figures(task: str, split: str, metric: str) -> list[Figure]:
-    """The published figures of one of our tasks, best first; empty where none is published."""
+    """The exact published figures of one of our tasks, the highest value first; empty if there are none."""
     column = (*JOINED.get((task, split), ("", "")), METRICS.get((task, metric), metric))
-    found = [figure for figure in every() if figure.column == column and figure.exact]
-    return sorted(found, key=lambda figure: -figure.value)
+    matching = [figure for figure in every() if figure.column == column and figure.exact]
+    return sorted(matching, key=lambda figure: -figure.value)
 
 
 def ours(task: str, split: str, metric: str) -> tuple[str, str, str] | None:
-    """Our names of a published task, split and metric; None where we have no such task."""
-    for (name, part), published in JOINED.items():
+    """Our task, split and metric for a published task, split and metric; None if no task of ours matches."""
+    for (our_task, our_split), published in JOINED.items():
         if published == (task, split):
-            return name, part, OUR_METRICS.get((name, metric), metric)
+            return our_task, our_split, OUR_METRICS.get((our_task, metric), metric)
     return None

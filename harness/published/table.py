@@ -1,4 +1,4 @@
-"""`tables.toml`, read and checked against `published.csv`: a name in one file leads to something in the other."""
+"""Parses `tables.toml` and checks it against `published.csv`: every name in it must match a figure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Figures = Mapping[str, Sequence[Figure]]  # by table
 
 @cache
 def tables() -> Mapping[str, TableSpec]:
-    """All tables of `tables.toml`, in the order in which they are shown."""
+    """All tables of `tables.toml`, in display order."""
     return parse(TOML.read_text(encoding="utf-8"), every())
 
 
 def parse(text: str, figures: Sequence[Figure]) -> Mapping[str, TableSpec]:
-    """The tables of a TOML text; ValueError, with the table, for a key that is unknown or leads to no figure."""
+    """The tables of a TOML text; ValueError, with the table key, for an unknown key or a name without a figure."""
     specs = {key: _spec(key, table) for key, table in tomllib.loads(text).items()}
     placed = by_table(figures, specs)
     for key, spec in specs.items():
@@ -34,12 +34,12 @@ def parse(text: str, figures: Sequence[Figure]) -> Mapping[str, TableSpec]:
 
 
 def names_of_our_models() -> frozenset[str]:
-    """The names under which sources print the models that we run."""
+    """The names under which sources publish the models that we run."""
     return frozenset(ours.published_as for spec in tables().values() for ours in spec.ours if ours.published_as)
 
 
 def by_table(figures: Sequence[Figure], specs: Mapping[str, TableSpec]) -> Figures:
-    """The figures of each table, in the order of the tables; ValueError for a figure whose table has no entry."""
+    """The figures of each table, in the order of `specs`; ValueError for a figure whose table is not in `specs`."""
     placed: dict[str, list[Figure]] = {key: [] for key in specs}
     for figure in figures:
         if figure.table not in placed:
@@ -58,7 +58,7 @@ def _spec(key: str, table: object) -> TableSpec:
 
 
 def _complaints(key: str, spec: TableSpec, placed: Figures) -> Iterator[str]:
-    """What in a table's entry leads to no figure."""
+    """One message for each name of a table's entry that matches no figure."""
     figures = placed[key]
     for ours in spec.ours:
         if ours.published_as and not any(map(ours.publishes, figures)):
@@ -68,7 +68,7 @@ def _complaints(key: str, spec: TableSpec, placed: Figures) -> Iterator[str]:
         yield from _average_complaints(spec.average, figures)
     if spec.by_data_set is not None:
         if spec.ours or spec.same_training or spec.average:
-            yield "a table by data set has no ours, same_training or average"
+            yield "a table with by_data_set cannot have ours, same_training or average"
         yield from _data_set_complaints(spec.by_data_set, figures, placed)
 
 
@@ -96,5 +96,5 @@ def _data_set_complaints(layout: DataSets, figures: Sequence[Figure], placed: Fi
             yield f"averages_of: no figure of {averages.task} {averages.metrics[statistic]}"
 
 
-def _unknown(what: str, names: Mapping[str, str] | Sequence[str], known: set[str]) -> Iterator[str]:
-    yield from (f"{what}: no figure has {name!r}" for name in names if name not in known)
+def _unknown(key: str, names: Mapping[str, str] | Sequence[str], known: set[str]) -> Iterator[str]:
+    yield from (f"{key}: no figure has {name!r}" for name in names if name not in known)

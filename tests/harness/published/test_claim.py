@@ -1,4 +1,4 @@
-"""claims.csv and claims.toml: what a summary claims, and how each claim is checked."""
+"""claims.csv and claims.toml: the claims of a summary, and how each claim is checked."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ abl = "granularity"
 """
 
 
-def test_claims_of_the_file_are_all_read() -> None:
+def test_claims_of_the_committed_file_are_complete() -> None:
     claims = published.claims()
     assert len(claims) == len({claim.id for claim in claims}) == 21
     assert [claim.claimed for claim in claims[:1]] == ["135.6 CIDEr"]
 
 
-def test_claim_has_its_measure_or_its_study() -> None:
+def test_parse_claim_with_a_check_has_a_measure_or_a_study() -> None:
     measured, studied = parse(ROWS, CHECKS)
     assert measured.measure is not None and (measured.measure.paper, measured.study) == (135.6, "")
     assert (studied.measure, studied.study, studied.claim) == (None, "granularity", "regions, too, help")
@@ -39,7 +39,7 @@ def test_claim_has_its_measure_or_its_study() -> None:
 
 
 @pytest.mark.parametrize("claim", [claim for claim in published.claims() if claim.measure], ids=lambda claim: claim.id)
-def test_measured_number_is_what_the_paper_publishes(claim: published.Claim) -> None:
+def test_measured_claim_of_the_committed_file_equals_the_published_figure(claim: published.Claim) -> None:
     measure = claim.measure
     assert measure is not None
     assert measure.metric in TASKS[measure.task].metrics
@@ -52,13 +52,13 @@ def test_measured_number_is_what_the_paper_publishes(claim: published.Claim) -> 
     assert figure.text in claim.paper_value
 
 
-def test_studied_claims_are_those_that_the_studies_name() -> None:
+def test_studied_claims_of_the_committed_file_match_the_studies() -> None:
     studied = {claim.id: claim.study for claim in published.claims() if claim.study}
     assert studied == {name: study.name for study in STUDIES.values() for name in study.claims}
 
 
 @pytest.mark.parametrize(
-    ("rows", "checks", "said"),
+    ("rows", "checks", "message"),
     [
         (ROWS.replace("note\n", "remark\n"), CHECKS, "claims.csv: unknown or missing columns: note, remark"),
         (ROWS.replace("Table 4,", "Table 4"), CHECKS, "claims.csv, line 2: 7 cells for 8 columns"),
@@ -70,6 +70,6 @@ def test_studied_claims_are_those_that_the_studies_name() -> None:
         (ROWS, CHECKS.replace("zero_shot", "few_shot"), "claims.toml: Invalid enum value 'few_shot'"),
     ],
 )
-def test_unknown_column_key_or_claim_is_refused_by_name(rows: str, checks: str, said: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+def test_parse_unknown_column_key_or_claim_raises_value_error(rows: str, checks: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         parse(rows, checks)

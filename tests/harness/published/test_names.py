@@ -1,4 +1,4 @@
-"""Our tasks and the published figures: one table of names."""
+"""The mapping between our task names and the names in published.csv."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tasks import TASKS
 
 
 @pytest.mark.parametrize(("task", "split"), JOINED)
-def test_every_joined_split_has_figures_of_the_headline(task: str, split: str) -> None:
+def test_joined_split_has_published_figures_of_the_headline(task: str, split: str) -> None:
     assert split in TASKS[task].splits
-    assert figures(task, split, TASKS[task].headline), "nothing in published.csv is called so"
+    assert figures(task, split, TASKS[task].headline), "no figure in published.csv has this name"
 
 
 @pytest.mark.parametrize(("task", "split", "metric", "zero_shot"), [
@@ -26,36 +26,40 @@ def test_every_joined_split_has_figures_of_the_headline(task: str, split: str) -
     ("refcocog", "test", "Acc@0.5", 67.0),
     ("refcoco_res", "val", "mIoU", 35.8),
 ])  # fmt: skip
-def test_figures_of_a_task_hold_the_number_of_the_paper(task: str, split: str, metric: str, zero_shot: float) -> None:
-    found = {f.value for f in figures(task, split, metric) if f.model == "Florence-2-L" and f.protocol == "zero_shot"}
-    assert zero_shot in found
+def test_figures_of_a_task_include_the_number_of_the_paper(
+    task: str, split: str, metric: str, zero_shot: float
+) -> None:
+    values = {f.value for f in figures(task, split, metric) if f.model == "Florence-2-L" and f.protocol == "zero_shot"}
+    assert zero_shot in values
 
 
 @pytest.mark.parametrize(("task", "split", "metric", "model", "value"), [
     ("refcoco_res", "val", "mIoU", "Florence-2-L", 35.8),  # arXiv:2311.06242v1, Table 4
     ("refcocog", "test", "Acc@0.5", "Florence-2-B", 65.1),
 ])  # fmt: skip
-def test_figures_name_model_protocol_and_source(task: str, split: str, metric: str, model: str, value: float) -> None:
-    found = figures(task, split, metric)
-    assert any((f.model, f.value, f.protocol) == (model, value, "zero_shot") for f in found)
-    assert all(f.source for f in found)
+def test_figures_of_a_task_have_model_protocol_and_source(
+    task: str, split: str, metric: str, model: str, value: float
+) -> None:
+    published = figures(task, split, metric)
+    assert any((f.model, f.value, f.protocol) == (model, value, "zero_shot") for f in published)
+    assert all(f.source for f in published)
     assert figures("nothing", split, metric) == []
 
 
 def test_figures_of_an_unpublished_split_or_metric_are_empty() -> None:
-    assert figures("vizwiz", "val", "accuracy") == []  # papers give test-dev
+    assert figures("vizwiz", "val", "accuracy") == []  # papers report test-dev
     assert figures("odinw_miniature", "val", "mAP") == []
     assert figures("coco_caption", "test", "R@1") == []
 
 
 @pytest.mark.parametrize(("task", "split"), JOINED)
-def test_ours_undoes_the_join(task: str, split: str) -> None:
+def test_ours_of_a_published_column_inverts_the_mapping(task: str, split: str) -> None:
     for figure in figures(task, split, TASKS[task].headline):
         assert ours(*figure.column) == (task, split, TASKS[task].headline)
 
 
-def test_ours_of_another_name_is_none_or_another_metric() -> None:
+def test_ours_of_an_unmapped_task_is_none() -> None:
     assert ours("ODinW-35 detection", "test", "AP median") == ("odinw35", "val", "mAP median")
     assert ours("VQAv2", "test-dev", "accuracy") is None
     unknown = {figure.task for figure in every() if ours(*figure.column) is None}
-    assert "ADE20K segmentation (UperNet)" in unknown and "COCO caption" in unknown  # as in paper: no split is named
+    assert "ADE20K segmentation (UperNet)" in unknown and "COCO caption" in unknown  # split "as in paper"

@@ -1,4 +1,4 @@
-"""CSV rows with fixed columns."""
+"""The parser of CSV texts with fixed columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from harness.published import rows
 COLUMNS = {"name": "name", "value": "text"}
 
 
-def test_rows_have_fields_and_the_line_where_they_end() -> None:
-    text = 'value,name\n1.5,"a, b"\n2,"two\nlines"\n'  # columns in any order; the last row takes lines 3 and 4
+def test_read_rows_have_fields_and_the_number_of_their_last_line() -> None:
+    text = 'value,name\n1.5,"a, b"\n2,"two\nlines"\n'  # columns in another order; the last row covers lines 3 and 4
     assert list(rows.read("x.csv", text, COLUMNS)) == [
         ("x.csv, line 2", {"text": "1.5", "name": "a, b"}),
         ("x.csv, line 4", {"text": "2", "name": "two\nlines"}),
@@ -18,7 +18,7 @@ def test_rows_have_fields_and_the_line_where_they_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "x.csv: unknown or missing columns: name, value;"),
         ("name,value,more\n", "x.csv: unknown or missing columns: more;"),
@@ -26,6 +26,6 @@ def test_rows_have_fields_and_the_line_where_they_end() -> None:
         ("name,value\na,1\nb\n", "x.csv, line 3: 1 cells for 2 columns"),
     ],
 )
-def test_malformed_rows_are_refused_with_their_place(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=f"^{said}"):
+def test_read_malformed_text_raises_value_error_with_the_location(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
         list(rows.read("x.csv", text, COLUMNS))

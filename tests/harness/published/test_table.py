@@ -1,4 +1,4 @@
-"""tables.toml: every figure has a table, and every name in it leads to a figure."""
+"""tables.toml: every figure has a table, and every name in the file matches a figure."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ averages_of = { table = "Whole", task = "Sets", protocol = "zero_shot", metrics 
 """
 
 
-def test_every_published_figure_has_a_table() -> None:
+def test_by_table_of_the_committed_files_places_every_figure() -> None:
     placed = by_table(every(), tables())
     assert sum(map(len, placed.values())) == len(every()) == 1653
     assert list(placed) == list(tables())
     assert all(placed.values()), "a table of tables.toml has no figure"
 
 
-def test_figure_without_a_table_is_refused_by_name() -> None:
+def test_parse_figure_without_a_table_raises_value_error_with_the_figure() -> None:
     lost = replace(FIGURES[0], table="T99")
     with pytest.raises(ValueError, match=r"^M, RefCOCO REC val Acc 10\.0: no table 'T99' in tables\.toml$"):
         parse(TEXT, [*FIGURES, lost])
 
 
-def test_a_right_file_is_read_in_order() -> None:
-    found = parse(TEXT, FIGURES)
-    assert list(found) == ["T1", "Whole", "Sets"]
-    assert found["T1"].training_of(FIGURES[0]) == "web data"
-    layout = found["Sets"].by_data_set
+def test_parse_valid_file_keeps_the_order_of_tables() -> None:
+    specs = parse(TEXT, FIGURES)
+    assert list(specs) == ["T1", "Whole", "Sets"]
+    assert specs["T1"].training_of(FIGURES[0]) == "web data"
+    layout = specs["Sets"].by_data_set
     assert layout is not None
     assert [layout.name_of(figure) for figure in FIGURES[2:4]] == ["Pistols", "Pistols"]
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "said"),
+    ("right", "wrong", "message"),
     [
         ('title = "Table 1"', "", r"\[T1\]: Object missing required field `title`"),
         ("same_training", "same_trainings", r"\[T1\]: Object contains unknown field `same_trainings`"),
@@ -79,24 +79,24 @@ def test_a_right_file_is_read_in_order() -> None:
         (
             "[Sets.by_data_set]",
             'ours = [{ model = "m", protocol = "zero_shot" }]\n[Sets.by_data_set]',
-            r"\[Sets\]: a table by",
+            r"\[Sets\]: a table with by_data_set cannot have",
         ),
         ("{ mean =", "{ mode =", r"\[Sets\]: Invalid enum value 'mode'"),
     ],
 )
-def test_wrong_key_is_refused_with_its_table(right: str, wrong: str, said: str) -> None:
+def test_parse_wrong_key_raises_value_error_with_the_table(right: str, wrong: str, message: str) -> None:
     assert TEXT.count(right) == 1
-    with pytest.raises(ValueError, match=rf"^tables.toml, {said}"):
+    with pytest.raises(ValueError, match=rf"^tables.toml, {message}"):
         parse(TEXT.replace(right, wrong), FIGURES)
 
 
-def test_published_as_under_another_protocol_is_refused() -> None:
+def test_parse_published_as_under_another_protocol_raises_value_error() -> None:
     text = TEXT.replace('model = "m", protocol = "zero_shot"', 'model = "m", protocol = "fine_tuned"')
     with pytest.raises(ValueError, match="no fine_tuned figure is published as 'M'"):
         parse(text, FIGURES)
 
 
-def test_our_models_are_those_of_the_paper_and_of_the_model_card() -> None:
+def test_names_of_our_models_are_the_names_of_the_paper_and_the_model_card() -> None:
     card = {f"Florence-2-{size}{tuned}" for size in ("base", "large") for tuned in ("", "-ft")}
     assert names_of_our_models() == {"Florence-2-B", "Florence-2-L"} | card
     assert "[T4_zero_shot]" in TOML.read_text(encoding="utf-8")
