@@ -1,1 +1,1 @@
-"""Telling: results/ to text, tables, galleries and a page.  Needs no model and no torch."""
+"""Reporting: renders results/ as text, tables, figures, galleries and a page.  Needs no model and no torch."""

@@ -1,7 +1,7 @@
-"""What figures of runs are drawn on: a panel a task, a colour a model, and every number kept for a table.
+"""The canvas of run figures: one panel per task, one colour per model, and every plotted number kept for a table.
 
-Which runs a figure shows is decided here as well: one stands for all of the same, and of a task's splits it is that
-which most models have.
+This module also selects the runs to plot: one representative run per model, protocol, task and split, and of each task
+the split that most models have.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core import Run
 from harness.report.breakdown import Breakdown
-from harness.report.ours import standing_for
+from harness.report.ours import representative
 from harness.report.speed import COLOURS
 from harness.report.text import MINIATURE
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = "os^Dv*P"
-LINES = ("-", "--", "-.", ":")
-ACROSS = 3  # panels
+MARKERS = "os^Dv*P"
+LINE_STYLES = ("-", "--", "-.", ":")
+PANELS_IN_A_ROW = 3
 COLUMNS = ("data", "figure", "task", "model", "name", "value", "low", "high", "n")
 STYLE: dict[Any, Any] = {"svg.hashsalt": "figures", "svg.fonttype": "path", "font.size": 8, "axes.spines.top": False,
          "axes.spines.right": False, "text.parse_math": False}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A run and what it gets wrong."""
+class AnalysedRun:
+    """A run with its error analysis.  `model` is the label in legends."""
 
     run: Run
     parts: Breakdown
-    model: str = ""  # as figures name it
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A figure as the page shows it: files without a suffix have an .svg and a .png."""
+class FigureFile:
+    """A figure as the page shows it.  `file` has no suffix: there is an .svg and a .png."""
 
     file: str
     title: str
-    says: str
+    caption: str
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One number of a figure, for the table."""
+class PlottedNumber:
+    """One number of a figure: a line of `figures.csv`."""
 
     data: str
     figure: str
@@ -66,35 +66,45 @@ class Line:
 
 
 class Canvas:
-    """Where a data set's figures go, and the colour of every model in all of them."""
+    """Draws the figures of one data set; each model has the same colour in all of them.
+
+    `figures` and `numbers` collect what was drawn.
+    """
 
     def __init__(self, data: str, folder: Path, models: Iterable[str]) -> None:
         self.data, self.folder = data, folder
         self.models = {name: place for place, name in enumerate(sorted(set(models)))}
-        self.drawn: list[Drawn] = []
-        self.lines: list[Line] = []
+        self.figures: list[FigureFile] = []
+        self.numbers: list[PlottedNumber] = []
 
     def style(self, model: str) -> dict[str, Any]:
-        """A model's colour and line, for matplotlib."""
+        """The colour and line style of a model, as keyword arguments for matplotlib."""
         place = self.models[model]
-        return {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place // len(COLOURS) % len(LINES)]}
+        return {
+            "color": COLOURS[place % len(COLOURS)],
+            "linestyle": LINE_STYLES[place // len(COLOURS) % len(LINE_STYLES)],
+        }
 
-    def mark(self, model: str) -> str:
-        """A model's marker."""
-        return MARKS[self.models[model] % len(MARKS)]
+    def marker(self, model: str) -> str:
+        """The marker of a model."""
+        return MARKERS[self.models[model] % len(MARKERS)]
 
-    def line(self, figure: str, task: str, model: str, name: str, numbers: Sequence[float | None], n: int) -> None:
-        """Keeps a number for the table: its value, or that and both ends of its interval."""
+    def keep(self, figure: str, task: str, model: str, name: str, numbers: Sequence[float | None], n: int) -> None:
+        """Keeps a plotted number for the table; `numbers` is (value,) or (value, low, high)."""
         value, low, high = (*numbers, None, None)[:3]
-        self.lines.append(Line(self.data, figure, task, model, name, value, low, high, n))
+        self.numbers.append(PlottedNumber(self.data, figure, task, model, name, value, low, high, n))
 
     def panels(
-        self, name: str, title: str, says: str, tasks: Sequence[str], draw: Callable[[Axes, str], None], height: float
-    ) -> None:
-        """A figure of a panel for every task, saved."""
+        self, name: str, title: str, caption: str, tasks: Sequence[str], draw: Callable[[Axes, str], None],
+        height: float,
+    ) -> None:  # fmt: skip
+        """Draws and saves a figure with one panel per task and a common legend.
+
+        `draw(axes, task)` fills a panel; `height` is the height of a row of panels in inches.
+        """
         from matplotlib.figure import Figure
 
-        across = min(ACROSS, len(tasks))
+        across = min(PANELS_IN_A_ROW, len(tasks))
         down = math.ceil(len(tasks) / across)
         figure = Figure(figsize=(max(4.2, 3.2 * across), 0.7 + height * down), layout="constrained")
         axes = figure.subplots(down, across, squeeze=False).flatten().tolist()
@@ -115,51 +125,56 @@ class Canvas:
                 ncols=2 if across == 1 else 4,
                 frameon=False,
             )
-        apart = MINIATURE.replace(": ", ":\n") if self.data == "miniature" else self.data
-        figure.suptitle(f"{title}\n{apart}", fontsize=8)
+        subtitle = MINIATURE.replace(": ", ":\n") if self.data == "miniature" else self.data
+        figure.suptitle(f"{title}\n{subtitle}", fontsize=8)
         self._save(figure, f"{_safe(self.data)}-{name}")
-        self.drawn.append(Drawn(f"{_safe(self.data)}-{name}", f"{title}, {self.data}", says))
+        self.figures.append(FigureFile(f"{_safe(self.data)}-{name}", f"{title}, {self.data}", caption))
 
     def _save(self, figure: Figure, name: str) -> None:
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
         figure.savefig(self.folder / f"{name}.png", dpi=110, metadata={"Software": None})
 
 
-def of_one_split(told: Sequence[Told]) -> list[Told]:
-    """The runs of each task's split that most models have; of several such, the first by name."""
+def on_common_split(runs: Sequence[AnalysedRun]) -> list[AnalysedRun]:
+    """The runs on one split per task: the split with the most models, or the first by name if several tie."""
     models: dict[str, dict[str, set[str]]] = {}
-    for one in told:
-        models.setdefault(one.run.spec.task, {}).setdefault(one.run.spec.split, set()).add(one.model)
+    for analysed in runs:
+        spec = analysed.run.spec
+        models.setdefault(spec.task, {}).setdefault(spec.split, set()).add(analysed.model)
     chosen = {task: min(splits, key=lambda split: (-len(splits[split]), split)) for task, splits in models.items()}
-    return [one for one in told if chosen[one.run.spec.task] == one.run.spec.split]
+    return [analysed for analysed in runs if chosen[analysed.run.spec.task] == analysed.run.spec.split]
 
 
-def one_each(told: Sequence[Told]) -> list[Told]:
-    """One run of each model, protocol, task and split: that which stands for them (`ours.standing_for`); a model of
-    which there are several protocols is told with each."""
-    several: dict[tuple[str, ...], list[Told]] = {}
+def representative_runs(runs: Sequence[AnalysedRun]) -> list[AnalysedRun]:
+    """The representative run (`ours.representative`) of each data set, task, split, model and protocol.
+
+    The label of a model with several protocols includes the protocol.
+    """
+    several: dict[tuple[str, ...], list[AnalysedRun]] = {}
     protocols: dict[str, set[str]] = {}
-    for one in told:
-        spec = one.run.spec
-        several.setdefault((spec.data, spec.task, spec.split, spec.model, spec.protocol), []).append(one)
+    for analysed in runs:
+        spec = analysed.run.spec
+        several.setdefault((spec.data, spec.task, spec.split, spec.model, spec.protocol), []).append(analysed)
         protocols.setdefault(spec.model, set()).add(spec.protocol)
-    found = []
-    for some in several.values():
-        run = standing_for([one.run for one in some])
-        chosen = next(one for one in some if one.run is run)
+    result = []
+    for group in several.values():
+        run = representative([analysed.run for analysed in group])
+        chosen = next(analysed for analysed in group if analysed.run is run)
         spec = run.spec
         name = f"{spec.model}, {spec.protocol.replace('_', '-')}" if len(protocols[spec.model]) > 1 else spec.model
-        found.append(replace(chosen, model=f" {name}" if name.startswith("_") else name))  # matplotlib hides those
-    return found
+        # matplotlib leaves labels that start with an underscore out of the legend.
+        result.append(replace(chosen, model=f" {name}" if name.startswith("_") else name))
+    return result
 
 
-def as_csv(lines: Sequence[Line]) -> str:
-    """One line a number, unrounded."""
+def as_csv(numbers: Sequence[PlottedNumber]) -> str:
+    """The CSV of plotted numbers, one line each, unrounded; a missing value is an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for line in lines:
-        writer.writerow(["" if one is None else one for one in (getattr(line, name) for name in COLUMNS)])
+    for plotted in numbers:
+        cells = (getattr(plotted, name) for name in COLUMNS)
+        writer.writerow(["" if cell is None else cell for cell in cells])
     return out.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""A comparison of two runs: lines for a terminal, and a page with pictures of what changed."""
+"""A comparison of two runs as text for a terminal, as JSON, and as a page with images of the largest changes."""
 
 from __future__ import annotations
 
@@ -14,90 +14,97 @@ from harness.errors import DataError
 from harness.report import gallery, text
 from harness.report.tables import template
 
-SHOWN = 5  # changes each way, in a terminal
-GAP = 8  # pixels between two pictures
-HEAD = ("metric", "A", "B", "B less A [95 %]", "p", "seen from", "p from")
-TOGETHER = ("task", "headline", "A", "B", "B less A [95 %]", "p", "p by Holm")
+SHOWN = 5  # changes in each direction, in a terminal
+GAP = 8  # pixels between the two images of a change
+HEAD = ("metric", "A", "B", "B - A [95 % interval]", "p", "detectable", "test")
+TOGETHER = ("task", "headline", "A", "B", "B - A [95 % interval]", "p", "p (Holm)")
+DETECTABLE = (
+    "detectable: minimum detectable difference at this sample size "
+    "(a true difference of this size is detected in four of five comparisons)"
+)
 
 
-def describe(found: Sequence[Comparison], shown: int = SHOWN) -> str:
-    """All of them; where they are several, their headlines together at the end, corrected."""
-    parts = [_one(comparison, shown) for comparison in found]
-    if len(found) > 1:
-        parts.append(together(found))
+def describe(comparisons: Sequence[Comparison], shown: int = SHOWN) -> str:
+    """All comparisons as text, with `shown` changes in each direction; several end with a table of all headlines."""
+    parts = [_describe_one(comparison, shown) for comparison in comparisons]
+    if len(comparisons) > 1:
+        parts.append(together(comparisons))
     return "\n\n".join(parts)
 
 
-def together(found: Sequence[Comparison]) -> str:
-    """The headline of each, with its p-value as it is and as corrected for there being several."""
-    return f"all together ({len(found)} headlines)\n" + text.table(TOGETHER, _together(found))
+def together(comparisons: Sequence[Comparison]) -> str:
+    """A table of all headlines, with p-values as computed and as corrected by Holm."""
+    return f"all {len(comparisons)} headlines\n" + text.table(TOGETHER, _headline_rows(comparisons))
 
 
-def _together(found: Sequence[Comparison]) -> list[tuple[str, ...]]:
+def _headline_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for comparison, corrected in zip(found, corrections(found), strict=True):
+    for comparison, corrected in zip(comparisons, corrections(comparisons), strict=True):
         name = comparison.a.headline
-        one = comparison.metrics.get(name)
-        where = f"{comparison.a.spec.task} {comparison.a.spec.split}"
-        numbers = ("–",) * 4 if one is None else (f"{one.a:.1f}", f"{one.b:.1f}", _change(one), _p(one.difference.p))
-        rows.append((where, name, *numbers, _p(corrected)))
+        metric = comparison.metrics.get(name)
+        task = f"{comparison.a.spec.task} {comparison.a.spec.split}"
+        numbers = ("–",) * 4 if metric is None else _numbers(metric)
+        rows.append((task, name, *numbers, _p(corrected)))
     return rows
 
 
-def corrections(found: Sequence[Comparison]) -> list[float | None]:
-    """Each headline's p-value by Holm; None where it has none."""
-    values = [_headline_p(comparison) for comparison in found]
+def corrections(comparisons: Sequence[Comparison]) -> list[float | None]:
+    """The p-value of each headline, corrected by Holm over all of them; None if a headline has no p-value."""
+    values = [_headline_p(comparison) for comparison in comparisons]
     corrected = iter(holm([value for value in values if value is not None]))
     return [None if value is None else next(corrected) for value in values]
 
 
-def write(found: Sequence[Comparison], roots: Sequence[Path], to: Path, pictures: int) -> Path:
-    """A page with the same numbers and, of each comparison, the largest changes drawn side by side; its path."""
+def write(comparisons: Sequence[Comparison], roots: Sequence[Path], to: Path, pictures: int) -> Path:
+    """Writes a page with the same numbers and at most `pictures` images of changes per comparison; the page's path.
+
+    `roots` has the data root of each comparison.
+    """
     to.mkdir(parents=True, exist_ok=True)
     sections = []
-    for number, (comparison, root) in enumerate(zip(found, roots, strict=True)):
+    for number, (comparison, root) in enumerate(zip(comparisons, roots, strict=True)):
         changes = [
-            (way, _drawn(change, root, to, f"{number}-{way}-{place:02d}.jpg"))
-            for way, some in (("worse", comparison.worse), ("better", comparison.better))
-            for place, change in enumerate(some[: pictures // 2])
+            (direction, _change_entry(change, root, to, f"{number}-{direction}-{place:02d}.jpg"))
+            for direction, group in (("worse", comparison.worse), ("better", comparison.better))
+            for place, change in enumerate(group[: pictures // 2])
         ]
         sections.append(
             {
-                "title": _title(comparison), "a": _named(comparison.a), "b": _named(comparison.b),
+                "title": _title(comparison), "a": _run_line(comparison.a), "b": _run_line(comparison.b),
                 "miniature": comparison.a.spec.data == "miniature", "rows": _rows(comparison),
-                "changed": _changed(comparison), "parted": _parted(comparison), "changes": changes,
+                "counts": _change_counts(comparison), "divergence": _divergence(comparison), "changes": changes,
                 "settings": [(name, *map(str, pair)) for name, pair in comparison.settings.items()],
             }
         )  # fmt: skip
     path = to / "compare.html"
     page = template("compare.html").render(
-        found=sections, together=_together(found), head=HEAD, warning=text.MINIATURE
+        sections=sections, together=_headline_rows(comparisons), head=HEAD, together_head=TOGETHER,
+        detectable=DETECTABLE, warning=text.MINIATURE,
     )  # fmt: skip
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def _drawn(change: Change, root: Path, to: Path, name: str) -> dict[str, str]:
-    """A change as the page shows it; answers are marked without pictures, too: it is said why there is none."""
+def _change_entry(change: Change, root: Path, to: Path, name: str) -> dict[str, str]:
+    """A change as the page shows it, with its image drawn; `problem` is the reason if there is no image."""
     question = change.a.sample.question
-    told = {
-        "file": name, "why": "", "sample": change.a.sample.id, "asked": question.text or question.kind,
-        "scores": f"{100 * change.before:.0f} → {100 * change.after:.0f}",
-        "before": _wrote(change.a), "after": _wrote(change.b),
+    entry = {
+        "file": name, "problem": "", "sample": change.a.sample.id, "question": question.text or question.kind,
+        "scores": _scores(change), "a": _output(change.a), "b": _output(change.b),
     }  # fmt: skip
     try:
-        beside(change, root).save(to / name, "JPEG", quality=88)
+        side_by_side(change, root).save(to / name, "JPEG", quality=88)
     except DataError as error:
-        told |= {"file": "", "why": str(error)}
-    return told
+        entry |= {"file": "", "problem": str(error)}
+    return entry
 
 
-def _wrote(row: Row[Any]) -> str:
-    return " ".join(row.answer.raw)[: gallery.LONGEST] or "(nothing)"
+def _output(row: Row[Any]) -> str:
+    return " ".join(row.answer.raw)[: gallery.LONGEST] or "(empty)"
 
 
-def beside(change: Change, root: Path) -> Image.Image:
-    """A sample with its target and each run's answer: A's on the left."""
+def side_by_side(change: Change, root: Path) -> Image.Image:
+    """The image of a sample twice, each with the target: the answer of A on the left, of B on the right."""
     left, right = (gallery.draw(row, root) for row in (change.a, change.b))
     both = Image.new("RGB", (left.width + GAP + right.width, max(left.height, right.height)), (255, 255, 255))
     both.paste(left, (0, 0))
@@ -105,102 +112,109 @@ def beside(change: Change, root: Path) -> Image.Image:
     return both
 
 
-def as_json(found: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """For other programs."""
+def as_json(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The comparisons as JSON values; numbers are unrounded."""
     return [
         {
-            "task": one.a.spec.task, "split": one.a.spec.split, "a": one.a.id, "b": one.b.id,
-            "samples": one.samples, "images": one.images, "left out": one.left_out,
+            "task": comparison.a.spec.task, "split": comparison.a.spec.split,
+            "a": comparison.a.id, "b": comparison.b.id,
+            "samples": comparison.samples, "images": comparison.images, "left out": comparison.left_out,
             "metrics": {
                 name: {
                     "a": metric.a, "b": metric.b, "difference": metric.difference.value,
                     "low": metric.difference.low, "high": metric.difference.high, "p": metric.difference.p,
-                    "p by Holm": corrected if name == one.a.headline else None,
+                    "p by Holm": corrected if name == comparison.a.headline else None,
                     "test": metric.test, "smallest detectable": metric.smallest,
                 }
-                for name, metric in one.metrics.items()
+                for name, metric in comparison.metrics.items()
             },
-            "worse": [change.a.sample.id for change in one.worse],
-            "better": [change.a.sample.id for change in one.better],
-            "other answers": one.other, "parted": one.parted,
-            "settings": {name: list(pair) for name, pair in one.settings.items()},
+            "worse": [change.a.sample.id for change in comparison.worse],
+            "better": [change.a.sample.id for change in comparison.better],
+            "other answers": comparison.other, "parted": comparison.parted,
+            "settings": {name: list(pair) for name, pair in comparison.settings.items()},
         }
-        for one, corrected in zip(found, corrections(found), strict=True)
+        for comparison, corrected in zip(comparisons, corrections(comparisons), strict=True)
     ]  # fmt: skip
 
 
-def _one(found: Comparison, shown: int) -> str:
-    """A comparison for people."""
-    a, b = found.a, found.b
-    lines = [_title(found), f"  A  {_named(a)}", f"  B  {_named(b)}"]
-    table = text.table(HEAD, [(*row[:-1], row[-1].partition(",")[0].split(" of ")[0]) for row in _rows(found)])
-    lines += [f"  {line}" for line in table.splitlines()]
-    lines.append("  seen from: a smaller true difference would have been missed more often than once in five times")
-    lines.append(f"  {_changed(found)}")
-    for way, changes in (("worse", found.worse), ("better", found.better)):
-        lines += [f"    {way}: {_told(change)}" for change in changes[:shown]]
+def _describe_one(comparison: Comparison, shown: int) -> str:
+    a, b = comparison.a, comparison.b
+    lines = [_title(comparison), f"  A  {_run_line(a)}", f"  B  {_run_line(b)}"]
+    rows = [(*row[:-1], row[-1].partition(",")[0].split(" of ")[0]) for row in _rows(comparison)]
+    lines += [f"  {line}" for line in text.table(HEAD, rows).splitlines()]
+    lines.append(f"  {DETECTABLE}")
+    lines.append(f"  {_change_counts(comparison)}")
+    for direction, changes in (("worse", comparison.worse), ("better", comparison.better)):
+        lines += [f"    {direction}: {change_line(change)}" for change in changes[:shown]]
         if shown and len(changes) > shown:
-            lines.append(f"    ... and {len(changes) - shown:,} more {way}")
-    lines.append(f"  {_parted(found)}")
-    lines += [f"    {text.line(f'{name}: {one} | {other}')}" for name, (one, other) in found.settings.items()]
+            lines.append(f"    ... and {len(changes) - shown:,} more {direction}")
+    lines.append(f"  {_divergence(comparison)}")
+    lines += [f"    {text.line(f'{name}: {of_a} | {of_b}')}" for name, (of_a, of_b) in comparison.settings.items()]
     if a.spec.data == "miniature":
         lines.append(f"  {text.MINIATURE}")
     return "\n".join(lines)
 
 
-def _title(found: Comparison) -> str:
-    spec = found.a.spec
-    left_out = f", {found.left_out:,} that only one was asked are left out" if found.left_out else ""
-    return f"{spec.task} {spec.split} · {spec.data} · {found.samples:,} samples, {found.images:,} images{left_out}"
+def _title(comparison: Comparison) -> str:
+    spec = comparison.a.spec
+    left_out = f"; {comparison.left_out:,} samples of only one run are left out" if comparison.left_out else ""
+    counts = f"{comparison.samples:,} samples, {comparison.images:,} images"
+    return f"{spec.task} {spec.split} · {spec.data} · {counts}{left_out}"
 
 
-def _rows(found: Comparison) -> list[tuple[str, ...]]:
-    """A metric a row, under HEAD."""
+def _rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """One row per metric, under HEAD."""
     return [
-        (
-            name, f"{one.a:.1f}", f"{one.b:.1f}", _change(one), _p(one.difference.p),
-            "–" if one.smallest is None else f"{one.smallest:.1f}", one.test,
-        )
-        for name, one in found.metrics.items()
-    ]  # fmt: skip
+        (name, *_numbers(metric), "–" if metric.smallest is None else f"{metric.smallest:.1f}", metric.test)
+        for name, metric in comparison.metrics.items()
+    ]
 
 
-def _changed(found: Comparison) -> str:
-    alike = found.samples - len(found.worse) - len(found.better)
+def _numbers(metric: Compared) -> tuple[str, str, str, str]:
+    """The values of A and B, their difference, and its p-value."""
+    return f"{metric.a:.1f}", f"{metric.b:.1f}", _difference(metric), _p(metric.difference.p)
+
+
+def _change_counts(comparison: Comparison) -> str:
+    equal = comparison.samples - len(comparison.worse) - len(comparison.better)
     return (
-        f"by {found.scored_by or 'score'} of each sample, B is worse in {len(found.worse):,}, better in "
-        f"{len(found.better):,}, alike in {alike:,}"
+        f"{comparison.scored_by or 'score'} per sample: B is worse in {len(comparison.worse):,}, better in "
+        f"{len(comparison.better):,}, equal in {equal:,}"
     )
 
 
-def _parted(found: Comparison) -> str:
-    return found.parted if found.parted.startswith("nowhere") else f"they part at {found.parted}"
+def _divergence(comparison: Comparison) -> str:
+    return f"first divergence: {comparison.parted}"
 
 
-def _named(run: Run) -> str:
+def _run_line(run: Run) -> str:
     limit = f", at most {run.spec.limit} images" if run.spec.limit is not None else ""
     return text.line(f"{run.spec.model} · {run.spec.protocol} · {run.id}{limit}")
 
 
-def _change(one: Compared) -> str:
-    found = one.difference
-    within = "" if found.low is None else f" [{found.low:+.1f}, {found.high:+.1f}]"
-    return f"{found.value:+.1f}{within}"
+def _difference(metric: Compared) -> str:
+    difference = metric.difference
+    interval = "" if difference.low is None else f" [{difference.low:+.1f}, {difference.high:+.1f}]"
+    return f"{difference.value:+.1f}{interval}"
 
 
 def _p(value: float | None) -> str:
-    """Of resamples and permutations, p is never 0: at the least that they can give, it is at most that."""
+    """The p-value with two to four decimals.  Resamples and permutations bound it from below, so it is never 0."""
     return "–" if value is None else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"
 
 
-def _headline_p(found: Comparison) -> float | None:
-    one = found.metrics.get(found.a.headline)
-    return None if one is None else one.difference.p
+def _headline_p(comparison: Comparison) -> float | None:
+    metric = comparison.metrics.get(comparison.a.headline)
+    return None if metric is None else metric.difference.p
 
 
-def _told(change: Change) -> str:
-    """A change on one line."""
+def _scores(change: Change) -> str:
+    return f"{100 * change.before:.0f} → {100 * change.after:.0f}"
+
+
+def change_line(change: Change) -> str:
+    """A change on one line: the sample, its question, both scores in percent, and both outputs."""
     question = change.a.sample.question
+    outputs = " → ".join(" ".join(row.answer.raw)[:60] or "(empty)" for row in (change.a, change.b))
     asked = f"{question.text or question.kind}"[:60]
-    wrote = " → ".join(" ".join(row.answer.raw)[:60] or "(nothing)" for row in (change.a, change.b))
-    return text.line(f"{change.a.sample.id} ({asked}): {100 * change.before:.0f} → {100 * change.after:.0f}; {wrote}")
+    return text.line(f"{change.a.sample.id} ({asked}): {_scores(change)}; {outputs}")

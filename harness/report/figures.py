@@ -1,7 +1,8 @@
-"""Figures of runs: IoUs, calibration, mistakes, numbers by what is asked about, and accuracy against speed.
+"""Figures of runs: IoU curves, calibration, error types, scores by group, and accuracy versus speed.
 
-One of each for a data root, a panel a task (its split that most models have), a colour a model, of which one run
-stands for all of the same.  Every number drawn is in `figures.csv` as well.  The same runs give the same bytes.
+Each data set has its own figures, with one panel per task (the split that most models have) and one colour per model.
+Each model is represented by one run per task and protocol.  `figures.csv` holds every plotted number.  The same runs
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -9,244 +10,289 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from harness.metrics import tide
-from harness.report import breakdown as parts
+from harness.report import breakdown as analysis
 from harness.report.breakdown import Breakdown
-from harness.report.canvas import STYLE, Canvas, Drawn, Line, Told, as_csv, of_one_split, one_each
+from harness.report.canvas import (
+    STYLE,
+    AnalysedRun,
+    Canvas,
+    FigureFile,
+    PlottedNumber,
+    as_csv,
+    on_common_split,
+    representative_runs,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GRID = np.linspace(0, 1, 201)  # of IoUs
+GRID = np.linspace(0, 1, 201)  # IoUs at which the curves are drawn
+GREY = "#888888"
+Draw = Callable[[Canvas, Sequence[AnalysedRun]], None]
 
 
-def write(told: Sequence[Told], folder: Path) -> list[Drawn]:
-    """All that there is anything to show in, and `figures.csv`, into a folder; what was drawn, in order."""
+def write(runs: Sequence[AnalysedRun], folder: Path) -> list[FigureFile]:
+    """Writes every figure that has data (.svg and .png) and `figures.csv`; the figures, in display order."""
     folder.mkdir(parents=True, exist_ok=True)
     from matplotlib import rc_context
 
-    drawn: list[Drawn] = []
-    lines: list[Line] = []
+    files: list[FigureFile] = []
+    numbers: list[PlottedNumber] = []
     with rc_context(STYLE):
-        shown = one_each(told)
-        for data in sorted({one.run.spec.data for one in shown}):
-            mine = [one for one in shown if one.run.spec.data == data]
-            canvas = Canvas(data, folder, (one.model for one in mine))
-            for draw in (_overlaps, _calibration, *_bars(mine), _throughput, _latency):
-                draw(canvas, mine)
-            drawn += canvas.drawn
-            lines += canvas.lines
-    (folder / "figures.csv").write_text(as_csv(lines), encoding="utf-8")
-    return drawn
+        shown = representative_runs(runs)
+        for data in sorted({analysed.run.spec.data for analysed in shown}):
+            of_data = [analysed for analysed in shown if analysed.run.spec.data == data]
+            canvas = Canvas(data, folder, (analysed.model for analysed in of_data))
+            for draw in (_overlaps, _calibration, *_bar_charts(of_data), _throughput, _latency):
+                draw(canvas, of_data)
+            files += canvas.figures
+            numbers += canvas.numbers
+    (folder / "figures.csv").write_text(as_csv(numbers), encoding="utf-8")
+    return files
 
 
-def _by_task(told: Sequence[Told], what: Callable[[Breakdown], Sequence[Any]]) -> dict[str, dict[str, Sequence[Any]]]:
-    """By task and split, then by model; those without any are left out."""
-    found: dict[str, dict[str, Sequence[Any]]] = {}
-    for one in of_one_split([one for one in told if what(one.parts)]):
-        found.setdefault(f"{one.run.spec.task} {one.run.spec.split}", {})[one.model] = what(one.parts)
-    return dict(sorted(found.items()))
+def _by_task(
+    runs: Sequence[AnalysedRun], values: Callable[[Breakdown], Sequence[Any]]
+) -> dict[str, dict[str, Sequence[Any]]]:
+    """The values of each run, by task and split, then by model; runs without values are left out."""
+    result: dict[str, dict[str, Sequence[Any]]] = {}
+    for analysed in on_common_split([analysed for analysed in runs if values(analysed.parts)]):
+        result.setdefault(_panel(analysed), {})[analysed.model] = values(analysed.parts)
+    return dict(sorted(result.items()))
 
 
-# ---------------------------------------------------------------------------- each figure
+def _panel(analysed: AnalysedRun) -> str:
+    return f"{analysed.run.spec.task} {analysed.run.spec.split}"
 
 
-def _overlaps(canvas: Canvas, told: Sequence[Told]) -> None:
-    """Of what is sought, the share that is found with at least so large an IoU."""
-    found = _by_task(told, lambda one: one.overlaps)
-    if not found:
+# ---------------------------------------------------------------------------- IoU and calibration
+
+
+def _overlaps(canvas: Canvas, runs: Sequence[AnalysedRun]) -> None:
+    """The share of objects whose prediction reaches an IoU, over all IoUs."""
+    by_task = _by_task(runs, lambda parts: parts.overlaps)
+    if not by_task:
         return
 
     def draw(axes: Axes, task: str) -> None:
-        for model, overlaps in sorted(found[task].items()):
+        for model, overlaps in sorted(by_task[task].items()):
             ordered = np.sort(np.array(overlaps))
             shares = 100 * (1 - np.searchsorted(ordered, GRID, side="left") / len(ordered))
             axes.plot(GRID, shares, label=model, **canvas.style(model))
-            for at in (0.25, 0.5, 0.75, 0.9):
-                share = 100 * float((ordered >= at).mean())
-                canvas.line("iou", task, model, f"IoU of {at:g} or more", [share], len(ordered))
-        axes.axvline(tide.FOREGROUND, color="#888888", linewidth=0.8, linestyle=":")
-        axes.set(xlim=(0, 1), ylim=(0, 102), xlabel="IoU", ylabel="found with it or more, %")
+            for threshold in (0.25, 0.5, 0.75, 0.9):
+                share = 100 * float((ordered >= threshold).mean())
+                canvas.keep("iou", task, model, f"IoU of {threshold:g} or more", [share], len(ordered))
+        axes.axvline(tide.FOREGROUND, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set(xlim=(0, 1), ylim=(0, 102), xlabel="IoU threshold", ylabel="recall, %")
 
-    says = "Of all objects, phrases or expressions, how many are found with at least so large an IoU; dotted: 0.5."
-    canvas.panels("iou", "IoU", says, list(found), draw, 2.2)
+    caption = (
+        "Recall: share of objects, phrases or expressions whose predicted box or mask reaches the IoU threshold. "
+        "Dotted line: IoU of 0.5."
+    )
+    canvas.panels("iou", "Recall versus IoU threshold", caption, list(by_task), draw, 2.2)
 
 
-def _calibration(canvas: Canvas, told: Sequence[Told]) -> None:
-    """The share of boxes that are right, by the confidence that the model gave them."""
-    found = _by_task(told, lambda one: one.confidences)
-    if not found:
+def _calibration(canvas: Canvas, runs: Sequence[AnalysedRun]) -> None:
+    """The share of correct boxes, by confidence."""
+    by_task = _by_task(runs, lambda parts: parts.confidences)
+    if not by_task:
         return
 
     def draw(axes: Axes, task: str) -> None:
-        for model, confidences in sorted(found[task].items()):
-            some = parts.bins(confidences)
-            given, right = [one.given for one in some], [100 * one.right for one in some]
-            spread = [[100 * (one.right - one.low) for one in some], [100 * (one.high - one.right) for one in some]]
-            style = canvas.style(model)
+        for model, confidences in sorted(by_task[task].items()):
+            groups = analysis.bins(confidences)
+            below = [100 * (group.accuracy - group.low) for group in groups]
+            above = [100 * (group.high - group.accuracy) for group in groups]
             axes.errorbar(
-                given, right, spread, marker=canvas.mark(model), markersize=3.5, linewidth=1, label=model, **style
+                [group.confidence for group in groups],
+                [100 * group.accuracy for group in groups],
+                [below, above],
+                marker=canvas.marker(model),
+                markersize=3.5,
+                linewidth=1,
+                label=model,
+                **canvas.style(model),
             )
-            for one in some:
-                numbers = [100 * one.right, 100 * one.low, 100 * one.high]
-                canvas.line("calibration", task, model, f"right at confidence {one.given:.4f}", numbers, one.n)
+            for group in groups:
+                numbers = [100 * group.accuracy, 100 * group.low, 100 * group.high]
+                canvas.keep(
+                    "calibration", task, model, f"accuracy at confidence {group.confidence:.4f}", numbers, group.n
+                )
             n = len(confidences)
-            canvas.line("calibration", task, model, "calibration error", [100 * parts.calibration_error(some)], n)
-            apart = parts.told_apart(confidences)
-            canvas.line("calibration", task, model, "AUROC", [None if math.isnan(apart) else 100 * apart], n)
+            error, auroc = 100 * analysis.calibration_error(groups), analysis.auroc(confidences)
+            canvas.keep("calibration", task, model, "calibration error", [error], n)
+            canvas.keep("calibration", task, model, "AUROC", [None if math.isnan(auroc) else 100 * auroc], n)
         most = max(axes.get_xlim()[1], 0.05)
-        axes.plot([0, min(1, most)], [0, 100 * min(1, most)], color="#888888", linewidth=0.8, linestyle=":")
-        axes.set(xlim=(0, most), ylim=(-2, 102), xlabel="confidence", ylabel="right, %")
+        axes.plot([0, min(1, most)], [0, 100 * min(1, most)], color=GREY, linewidth=0.8, linestyle=":")
+        axes.set(xlim=(0, most), ylim=(-2, 102), xlabel="mean confidence of the bin", ylabel="correct boxes, %")
 
-    says = (
-        "Tenths of the boxes by the confidence that comes with them (Florence-2's: the geometric mean of token "
-        "probabilities), and how many of each are right (an IoU of 0.5); dotted: where it would be the chance of that."
+    caption = (
+        "Share of correct boxes (IoU of at least 0.5 and the right category) in ten bins of equal size by confidence. "
+        "Florence-2's confidence is the geometric mean of the token probabilities. "
+        "Lines: 95 % intervals. Dotted line: perfect calibration."
     )
-    canvas.panels("calibration", "Calibration of box scores", says, list(found), draw, 2.2)
+    canvas.panels("calibration", "Calibration of box confidences", caption, list(by_task), draw, 2.2)
 
 
-TITLES = {
-    parts.COSTS: (
+# ---------------------------------------------------------------------------- bar charts
+
+
+class Chart(NamedTuple):
+    """The file name of a bar chart, its caption, and the label of its x axis."""
+
+    name: str
+    caption: str
+    unit: str = "percent"
+
+
+SIZE_CLASSES = "COCO's size classes: small below 32² pixels, medium below 96² pixels, large above."
+CHARTS = {
+    analysis.COSTS: Chart(
         "mistakes",
-        "Of TIDE: how much AP50 would rise if all mistakes of a kind were mended; n counts them.",
+        "Increase of AP50 if all errors of a type were corrected (TIDE). n is the number of errors.",
+        "AP50 points",
     ),
-    parts.BY_SIZE: ("object-size", "Of the object that a sentence refers to, as COCO has it: to 32², to 96², above."),
-    parts.BY_TYPE: ("phrase-type", "Flickr30k's types of phrases, the most frequent first."),
-    parts.BY_PHRASE_SIZE: (
-        "phrase-size",
-        "Of the largest true box of a phrase, as COCO has it: to 32², to 96², above.",
+    analysis.BY_SIZE: Chart("object-size", f"Area of the object that an expression refers to. {SIZE_CLASSES}"),
+    analysis.BY_TYPE: Chart("phrase-type", "Phrase types of Flickr30k Entities, the most frequent first."),
+    analysis.BY_PHRASE_SIZE: Chart("phrase-size", f"Area of the largest true box of a phrase. {SIZE_CLASSES}"),
+    analysis.BY_ANSWER: Chart("answer-type", "The most frequent answer types."),
+    analysis.BY_QUESTION: Chart(
+        "question-type", "The most frequent question types. For VizWiz: whether the question is answerable."
     ),
-    parts.BY_ANSWER: ("answer-type", "The most frequent types of answers."),
-    parts.BY_QUESTION: ("question-type", "The most frequent types of questions; VizWiz: whether they can be answered."),
-    parts.BY_REFERENCE: ("reference-length", "Quarters of the images by how long their references are."),
-    parts.BY_CAPTION: ("caption-length", "Quarters of the images by how long the model's caption is."),
+    analysis.BY_REFERENCE: Chart(
+        "reference-length", "Quarters of the images by the mean length of their references.", "CIDEr x 100"
+    ),
+    analysis.BY_CAPTION: Chart(
+        "caption-length", "Quarters of the images by the length of the predicted caption.", "CIDEr x 100"
+    ),
 }
 
 
-UNITS = {parts.COSTS: "points of AP50", parts.BY_REFERENCE: "CIDEr x 100", parts.BY_CAPTION: "CIDEr x 100"}
+def _bar_charts(runs: Sequence[AnalysedRun]) -> list[Draw]:
+    """One function per chart for which a run has bars."""
+    titles = {title for analysed in runs for title in analysed.parts.bars}
+    return [_bar_chart(title) for title in CHARTS if title in titles]
 
 
-def _bars(told: Sequence[Told]) -> list[Callable[[Canvas, Sequence[Told]], None]]:
-    """A figure for each title that some run has bars of."""
-    there = {title for one in told for title in one.parts.bars}
-    return [_bars_of(title) for title in TITLES if title in there]
+def _bar_chart(title: str) -> Draw:
+    chart = CHARTS[title]
+    own_rows = title == analysis.BY_CAPTION  # each model has its own quarters, so bars of two models share no row
 
-
-def _bars_of(title: str) -> Callable[[Canvas, Sequence[Told]], None]:
-    name, says = TITLES[title]
-
-    def draw_all(canvas: Canvas, told: Sequence[Told]) -> None:
-        mine: dict[str, dict[str, Told]] = {}
-        for one in of_one_split([one for one in told if title in one.parts.bars]):
-            mine.setdefault(f"{one.run.spec.task} {one.run.spec.split}", {}).setdefault(one.model, one)
-        own_names = title == parts.BY_CAPTION  # quarters by what is written are other ones for each model
+    def draw_all(canvas: Canvas, runs: Sequence[AnalysedRun]) -> None:
+        by_panel: dict[str, dict[str, AnalysedRun]] = {}
+        for analysed in on_common_split([analysed for analysed in runs if title in analysed.parts.bars]):
+            by_panel.setdefault(_panel(analysed), {}).setdefault(analysed.model, analysed)
 
         def draw(axes: Axes, panel: str) -> None:
-            models = sorted(mine[panel])
+            models = sorted(by_panel[panel])
             rows: list[str] = []
             for place, model in enumerate(models):
-                bars = mine[panel][model].parts.bars[title]
-                for number, (bar, found) in enumerate(bars):
-                    label = f"{bar} ({model})" if own_names else bar
+                for number, (bar, estimate) in enumerate(by_panel[panel][model].parts.bars[title]):
+                    label = f"{bar} ({model})" if own_rows else bar
                     if label not in rows:
                         rows.append(label)
-                    value = found.value
-                    row = (
-                        rows.index(label) if own_names else rows.index(label) + (place + 0.5) * 0.8 / len(models) - 0.4
-                    )
-                    canvas.line(name, panel, model, bar, [value, found.low, found.high], found.n)
-                    if value is None:  # not defined here, as what missing all of them costs
-                        axes.annotate(
-                            f"{found.n}", (0, row), (2, 0), textcoords="offset points", va="center", fontsize=5
-                        )
+                    height = 0.7 if own_rows else 0.8 / len(models)
+                    y = rows.index(label) + (0 if own_rows else (place + 0.5) * 0.8 / len(models) - 0.4)
+                    value = estimate.value
+                    canvas.keep(chart.name, panel, model, bar, [value, estimate.low, estimate.high], estimate.n)
+                    if value is None:  # undefined, such as the cost of missed objects if all objects are missed
+                        _annotate(axes, estimate.n, 0, y)
                         continue
-                    ends = [
-                        found.low if found.low is not None else value,
-                        found.high if found.high is not None else value,
-                    ]
-                    colour = canvas.style(model)["color"]
-                    label_once = model if number == 0 else None
-                    axes.barh(
-                        row, value, 0.7 if own_names else 0.8 / len(models), color=colour, alpha=0.75, label=label_once
-                    )
-                    axes.plot(ends, [row, row], color="black", linewidth=0.8)
-                    axes.annotate(
-                        f"{found.n}", (max(ends), row), (2, 0), textcoords="offset points", va="center", fontsize=5
-                    )
+                    ends = [value if end is None else end for end in (estimate.low, estimate.high)]
+                    legend = model if number == 0 else None
+                    axes.barh(y, value, height, color=canvas.style(model)["color"], alpha=0.75, label=legend)
+                    axes.plot(ends, [y, y], color="black", linewidth=0.8)
+                    _annotate(axes, estimate.n, max(ends), y)
             axes.set_yticks(range(len(rows)), rows, fontsize=6)
             axes.invert_yaxis()
-            axes.set_xlim(0, 1.12 * max(axes.get_xlim()[1] / 1.05, 1e-9))  # room for n beside the longest
-            axes.set_xlabel(UNITS.get(title, "percent"))
+            axes.set_xlim(0, 1.12 * max(axes.get_xlim()[1] / 1.05, 1e-9))  # space for n after the longest bar
+            axes.set_xlabel(chart.unit)
 
-        most = max(len(one.parts.bars[title]) for some in mine.values() for one in some.values())
-        models = max(map(len, mine.values()))
+        most = max(len(analysed.parts.bars[title]) for models in by_panel.values() for analysed in models.values())
+        models = max(map(len, by_panel.values()))
+        caption = f"{chart.caption} Black lines: 95 % intervals. Small numbers: n."
         height = 0.6 + 0.16 * most * max(models, 1.5)
-        canvas.panels(
-            name,
-            f"{title[0].upper()}{title[1:]}",
-            f"{says} Lines: 95 % intervals; small numbers: n.",
-            list(mine),
-            draw,
-            height,
-        )
+        canvas.panels(chart.name, f"{title[0].upper()}{title[1:]}", caption, list(by_panel), draw, height)
 
     return draw_all
 
 
-def _throughput(canvas: Canvas, told: Sequence[Told]) -> None:
-    """The headline against answers a second, as the runs themselves took."""
-    says = (
-        "The headline against answers a second, as each run itself took: everything is in it, opening of files too. "
-        "What `bench` measured by rule is in speed/."
+def _annotate(axes: Axes, n: int, x: float, y: float) -> None:
+    axes.annotate(f"{n}", (x, y), (2, 0), textcoords="offset points", va="center", fontsize=5)
+
+
+# ---------------------------------------------------------------------------- accuracy versus speed
+
+
+class Point(NamedTuple):
+    """A run in a figure of accuracy versus speed: its timing, its headline value, and the run."""
+
+    timing: float
+    value: float
+    analysed: AnalysedRun
+
+
+def _throughput(canvas: Canvas, runs: Sequence[AnalysedRun]) -> None:
+    """The headline versus answers per second of the run itself."""
+    caption = (
+        "Headline metric versus throughput of the run itself, including image decoding. "
+        "speed/ has the measurements of `bench`, which follow fixed rules."
     )
-    _against(canvas, told, "throughput", "answers/s", "answers a second", says, higher=True)
+    _versus(canvas, runs, "throughput", "answers/s", "throughput, answers/s", caption, higher=True)
 
 
-def _latency(canvas: Canvas, told: Sequence[Told]) -> None:
-    """The headline against the median time to an answer, or to a batch of them."""
-    says = (
-        "The headline against the median time from when an answer is taken in until it is written: of one answer "
-        "at batch 1, else beside others. What `bench` measured by rule is in speed/."
+def _latency(canvas: Canvas, runs: Sequence[AnalysedRun]) -> None:
+    """The headline versus the median latency of an answer, or of a batch."""
+    caption = (
+        "Headline metric versus median latency, from the start of a query to its complete prediction. "
+        "At batch size 1 queries run alone; otherwise they share a batch. "
+        "speed/ has the measurements of `bench`, which follow fixed rules."
     )
-    _against(canvas, told, "latency", "p50 s", "median seconds", says, higher=False)
+    _versus(canvas, runs, "latency", "p50 s", "median latency, s", caption, higher=False)
 
 
-def _against(canvas: Canvas, told: Sequence[Told], name: str, key: str, label: str, says: str, *, higher: bool) -> None:
-    """Headlines against a timing, and the line of what nothing is better than at both; of one device and batch size a
-    panel, since times of others are not comparable."""
-    points: dict[str, list[tuple[float, float, Told]]] = {}
-    for one in of_one_split([one for one in told if one.run.timings.get(key)]):
-        run, found = one.run, one.run.metrics.get(one.run.headline)
-        made = run.provenance.get("model", {})
-        if found is not None and found.value is not None and "device" in made:
-            where = f"{run.spec.task} {run.spec.split}\n{made['device']}, batch {made.get('batch size', '?')}"
-            points.setdefault(where, []).append((float(run.timings[key]), found.value, one))
-    points = {where: some for where, some in points.items() if len(some) > 1}
+def _versus(
+    canvas: Canvas, runs: Sequence[AnalysedRun], name: str, key: str, label: str, caption: str, *, higher: bool
+) -> None:
+    """Headlines versus a timing, with the Pareto frontier.
+
+    Each panel has one device and one batch size, because other timings are not comparable.  A panel needs two runs.
+    """
+    points: dict[str, list[Point]] = {}
+    for analysed in on_common_split([analysed for analysed in runs if analysed.run.timings.get(key)]):
+        run, estimate = analysed.run, analysed.run.metrics.get(analysed.run.headline)
+        model = run.provenance.get("model", {})
+        if estimate is not None and estimate.value is not None and "device" in model:
+            panel = f"{_panel(analysed)}\n{model['device']}, batch {model.get('batch size', '?')}"
+            points.setdefault(panel, []).append(Point(float(run.timings[key]), estimate.value, analysed))
+    points = {panel: group for panel, group in points.items() if len(group) > 1}
     if not points:
         return
 
-    def draw(axes: Axes, where: str) -> None:
+    def draw(axes: Axes, panel: str) -> None:
         best = -math.inf
         frontier = []
-        for time, value, _ in sorted(points[where], key=lambda one: (-one[0] if higher else one[0], -one[1])):
-            if value > best:
-                best = value
-                frontier.append((time, value))
-        times, values = zip(*frontier, strict=True)
-        axes.step(times, values, where="post", color="#888888", linewidth=0.8, label="nothing is better at both")
-        for time, value, one in sorted(points[where], key=lambda point: point[2].model):
-            run, model = one.run, one.model
-            found = run.metrics[run.headline]
-            ends = [value if one is None else one for one in (found.low, found.high)]
-            axes.plot([time, time], ends, linewidth=1, color=canvas.style(model)["color"])
-            axes.plot(time, value, canvas.mark(model), color=canvas.style(model)["color"], label=model)
-            numbers = [value, found.low, found.high]
-            canvas.line(name, where.replace("\n", ", "), model, f"{run.headline} at {time:.4g} {key}", numbers, found.n)
-        axes.set(xlim=(0, 1.15 * max(time for time, _, _ in points[where])), ylim=(0, None))
-        axes.set(xlabel=label, ylabel=points[where][0][2].run.headline)
+        for point in sorted(points[panel], key=lambda point: (-point.timing if higher else point.timing, -point.value)):
+            if point.value > best:
+                best = point.value
+                frontier.append((point.timing, point.value))
+        timings, values = zip(*frontier, strict=True)
+        axes.step(timings, values, where="post", color=GREY, linewidth=0.8, label="Pareto frontier")
+        for timing, value, analysed in sorted(points[panel], key=lambda point: point.analysed.model):
+            run, model = analysed.run, analysed.model
+            estimate = run.metrics[run.headline]
+            ends = [value if end is None else end for end in (estimate.low, estimate.high)]
+            axes.plot([timing, timing], ends, linewidth=1, color=canvas.style(model)["color"])
+            axes.plot(timing, value, canvas.marker(model), color=canvas.style(model)["color"], label=model)
+            numbers = [value, estimate.low, estimate.high]
+            task = panel.replace("\n", ", ")
+            canvas.keep(name, task, model, f"{run.headline} at {timing:.4g} {key}", numbers, estimate.n)
+        axes.set(xlim=(0, 1.15 * max(point.timing for point in points[panel])), ylim=(0, None))
+        axes.set(xlabel=label, ylabel=points[panel][0].analysed.run.headline)
 
-    canvas.panels(name, f"Accuracy against {name}", says, list(points), draw, 2.3)
+    canvas.panels(name, f"Accuracy versus {name}", caption, list(points), draw, 2.3)

@@ -1,4 +1,4 @@
-"""All runs as one table, a row a metric: for pandas and whatever else reads JSON lines or Parquet."""
+"""All runs as one data frame with a row per metric, and its export as JSON lines and Parquet."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 TIMINGS = ("seconds", "answers/s", "images/s", "tokens/s", "peak memory MiB")
-TOLD = ("date", "commit", "dirty", "command")
+PROVENANCE = ("date", "commit", "dirty", "command")
 COLUMNS = (
     "id", "data", "task", "version", "split", "model", "protocol", "limit", "seed", "fingerprint", "status", "metric",
-    "headline", "value", "low", "high", "n", "samples", "images", "device", "precision", *TOLD, *TIMINGS,
+    "headline", "value", "low", "high", "n", "samples", "images", "device", "precision", *PROVENANCE, *TIMINGS,
 )  # fmt: skip
 
 
 def table(runs: Iterable[Run]) -> DataFrame:
-    """Of COLUMNS, in the order of runs and of each one's metrics; values in papers' units, unrounded."""
+    """A data frame with COLUMNS and one row per metric of each run, in the order of `runs`.
+
+    Values are in percent (CIDEr x 100), unrounded; times are in seconds.  A field that a record lacks is None.
+    """
     from pandas import DataFrame
 
     rows: list[dict[str, Any]] = []
     for run in runs:
-        spec, made = run.spec, run.provenance.get("model", {})
-        one: dict[str, Any] = {
+        spec, model = run.spec, run.provenance.get("model", {})
+        fields: dict[str, Any] = {
             name: getattr(spec, name)
             for name in ("data", "task", "version", "split", "model", "protocol", "limit", "seed", "fingerprint")
         }
-        one |= {"id": run.id, "status": run.status}
-        one |= {name: run.counts.get(name) for name in ("samples", "images")}
-        one |= {name: made.get(name) for name in ("device", "precision")}
-        one |= {name: run.provenance.get(name) for name in TOLD}
-        one |= {name: run.timings.get(name) for name in TIMINGS}
+        fields |= {"id": run.id, "status": run.status}
+        fields |= {name: run.counts.get(name) for name in ("samples", "images")}
+        fields |= {name: model.get(name) for name in ("device", "precision")}
+        fields |= {name: run.provenance.get(name) for name in PROVENANCE}
+        fields |= {name: run.timings.get(name) for name in TIMINGS}
         rows += [
-            {**one, "metric": name, "headline": name == run.headline, "value": estimate.value, "low": estimate.low,
+            {**fields, "metric": name, "headline": name == run.headline, "value": estimate.value, "low": estimate.low,
              "high": estimate.high, "n": estimate.n}
             for name, estimate in run.metrics.items()
         ]  # fmt: skip
@@ -45,16 +48,16 @@ def table(runs: Iterable[Run]) -> DataFrame:
 
 
 def as_jsonl(frame: DataFrame) -> bytes:
-    """A line a row; numbers to the last digit that a double has."""
+    """One JSON object per row, UTF-8; numbers keep 15 decimals."""
     text: str = frame.to_json(orient="records", lines=True, double_precision=15, force_ascii=False)
     return text.encode()
 
 
 def as_parquet(frame: DataFrame) -> bytes:
-    """Parquet; ResourceError where pyarrow is not installed."""
+    """The frame as Parquet; ResourceError if pyarrow is not installed."""
     out = io.BytesIO()
     try:
         frame.to_parquet(out, engine="pyarrow", index=False)
     except ImportError as error:
-        raise ResourceError("--parquet needs pyarrow: pip install pyarrow; --jsonl needs nothing") from error
+        raise ResourceError("--parquet needs pyarrow: pip install pyarrow; --jsonl needs no further package") from error
     return out.getvalue()

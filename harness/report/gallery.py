@@ -1,4 +1,4 @@
-"""Pictures of answers: the target in green, the answer in magenta, a question's region in blue, the worst first."""
+"""A gallery of predictions on their images, the worst first (colours: `overlay`)."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ import numpy as np
 from PIL import Image
 
 from harness.comparison import goodness
-from harness.core import Mask, Polygons, Question, Row, Text, Value
+from harness.core import Mask, Polygons, Question, Ring, Row, Text, Value
 from harness.errors import DataError
 from harness.geometry import masks
 from harness.images import open_rgb
-from harness.report.overlay import lines_of, overlay
+from harness.report.overlay import overlay, rings_of
 
-OUTCOMES = ("unreadable", "wrong", "partly right", "right")
-PARTLY, RIGHT = 0.5, 0.9  # of a score
-LONGEST = 2000  # letters shown of what a model wrote
+OUTCOMES = ("unparsable", "wrong", "partly correct", "correct")
+PARTLY_CORRECT, CORRECT = 0.5, 0.9  # least score of each outcome
+LONGEST = 2000  # characters of a model's output that the page shows
 
 
-class Picture(NamedTuple):
-    """One picture of a gallery and what stands below it."""
+class GalleryImage(NamedTuple):
+    """An image of a gallery with its caption."""
 
     file: str
     sample: str
-    asked: str
-    score: str
-    value: float  # the score, a share
-    outcome: str  # of OUTCOMES
-    size: str  # of what the target shows, as COCO has it: small, medium, large; '' where it shows nothing
-    mistakes: str  # kinds of them, as `breakdown` has them, with spaces between; '' where there is none
-    wanted: str
-    wrote: str
+    question: str
+    score: str  # as shown: name and percent
+    value: float  # the score, 0 to 1
+    outcome: str  # one of OUTCOMES
+    size: str  # COCO's size class of the target: small, medium, large; "" for a target without area
+    mistakes: str  # error types of `breakdown`, separated by spaces
+    target: str  # the texts of the target; "" if the target is drawn
+    output: str  # the output of the model
     readable: bool
-    lacking: str = ""  # why there is no file
+    problem: str = ""  # the reason why there is no file
 
 
 def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
-    """Half of `count` the worst (one of an image), the rest of it samples that are the same in every run of so many.
+    """At most `count` rows, the worst score first.
 
-    In order of their score.
+    Half of them have the worst scores, one row per image.  The others are spread evenly over `rows`, so that every run
+    on the same samples with the same `count` shows them.
     """
     ordered = sorted(rows, key=_rank)
     if len(ordered) <= count:
@@ -58,92 +59,96 @@ def chosen(rows: Sequence[Row[Any]], count: int) -> list[Row[Any]]:
 
 def write(
     rows: Sequence[Row[Any]], root: Path, folder: Path, count: int, mistakes: Mapping[str, Sequence[str]] | None = None
-) -> list[Picture]:
-    """Draws the chosen rows into a folder as JPEG; the pictures by file name within it.  `mistakes` are by sample.
+) -> list[GalleryImage]:
+    """Draws at most `count` rows into a folder as JPEG; returns their gallery images.
 
-    A picture that is not there, or cannot be read, is told in its place.
+    `root` is the data root, and `mistakes` has the error types by sample id.  An image that is missing or cannot be
+    decoded gets no file; its `problem` says why.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = chosen(rows, count)
-    pictures = pictures_of(drawn, mistakes or {})
-    for place, (row, picture) in enumerate(zip(drawn, pictures, strict=True)):
+    selected = chosen(rows, count)
+    images = images_of(selected, mistakes or {})
+    for place, (row, image) in enumerate(zip(selected, images, strict=True)):
         try:
-            draw(row, root).save(folder / picture.file, "JPEG", quality=88)
+            draw(row, root).save(folder / image.file, "JPEG", quality=88)
         except DataError as error:
-            pictures[place] = picture._replace(lacking=str(error))
-    return pictures
+            images[place] = image._replace(problem=str(error))
+    return images
 
 
-def pictures_of(rows: Sequence[Row[Any]], mistakes: Mapping[str, Sequence[str]]) -> list[Picture]:
-    """What stands below the pictures of these rows, and what their files are called."""
-    pictures = []
+def images_of(rows: Sequence[Row[Any]], mistakes: Mapping[str, Sequence[str]]) -> list[GalleryImage]:
+    """The gallery images of these rows, in order; draws nothing."""
+    images = []
     for place, row in enumerate(rows):
         score = f"{next(iter(row.score.values))} {100 * goodness(row):.0f}"
-        pictures.append(
-            Picture(
+        images.append(
+            GalleryImage(
                 f"{place:03d}.jpg",
                 row.sample.id,
-                _asked(row.sample.question),
+                _question(row.sample.question),
                 score,
                 round(goodness(row), 4),
                 outcome(row),
                 object_size(row.sample.target),
                 " ".join(mistakes.get(row.sample.id, ())),
-                _wanted(row),
+                _target(row),
                 " ".join(row.answer.raw)[:LONGEST],
                 row.score.readable,
             )
         )
-    return pictures
+    return images
 
 
 def outcome(row: Row[Any]) -> str:
-    """One of OUTCOMES: half and more of the score is partly right, nine tenths and more right."""
+    """One of OUTCOMES: "correct" from a score of 0.9, "partly correct" from 0.5."""
     if not row.score.readable:
-        return "unreadable"
+        return "unparsable"
     value = goodness(row)
-    return "right" if value >= RIGHT else "partly right" if value >= PARTLY else "wrong"
+    return "correct" if value >= CORRECT else "partly correct" if value >= PARTLY_CORRECT else "wrong"
 
 
 def object_size(target: Value | None) -> str:
-    """By the area of a target's object, or its largest box (square pixels, as COCO's words have it); '' for words."""
+    """COCO's size class of the target's object, or of its largest box; "" for a target without area, such as text."""
     if isinstance(target, Mask):
         areas = [float(masks.area(target))]
     else:
-        areas = [abs(_area(line)) for line in lines_of(target)]
-        areas = [sum(areas)] if isinstance(target, Polygons) else areas  # one object, a ring for each of its parts
+        areas = [abs(_area(ring)) for ring in rings_of(target)]
+        areas = [sum(areas)] if isinstance(target, Polygons) else areas  # one object; each of its parts is a ring
     return size_of(max(areas, default=0.0))
 
 
 def size_of(area: float) -> str:
-    """COCO's word for an area in square pixels; '' for none."""
+    """COCO's size class of an area in square pixels: small below 32², medium below 96², large above; "" for 0."""
     return "" if not area else "small" if area < 32**2 else "medium" if area < 96**2 else "large"
 
 
-def _area(ring: Sequence[tuple[float, float]]) -> float:
-    """Of a closed line, by the shoelace formula."""
+def _area(ring: Ring) -> float:
+    """The signed area of a closed line (shoelace formula)."""
     turned = [*ring[1:], ring[0]]
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, turned, strict=True)) / 2
 
 
-def _asked(question: Question) -> str:
-    """The question's text, or the names of what is to be found, or the kind of question."""
+def _question(question: Question) -> str:
+    """The text of a question, else the names of the objects to find, else the kind of question."""
     if question.kind == "find":
         return ", ".join(phrase.text for phrase in question.phrases)
     return question.text or question.kind
 
 
-def _wanted(row: Row[Any]) -> str:
-    """What people said, the most frequent first; '' where that is drawn."""
+def _target(row: Row[Any]) -> str:
+    """The three most frequent texts of a text target; "" for a target that is drawn."""
     target = row.sample.target
     return " | ".join(text for text, _ in Counter(target.texts).most_common(3)) if isinstance(target, Text) else ""
 
 
 def draw(row: Row[Any], root: Path) -> Image.Image:
-    """The image of a sample with the question's region, the target and the answer drawn on it."""
+    """The image of a sample with the region of the question, the target and the answer.
+
+    DataError if the image is missing or cannot be decoded.
+    """
     image = open_rgb(root, row.sample.question.image)
     question = row.sample.question
-    first = question.kind == "refer"  # the first box is the answer to an expression
+    first = question.kind == "refer"  # only the first box answers a referring expression
     return overlay(image, row.answer.value, row.sample.target, region=question.region, first=first, labels=False)
 
 

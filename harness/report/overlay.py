@@ -1,21 +1,20 @@
-"""Boxes, outlines and masks drawn on an image: a region in blue, a target in green, an answer in magenta."""
+"""Boxes, outlines and masks drawn on an image: the region of a question in blue, targets green, predictions magenta."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from harness.core import Box, Boxes, Grounded, Mask, Objects, Polygons, Quads, Size, Value
+from harness.core import Box, Boxes, Grounded, Mask, Objects, Polygons, Quads, Ring, Size, Value
 from harness.geometry.masks import pixels, rasterise
 
 TARGET = (46, 160, 67)
 ANSWER = (214, 0, 140)
 REGION = (9, 105, 218)
-SHORT_SIDE = 240  # pixels, at least
-LONG_SIDE = 640  # pixels, at most, of an image that is enlarged
-OPACITY = 0.35  # of a mask's colour
+SHORT_SIDE = 240  # pixels, at least, unless the long side is at its limit
+LONG_SIDE = 640  # pixels, at most
+OPACITY = 0.35  # of the tint of a mask
 TEXT = 12  # pixels, the height of a label
-Line = tuple[tuple[float, float], ...]
 
 
 def overlay(
@@ -27,9 +26,10 @@ def overlay(
     first: bool = False,
     labels: bool = True,
 ) -> Image.Image:
-    """An RGB image with a question's region, a target and an answer on it; a small image is enlarged.
+    """The image with the region of the question, the target and the answer drawn on it, as RGB.
 
-    Coordinates are pixels of the image as given.  `first` draws an answer's first box alone.
+    Coordinates are pixels of `image`.  The result is scaled to SHORT_SIDE and LONG_SIDE.  `first` draws only the first
+    box of each value; `labels` draws the labels of boxes and quads.
     """
     size = Size(*image.size)
     scale = max(1.0, SHORT_SIDE / min(size))
@@ -38,10 +38,10 @@ def overlay(
         image = _tinted(image, value, size, colour)
     shown = image.resize((round(size.width * scale), round(size.height * scale)), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(shown)
-    about = None if region is None else Boxes((region,))
-    for value, colour, width in ((about, REGION, 4), (target, TARGET, 4), (answer, ANSWER, 2)):
-        for place, line in enumerate(lines_of(value, first=first)):
-            points = [(x * scale, y * scale) for x, y in (*line, line[0])]
+    region_box = None if region is None else Boxes((region,))
+    for value, colour, width in ((region_box, REGION, 4), (target, TARGET, 4), (answer, ANSWER, 2)):
+        for place, ring in enumerate(rings_of(value, first=first)):
+            points = [(x * scale, y * scale) for x, y in (*ring, ring[0])]
             pen.line(points, fill=colour, width=width, joint="curve")
             if labels and isinstance(value, Boxes | Quads) and place < len(value.labels):
                 _label(pen, points[0], value.labels[place], colour)
@@ -49,7 +49,7 @@ def overlay(
 
 
 def _label(pen: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colour: tuple[int, int, int]) -> None:
-    """A label on its colour, above a corner where there is room."""
+    """Draws white text on a filled rectangle, above the corner if there is space."""
     font = ImageFont.load_default(TEXT)
     x, y = corner[0], max(0.0, corner[1] - TEXT - 4)
     left, top, right, bottom = pen.textbbox((x + 2, y + 1), text, font=font)
@@ -58,7 +58,7 @@ def _label(pen: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, col
 
 
 def _tinted(image: Image.Image, value: Value | None, size: Size, colour: tuple[int, int, int]) -> Image.Image:
-    """The image with a mask's pixels tinted; the same where the value is no mask."""
+    """The image with the pixels of a mask or of polygons tinted; unchanged for any other value."""
     if not isinstance(value, Polygons | Mask):
         return image
     inside = pixels(rasterise(value, size))
@@ -67,11 +67,14 @@ def _tinted(image: Image.Image, value: Value | None, size: Size, colour: tuple[i
     return Image.fromarray(shown.round().astype(np.uint8))
 
 
-def lines_of(value: Value | None, *, first: bool = False) -> list[Line]:
-    """The closed lines that a value is drawn as; `first` keeps a value's first box alone."""
+def rings_of(value: Value | None, *, first: bool = False) -> list[Ring]:
+    """The closed lines that represent a value, in its coordinates; none for a mask or text.
+
+    `first` keeps only the first box of a value with boxes.
+    """
     boxes = value.boxes if isinstance(value, Boxes | Objects) else ()
     if isinstance(value, Grounded):
-        boxes = tuple(box for found in value.boxes for box in found)
+        boxes = tuple(box for of_phrase in value.boxes for box in of_phrase)
     if boxes:
         return [((x0, y0), (x1, y0), (x1, y1), (x0, y1)) for x0, y0, x1, y1 in (boxes[:1] if first else boxes)]
     if isinstance(value, Quads):

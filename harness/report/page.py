@@ -1,6 +1,6 @@
-"""One page of runs: the table beside the published figures, a plot of the headlines, and a gallery for each run.
+"""The report page: a table of runs with published figures, a plot of headlines, figures, and a gallery per run.
 
-Everything is generated from records, answers and annotations; the page needs no network.
+The page is generated from records, answers and annotations alone.  It loads nothing from a network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.metrics import tide
 from harness.published import Figure, names_of_our_models
 from harness.report import figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
-from harness.report.canvas import Drawn, Told
+from harness.report.canvas import AnalysedRun, FigureFile
 from harness.report.tables import template
 from harness.report.text import MINIATURE, cell, number, title
 
@@ -39,12 +39,12 @@ COLUMNS = (
     "status",
     "id",
 )
-Published = Callable[[str, str, str], Sequence[Figure]]  # task, split, metric
+Published = Callable[[str, str, str], Sequence[Figure]]  # (task, split, metric) to published figures
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A run with what its gallery is made of: no rows where its data is not at hand."""
+    """A run with the data of its gallery.  `rows` is empty, and `task` may be None, if the data is not available."""
 
     run: Run
     task: Task[Any] | None
@@ -53,52 +53,56 @@ class Shown:
 
     @property
     def parts(self) -> Breakdown:
-        """What the run gets wrong; nothing where there are no rows."""
+        """The error analysis of the run; empty without rows."""
         return breakdown(self.task, self.rows, self.run.spec.seed) if self.task is not None else Breakdown()
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A run on the page."""
+    """The section of one run on the page."""
 
     run: Run
     title: str
-    about: str
-    seen: str
-    metrics: Sequence[tuple[str, str]]
-    pictures: Sequence[gallery.Picture]
+    about: str  # the description of the task
+    seen: str  # which images of the task were in the training data of published models
+    metrics: Sequence[tuple[str, str]]  # name, value as shown
+    images: Sequence[gallery.GalleryImage]
 
 
 def write(
     shown: Sequence[Shown], published: Published, folder: Path, pictures: int, refresh: int | None = None
 ) -> Path:
-    """`index.html`, `runs.csv`, `runs.md`, `headlines.svg`, `figures/` and `gallery/<id>/`; the path of the page."""
+    """Writes `index.html`, `runs.csv`, `runs.md`, `headlines.svg`, `figures/` and `gallery/<id>/`; the page's path.
+
+    `pictures` is the largest number of images per run.  `refresh` is the number of seconds after which a browser
+    reloads the page; None for never.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = [one.run for one in shown]
-    parts = [one.parts for one in shown]
-    sections = [_section(one, theirs, folder, pictures) for one, theirs in zip(shown, parts, strict=True)]
-    drawn = figures.write(list(map(Told, runs, parts)), folder / "figures")
+    runs = [item.run for item in shown]
+    analyses = [item.parts for item in shown]
+    sections = [_section(item, parts, folder, pictures) for item, parts in zip(shown, analyses, strict=True)]
+    files = figures.write(list(map(AnalysedRun, runs, analyses)), folder / "figures")
     (folder / "runs.csv").write_text(runs_csv(runs), encoding="utf-8")
     (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
     plot = _plot(runs, folder / "headlines.svg")
     path = folder / "index.html"
-    path.write_text(rendered(runs, sections, published, plot, drawn, others(folder), refresh), encoding="utf-8")
+    path.write_text(rendered(runs, sections, published, plot, files, others(folder), refresh), encoding="utf-8")
     return path
 
 
 def stale(runs: Sequence[Run], folder: Path) -> list[str]:
-    """Galleries in a report's folder that are of none of these runs."""
+    """The ids of galleries in a report's folder that belong to none of these runs."""
     return sorted({path.name for path in (folder / "gallery").glob("*/")} - {run.id for run in runs})
 
 
 def others(folder: Path) -> list[tuple[str, str]]:
-    """Figures that other commands have put beside the page, and the page that each is from."""
+    """Figures that `bench` and `ablate` wrote next to the page: the path of each figure and of its table."""
     found = []
-    for room in ("speed", "studies"):
-        for path in sorted((folder / room).glob("*.svg")):
+    for name in ("speed", "studies"):
+        for path in sorted((folder / name).glob("*.svg")):
             tables = [path.with_suffix(".md"), path.with_name("speed.md")]
-            told = next((table.name for table in tables if table.is_file()), path.name)
-            found.append((f"{room}/{path.name}", f"{room}/{told}"))
+            table = next((table.name for table in tables if table.is_file()), path.name)
+            found.append((f"{name}/{path.name}", f"{name}/{table}"))
     return found
 
 
@@ -107,30 +111,30 @@ def rendered(
     sections: Sequence[Section],
     published: Published,
     plot: str,
-    drawn: Sequence[Drawn] = (),
-    beside: Sequence[tuple[str, str]] = (),
+    files: Sequence[FigureFile] = (),
+    other_figures: Sequence[tuple[str, str]] = (),
     refresh: int | None = None,
 ) -> str:
-    """The page's HTML; with `refresh`, browsers load it again every so many seconds."""
+    """The HTML of the page.  `plot` is the file name of the headline plot, or ""."""
     return template("page.html").render(
         miniature=[run for run in runs if run.spec.data == "miniature"],
-        real=[(run, _beside(run, published)) for run in runs if run.spec.data != "miniature"],
+        real=[(run, _published_numbers(run, published)) for run in runs if run.spec.data != "miniature"],
         published=_published_tables(runs, published),
         sections=sections,
         plot=plot,
-        figures=drawn,
-        others=beside,
+        figures=files,
+        other_figures=other_figures,
         number=number,
         warning=MINIATURE,
         refresh=refresh,
         outcomes=gallery.OUTCOMES,
         kinds=tide.KINDS,
-        tasks=sorted({section.run.spec.task for section in sections if section.pictures}),
+        tasks=sorted({section.run.spec.task for section in sections if section.images}),
     )
 
 
 def runs_csv(runs: Sequence[Run]) -> str:
-    """One line a metric of a run, unrounded."""
+    """CSV with one line per run and metric, unrounded."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -139,65 +143,66 @@ def runs_csv(runs: Sequence[Run]) -> str:
         unreadable = run.metrics["unreadable"].value if "unreadable" in run.metrics else ""
         for name, estimate in run.metrics.items():
             cells = (estimate.value, estimate.low, estimate.high, estimate.n, unreadable, run.status, run.id)
-            asked = (spec.data, spec.task, spec.version, spec.split, spec.model, spec.protocol)
-            writer.writerow([*asked, name, *cells])
+            identity = (spec.data, spec.task, spec.version, spec.split, spec.model, spec.protocol)
+            writer.writerow([*identity, name, *cells])
     return out.getvalue()
 
 
 def runs_markdown(runs: Sequence[Run], published: Published) -> str:
-    """The table of headlines; a published figure stands beside a run only on the same data, split and protocol."""
+    """The Markdown table of headlines, with published figures of Florence-2 on the same task, split and protocol.
+
+    Runs on the miniature have no published figure.
+    """
     lines = ["| data | task | version | split | model | protocol | metric | value [95 % interval] | published | n |"]
     lines.append("|---|---|--:|---|---|---|---|--:|---|--:|")
     for run in runs:
         spec, estimate = run.spec, run.metrics.get(run.headline)
-        beside = "not comparable" if spec.data == "miniature" else "; ".join(_beside(run, published)) or "–"
-        asked = (spec.data, spec.task, str(spec.version), spec.split, spec.model, spec.protocol)
-        cells = (*asked, run.headline, number(estimate), beside)
+        numbers = "not comparable" if spec.data == "miniature" else "; ".join(_published_numbers(run, published)) or "–"
+        identity = (spec.data, spec.task, str(spec.version), spec.split, spec.model, spec.protocol)
+        cells = (*identity, run.headline, number(estimate), numbers)
         lines.append(f"| {' | '.join(map(cell, cells))} | {estimate.n if estimate else 0} |")
     return "\n".join(lines) + f"\n\n{MINIATURE[0].upper()}{MINIATURE[1:]}.\n"
 
 
-def _section(one: Shown, parts: Breakdown, folder: Path, pictures: int) -> Section:
-    run, drawn = one.run, []
-    if one.rows and pictures:
-        drawn = gallery.write(one.rows, one.root, folder / "gallery" / run.id, pictures, parts.mistakes)
-        lacking = [picture for picture in drawn if picture.lacking]
-        if lacking:
-            log.warning("%s: %d pictures are not drawn: %s", title(run), len(lacking), lacking[0].lacking)
+def _section(item: Shown, parts: Breakdown, folder: Path, pictures: int) -> Section:
+    run, images = item.run, []
+    if item.rows and pictures:
+        images = gallery.write(item.rows, item.root, folder / "gallery" / run.id, pictures, parts.mistakes)
+        problems = [image.problem for image in images if image.problem]
+        if problems:
+            log.warning("%s: %d images cannot be drawn; the first: %s", title(run), len(problems), problems[0])
     metrics = [(name, number(estimate)) for name, estimate in run.metrics.items()]
-    about, seen = (one.task.about, one.task.seen_in_training) if one.task else ("", "")
-    return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, metrics, drawn)
+    about, seen = (item.task.about, item.task.seen_in_training) if item.task else ("", "")
+    return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, metrics, images)
 
 
-def _beside(run: Run, published: Published) -> list[str]:
-    """Published figures of Florence-2 under the run's protocol."""
+def _published_numbers(run: Run, published: Published) -> list[str]:
+    """Published figures of Florence-2 on the run's task, split, headline and protocol, with their sources."""
     names = names_of_our_models()
-    found = published(run.spec.task, run.spec.split, run.headline)
     return [
         f"{figure.model} {figure.value:g} ({figure.source}, {figure.locator})"
-        for figure in found
+        for figure in published(run.spec.task, run.spec.split, run.headline)
         if figure.model in names and figure.protocol == run.spec.protocol
     ]
 
 
 def _published_tables(runs: Sequence[Run], published: Published) -> list[tuple[str, Sequence[Figure]]]:
-    """What is published for every task, split and headline that has a run."""
-    wanted = dict.fromkeys((run.spec.task, run.spec.split, run.headline) for run in runs)
-    tables = ((f"{task} {split}, {metric}", published(task, split, metric)) for task, split, metric in wanted)
+    """The published figures of every task, split and headline that has a run, with a title each."""
+    keys = dict.fromkeys((run.spec.task, run.spec.split, run.headline) for run in runs)
+    tables = ((f"{task} {split}, {metric}", published(task, split, metric)) for task, split, metric in keys)
     return [(name, figures) for name, figures in tables if figures]
 
 
 def _plot(runs: Sequence[Run], path: Path) -> str:
-    """Headlines with their intervals, as SVG; '' where there is nothing to draw."""
-    drawn = [run for run in runs if (found := run.metrics.get(run.headline)) is not None and found.value is not None]
+    """Writes an SVG of the headlines with their intervals; the file name, or "" if no run has a headline value."""
+    drawn = [run for run in runs if (estimate := run.metrics.get(run.headline)) and estimate.value is not None]
     if not drawn:
         return ""
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
-    with rc_context(
-        {"svg.hashsalt": "headlines", "text.parse_math": False}
-    ):  # else ids are drawn anew, and $ is markup
+    # A fixed hash salt makes the SVG ids reproducible; model names may contain $.
+    with rc_context({"svg.hashsalt": "headlines", "text.parse_math": False}):
         canvas = Canvas(figsize=(8, 0.8 + 0.32 * len(drawn)), layout="constrained")
         axes = canvas.subplots()
         for place, run in enumerate(reversed(drawn)):

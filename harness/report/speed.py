@@ -1,4 +1,4 @@
-"""What `bench` recorded, as lines, a table and figures: stage bars, a roofline, latency against throughput, scaling."""
+"""The records of `bench` as text, tables and figures: stage times, roofline, latency versus throughput, scaling."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from harness.report.text import cell
 
 Record = Mapping[str, Any]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")  # Okabe and Ito's
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")  # Okabe and Ito's palette
+BARS = 12  # records in the figure of stages
 
 
 def describe(record: Record) -> str:
-    """A record for people: what, whether it counts, and each number with its interval."""
+    """A record as text: its settings, its validity, and each number with its interval."""
     settings = record["settings"]
-    state = "VALID" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
     lines = [
         f"{record['model']} {record['scenario']} · {record['set']} · {_settings(settings)} · {record['device']}",
-        f"  {state}",
+        f"  {_validity(record)}",
     ]
-    for name, found in record["latency s"].items():
-        lines.append(f"  {name:10} {_seconds(found)}")
+    for name, estimate in record["latency s"].items():
+        lines.append(f"  {name:10} {_interval(estimate)}")
     for name, value in record["throughput"].items():
         lines.append(f"  {name:16} {value:.4g}")
     meter = record["meter"]
@@ -33,40 +33,50 @@ def describe(record: Record) -> str:
     if "not checked" in meter:
         lines.append(f"  not checked: {meter['not checked']}")
     if "joules" in meter:
-        lines.append(f"  {meter['joules'] / record['queries']:.3g} J an answer")
-    for tried in record["rates tried"]:
-        said = "holds" if tried["holds"] else "does not hold"
-        lines.append(f"  {tried['rate']:8.3g} a second: p{tried['percent']:g} {tried['latency']:.3g} s, {said}")
+        lines.append(f"  {meter['joules'] / record['queries']:.3g} J per query")
+    for trial in record["rates tried"]:
+        result = "sustained" if trial["holds"] else "not sustained"
+        lines.append(f"  {trial['rate']:8.3g} queries/s: p{trial['percent']:g} {trial['latency']:.3g} s, {result}")
     if "stages" in record:
-        lines.append(
-            f"  stages of a batch of {record['stages']['batch']} (decode: a step of {record['stages']['steps']})"
-        )
-        for line in record["stages"]["lines"]:
-            floor = ""
-            if "floor s" in line:
-                floor = (
-                    f"  floor {_time(line['floor s'])} ({line['bound']}), {line['of the ceiling']:.0%} of the ceiling"
-                )
-            lines.append(f"    {line['stage']:9} {_time(line['seconds']):>9}{floor}")
-    lines += [f"  beside {name}: {beside(found)}" for name, found in record["against"].items()]
+        lines += _stage_lines(record["stages"])
+    lines += [f"  versus {name}: {versus(result)}" for name, result in record["against"].items()]
     return "\n".join(lines)
 
 
-def beside(found: Mapping[str, Any]) -> str:
-    """ "1.66 times (1.60 to 1.76), 3.04 s to 5.03 s" and what speaks against it."""
-    if "cannot run" in found:
-        return f"it cannot run here ({found['cannot run']})"
-    ratio = found["ratio"]
-    within = f" [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio["low"] is not None else ""
-    said = (
-        f"{ratio['value']:.2f} times{within}, {found['ours']:.3g} s to {found['theirs']:.3g} s for {found['queries']}, "
-        f"{found['rounds']} rounds, {found['equal']:.0%} of answers equal"
+def _stage_lines(stages: Mapping[str, Any]) -> list[str]:
+    lines = [f"  stages of a batch of {stages['batch']} (decode: one of {stages['steps']} steps)"]
+    for stage in stages["lines"]:
+        floor = ""
+        if "floor s" in stage:
+            share = f"{stage['of the ceiling']:.0%} of the ceiling"
+            floor = f"  roofline floor {_time(stage['floor s'])} ({stage['bound']}), {share}"
+        lines.append(f"    {stage['stage']:9} {_time(stage['seconds']):>9}{floor}")
+    return lines
+
+
+def versus(result: Mapping[str, Any]) -> str:
+    """A comparison with a peer: the speed ratio with its interval, both times, and the reasons if it is INVALID.
+
+    A ratio above 1 means that this harness is faster.
+    """
+    if "cannot run" in result:
+        return f"cannot run here ({result['cannot run']})"
+    ratio = result["ratio"]
+    interval = f" [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio["low"] is not None else ""
+    queries = "1 query" if result["queries"] == 1 else f"{result['queries']} queries"
+    text = (
+        f"{ratio['value']:.2f} times as fast{interval}: {result['ours']:.3g} s versus {result['theirs']:.3g} s for "
+        f"{queries}, {result['rounds']} rounds, {result['equal']:.0%} of predictions equal"
     )
-    return f"{said}; INVALID: {'; '.join(found['reasons'])}" if found["reasons"] else said
+    return f"{text}; INVALID: {'; '.join(result['reasons'])}" if result["reasons"] else text
 
 
-def _seconds(found: Mapping[str, Any]) -> str:
-    return f"{_time(found['value'])} [{_time(found['low'])}, {_time(found['high'])}]"
+def _validity(record: Record) -> str:
+    return "VALID" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    return f"{_time(estimate['value'])} [{_time(estimate['low'])}, {_time(estimate['high'])}]"
 
 
 def _time(seconds: float) -> str:
@@ -74,18 +84,18 @@ def _time(seconds: float) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    said = [f"batch {settings['batch size']}", f"{settings['beams']} beams", settings["dtype"], settings["resolution"]]
+    parts = [f"batch {settings['batch size']}", f"{settings['beams']} beams", settings["dtype"], settings["resolution"]]
     if settings["new tokens"]:
-        said.append(f"{settings['new tokens']} new tokens")
+        parts.append(f"{settings['new tokens']} new tokens")
     if settings.get("rate"):
-        said.append(f"{settings['rate']:g} a second")
+        parts.append(f"{settings['rate']:g} queries/s")
     if settings.get("target s"):
-        said.append(f"within {settings['target s']:g} s")
-    return ", ".join(said)
+        parts.append(f"latency target {settings['target s']:g} s")
+    return ", ".join(parts)
 
 
 def render(records: Sequence[Record], to: Path) -> None:
-    """`speed.md` and the figures of all records, into a folder; the same records give the same bytes."""
+    """Writes `speed.md` and the figures of all records to a folder; the same records give the same bytes."""
     to.mkdir(parents=True, exist_ok=True)
     (to / "speed.md").write_text(markdown(records))
     if records:
@@ -93,37 +103,39 @@ def render(records: Sequence[Record], to: Path) -> None:
 
 
 def markdown(records: Sequence[Record]) -> str:
-    """A table a device."""
+    """The tables of each device: its records, and its comparisons with peers."""
     out = io.StringIO()
-    out.write("# Speed\n\nWhat `python -m harness bench` measured; nobody edits this.\n")
+    out.write("# Speed\n\nMeasurements of `python -m harness bench`. This file is generated; do not edit it.\n")
     if not records:
-        out.write("\nNothing was measured yet.\n")
+        out.write("\nThere are no measurements yet.\n")
     for device in sorted({record["device"] for record in records}):
-        mine = [record for record in records if record["device"] == device]
+        of_device = [record for record in records if record["device"] == device]
         out.write(f"\n## {device}\n\n")
-        out.write(
-            "| model | set | settings | scenario | p50 | p99 | images/s | tokens/s | peak MiB | counts | version |\n"
-        )
+        out.write("| model | images | settings | scenario | p50 | p99 ")
+        out.write("| images/s | tokens/s | peak MiB | validity | version |\n")
         out.write("|---|---|---|---|--:|--:|--:|--:|--:|---|---|\n")
-        for record in sorted(mine, key=_order):
-            latency, through = record["latency s"], record["throughput"]
-            valid = "VALID" if record["valid"] else "INVALID: " + "; ".join(record["reasons"])
-            unknown = record["meter"].get("not checked")
+        for record in sorted(of_device, key=_order):
+            latency, throughput = record["latency s"], record["throughput"]
+            unchecked = record["meter"].get("not checked")
             cells = [
-                record["model"], record["set"], _settings(record["settings"]), 
+                record["model"], record["set"], _settings(record["settings"]),
                 f"{record['scenario']} ({record['level']})",
                 *(_time(latency[name]["value"]) if name in latency else "–" for name in ("p50", "p99")),
-                f"{through['images/s']:.4g}", f"{through['tokens/s']:.4g}", f"{record['meter']['peak memory MiB']:.0f}",
-                f"{valid} (not checked: {unknown})" if unknown else valid, record["provenance"]["harness"],
+                f"{throughput['images/s']:.4g}", f"{throughput['tokens/s']:.4g}",
+                f"{record['meter']['peak memory MiB']:.0f}",
+                f"{_validity(record)} (not checked: {unchecked})" if unchecked else _validity(record),
+                record["provenance"]["harness"],
             ]  # fmt: skip
             out.write(f"| {' | '.join(map(cell, cells))} |\n")
-        compared = [(record, name, found) for record in mine for name, found in record["against"].items()]
-        if compared:
-            out.write("\nBy turns in one process, the same weights (theirs in float32 where ours are in eight bits), ")
-            out.write("pictures, prompts and token counts:\n\n")
-            out.write("| model | settings | beside | result | version |\n|---|---|---|---|---|\n")
-            for record, name, found in sorted(compared, key=lambda item: (*_order(item[0]), item[1])):
-                cells = [record["model"], _settings(record["settings"]), name, beside(found)]
+        comparisons = [(record, name, result) for record in of_device for name, result in record["against"].items()]
+        if comparisons:
+            out.write(
+                "\nVersus other implementations: interleaved in one process, with the same weights, images, prompts "
+            )
+            out.write("and token counts. The other implementation uses float32 weights if ours are int8.\n\n")
+            out.write("| model | settings | versus | speed ratio | version |\n|---|---|---|---|---|\n")
+            for record, name, result in sorted(comparisons, key=lambda item: (*_order(item[0]), item[1])):
+                cells = [record["model"], _settings(record["settings"]), name, versus(result)]
                 cells.append(record["provenance"]["harness"])
                 out.write(f"| {' | '.join(map(cell, cells))} |\n")
     return out.getvalue()
@@ -136,7 +148,7 @@ def _order(record: Record) -> tuple[Any, ...]:
 
 
 def figures(records: Sequence[Record], to: Path) -> None:
-    """A figure of each kind for which there is anything to show, SVG and PNG."""
+    """Writes each figure that has data as SVG and PNG: stages, roofline and scaling."""
     from matplotlib import rc_context
 
     with rc_context({"svg.hashsalt": "speed", "svg.fonttype": "path", "font.size": 9}):
@@ -144,134 +156,138 @@ def figures(records: Sequence[Record], to: Path) -> None:
         if staged:
             _stages(staged, to)
             _roofline(staged, to)
-        _against_batch(records, to)
+        _scaling(records, to)
 
 
 def _stages(records: Sequence[Record], to: Path) -> None:
-    """A bar a record: milliseconds of a batch by stage, all decoding steps together, and its floor as an outline."""
+    """One bar per record: milliseconds per image by stage, with the roofline floor as an outline.
+
+    The decode stage covers all steps.
+    """
     from matplotlib.figure import Figure
 
-    chosen = sorted(records, key=_order)[-12:]
+    chosen = sorted(records, key=_order)[-BARS:]
     names = ["open", "transfer", "vision", "encoder", "prefill", "decode", "parsing"]
     figure = Figure(figsize=(9, 1.2 + 0.45 * len(chosen)), layout="constrained")
     axes = figure.subplots()
     for row, record in enumerate(chosen):
-        found = {line["stage"]: line for line in record["stages"]["lines"]}
+        by_stage = {line["stage"]: line for line in record["stages"]["lines"]}
         left = floor = 0.0
         for name, colour in zip(names, COLOURS, strict=True):
-            times = record["stages"]["steps"] if name == "decode" else 1
-            line = found.get(name, {})
-            width = 1000 * times * line.get("seconds", 0.0) / record["stages"]["batch"]
+            steps = record["stages"]["steps"] if name == "decode" else 1
+            line = by_stage.get(name, {})
+            width = 1000 * steps * line.get("seconds", 0.0) / record["stages"]["batch"]
             axes.barh(row, width, left=left, color=colour, label=name if row == 0 else None)
             left += width
-            floor += 1000 * times * line.get("floor s", 0.0) / record["stages"]["batch"]
-        axes.barh(row, floor, fill=False, edgecolor="black", linewidth=1.2, label="floor" if row == 0 else None)
-    names = [f"{one['model']} · {one['device']}\n{_settings(one['settings'])}" for one in chosen]
+            floor += 1000 * steps * line.get("floor s", 0.0) / record["stages"]["batch"]
+        label = "roofline floor" if row == 0 else None
+        axes.barh(row, floor, fill=False, edgecolor="black", linewidth=1.2, label=label)
+    names = [f"{record['model']} · {record['device']}\n{_settings(record['settings'])}" for record in chosen]
     axes.set_yticks(range(len(chosen)), names, fontsize=7)
-    axes.set_xlabel("ms an image")
+    axes.set_xlabel("ms per image")
     figure.legend(*axes.get_legend_handles_labels(), ncols=8, fontsize=7, loc="outside lower center")
     _save(figure, to / "stages")
 
 
 def _roofline(records: Sequence[Record], to: Path) -> None:
-    """Operations a second against operations a byte, under the ceilings that were measured with them; each model's
-    stages on a thin line that bears its name."""
+    """Operations per second versus operations per byte, under the highest ceilings measured for the device and dtype.
+
+    A thin line, labelled with the model, connects the stages of a record.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    marks = {"vision": "o", "encoder": "s", "prefill": "^", "decode": "v"}
-    roofs: dict[tuple[str, str], tuple[float, float]] = {}
+    markers = {"vision": "o", "encoder": "s", "prefill": "^", "decode": "v"}
+    ceilings: dict[tuple[str, str], tuple[float, float]] = {}
     for record in records:
-        found = record["ceilings"]["operations"], record["ceilings"]["bytes"]
+        operations, moved = record["ceilings"]["operations"], record["ceilings"]["bytes"]
         key = record["device"], record["settings"]["dtype"]
-        before = roofs.get(key, (0.0, 0.0))
-        roofs[key] = max(before[0], found[0]), max(before[1], found[1])
-    for (key, (operations, moved)), colour in zip(sorted(roofs.items()), COLOURS, strict=False):
+        before = ceilings.get(key, (0.0, 0.0))
+        ceilings[key] = max(before[0], operations), max(before[1], moved)
+    for (key, (operations, moved)), colour in zip(sorted(ceilings.items()), COLOURS, strict=False):
         intensities = [2.0**power for power in range(-3, 13)]
-        axes.plot(
-            intensities, [min(operations, moved * one) for one in intensities], color=colour, label=" · ".join(key)
-        )
+        roof = [min(operations, moved * intensity) for intensity in intensities]
+        axes.plot(intensities, roof, color=colour, label=" · ".join(key))
         for record in records:
             if (record["device"], record["settings"]["dtype"]) != key:
                 continue
-            placed = sorted(
-                (line["operations"] / line["bytes"], line["operations"] / line["seconds"], marks[line["stage"]])
+            points = sorted(
+                (line["operations"] / line["bytes"], line["operations"] / line["seconds"], markers[line["stage"]])
                 for line in record["stages"]["lines"]
-                if line["stage"] in marks and line["seconds"] > 0
+                if line["stage"] in markers and line["seconds"] > 0
             )
-            axes.plot(*zip(*(point[:2] for point in placed), strict=True), color=colour, lw=0.5, alpha=0.6)
-            for intensity, reached, mark in placed:
-                axes.plot(intensity, reached, mark, color=colour, ms=5)
-            for intensity, reached, _ in placed[:1]:
+            axes.plot(*zip(*(point[:2] for point in points), strict=True), color=colour, lw=0.5, alpha=0.6)
+            for intensity, rate, marker in points:
+                axes.plot(intensity, rate, marker, color=colour, ms=5)
+            for intensity, rate, _ in points[:1]:
                 axes.annotate(
-                    record["model"], (intensity, reached), xytext=(-4, -9), textcoords="offset points", fontsize=7
+                    record["model"], (intensity, rate), xytext=(-4, -9), textcoords="offset points", fontsize=7
                 )
-    for name, mark in marks.items():
-        axes.plot([], [], mark, color="black", label=name)
-    axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="operations a second")
+    for name, marker in markers.items():
+        axes.plot([], [], marker, color="black", label=name)
+    axes.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="operations per second")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     _save(figure, to / "roofline")
 
 
-def _against_batch(records: Sequence[Record], to: Path) -> None:
-    """Throughput against the batch; where latencies were measured, the median of them against throughput; and, where
-    sets of several sizes were asked all at once, throughput against how many images there were.  INVALID points are
-    hollow."""
+def _scaling(records: Sequence[Record], to: Path) -> None:
+    """Throughput versus batch size, with up to two further panels.  INVALID points are hollow.
+
+    With latencies: median latency versus throughput.  With offline records on several numbers of images: throughput
+    versus the number of images.
+    """
     from matplotlib.figure import Figure
 
     lines: dict[tuple[str, ...], list[Record]] = {}
-    sets: dict[tuple[str, ...], dict[int, float]] = {}
+    sizes: dict[tuple[str, ...], dict[int, float]] = {}
     for record in records:
         settings = record["settings"]
-        size = settings["resolution"]
+        resolution = settings["resolution"]
         if settings["new tokens"]:
-            size = f"{size}, {settings['new tokens']} new tokens"
-        same = (record["model"], settings["dtype"], f"{settings['beams']} beams", size)
+            resolution = f"{resolution}, {settings['new tokens']} new tokens"
+        same = (record["model"], settings["dtype"], f"{settings['beams']} beams", resolution)
         lines.setdefault((*same, record["set"], record["scenario"], record["device"]), []).append(record)
         if record["scenario"] == "offline":
-            images, _, what = record["set"].partition(" ")
-            sizes = sets.setdefault((*same, f"batch {settings['batch size']}", what, record["device"]), {})
-            sizes[int(images)] = record["throughput"]["images/s"]
-    sets = {names: sizes for names, sizes in sets.items() if len(sizes) > 1}
+            images, _, kind = record["set"].partition(" ")
+            of_set = sizes.setdefault((*same, f"batch {settings['batch size']}", kind, record["device"]), {})
+            of_set[int(images)] = record["throughput"]["images/s"]
+    sizes = {names: of_set for names, of_set in sizes.items() if len(of_set) > 1}
     devices = len({record["device"] for record in records})
-    both = any("p50" in record["latency s"] for record in records)
-    panels = 1 + both + bool(sets)
+    with_latency = any("p50" in record["latency s"] for record in records)
+    panels = 1 + with_latency + bool(sizes)
     figure = Figure(figsize=(6 if panels == 1 else 4.5 * panels, 4 + 0.15 * len(lines)), layout="constrained")
     scaling, *rest = figure.subplots(1, panels, squeeze=False)[0]
-    for place, (names, found) in enumerate(sorted(lines.items())):
-        colour, mark = COLOURS[place % len(COLOURS)], f"{'oDv^'[place // len(COLOURS) % 4]}-"
-        by_batch = sorted((one["settings"]["batch size"], one["throughput"]["images/s"]) for one in found)
-        scaling.plot(
-            *zip(*by_batch, strict=True),
-            mark,
-            color=colour,
-            label=" · ".join(names[: 6 + (devices > 1)]),
-        )
+    for place, (names, of_line) in enumerate(sorted(lines.items())):
+        colour, style = COLOURS[place % len(COLOURS)], f"{'oDv^'[place // len(COLOURS) % 4]}-"
+        by_batch = sorted((record["settings"]["batch size"], record["throughput"]["images/s"]) for record in of_line)
+        label = " · ".join(names[: 6 + (devices > 1)])
+        scaling.plot(*zip(*by_batch, strict=True), style, color=colour, label=label)
         timed = sorted(
-            (one["throughput"]["images/s"], 1000 * one["latency s"]["p50"]["value"])
-            for one in found
-            if "p50" in one["latency s"]
+            (record["throughput"]["images/s"], 1000 * record["latency s"]["p50"]["value"])
+            for record in of_line
+            if "p50" in record["latency s"]
         )
         if timed:
-            rest[0].plot(*zip(*timed, strict=True), mark, color=colour)
-        for one in found:
-            if not one["valid"]:
-                a_second, hollow = one["throughput"]["images/s"], {"color": colour, "markerfacecolor": "white"}
-                scaling.plot(one["settings"]["batch size"], a_second, mark[0], **hollow)
-                if "p50" in one["latency s"]:
-                    rest[0].plot(a_second, 1000 * one["latency s"]["p50"]["value"], mark[0], **hollow)
+            rest[0].plot(*zip(*timed, strict=True), style, color=colour)
+        for record in of_line:
+            if not record["valid"]:
+                rate, hollow = record["throughput"]["images/s"], {"color": colour, "markerfacecolor": "white"}
+                scaling.plot(record["settings"]["batch size"], rate, style[0], **hollow)
+                if "p50" in record["latency s"]:
+                    rest[0].plot(rate, 1000 * record["latency s"]["p50"]["value"], style[0], **hollow)
     if not all(record["valid"] for record in records):
         scaling.plot([], [], "o", color="black", markerfacecolor="white", label="hollow: INVALID")
-    scaling.set(xlabel="batch", ylabel="images a second")
-    if both:
-        rest[0].set(xlabel="images a second", ylabel="p50, ms")
-    if sets:
-        rest[-1].set(xlabel="images in the set", ylabel="images a second")
-    for place, (names, sizes) in enumerate(sorted(sets.items())):
+    scaling.set(xlabel="batch size", ylabel="throughput, images/s")
+    if with_latency:
+        rest[0].set(xlabel="throughput, images/s", ylabel="p50 latency, ms")
+    if sizes:
+        rest[-1].set(xlabel="number of images", ylabel="throughput, images/s")
+    for place, (names, of_set) in enumerate(sorted(sizes.items())):
         label = " · ".join((names[0], names[4], *names[6:][: devices > 1]))
-        rest[-1].plot(*zip(*sorted(sizes.items()), strict=True), "s-", color=COLOURS[place % len(COLOURS)], label=label)
+        colour = COLOURS[place % len(COLOURS)]
+        rest[-1].plot(*zip(*sorted(of_set.items()), strict=True), "s-", color=colour, label=label)
         rest[-1].legend(fontsize=7, frameon=False)
     for axes in (scaling, *rest):
         axes.set(xscale="log", yscale="log")

@@ -20,7 +20,6 @@ from harness.core import Answer, Biased, Fixed, Question, Row, Run, Sample, Scor
 from harness.errors import DataError
 from harness.metrics import captions
 from harness.metrics.reduce import between_runs, mean
-from harness.report import compared
 from harness.statistics import Difference, paired, resample_weights
 from harness.store import SCHEMA
 from tests import toy
@@ -71,7 +70,6 @@ def test_where_one_was_asked_less_what_both_were_asked_counts(tmp_path: Path) ->
     whole, part = ran(tmp_path, "a", (0,)), ran(tmp_path, "b", (0,), limit=5)
     found = compare(whole, part)
     assert (found.samples, found.images, found.left_out) == (15, 5, 45)
-    assert "15 samples, 5 images, 45 that only one was asked are left out" in compared.describe([found])
 
 
 @pytest.mark.parametrize(
@@ -265,28 +263,6 @@ def test_what_pushes_both_one_way_is_taken_off() -> None:
     # The true gain is about 2.5 and resamples are about 7.5: turned about the number, the interval is about -2.5.
     assert found.value == pytest.approx(2.5, abs=0.2)
     assert found.high < 0
-
-
-def test_several_headlines_are_corrected_together(tmp_path: Path) -> None:
-    a, b = ran(tmp_path, "a", range(12)), ran(tmp_path, "b")
-    found = compare(a, b)
-    single = found.metrics["accuracy"].difference.p
-    assert single is not None
-    assert compared.corrections([found, found, found]) == pytest.approx([3 * single] * 3)
-    told = compared.describe([found, found])
-    assert "all together (2 headlines)" in told and "p by Holm" in told
-
-
-def test_nothing_that_was_written_is_markup(tmp_path: Path) -> None:
-    a, b = ran(tmp_path, "a", (3,)), ran(tmp_path, "b")
-    found = compare(a, b)
-    [change] = found.better
-    wrote = "<script>alert(1)</script> ![x](y)\x1b[2J\r\n```"
-    change = replace(change, a=replace(change.a, answer=replace(change.a.answer, raw=(wrote,))))
-    assert all(sign.isprintable() for sign in compared._told(change))
-    page = compared.write([replace(found, better=[change])], [tmp_path], tmp_path / "page", 4).read_text()
-    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
-    assert "no picture: " in page  # the toy has none
 
 
 def test_numbers_of_groups_and_kept_scores_are_compared(tmp_path: Path) -> None:

@@ -176,4 +176,4 @@ def test_transformers_writes_the_same_tokens_and_one_that_cannot_run_is_said(
     monkeypatch.setattr("harness.speed.systems.in_transformers", broken)
     status, out, _ = call(*random, "--against", "transformers")
     assert status == 0
-    assert "beside transformers: it cannot run here (no kernel)" in out
+    assert "versus transformers: cannot run here (no kernel)" in out

@@ -18,7 +18,7 @@ def test_floor_and_ceiling_of_a_task(call: InFolder, tmp_path: Path) -> None:
         assert call(*asked)[0] == 0
     status, out, said = call("compare", "whole-image", "oracle-quantised", "--to", "page", "--pictures", "4")
     assert status == 0, said
-    assert "refcoco val · miniature" in out and "by iou of each sample, B is worse in 0, better in" in out
+    assert "refcoco val · miniature" in out and "iou per sample: B is worse in 0, better in" in out
     assert "Acc@0.5" in out and "permutation" in out
     assert len(list((tmp_path / "page").glob("*.jpg"))) == 2
     assert "0-better-00.jpg" in (tmp_path / "page/compare.html").read_text()
