@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,37 +138,40 @@ def _evaluated(
 
 
 def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) -> Path:
-    """Writes the finished cells of a study as `NAME.md`, `.csv`, `.svg` and `.png`; the path of the first."""
+    """Writes `NAME.md`, `.csv`, `.svg` and `.png` of a study's records; the path of `NAME.md`.
+
+    An evaluation that a record lacks is shown as not run; the others of the record are shown.
+    """
     from harness.protocols.studies import METRICS
 
     values: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     cells = _cells(study, seeds, world)
     done = 0
     for (name, seed), cell in cells.items():
-        record = _record(out, world, cell)
+        # Without evaluations, the cell matches any record of the same training, complete or not.
+        record = _record(out, world, replace(cell, arm=replace(cell.arm, evaluations={})))
         done += record is not None
         for evaluation in study.arms[name].evaluations:
             by_seed = values.setdefault((name, evaluation), {})
-            if record is not None:
-                by_seed[seed] = {task: told["value"] for task, told in record["evaluations"][evaluation].items()}
+            if record is not None and evaluation in record["evaluations"]:
+                by_seed[seed] = {task: number["value"] for task, number in record["evaluations"][evaluation].items()}
     paper = {name: dict(zip(METRICS, numbers, strict=True)) for name, numbers in study.paper.items()}
-    abouts = {name: one.about for name, one in study.arms.items()}
+    abouts = {name: arm.about for name, arm in study.arms.items()}
     ordered = {key: values[key] for name in study.arms for key in values if key[0] == name}
-    told = shown.Told(
-        study.name, study.question, study.against, study.says, study.locator,
-        shown.lines_of(ordered, (study.against, ""), abouts, paper), METRICS, done, len(cells), world,
+    results = shown.results_of(ordered, (study.against, ""), abouts, paper)
+    result = shown.StudyResult(
+        study.name, study.question, study.against, study.says, study.locator, results, METRICS, done, len(cells), world,
         _claims(study), paper,
     )  # fmt: skip
     to.mkdir(parents=True, exist_ok=True)
-    (to / f"{study.name}.md").write_text(shown.markdown(told))
-    (to / f"{study.name}.csv").write_text(shown.table(told))
-    if told.lines:
-        shown.draw(told, to / study.name)
+    (to / f"{study.name}.md").write_text(shown.markdown(result))
+    (to / f"{study.name}.csv").write_text(shown.table(result))
+    if result.run:
+        shown.draw(result, to / study.name)
     return to / f"{study.name}.md"
 
 
 def _claims(study: Study) -> list[tuple[str, str, str]]:
-    """Claim, verdict and note of every claim that the study is about."""
+    """Claim, verdict and note of each claim that the study covers."""
     claims = {claim.id: claim for claim in published.claims()}
-    found = [claims[name] for name in study.claims]
-    return [(claim.claim, f"{claim.verdict} (of the paper)", claim.note) for claim in found]
+    return [(claims[name].claim, claims[name].verdict, claims[name].note) for name in study.claims]

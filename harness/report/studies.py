@@ -1,8 +1,8 @@
-"""A study's records as a table and a figure: means over seeds with 95 % t-intervals, paired differences, and the paper.
+"""The results of a study as a table and a figure: means over seeds, paired differences, and the paper's figures.
 
-A difference is paired by seed: cells of the same seed start from the same weights where they have the same parts, and
-see scenes in the same order.  With three seeds a t-interval is 4.3 standard errors wide on either side, so what it does
-not settle is said to be unsettled.
+Intervals are 95 % Student t-intervals over seeds.  A difference is paired by seed: cells of one seed have the same
+initial weights in the parts that they share, and see scenes in the same order.  With three seeds a t-interval extends
+4.3 standard errors to each side, so most small differences stay undecided.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-LEVEL = 0.975
+QUANTILE = 0.975  # upper end of a two-sided 95 % interval
+NOT_RUN = "not run"
 COLUMNS = (
-    *("study", "world", "arm", "asked", "task", "metric", "seeds", "mean", "low", "high"),
-    *("against", "difference", "difference_low", "difference_high", "paper"),
+    *("study", "world", "arm", "evaluation", "task", "metric", "seeds", "mean", "low", "high"),
+    *("baseline", "difference", "difference_low", "difference_high", "paper"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A mean over seeds, its 95 % interval (None with fewer than two), and each seed's number."""
+    """A mean over seeds, its 95 % interval (None with fewer than two seeds), and the number of each seed."""
 
     mean: float
     low: float | None
@@ -35,32 +36,35 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Student's interval around the mean."""
+        """The mean of at least one value with Student's t-interval."""
         mean = float(np.mean(values))
         if len(values) < 2:
             return cls(mean, None, None, len(values), tuple(values))
-        from scipy.special import stdtrit  # Student's t; two tenths of a second, and every command imports this file
+        from scipy.special import stdtrit  # imported here because every command imports this module, and scipy is slow
 
-        half = float(stdtrit(len(values) - 1, LEVEL)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        half = float(stdtrit(len(values) - 1, QUANTILE)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
         return cls(mean, mean - half, mean + half, len(values), tuple(values))
 
     @property
-    def settled(self) -> bool:
-        """Whether the interval leaves out 0."""
+    def excludes_zero(self) -> bool:
+        """Whether the interval excludes 0; False without an interval."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
-    def said(self, sign: bool = False) -> str:
-        """ "12.3 [10.1, 14.5]"."""
+    def as_text(self, sign: bool = False) -> str:
+        """ "12.3 [10.1, 14.5]"; `sign` writes a plus before a positive mean."""
         number = f"{self.mean:+.1f}" if sign else f"{self.mean:.1f}"
         return number if self.low is None or self.high is None else f"{number} [{self.low:.1f}, {self.high:.1f}]"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """An arm, asked in one way: each metric's spread, its paired difference, and what the paper has."""
+class ArmResult:
+    """An arm under one evaluation: per task its values, paired differences and published figures.
+
+    `values` is empty if no seed has been run.
+    """
 
     arm: str
-    evaluation: str
+    evaluation: str  # "" for the evaluation that matches the training
     about: str
     values: Mapping[str, Spread]
     differences: Mapping[str, Spread]
@@ -68,145 +72,164 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A study as it is shown."""
+class StudyResult:
+    """A study with its results, as shown."""
 
     name: str
     question: str
-    against: str
-    says: str
-    locator: str
-    lines: Sequence[Line]
+    baseline: str  # the arm from which differences are taken
+    paper_summary: str
+    locator: str  # place of the figures in the paper
+    arms: Sequence[ArmResult]
     metrics: Mapping[str, str]  # task to metric
-    done: int
-    wanted: int
+    done: int  # cells with a record
+    cells: int
     world: str
-    claims: Sequence[tuple[str, str, str]]  # the claim, its verdict against the paper, what is noted
-    paper: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # by arm and task, done or not
+    claims: Sequence[tuple[str, str, str]]  # claim, verdict versus the paper, note
+    paper: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # by arm and task, for every arm
+
+    @property
+    def run(self) -> list[ArmResult]:
+        """The arms with at least one seed."""
+        return [result for result in self.arms if result.values]
 
 
 Values = Mapping[tuple[str, str], Mapping[int, Mapping[str, float]]]  # (arm, evaluation) to seed to task to number
 
 
-def lines_of(
-    values: Values, against: tuple[str, str], abouts: Mapping[str, str], paper: Mapping[str, Mapping[str, float | None]]
-) -> list[Line]:
-    """The lines of a study's table, in the order of `values`; an arm with no seed done is left out."""
-    lines = []
-    base = values.get(against, {})
+def results_of(
+    values: Values,
+    baseline: tuple[str, str],
+    abouts: Mapping[str, str],
+    paper: Mapping[str, Mapping[str, float | None]],
+) -> list[ArmResult]:
+    """The result of each arm and evaluation, in the order of `values`.
+
+    Differences are over the seeds that both the arm and the baseline have.
+    """
+    results = []
+    base = values.get(baseline, {})
     for (arm, evaluation), by_seed in values.items():
-        if not by_seed:
-            continue
-        tasks = list(next(iter(by_seed.values())))
+        tasks = list(next(iter(by_seed.values()), {}))
         both = sorted(by_seed.keys() & base.keys())
         differences = {
             task: Spread.of([by_seed[seed][task] - base[seed][task] for seed in both])
             for task in tasks
-            if both and (arm, evaluation) != against
+            if both and (arm, evaluation) != baseline
         }
         spreads = {task: Spread.of([numbers[task] for numbers in by_seed.values()]) for task in tasks}
-        printed = paper.get(arm, {}) if not evaluation else {}
-        lines.append(Line(arm, evaluation, abouts.get(arm, ""), spreads, differences, printed))
-    return lines
+        published = paper.get(arm, {}) if not evaluation else {}
+        results.append(ArmResult(arm, evaluation, abouts.get(arm, ""), spreads, differences, published))
+    return results
 
 
-def markdown(told: Told) -> str:
-    """The study's page."""
+def markdown(study: StudyResult) -> str:
+    """The page of a study: results, paired differences, the figures of the paper, and claims."""
     out = io.StringIO()
-    out.write(f"# Study: {told.name}\n\n{told.question}\n\n")
+    out.write(f"# Study: {study.name}\n\n{study.question}\n\n")
     out.write(
-        f"**On the miniature's {told.world} world, never to be read as numbers of a real benchmark.** "
-        f"{told.done} of {told.wanted} cells are done. Means over seeds with 95 % t-intervals; differences are paired "
-        f"by seed with *{told.against}*, and bold where their interval leaves out 0. Greedy decoding.\n\n"
+        f"**Small models on the miniature's {study.world} world: not comparable with numbers of a real benchmark.** "
+        f"{study.done} of {study.cells} cells have a record; a cell is an arm with a seed. Values are means over seeds "
+        f"with 95 % t-intervals. Differences are paired by seed with *{study.baseline}*; bold means that the interval "
+        "excludes 0. Decoding is greedy.\n\n"
     )
-    heads = [f"{task} {metric}" for task, metric in told.metrics.items()]
-    out.write(f"| arm | asked | seeds | {' | '.join(heads)} |\n|---|---|--:|{'--:|' * len(heads)}\n")
-    for line in told.lines:
-        cells = [line.values[task].said() for task in told.metrics]
-        seeds = max(spread.n for spread in line.values.values())
-        out.write(f"| {line.arm} | {line.evaluation or 'as trained'} | {seeds} | {' | '.join(cells)} |\n")
-    if any(line.differences for line in told.lines):
-        out.write(f"\nDifference to *{told.against}*, paired by seed:\n\n")
-        out.write(f"| arm | asked | {' | '.join(heads)} |\n|---|---|{'--:|' * len(heads)}\n")
-        for line in (line for line in told.lines if line.differences):
-            cells = [_difference(line.differences[task]) for task in told.metrics]
-            out.write(f"| {line.arm} | {line.evaluation or 'as trained'} | {' | '.join(cells)} |\n")
-    out.write(f"\n## The paper\n\n{told.says}\n")
-    if told.paper:
-        out.write(f"\nIts figures ({told.locator}), on real data, not to be compared in size:\n\n")
+    heads = [f"{task} {metric}" for task, metric in study.metrics.items()]
+    out.write(f"| arm | evaluation | seeds | {' | '.join(heads)} |\n|---|---|--:|{'--:|' * len(heads)}\n")
+    for result in study.arms:
+        cells = [result.values[task].as_text() if result.values else NOT_RUN for task in study.metrics]
+        seeds = max((spread.n for spread in result.values.values()), default=0)
+        out.write(f"| {result.arm} | {_evaluation(result)} | {seeds} | {' | '.join(cells)} |\n")
+    if any(result.differences for result in study.arms):
+        out.write(f"\nDifference from *{study.baseline}*, paired by seed:\n\n")
+        out.write(f"| arm | evaluation | {' | '.join(heads)} |\n|---|---|{'--:|' * len(heads)}\n")
+        for result in (result for result in study.arms if result.differences):
+            cells = [_difference(result.differences[task]) for task in study.metrics]
+            out.write(f"| {result.arm} | {_evaluation(result)} | {' | '.join(cells)} |\n")
+    out.write(f"\n## The paper\n\n{study.paper_summary}\n")
+    if study.paper:
+        out.write(
+            f"\nFigures of the paper ({study.locator}), on real data; only the sign of a difference is comparable:\n\n"
+        )
         out.write(f"| arm | {' | '.join(heads)} |\n|---|{'--:|' * len(heads)}\n")
-        for arm, numbers in told.paper.items():
-            cells = ["" if numbers[task] is None else f"{numbers[task]}" for task in told.metrics]
+        for arm, numbers in study.paper.items():
+            cells = ["–" if numbers[task] is None else f"{numbers[task]}" for task in study.metrics]
             out.write(f"| {arm} | {' | '.join(cells)} |\n")
-        out.write(f"\n{agreement(told)}\n")
-    for claim, verdict, note in told.claims:
-        out.write(f"\nClaim: *{claim}*: **{verdict}**{'; ' + note if note else ''}.\n")
+        out.write(f"\n{agreement(study)}\n")
+    for claim, verdict, note in study.claims:
+        out.write(f"\nClaim: *{claim}*. Verdict versus the paper: **{verdict}**{'; ' + note if note else ''}.\n")
     return out.getvalue()
 
 
-def agreement(told: Told) -> str:
-    """Which of the paper's differences have the same sign here, which the opposite, and which cannot be told."""
-    by_arm = {line.arm: line for line in told.lines if not line.evaluation}
-    base = by_arm.get(told.against)
+def agreement(study: StudyResult) -> str:
+    """A list of the paper's differences from the baseline: same sign here, opposite sign here, or undecided.
+
+    A difference is undecided if its interval here includes 0.
+    """
+    by_arm = {result.arm: result for result in study.run if not result.evaluation}
+    base = by_arm.get(study.baseline)
     if base is None or not base.paper:
-        return "Nothing can be compared yet: the arm that others are held against is not done."
-    found: dict[str, list[str]] = {"agrees": [], "disagrees": [], "cannot tell": []}
-    for name, line in by_arm.items():
-        for task, spread in line.differences.items():
-            printed, standard = line.paper.get(task), base.paper.get(task)
-            if printed is None or standard is None or printed == standard:
+        return "No comparison: the baseline arm has not been run."
+    verdicts: dict[str, list[str]] = {"same sign": [], "opposite sign": [], "undecided": []}
+    for name, result in by_arm.items():
+        for task, spread in result.differences.items():
+            published, standard = result.paper.get(task), base.paper.get(task)
+            if published is None or standard is None or published == standard:
                 continue
-            same = (printed > standard) == (spread.mean > 0)
-            verdict = "cannot tell" if not spread.settled else "agrees" if same else "disagrees"
-            found[verdict].append(
-                f"{name} {told.metrics[task]} ({printed - standard:+.1f} there, {spread.mean:+.1f} here)"
+            same = (published > standard) == (spread.mean > 0)
+            verdict = "undecided" if not spread.excludes_zero else "same sign" if same else "opposite sign"
+            verdicts[verdict].append(
+                f"{name} {study.metrics[task]} (paper {published - standard:+.1f}, here {spread.mean:+.1f})"
             )
-    if not any(found.values()):
-        return "Nothing can be compared yet: no other arm that the paper has is done."
-    return "\n".join(f"- {verdict}: {'; '.join(which) or 'none'}" for verdict, which in found.items())
+    if not any(verdicts.values()):
+        return "No comparison: no other arm of the paper has been run."
+    return "\n".join(f"- {verdict}: {'; '.join(entries) or 'none'}" for verdict, entries in verdicts.items())
+
+
+def _evaluation(result: ArmResult) -> str:
+    return result.evaluation or "as trained"
 
 
 def _difference(spread: Spread) -> str:
-    said = spread.said(sign=True)
-    return f"**{said}**" if spread.settled else said
+    text = spread.as_text(sign=True)
+    return f"**{text}**" if spread.excludes_zero else text
 
 
-def table(told: Told) -> str:
-    """The same as CSV, one row a metric."""
+def table(study: StudyResult) -> str:
+    """The results as CSV, one row per arm, evaluation and metric; an arm that has not been run has no row."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for line in told.lines:
-        for task, metric in told.metrics.items():
-            value, difference = line.values[task], line.differences.get(task)
-            of = [difference.mean, difference.low, difference.high] if difference else ["", "", ""]
-            row = [told.name, told.world, line.arm, line.evaluation, task, metric, value.n]
-            row += [_plain(x) for x in (value.mean, value.low, value.high)]
-            writer.writerow([*row, told.against, *map(_plain, of), _plain(line.paper.get(task))])
+    for result in study.run:
+        for task, metric in study.metrics.items():
+            value, difference = result.values[task], result.differences.get(task)
+            difference_cells = [difference.mean, difference.low, difference.high] if difference else ["", "", ""]
+            row = [study.name, study.world, result.arm, result.evaluation, task, metric, value.n]
+            row += [_cell(number) for number in (value.mean, value.low, value.high)]
+            writer.writerow([*row, study.baseline, *map(_cell, difference_cells), _cell(result.paper.get(task))])
     return out.getvalue()
 
 
-def _plain(value: float | str | None) -> str:
+def _cell(value: float | str | None) -> str:
     return "" if value is None else value if isinstance(value, str) else f"{value:.4f}"
 
 
-def draw(told: Told, path: Path) -> None:
-    """A panel a metric: each arm's mean, its seeds as strokes, and from three seeds on the mean's interval.
+def draw(study: StudyResult, path: Path) -> None:
+    """Draws one panel per metric as .svg and .png; `path` has no suffix.
 
-    `path` is without its ending, for .svg and .png.
+    Each arm that has been run shows its mean, a stroke per seed, and with three or more seeds the interval.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    lines = list(reversed(told.lines))
-    names = [f"{line.arm}{', ' + line.evaluation if line.evaluation else ''}" for line in lines]
-    with rc_context({"svg.hashsalt": told.name, "svg.fonttype": "path", "font.size": 9}):
-        figure = Figure(figsize=(11, 1.6 + 0.34 * len(lines)), layout="constrained")
-        panels = figure.subplots(1, len(told.metrics), sharey=True, squeeze=False)[0]
-        for axes, (task, metric) in zip(panels, told.metrics.items(), strict=True):
-            for place, line in enumerate(lines):
-                spread = line.values[task]
-                is_base = line.arm == told.against and not line.evaluation
+    results = list(reversed(study.run))
+    names = [f"{result.arm}{', ' + result.evaluation if result.evaluation else ''}" for result in results]
+    with rc_context({"svg.hashsalt": study.name, "svg.fonttype": "path", "font.size": 9}):
+        figure = Figure(figsize=(11, 1.6 + 0.34 * len(results)), layout="constrained")
+        panels = figure.subplots(1, len(study.metrics), sharey=True, squeeze=False)[0]
+        for axes, (task, metric) in zip(panels, study.metrics.items(), strict=True):
+            for place, result in enumerate(results):
+                spread = result.values[task]
+                is_base = result.arm == study.baseline and not result.evaluation
                 style = {"color": "#0072b2" if is_base else "#333333", "marker": "s" if is_base else "o"}
                 axes.plot([spread.mean], [place], **style)
                 axes.plot(spread.each, [place] * spread.n, "|", color=style["color"], markersize=9)
@@ -216,7 +239,8 @@ def draw(told: Told, path: Path) -> None:
             axes.grid(axis="x", alpha=0.3)
             axes.set_yticks(range(len(names)), names)
             axes.set_ylim(-0.6, len(names) - 0.4)
-        figure.suptitle(f"{told.name}: miniature, {told.world} world, {told.done} of {told.wanted} cells", fontsize=10)
+        title = f"{study.name}: miniature, {study.world} world, {study.done} of {study.cells} cells"
+        figure.suptitle(title, fontsize=10)
         for ending in ("svg", "png"):
             figure.savefig(
                 path.with_suffix(f".{ending}"), metadata={"Date": None} if ending == "svg" else None, dpi=110

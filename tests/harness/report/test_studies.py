@@ -1,4 +1,4 @@
-"""A study's table: intervals by hand, differences paired by seed, and what is said of the paper."""
+"""The results of a study: intervals by hand, differences paired by seed, and agreement with the paper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.report import studies
-from harness.report.studies import Spread, Told, lines_of
+from harness.report.studies import Spread, StudyResult, results_of
 
 METRICS = {"coco_caption": "CIDEr", "refcoco_res": "mIoU"}
 VALUES = {
@@ -24,56 +24,76 @@ PAPER: dict[str, dict[str, float | None]] = {
 }
 
 
-def told() -> Told:
-    lines = lines_of(VALUES, ("plain", ""), {}, PAPER)
-    return Told("test", "What?", "plain", "It says.", "Table 0", lines, METRICS, 6, 9, "small", [("c", "agrees", "")])
+def study() -> StudyResult:
+    results = results_of(VALUES, ("plain", ""), {}, PAPER)
+    claims = [("c", "agrees", "")]
+    return StudyResult("test", "Why?", "plain", "Summary.", "Table 0", results, METRICS, 6, 9, "small", claims)
 
 
-def test_the_interval_over_seeds_is_students() -> None:
+def test_spread_of_three_seeds_has_a_t_interval() -> None:
     spread = Spread.of([100.0, 110.0, 120.0])
-    # Standard deviation 10, standard error 10 / sqrt(3), and t(0.975, 2 degrees) = 4.3027 from the printed table.
+    # Standard deviation 10, standard error 10 / sqrt(3); t(0.975, 2 degrees of freedom) = 4.3027 in printed tables.
     assert spread.mean == 110
     assert spread.low == pytest.approx(110 - 4.3027 * 10 / math.sqrt(3), abs=1e-3)
     assert Spread.of([5.0]) == Spread(5.0, None, None, 1, (5.0,))
-    assert not Spread.of([5.0]).settled
+    assert not Spread.of([5.0]).excludes_zero
 
 
-def test_differences_are_paired_by_seed() -> None:
-    plain, rich = told().lines
-    assert plain.differences == {}
+def test_results_of_arms_have_differences_paired_by_seed() -> None:
+    plain, rich, late = study().arms
+    assert plain.differences == late.differences == late.values == {}
     captions = rich.differences["coco_caption"]  # 9, 10, 11: mean 10, standard deviation 1
     assert captions.mean == pytest.approx(10)
     assert captions.high == pytest.approx(10 + 4.3027 / math.sqrt(3), abs=1e-3)
-    assert captions.settled
+    assert captions.excludes_zero
     outlines = rich.differences["refcoco_res"]  # 3, -3, 0
     assert outlines.mean == pytest.approx(0)
-    assert not outlines.settled
+    assert not outlines.excludes_zero
 
 
-def test_an_arm_that_is_not_done_is_left_out_and_counted() -> None:
-    text = studies.markdown(told())
-    assert "late" not in text
-    assert "6 of 9 cells are done" in text
-    assert "never to be read as numbers of a real benchmark" in text
+def test_markdown_arm_without_records_is_not_run() -> None:
+    text = studies.markdown(study())
+    assert "| late | as trained | 0 | not run | not run |" in text
+    assert text.count("late") == 1  # no row of differences
+    assert "6 of 9 cells have a record" in text
+    assert "not comparable with numbers of a real benchmark" in text
+    assert "Claim: *c*. Verdict versus the paper: **agrees**." in text
     assert "| rich | as trained | **+10.0 [7.5, 12.5]** | +0.0 [-7.5, 7.5] |" in text
 
 
-def test_what_agrees_with_the_paper_and_what_cannot_be_told() -> None:
-    said = studies.agreement(told())
-    assert "- agrees: rich CIDEr (+5.7 there, +10.0 here)" in said  # 124.4 - 118.7
-    assert "- disagrees: none" in said
-    assert "- cannot tell: none" in said  # the paper has no mIoU of this arm
+def test_agreement_of_a_decided_difference_has_the_same_or_the_opposite_sign() -> None:
+    text = studies.agreement(study())
+    assert "- same sign: rich CIDEr (paper +5.7, here +10.0)" in text  # 124.4 - 118.7
+    assert "- opposite sign: none" in text
+    assert "- undecided: none" in text  # the paper has no mIoU of this arm
     swapped = {("rich", ""): VALUES["plain", ""], ("plain", ""): VALUES["rich", ""]}
-    other = Told("t", "", "plain", "", "", lines_of(swapped, ("plain", ""), {}, PAPER), METRICS, 6, 6, "small", [])
-    assert "- disagrees: rich CIDEr (+5.7 there, -10.0 here)" in studies.agreement(other)
+    results = results_of(swapped, ("plain", ""), {}, PAPER)
+    other = StudyResult("t", "", "plain", "", "", results, METRICS, 6, 6, "small", [])
+    assert "- opposite sign: rich CIDEr (paper +5.7, here -10.0)" in studies.agreement(other)
 
 
-def test_the_table_has_a_row_a_metric_and_the_figure_is_the_same_twice(tmp_path: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(studies.table(told()))))
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("plain", "No comparison: no other arm of the paper has been run."),
+        ("rich", "No comparison: the baseline arm has not been run."),
+    ],
+)
+def test_agreement_of_a_single_arm_has_no_comparison(arm: str, message: str) -> None:
+    values = {key: by_seed if key[0] == arm else {} for key, by_seed in VALUES.items()}
+    results = results_of(values, ("plain", ""), {}, PAPER)
+    assert studies.agreement(StudyResult("t", "", "plain", "", "", results, METRICS, 3, 9, "small", [])) == message
+
+
+def test_table_has_one_row_per_arm_and_metric() -> None:
+    rows = list(csv.DictReader(io.StringIO(studies.table(study()))))
     assert [(row["arm"], row["task"]) for row in rows] == [(a, t) for a in ("plain", "rich") for t in METRICS]
     assert float(rows[2]["difference"]) == pytest.approx(10)
     assert rows[2]["paper"] == "124.4000"
+
+
+def test_draw_same_study_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        studies.draw(told(), tmp_path / name)
+        studies.draw(study(), tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert (tmp_path / "one.png").stat().st_size > 5_000
