@@ -1,1 +1,1 @@
-"""Latency and throughput, by rules that can be defended."""
+"""Latency and throughput: scenarios, peers, stages, ceilings, and the rules that make a measurement valid."""

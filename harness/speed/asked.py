@@ -1,4 +1,4 @@
-"""What `bench` asks a checkpoint: a task's questions, as a set of queries."""
+"""The questions of a task as the queries that `bench` measures."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from harness.speed.systems import Queries
 
 
 def asked_of(predictor: Predictor, questions: Sequence[Question], about: str) -> Queries:
-    """The first prompt of each question, with its picture opened and resized; DataError for one that cannot be."""
+    """Returns one query per question: its image, opened and resized, and the token ids of its first prompt.
 
-    def opened(query: int) -> tuple[Tensor, Size]:
-        picture = open_rgb(predictor.root, questions[query].image)
-        return predictor.preprocess.resize(picture), Size(*picture.size)
+    `about` describes the set of queries in records.  Raises DataError for an image that cannot be opened and for a
+    region that has no prompt.
+    """
 
-    def opening(query: int) -> Tensor:
-        return opened(query)[0]
+    def open_image(query: int) -> tuple[Tensor, Size]:
+        image = open_rgb(predictor.root, questions[query].image)
+        return predictor.preprocess.resize(image), Size(*image.size)
 
-    def parsing(ids: Sequence[int], log_probs: Sequence[float], query: int) -> object:
+    def open_pixels(query: int) -> Tensor:
+        return open_image(query)[0]
+
+    def parse(ids: Sequence[int], log_probs: Sequence[float], query: int) -> object:
         question = questions[query]
         items = predictor.tokenizer.items(ids, log_probs)
-        return reading.read_answer(question, [items], pictures[query][1], predictor.forms[question.kind])
+        return reading.read_answer(question, [items], images[query][1], predictor.forms[question.kind])
 
-    pictures = [opened(query) for query in range(len(questions))]
+    images = [open_image(query) for query in range(len(questions))]
     texts = [
         prompts.prompts_of(question, predictor.forms[question.kind], size)[0]
-        for question, (_, size) in zip(questions, pictures, strict=True)
+        for question, (_, size) in zip(questions, images, strict=True)
     ]
-    pixels, ids = [pixels for pixels, _ in pictures], [predictor.tokenizer.encode(text) for text in texts]
-    return Queries(pixels, ids, about, opening, parsing)
+    pixels, ids = [pixels for pixels, _ in images], [predictor.tokenizer.encode(text) for text in texts]
+    return Queries(pixels, ids, about, open_pixels, parse)

@@ -1,9 +1,8 @@
-"""A point measured by rule: what was asked, what came, whether it counts, and why not.
+"""Measures a scenario by rule, and judges whether the measurement is valid.
 
-A record is VALID where nothing speaks against it.  INVALID has its reasons beside it, and the numbers all the same:
-the device was shared or throttled; latencies drifted; answers of both sides were not equally long; there were too few
-queries for the percentile that a target is held to; what was answered while the clock ran is not what is answered
-without one.
+A measurement is VALID where no rule is broken.  An INVALID one keeps its numbers and lists the reasons: the device was
+shared or throttled; the warm-up did not become steady; latencies drifted; both sides of a comparison wrote different
+numbers of tokens; there were too few queries for a percentile; timed answers differ from those of the accuracy run.
 """
 
 from __future__ import annotations
@@ -33,19 +32,20 @@ from harness.speed.systems import rounds_of
 
 log = logging.getLogger(__name__)
 SCENARIOS = ("single_stream", "offline", "server")
-DRIFT = 0.05  # between the medians of the first and the last third, of latencies that rank with time
-DIFFER = 0.01  # of answers: in other company floats are summed in another order, which may tip a near tie
-ALONE = 8  # queries that are asked alone before a target is believed
-BEYOND = 2.0  # times what is answered all at once: no rate that could be held
-TOO_FEW_ROUNDS = 6  # rounds below which a median has no distribution-free interval
+DRIFT = 0.05  # largest change from the first third to the last, where latencies correlate with time
+DIFFER = 0.01  # largest share of answers that differ: another batch sums floats in another order, which may tip a tie
+ALONE = 8  # queries that are answered one at a time before a target is accepted
+BEYOND = 2.0  # times the offline throughput: the highest rate that is tried
+TOO_FEW_ROUNDS = 6  # with fewer rounds a median has no distribution-free interval
 
 
 @dataclass(slots=True)
-class Point:
-    """What `measure` found: everything that a record says of it.
+class Measurement:
+    """The result of `measure`: everything that a record keeps of it.
 
-    `answers` are the tokens of the accuracy run, a list a query; `differing` are those that were timed and are others,
-    with the query that they are to.
+    `latency` (seconds) and `throughput` are by name.  `answers` are the token ids of the accuracy run, one list per
+    query.  `differing` are the timed answers that differ from them, each with its query.  `held` are the rates that
+    were tried.
     """
 
     scenario: str
@@ -62,11 +62,11 @@ class Point:
 
     @property
     def valid(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether no rule is broken."""
         return not self.reasons
 
     def record(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the measurement for JSON."""
         return {
             "scenario": self.scenario,
             "level": self.level,
@@ -79,7 +79,7 @@ class Point:
             "answers": [list(tokens) for tokens in self.answers],
             "latency s": {name: asdict(estimate) for name, estimate in self.latency.items()},
             "throughput": dict(self.throughput),
-            "rates tried": [asdict(one) for one in self.held],
+            "rates tried": [asdict(held) for held in self.held],
             "meter": {key: value for key, value in self.meter.items() if key != "reasons"},
         }
 
@@ -94,11 +94,12 @@ def measure(
     target: float | None = None,
     rate: float | None = None,
     tick: Callable[[int], object] = int,
-) -> Point:
-    """A scenario over a system, after an accuracy run that its answers are held against.
+) -> Measurement:
+    """Runs a scenario, and compares its answers with those of an untimed accuracy run.
 
-    For "server": at `rate` a second, or else the highest that holds `target` seconds is searched for.  UsageError for a
-    rate of more than twice what is answered all at once, and for a target that one answer alone takes longer than.
+    The server scenario runs at `rate` queries per second.  Without a rate, it runs at the highest rate that holds the
+    latency `target` (seconds).  `tick` receives the number of answers so far.  Raises UsageError for a rate above
+    `BEYOND` times the offline throughput, and for a target below the fastest answer alone.
     """
     expected = scenarios.accuracy(system, queries, scenario)
     meter = Meter(device)
@@ -106,48 +107,46 @@ def measure(
     reasons: list[str] = []
     if scenario == "server":
         steady = scenarios.warm_up(lambda: scenarios.ask(system, [0]), level.group)
-        possible = _possible(system, queries, level, target, rate)
+        possible = _offline_throughput(system, queries, level, target, rate)
 
         def at(rate: float) -> Measured:
             meter.start()
             measured = scenarios.server(system, queries, level, rate, tick=tick)
-            measured.used, measured.steady = meter.stop(), steady
+            measured.meter, measured.steady = meter.stop(), steady
             return measured
 
-        measured, held, reasons = _served(at, possible, target, rate)
+        measured, held, reasons = _run_server(at, possible, target, rate)
     else:
         run = scenarios.single_stream if scenario == "single_stream" else scenarios.offline
         measured = run(system, queries, level, tick, meter.start)
-        measured.used = meter.stop()
+        measured.meter = meter.stop()
     differing = [
         (query, tokens)
-        for query, tokens in zip(measured.queries, measured.written, strict=True)
+        for query, tokens in zip(measured.queries, measured.answers, strict=True)
         if list(tokens) != list(expected[query])
     ]
-    reasons += measured.used["reasons"]
-    # On a CPU, but for a server, who is beside whom is the same both times, and so is every sum.
+    reasons += measured.meter["reasons"]
+    # On a CPU the batches are the same in both runs, and so is the order of every sum, except for a server.
     allowed = 0 if device.type == "cpu" and scenario != "server" else DIFFER * len(measured.queries)
     if len(differing) > allowed:
         reasons.append(f"{len(differing)} of {len(measured.queries)} answers differ from those of the accuracy run")
     if scenario == "single_stream":
         reasons += drift(measured.latencies)
     if scenario == "offline":
-        reasons += drift(measured.passes, "times through the set", least=9)
+        reasons += drift(measured.passes, "passes over the set", least=9)
     if not measured.steady:
-        reasons.append(
-            f"never steady: after {MOST_GROUPS} groups the last two still differed by more than {STEADY:.0%}"
-        )
+        reasons.append(f"never steady: the last two of {MOST_GROUPS} warm-up groups differ by more than {STEADY:.0%}")
     latencies = {} if scenario == "offline" else percentiles(measured.latencies)
     if scenario != "offline" and "p90" not in latencies:
-        reasons.append(f"too few: {len(measured.queries)} queries have no p90")
-    return Point(
+        reasons.append(f"too few queries: {len(measured.queries)} give no p90")
+    return Measurement(
         scenario,
         level.name,
         len(measured.queries),
         measured.seconds,
         latencies,
         throughput(measured),
-        measured.used,
+        measured.meter,
         reasons,
         held,
         differing,
@@ -155,69 +154,72 @@ def measure(
     )
 
 
-def _possible(system: System, queries: int, level: Level, target: float | None, rate: float | None) -> float:
-    """How many a second are answered all at once; UsageError for what cannot be held whatever is tried."""
+def _offline_throughput(system: System, queries: int, level: Level, target: float | None, rate: float | None) -> float:
+    """Returns the queries per second of one pass; UsageError for a rate or a target that no run can hold."""
 
-    def seconds(asked: Sequence[int]) -> float:
+    def seconds(submitted: Sequence[int]) -> float:
         start = time.perf_counter()
-        scenarios.ask(system, asked)
+        scenarios.ask(system, submitted)
         return time.perf_counter() - start
 
     possible = queries / seconds(range(queries))
     if rate is not None and rate > BEYOND * possible:
         raise UsageError(
-            f"--rate {rate:g} cannot be held: all at once, about {possible:.3g} a second are answered here; with "
-            "--target SECONDS alone the highest that holds is looked for"
+            f"--rate {rate:g} cannot be held: all at once, about {possible:.3g} queries per second are answered; "
+            "--target SECONDS alone searches for the highest rate"
         )
     if target is None:
         return possible
     alone = min(seconds([query]) for query in range(min(queries, ALONE)))
     if target < alone:
         raise UsageError(
-            f"--target {target:g} cannot be held at any rate: the quickest answer alone takes {alone:.3g} s"
+            f"--target {target:g} cannot be held at any rate: the fastest answer alone takes {alone:.3g} s"
         )
-    if rate is not None and scenarios.looked_at(level.queries(rate)) < 99:
+    if rate is not None and scenarios.target_percent(level.queries(rate)) < 99:
         log.warning(
-            "this will be INVALID: %d queries at %g a second are too few for p99; a longer --level, or a higher --rate",
+            "the result will be INVALID: %d queries at %g per second are too few for p99; a longer --level or a higher "
+            "--rate has more",
             level.queries(rate), rate,
         )  # fmt: skip
     return possible
 
 
-def _served(
+def _run_server(
     at: Callable[[float], Measured], possible: float, target: float | None, rate: float | None
 ) -> tuple[Measured, list[Held], list[str]]:
-    """The run at the given rate, or at the highest that held; all that were tried; and what speaks against it."""
+    """Returns the run at the given rate, or else at the highest that holds; all rates that were tried; and reasons."""
     if rate is not None:
         measured = at(rate)
         if target is None:
             return measured, [], []
-        one = scenarios.holds(measured, target, rate)
-        reasons = [] if one.holds else [f"{rate:g} a second cannot be held within {target:g} s: {_told(one)}"]
-        return measured, [one], reasons + _few(one)
+        held = scenarios.holds(measured, target, rate)
+        broken = f"the rate of {rate:g} per second does not hold {target:g} s: {_described(held)}"
+        return measured, [held], [*([] if held.holds else [broken]), *_few_queries(held)]
     if target is None:
         raise ValueError("a server run needs a rate, a target, or both")
     tried = scenarios.highest_rate(at, possible / 2, target)
-    held = [one for one, _ in tried]
-    good = [pair for pair in tried if pair[0].holds]
-    if not good:
-        least = min(tried, key=lambda pair: pair[0].rate)
-        return least[1], held, [f"no rate was found that holds {target:g} s; at the least tried, {_told(least[0])}"]
-    best = max(good, key=lambda pair: pair[0].rate)
-    above = [] if len(good) < len(tried) else [f"the highest rate was not reached: of all tried, {_told(best[0])}"]
-    return best[1], held, above + _few(best[0])
+    all_held = [held for held, _ in tried]
+    holding = [pair for pair in tried if pair[0].holds]
+    if not holding:
+        lowest, measured = min(tried, key=lambda pair: pair[0].rate)
+        return measured, all_held, [f"no rate holds {target:g} s; at the lowest rate tried, {_described(lowest)}"]
+    highest, measured = max(holding, key=lambda pair: pair[0].rate)
+    reasons = []
+    if len(holding) == len(tried):
+        reasons.append(f"the highest rate was not reached: every rate holds, the last with {_described(highest)}")
+    return measured, all_held, [*reasons, *_few_queries(highest)]
 
 
-def _few(one: Held) -> list[str]:
-    return [] if one.percent >= 99 else [f"the target was held to p{one.percent:g}: too few queries for p99"]
+def _few_queries(held: Held) -> list[str]:
+    return [] if held.percent >= 99 else [f"too few queries for p99: the target was compared with p{held.percent:g}"]
 
 
-def _told(one: Held) -> str:
-    return f"{one.rate:.3g} a second, p{one.percent:g} is {one.latency:.3g} s"
+def _described(held: Held) -> str:
+    return f"{held.rate:.3g} per second, p{held.percent:g} is {held.latency:.3g} s"
 
 
 def throughput(measured: Measured) -> dict[str, float]:
-    """Images and tokens a second."""
+    """Returns images and tokens per second, and tokens per answer."""
     return {
         "images/s": len(measured.queries) / measured.seconds,
         "tokens/s": measured.tokens / measured.seconds,
@@ -225,8 +227,12 @@ def throughput(measured: Measured) -> dict[str, float]:
     }
 
 
-def drift(latencies: Sequence[float], what: str = "latencies", least: int = 30) -> list[str]:
-    """A reason where so many or more rise or fall with time: by rank (p below 0.001) and by more than `DRIFT`."""
+def drift(latencies: Sequence[float], name: str = "latencies", least: int = 30) -> list[str]:
+    """Returns a reason where at least `least` values, in order of time, rise or fall.
+
+    Both must hold: the rank correlation with time has p below 0.001, and the medians of the first and the last third
+    differ by more than `DRIFT`.
+    """
     if len(latencies) < least:
         return []
     third = len(latencies) // 3
@@ -234,12 +240,17 @@ def drift(latencies: Sequence[float], what: str = "latencies", least: int = 30) 
     change = last / first - 1
     if abs(change) <= DRIFT or float(spearmanr(np.arange(len(latencies)), latencies).pvalue) >= 0.001:
         return []
-    return [f"a trend: the last third of {what} is {change:+.0%} beside the first"]
+    return [f"drift: the last third of {name} takes {change:+.0%} versus the first"]
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Ours and another by turns: the median of the rounds' ratios (theirs over ours) and its interval."""
+    """Ours versus a peer in alternating rounds: the median of the rounds' time ratios, and its 95 % interval.
+
+    A ratio is the peer's time over ours; `least` and `most` are the extreme ratios.  `ours` and `theirs` are median
+    seconds of a round of `queries` queries.  `different` is the number of different queries in all rounds, and `equal`
+    the share of answers that are equal token for token.
+    """
 
     name: str
     ratio: Estimate
@@ -248,32 +259,35 @@ class Beside:
     ours: float
     theirs: float
     rounds: int
-    queries: int  # in a round
-    different: int  # in all rounds
-    equal: float  # share of answers that are the same, token for token
+    queries: int
+    different: int
+    equal: float
     reasons: Sequence[str] = ()
 
 
 def beside(
     ours: System, theirs: System, name: str, batches: Sequence[Sequence[int]], rounds: int, device: torch.device
 ) -> Beside:
-    """The same queries, by turns, in one process: a round a batch, the first again after the last.  INVALID where
-    either side wrote more tokens than the other."""
+    """Runs both systems on the same queries in alternating rounds, and returns the comparison.
+
+    A round is one batch of queries; after the last batch the first follows again.  The comparison is INVALID where the
+    two sides write different numbers of tokens.
+    """
 
     def clock() -> float:
         synchronise(device)
         return time.perf_counter()
 
-    wrote: dict[str, list[list[Tokens]]] = {"ours": [], name: []}
+    answers: dict[str, list[list[Tokens]]] = {"ours": [], name: []}
 
     def answering(system: System, side: str) -> Callable[[], list[Tokens]]:
         following = itertools.cycle(batches)
 
-        def answered() -> list[Tokens]:
-            wrote[side].append(scenarios.ask(system, next(following)))
-            return wrote[side][-1]
+        def answer_next() -> list[Tokens]:
+            answers[side].append(scenarios.ask(system, next(following)))
+            return answers[side][-1]
 
-        return answered
+        return answer_next
 
     meter = Meter(device)
     meter.start()
@@ -282,38 +296,33 @@ def beside(
     ratios = sorted(slow / fast for fast, slow in zip(times["ours"], times[name], strict=True))
     middle = percentile(ratios, 50.0) or Estimate(statistics.median(ratios), None, None, len(ratios))
     reasons = list(used["reasons"])
-    mine, other = ([tokens for batch in wrote[side] for tokens in batch] for side in ("ours", name))
-    lengths = list(map(len, mine)), list(map(len, other))
-    if lengths[0] != lengths[1]:
-        reasons.append(f"unequal token counts: {sum(lengths[0])} ours, {sum(lengths[1])} theirs")
+    own, other = ([tokens for batch in answers[side] for tokens in batch] for side in ("ours", name))
+    lengths, other_lengths = list(map(len, own)), list(map(len, other))
+    if lengths != other_lengths:
+        reasons.append(f"unequal token counts: {sum(lengths)} (ours), {sum(other_lengths)} ({name})")
     if rounds < TOO_FEW_ROUNDS:
-        reasons.append(f"too few: {rounds} rounds have no interval")
-    same = sum(_same(one, two) for one, two in zip(mine, other, strict=True)) / len(mine)
-    asked = {query for batch in batches[: rounds + 1] for query in batch}
+        reasons.append(f"too few rounds: {rounds} give no interval")
+    equal = sum(list(tokens) == list(others) for tokens, others in zip(own, other, strict=True)) / len(own)
+    queries = {query for batch in batches[: rounds + 1] for query in batch}
     return Beside(
         name, middle, ratios[0], ratios[-1], statistics.median(times["ours"]), statistics.median(times[name]),
-        rounds, len(batches[0]), len(asked), same, reasons,
+        rounds, len(batches[0]), len(queries), equal, reasons,
     )  # fmt: skip
 
 
-def _same(one: Tokens, other: Tokens) -> bool:
-    return list(one) == list(other)
-
-
-def beside_floors(found: Staged, work: Mapping[str, Work], ceilings: Ceilings) -> list[dict[str, Any]]:
-    """A line a stage: seconds, the floor, which ceiling it is under, and how near it is."""
+def beside_floors(stages: Staged, work: Mapping[str, Work], ceilings: Ceilings) -> list[dict[str, Any]]:
+    """Returns one line per stage: its seconds and, where its work is counted, its floor and share of the ceiling."""
     lines: list[dict[str, Any]] = []
-    for name, seconds in found.seconds.items():
+    for name, seconds in stages.seconds.items():
         line: dict[str, Any] = {"stage": name, "seconds": seconds}
         if name in work:
-            needed = work[name]
-            floor = needed.floor(ceilings)
+            floor = work[name].floor(ceilings)
             line |= {
                 "floor s": floor,
-                "bound": needed.bound(ceilings),
+                "bound": work[name].bound(ceilings),
                 "of the ceiling": floor / seconds,
-                "operations": needed.operations,
-                "bytes": needed.bytes,
+                "operations": work[name].operations,
+                "bytes": work[name].bytes,
             }
         lines.append(line)
     return lines

@@ -1,11 +1,13 @@
-"""What the device can do and what the work needs: a floor under every stage.
+"""Ceilings of a device and floors of the work: no stage can be faster than its floor.
 
-Ceilings are measured on the spot: a large matrix product in the precision in use, a large copy (bytes read and written)
-and, for a GPU, a large copy to it from pinned memory.  The work is counted: floating-point operations by torch's own
-counter over the network on the meta device, where nothing is computed (in the form with the fewest: a CPU's, whose
-channel attention is one linear map), and the fewest bytes that must move (weights once a batch, what comes in, what
-goes out).
-No version of the work runs faster than the largest of what it needs over what there is a second.
+Ceilings are measured: arithmetic by a large matrix product in the precision in use, memory by a large copy (bytes read
+plus bytes written), and the link to a GPU by a large copy from pinned host memory.
+
+Work is counted.  Floating-point operations come from torch's counter over the network on the meta device, which
+computes nothing.  The network has its form with the fewest operations, the CPU form, whose channel attention is one
+linear map.  Bytes are the fewest that must move: weights, inputs and outputs, once per batch.
+
+A floor is the largest of three times: operations, memory bytes and link bytes, each divided by its ceiling.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Operations, bytes through memory, and bytes from the host to a GPU, a second."""
+    """Per second: floating-point operations, bytes through memory, and bytes from the host to a GPU (None on a CPU)."""
 
     operations: float
     bytes: float
@@ -42,44 +44,47 @@ class Ceilings:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Floating-point operations (two to a multiply-add), the fewest bytes through memory, and those from the host."""
+    """Floating-point operations (two per multiply-add), the fewest bytes through memory, and bytes from the host."""
 
     operations: float
     bytes: float
     sent: float = 0.0
 
     def _seconds(self, ceilings: Ceilings) -> Mapping[str, float]:
-        """What each of them takes at least."""
+        """The least seconds of the operations, of the memory bytes and of the link bytes."""
         link = self.sent / ceilings.link if ceilings.link else 0.0
         return {
             "arithmetic": self.operations / ceilings.operations, "memory": self.bytes / ceilings.bytes, "link": link
         }  # fmt: skip
 
     def floor(self, ceilings: Ceilings) -> float:
-        """Seconds."""
+        """The least seconds of the work under these ceilings."""
         return max(self._seconds(ceilings).values())
 
     def bound(self, ceilings: Ceilings) -> str:
-        """Which of them it is: "arithmetic", "memory" or "link"."""
+        """The ceiling that sets the floor: "arithmetic", "memory" or "link"."""
         seconds = self._seconds(ceilings)
         return max(seconds, key=lambda name: seconds[name])
 
 
 def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
-    """The best of several tries; what else runs on the device only lowers it."""
+    """Measures the ceilings of a device, for products in `dtype`.
+
+    Each ceiling is the best of several tries, since other work on the device can only lower a try.
+    """
     side = 8192 if device.type == "cuda" else 1536
     count = (1 << 30 if device.type == "cuda" else 1 << 26) // 4
     with cuda(device), torch.inference_mode():
-        given = torch.randn(side, side, device=device)
+        matrix = torch.randn(side, side, device=device)
         product: Callable[[], object]
         if dtype == torch.int8:
-            product = partial(Int8Linear(_holding(given)), given)
+            product = partial(Int8Linear(_linear_of(matrix)), matrix)
         elif dtype == FLOAT8:
-            given = given.bfloat16()
-            product = partial(Float8Linear(_holding(given)), given)
+            matrix = matrix.bfloat16()
+            product = partial(Float8Linear(_linear_of(matrix)), matrix)
         else:
-            given = given.to(dtype)
-            product = partial(linear, given, given, None)  # the quickest there is here: not always torch.matmul
+            matrix = matrix.to(dtype)
+            product = partial(linear, matrix, matrix, None)  # the fastest here; not always torch.matmul
         source = torch.ones(count, device=device)
         target = torch.empty_like(source)
         operations = 2 * side**3 / _best(product, device)
@@ -92,10 +97,10 @@ def measured(device: torch.device, dtype: torch.dtype) -> Ceilings:
         return Ceilings(operations, moved, link)
 
 
-def _holding(weight: Tensor) -> nn.Linear:
-    held = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
-    held.weight.copy_(weight)
-    return held
+def _linear_of(weight: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
+    layer.weight.copy_(weight)
+    return layer
 
 
 def _best(work: Callable[[], object], device: torch.device, tries: int = 7) -> float:
@@ -111,7 +116,7 @@ def _best(work: Callable[[], object], device: torch.device, tries: int = 7) -> f
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits for a GPU; a CPU has done what it was asked."""
+    """Waits until a GPU has finished its queued work; does nothing for a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -128,14 +133,16 @@ def counted(
     text_size: int = 0,
     writing_size: int = 0,
 ) -> Mapping[str, Work]:
-    """The work of each stage for a batch of images, one prompt each; "decode" is a token of every row, half way.
+    """Counts the work of each stage for a batch of images with one prompt each.
 
-    `size` is bytes a number, `text_size` that of what reads and writes texts, and `writing_size` that of the weights
-    that write, where they are others; eight-bit weights are counted as one byte, what lies between them as four.
+    "decode" is one token of every row, at half of the `written` tokens.  `side` is the side of the square input in
+    pixels, `prompt` the length of the prompt in tokens.  `size` is the bytes per number of the vision tower,
+    `text_size` (0: the same) of the text encoder and decoder, and `writing_size` (0: `text_size`) of the decoder
+    weights.  Eight-bit weights count as one byte, the activations between them as four.
     """
     text_size = text_size or size
     writing_size = writing_size or text_size
-    between, between_texts = (4 if one == 1 else one for one in (size, text_size))
+    between, between_texts = (4 if number == 1 else number for number in (size, text_size))
     with torch.device("meta"):
         model = accelerated(Florence2(config), torch.device("meta"), torch.float32).eval().requires_grad_(False)
         pixels = torch.empty(batch, 3, side, side)

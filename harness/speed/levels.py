@@ -1,9 +1,10 @@
-"""How long a measurement goes on.
+"""The least duration and the least number of queries of a measurement.
 
-A run ends when both hold: the least time has passed and the least count is done.  `official` has the times of MLPerf
-Inference's LoadGen (600 s) and its count for a single stream (1,024 queries); its 24,576 offline samples and 270,336
-server queries are left to those who submit there.  Before it, queries that are not counted: until the medians of two
-neighbouring groups of them differ by less than `STEADY`, at most so many times.
+A run ends when both have been reached.  `official` has two values of MLPerf Inference's LoadGen: 600 s, and 1,024
+queries of a single stream.  LoadGen's 24,576 offline samples and 270,336 server queries are not required here.
+
+Before a run, queries are answered without being counted.  This warm-up is made of groups.  It ends when the medians of
+two consecutive groups differ by at most `STEADY`, and after `MOST_GROUPS` groups at the latest.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ MOST_GROUPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Seconds and queries that a run lasts at least, and how many queries make a group of the warm-up."""
+    """The least seconds and the least queries of a run, and the number of queries in a warm-up group."""
 
     name: str
     seconds: float
     count: int
     group: int
-    rounds: int  # of each of two sides that are compared
+    rounds: int  # of each side of a comparison
 
     def queries(self, rate: float) -> int:
-        """How many come in a run at so many a second."""
+        """The number of queries in a server run at `rate` queries per second."""
         return max(self.count, int(rate * self.seconds))
 
 
@@ -43,7 +44,7 @@ LEVELS: Mapping[str, Level] = {
 
 
 def find(name: str) -> Level:
-    """UsageError, with what there is, for another name."""
+    """Returns the level of that name; raises UsageError, which lists the names, for an unknown name."""
     if name not in LEVELS:
         raise UsageError(f"--level {name}: one of {', '.join(LEVELS)}")
     return LEVELS[name]

@@ -1,7 +1,7 @@
-"""What else was going on while it was measured: memory, energy, clocks, and who else used the device.
+"""Memory, energy, throttling and sharing of a device during a measurement.
 
-On a GPU through NVML (package nvidia-ml-py) where that is installed; on a CPU from /proc and /sys.  What cannot be told
-is None, and what of it would have spoken against a number is said.
+A GPU is read through NVML (package nvidia-ml-py) where that is installed, a CPU from /proc and /sys.  A value that
+cannot be read is None.  On a GPU, the checks that could not be made are named.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ import torch
 
 from harness.timings import forget_peak_memory, peak_memory
 
-OTHERS = 0.05  # of the cores, taken by other processes and machines: more, and a CPU counts as shared
-COARSE = 0.02  # seconds by which the work of a core may be counted too much: it is counted in hundredths
+OTHERS = 0.05  # share of the cores that other processes and machines may use before a CPU counts as shared
+COARSE = 0.02  # seconds of possible excess in the work of a core, which Linux counts in hundredths
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A moment: the clock, seconds of processors used by this process and by all, joules of a GPU, and how long (a GPU:
-    nanoseconds) or how often (a CPU) it has been slowed down for its heat."""
+    """The counters of a device at one time."""
 
-    at: float
-    own: float
-    all: float | None
-    joules: float | None
-    slowed: int | None
+    at: float  # seconds of the clock
+    own: float  # processor seconds of this process
+    all: float | None  # processor seconds of all processes
+    joules: float | None  # of a GPU
+    slowed: int | None  # thermal throttling so far: nanoseconds of a GPU, number of events of a CPU
 
 
 class Meter:
-    """Reads a device before and after."""
+    """Reads the counters of a device before and after a measurement."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -41,13 +40,13 @@ class Meter:
         self.before = self.read()
 
     def read(self) -> Reading:
-        """Now."""
+        """Returns the counters now."""
         times = os.times()
-        slowed = self._slowed() if self.device.type == "cuda" else _cores_slowed()
-        return Reading(time.perf_counter(), times.user + times.system, _processors(), self._joules(), slowed)
+        slowed = self._throttled_time() if self.device.type == "cuda" else _throttle_count()
+        return Reading(time.perf_counter(), times.user + times.system, _processor_seconds(), self._joules(), slowed)
 
     def start(self) -> None:
-        """From here on."""
+        """Starts the measurement, and resets peak memory."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -56,29 +55,32 @@ class Meter:
         self.before = self.read()
 
     def stop(self) -> dict[str, Any]:
-        """What was used since `start`, and under "reasons" why the device was not what it should be."""
+        """Returns the use since `start`: "seconds", "peak memory MiB", and where known "joules" and others.
+
+        "reasons" lists what makes the measurement invalid: throttling, and a shared device.
+        """
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         after, before = self.read(), self.before
         seconds = after.at - before.at
-        found: dict[str, Any] = {"seconds": seconds, "peak memory MiB": self._peak(), "reasons": []}
+        used: dict[str, Any] = {"seconds": seconds, "peak memory MiB": self._peak(), "reasons": []}
         if after.joules is not None and before.joules is not None:
-            found["joules"] = after.joules - before.joules
+            used["joules"] = after.joules - before.joules
         if after.slowed is not None and before.slowed is not None and after.slowed > before.slowed:
-            found["reasons"].append("the device was throttled: it was slowed down for its heat")
+            used["reasons"].append("the device was throttled: its clocks were lowered because of heat")
         if self.device.type == "cuda":
             reasons, unknown = self._gpu_reasons()
-            found["reasons"] += reasons
+            used["reasons"] += reasons
             if unknown:
-                found["not checked"] = unknown
+                used["not checked"] = unknown
         elif after.all is not None and before.all is not None:
             cores = os.cpu_count() or 1
             others = (after.all - before.all) - (after.own - before.own)
             share = max(0.0, others / (seconds * cores)) if seconds else 0.0
-            found["others' share of the cores"] = share
+            used["others' share of the cores"] = share
             if others - cores * COARSE > OTHERS * seconds * cores:
-                found["reasons"].append(f"the device is shared: others took {share:.0%} of the cores")
-        return found
+                used["reasons"].append(f"the device is shared: other processes used {share:.0%} of the cores")
+        return used
 
     def _peak(self) -> float:
         if self.device.type == "cuda":
@@ -94,8 +96,8 @@ class Meter:
         except library.NVMLError:
             return None
 
-    def _slowed(self) -> int | None:
-        """Nanoseconds so far that heat has held it back, by the driver's own count."""
+    def _throttled_time(self) -> int | None:
+        """Returns the nanoseconds of thermal throttling so far, as the driver counts them."""
         if self.nvml is None:
             return None
         library, handle = self.nvml
@@ -105,15 +107,16 @@ class Meter:
             return None
 
     def _gpu_reasons(self) -> tuple[list[str], str]:
-        """What speaks against what was measured, and what could not be told."""
+        """Returns what makes the measurement invalid, and which checks could not be made."""
         if self.nvml is None:
-            return [], "sharing, heat and energy: there is no NVML (pip install 'florence2-harness[gpu]')"
+            return [], "sharing, heat and energy: NVML is not available (pip install 'florence2-harness[gpu]')"
         library, handle = self.nvml
         reasons = []
         try:
-            # In a container the driver's numbers of processes are the host's: then one of them is this one.
-            found = {one.pid for one in library.nvmlDeviceGetComputeRunningProcesses(handle)}
-            others = len(found - {os.getpid()}) if os.getpid() in found else max(0, len(found) - 1)
+            # In a container the driver lists process ids of the host.  One of them is this process.
+            processes = {process.pid for process in library.nvmlDeviceGetComputeRunningProcesses(handle)}
+            own = os.getpid()
+            others = len(processes - {own}) if own in processes else max(0, len(processes) - 1)
             if others:
                 reasons.append(f"the device is shared: {others} other processes compute on it")
             slowed = library.nvmlDeviceGetCurrentClocksEventReasons(handle)
@@ -121,7 +124,7 @@ class Meter:
             if slowed & hot:
                 reasons.append("the device was throttled (heat or power brake)")
         except (library.NVMLError, AttributeError) as error:
-            return reasons, f"sharing and heat: NVML does not tell here ({error})"
+            return reasons, f"sharing and heat: NVML does not report them here ({error})"
         return reasons, ""
 
 
@@ -137,8 +140,8 @@ def _nvml(device: torch.device) -> tuple[Any, Any] | None:
         return None
 
 
-def _cores_slowed(folder: Path = Path("/sys/devices/system/cpu")) -> int | None:
-    """How often heat has slowed down a core so far; None where the system does not count."""
+def _throttle_count(folder: Path = Path("/sys/devices/system/cpu")) -> int | None:
+    """Returns the number of thermal throttling events of all cores so far; None where the system does not count."""
     try:
         counts = [int(file.read_text()) for file in folder.glob("cpu*/thermal_throttle/core_throttle_count")]
     except (OSError, ValueError):
@@ -146,9 +149,11 @@ def _cores_slowed(folder: Path = Path("/sys/devices/system/cpu")) -> int | None:
     return sum(counts) if counts else None
 
 
-def _processors(file: Path = Path("/proc/stat")) -> float | None:
-    """Seconds that all processors have worked, for whomever, or were taken from this machine by the one that it is a
-    part of ("steal"); None where there is no /proc."""
+def _processor_seconds(file: Path = Path("/proc/stat")) -> float | None:
+    """Returns the busy seconds of all processors so far, for all processes; None where there is no /proc.
+
+    Time that the host of a virtual machine has taken ("steal") is included.
+    """
     try:
         user, nice, system, _, _, irq, soft, steal = map(int, file.read_text().split(None, 9)[1:9])
     except (OSError, ValueError):
@@ -157,8 +162,11 @@ def _processors(file: Path = Path("/proc/stat")) -> float | None:
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called in records: of a CPU with what torch's own kernels use of it ("AVX2"), since one name
-    is given to quite different ones where machines are virtual."""
+    """Returns the name of a device in records.
+
+    A CPU's name ends in the instruction set that torch uses ("AVX2"): virtual machines give one name to processors
+    with different instruction sets.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = "cpu"

@@ -1,11 +1,12 @@
-"""What is asked when: MLPerf LoadGen's scenarios, over anything that is submitted to, stepped and polled.
+"""The scenarios of MLPerf's LoadGen: when queries are submitted to a system.
 
-    single_stream   the next query once the last is answered: latency
-    offline         all at once: throughput
-    server          at the moments of a Poisson process: latency under load, and the highest rate that still holds
+    single_stream   the next query after the answer to the last: latency
+    offline         all queries at once: throughput
+    server          queries at the times of a Poisson process: latency under load, and the highest rate that holds
 
-Queries are numbers into a set that the system holds in memory; loading and decoding of files are not timed.  The set is
-gone through in one seeded order again and again.  (LoadGen: Reddi et al., MLPerf Inference Benchmark, 2020, section 3.)
+A system holds its queries in memory, and a query is a number; loading and decoding of files are not timed.  A run
+repeats the set of queries in one seeded order.  Times are seconds of `time.perf_counter`.
+Source: Reddi et al., MLPerf Inference Benchmark, 2020, section 3.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from harness.speed.levels import MOST_GROUPS, STEADY, Level
 from harness.speed.percentiles import least_count, percentile
 
 Tokens = Sequence[int]
-TRIES = 8  # doublings or halvings in the search for a rate, and as many steps between
+TRIES = 8  # doublings or halvings in the search for a rate, and bisections after them
 
 
 class System(Protocol):
-    """Something that answers queries by their numbers."""
+    """Answers queries by their numbers."""
 
     @property
     def busy(self) -> bool: ...
@@ -38,69 +39,79 @@ class System(Protocol):
     def step(self) -> None: ...
 
     def poll(self) -> Sequence[tuple[int, Tokens]]:
-        """Tickets with the tokens of their answers, each once."""
+        """Returns finished tickets and the token ids of their answers; each ticket is returned once."""
         ...
 
 
 @dataclass(slots=True)
 class Measured:
-    """Queries in the order they were asked, with seconds to each answer, when each ended, and what was written.
+    """The answered queries of a run.
 
-    `passes` are the seconds of each time through the set, offline; `steady` says whether the warm-up came to an end;
-    `used` is what a meter says of it.
+    `queries`, `latencies`, `ended` and `answers` have one entry per answer: the query, its latency, the time from the
+    start of the run to the answer, and the token ids.  `passes` are the seconds of each pass over the set (offline).
+    `steady` says whether the warm-up reached a steady state.  `meter` is what `Meter.stop` returned for the run.
     """
 
     queries: list[int] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
-    written: list[Tokens] = field(default_factory=list)
+    answers: list[Tokens] = field(default_factory=list)
     seconds: float = 0.0
     passes: list[float] = field(default_factory=list)
     steady: bool = True
-    used: Mapping[str, Any] = field(default_factory=dict)
+    meter: Mapping[str, Any] = field(default_factory=dict)
 
     def add(self, query: int, latency: float, ended: float, tokens: Tokens) -> None:
         self.queries.append(query)
         self.latencies.append(latency)
         self.ended.append(ended)
-        self.written.append(tokens)
+        self.answers.append(tokens)
 
     @property
     def tokens(self) -> int:
-        return sum(map(len, self.written))
+        return sum(map(len, self.answers))
 
 
 def order(queries: int, seed: int = 0) -> Iterator[int]:
-    """All of them, in one seeded order, for ever."""
+    """Yields the numbers below `queries` in one seeded order, repeated without end."""
     return itertools.cycle(np.random.default_rng(seed).permutation(queries).tolist())
 
 
-def _once(queries: int) -> list[int]:
+def _one_pass(queries: int) -> list[int]:
     return list(itertools.islice(order(queries), queries))
 
 
 def ask(system: System, queries: Sequence[int]) -> list[Tokens]:
-    """All at once, in their order."""
+    """Submits all queries at once, and returns their answers in the order of `queries`."""
     for ticket, query in enumerate(queries):
         system.submit(ticket, query)
-    found: dict[int, Tokens] = {}
+    answers: dict[int, Tokens] = {}
     while system.busy:
         system.step()
-        found |= dict(system.poll())
-    return [found[ticket] for ticket in range(len(queries))]
+        answers |= dict(system.poll())
+    return [answers[ticket] for ticket in range(len(queries))]
 
 
 def accuracy(system: System, queries: int, scenario: str) -> list[Tokens]:
-    """The answer to each query, untimed, asked in the scenario's own manner (LoadGen's accuracy mode): one after
-    another in a single stream, else all at once in the order of its set."""
-    one = _once(queries)
-    answers = [ask(system, [query])[0] for query in one] if scenario == "single_stream" else ask(system, one)
-    found = dict(zip(one, answers, strict=True))
-    return [found[query] for query in range(queries)]
+    """Returns the answer to each query from an untimed run (LoadGen's accuracy mode).
+
+    Queries are submitted as in the scenario: one after another for a single stream, else all at once in the seeded
+    order.
+    """
+    submitted = _one_pass(queries)
+    if scenario == "single_stream":
+        answers = [ask(system, [query])[0] for query in submitted]
+    else:
+        answers = ask(system, submitted)
+    by_query = dict(zip(submitted, answers, strict=True))
+    return [by_query[query] for query in range(queries)]
 
 
 def warm_up(work: Callable[[], object], group: int) -> bool:
-    """Works uncounted until two neighbouring groups of so many are about as quick; whether that came."""
+    """Runs the work in groups of `group` calls until it is steady; returns whether it became so.
+
+    Steady: the medians of two consecutive groups differ by at most `STEADY`.
+    """
     before = None
     for _ in range(MOST_GROUPS):
         times = []
@@ -118,13 +129,16 @@ def warm_up(work: Callable[[], object], group: int) -> bool:
 def single_stream(
     system: System, queries: int, level: Level, tick: Callable[[int], object] = int, warm: Callable[[], object] = int
 ) -> Measured:
-    """One after another; `warm` is called between the warm-up and what is timed."""
-    asked, measured = order(queries), Measured()
-    measured.steady = warm_up(lambda: ask(system, [next(asked)]), level.group)
+    """Submits one query at a time, until the level is reached.
+
+    `warm` is called after the warm-up, before timing starts.  `tick` receives the number of answers so far.
+    """
+    following, measured = order(queries), Measured()
+    measured.steady = warm_up(lambda: ask(system, [next(following)]), level.group)
     warm()
-    asked, begin = order(queries), time.perf_counter()
+    following, begin = order(queries), time.perf_counter()
     while measured.seconds < level.seconds or len(measured.queries) < level.count:
-        query = next(asked)
+        query = next(following)
         start = time.perf_counter()
         [tokens] = ask(system, [query])
         now = time.perf_counter()
@@ -137,23 +151,24 @@ def single_stream(
 def offline(
     system: System, queries: int, level: Level, tick: Callable[[int], object] = int, warm: Callable[[], object] = int
 ) -> Measured:
-    """All of the set at once, as often as the level asks for; latencies are from the beginning of each time.
+    """Submits the whole set at once, pass after pass, until the level is reached.
 
-    The warm-up is of the whole set as well, so that every size that will come has come.
+    A latency is the time from the start of its pass.  The warm-up runs the whole set as well, so that every shape of
+    the run has occurred before.  `warm` and `tick` are as in `single_stream`.
     """
-    one = _once(queries)
-    measured = Measured(steady=warm_up(lambda: ask(system, one), 1))
+    submitted = _one_pass(queries)
+    measured = Measured(steady=warm_up(lambda: ask(system, submitted), 1))
     warm()
     begin = time.perf_counter()
     while measured.seconds < level.seconds or len(measured.queries) < level.count:
         start = time.perf_counter()
-        for ticket, query in enumerate(one):
+        for ticket, query in enumerate(submitted):
             system.submit(ticket, query)
         while system.busy:
             system.step()
             for ticket, tokens in system.poll():
                 now = time.perf_counter()
-                measured.add(one[ticket], now - start, now - begin, tokens)
+                measured.add(submitted[ticket], now - start, now - begin, tokens)
         measured.passes.append(time.perf_counter() - start)
         measured.seconds = time.perf_counter() - begin
         tick(len(measured.queries))
@@ -163,20 +178,23 @@ def offline(
 def server(
     system: System, queries: int, level: Level, rate: float, seed: int = 0, tick: Callable[[int], object] = int
 ) -> Measured:
-    """Queries at the moments of a Poisson process of `rate` a second; a latency begins when its query was due."""
+    """Submits queries at the times of a Poisson process with `rate` queries per second.
+
+    A latency starts when its query is due, not when the query is submitted.
+    """
     count = level.queries(rate)
     due = np.cumsum(np.random.default_rng((seed, 7)).exponential(1 / rate, count)).tolist()
     chosen = list(itertools.islice(order(queries), count))
-    measured, begin, asked = Measured(), time.perf_counter(), 0
-    while asked < count or system.busy:
+    measured, begin, submitted = Measured(), time.perf_counter(), 0
+    while submitted < count or system.busy:
         now = time.perf_counter() - begin
-        while asked < count and due[asked] <= now:
-            system.submit(asked, chosen[asked])
-            asked += 1
+        while submitted < count and due[submitted] <= now:
+            system.submit(submitted, chosen[submitted])
+            submitted += 1
         if system.busy:
             system.step()
-        elif asked < count:
-            time.sleep(max(0.0, due[asked] - (time.perf_counter() - begin)))
+        elif submitted < count:
+            time.sleep(max(0.0, due[submitted] - (time.perf_counter() - begin)))
         now = time.perf_counter() - begin
         for ticket, tokens in system.poll():
             measured.add(chosen[ticket], now - due[ticket], now, tokens)
@@ -187,7 +205,7 @@ def server(
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A rate that was tried, the percentile that was looked at, its latency, and whether it held."""
+    """A rate that was tried: the percentile compared with the target, its latency, and whether the target holds."""
 
     rate: float
     percent: float
@@ -195,23 +213,30 @@ class Held:
     holds: bool
 
 
-def looked_at(count: int) -> float:
-    """The percentile that a target is held to: p99, or the highest that the count supports."""
+def target_percent(count: int) -> float:
+    """Returns the percentile that is compared with a target: 99, or the highest that `count` latencies support."""
     return next((percent for percent in (99.0, 95.0, 90.0, 50.0) if count >= least_count(percent)), 50.0)
 
 
 def holds(measured: Measured, target: float, rate: float) -> Held:
-    """Whether the latency target was met, and was so to the end: of a queue that grows, the last third is late."""
-    percent = looked_at(len(measured.latencies))
-    found = percentile(sorted(measured.latencies), percent)
-    latency = float("inf") if found is None or found.value is None else found.value
-    by_due = sorted(zip(measured.ended, measured.latencies, strict=True), key=lambda one: one[0] - one[1])
+    """Returns whether a run meets the latency target (seconds), also at its end.
+
+    The median latency of the queries due in the last third must meet the target too: this detects a growing queue.
+    """
+    percent = target_percent(len(measured.latencies))
+    estimate = percentile(sorted(measured.latencies), percent)
+    latency = float("inf") if estimate is None or estimate.value is None else estimate.value
+    answered = zip(measured.ended, measured.latencies, strict=True)
+    by_due = sorted(answered, key=lambda times: times[0] - times[1])
     last = [latency for _, latency in by_due[-max(1, len(by_due) // 3) :]]
     return Held(rate, percent, latency, latency <= target and statistics.median(last) <= target)
 
 
 def highest_rate(try_rate: Callable[[float], Measured], first: float, target: float) -> list[tuple[Held, Measured]]:
-    """Every rate that was tried: doubled while it holds, halved until one does, then bisected to a few percent."""
+    """Searches for the highest rate that holds the target, and returns every rate that was tried, in order.
+
+    The rate is doubled while it holds, else halved until it holds, and then bisected to within 5 %.
+    """
     tried: list[tuple[Held, Measured]] = []
 
     def attempt(rate: float) -> bool:

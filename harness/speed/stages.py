@@ -1,15 +1,15 @@
-"""Where the time goes: each stage of a batch timed apart, beside its floor.
+"""The time of each stage of a batch, timed separately.
 
-    open       an image file to RGB and to the network's size, one after another, on a CPU
-    transfer   a batch's pixels side by side, to a GPU from pinned memory, and normalised there
-    vision     the tower and the projection
-    encoder    image and prompt through the text encoder, to the keys and values that all decoder layers read
-    prefill    the first two tokens, and the places that are kept for the answers
-    decode     a token for every row: decoder, vocabulary, search
-    parsing    ids to text and to what is marked
+    open       an image file decoded to RGB and resized, one image after another, on the CPU
+    transfer   the pixels of a batch stacked, copied to a GPU from pinned memory, and normalised there
+    vision     the vision tower and the projection
+    encoder    image tokens and prompt through the text encoder, to the keys and values of all decoder layers
+    prefill    the first two tokens, and the slots of the answers
+    decode     one token for every row: decoder, vocabulary, search
+    parsing    token ids to text and to a value
 
-The device is waited for before every look at the clock, so stages do not overlap here as they may in a run; their sum
-is more than a run takes.  Opening and parsing have no floor: that is branches, whose operations nobody counts.
+The device is synchronised before each reading of the clock.  Stages therefore do not overlap, and their sum can exceed
+the time of a run, where they do.  Opening and parsing have no floor: their operations are not counted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from harness.speed.systems import Queries
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Median seconds of each stage for a batch; "decode" is a step."""
+    """Median seconds of each stage of a batch, and the seconds of every round; "decode" is one of `steps` steps."""
 
     batch: int
     steps: int
@@ -54,9 +54,10 @@ def staged(
     opening: Callable[[int], object] | None = None,
     parsing: Callable[[Sequence[int], Sequence[float], int], object] | None = None,
 ) -> Staged:
-    """The stages of the first `batch` queries, `rounds` times after one that is not counted.
+    """Times the stages of the first `batch` queries in `rounds` rounds, after one round that is not counted.
 
-    `opening` opens the picture of a query anew; `parsing` reads the answer to one.
+    `opening` takes a query, and opens and resizes its image.  `parsing` takes the ids of an answer, their
+    log-probabilities and the query.  Without them these stages are left out.
     """
     device = model.embedding.weight.device
     chosen = [place % len(queries) for place in range(batch)]
@@ -71,9 +72,9 @@ def staged(
         synchronise(device)
         times.setdefault(name, []).append(time.perf_counter() - start)
 
-    longest = max(len(queries.prompts[place]) for place in chosen)
-    rows = [[*queries.prompts[place], *[PAD] * (longest - len(queries.prompts[place]))] for place in chosen]
-    lengths = torch.tensor([len(queries.prompts[place]) for place in chosen], device=device)
+    longest = max(len(queries.prompts[query]) for query in chosen)
+    rows = [[*queries.prompts[query], *[PAD] * (longest - len(queries.prompts[query]))] for query in chosen]
+    lengths = torch.tensor([len(queries.prompts[query]) for query in chosen], device=device)
     ids = torch.tensor(rows, device=device)
     real = torch.arange(longest, device=device) < lengths[:, None]
     mask = None if bool(real.all()) else real
@@ -86,10 +87,10 @@ def staged(
         for number in range(rounds + 1):
             if opening is not None:
                 with timed("open"):
-                    for place in chosen:
-                        opening(place)
+                    for query in chosen:
+                        opening(query)
             with timed("transfer"):
-                stacked = torch.stack([queries.pixels[place] for place in chosen])
+                stacked = torch.stack([queries.pixels[query] for query in chosen])
                 if device.type == "cuda":
                     stacked = stacked.pin_memory().to(device, non_blocking=True)
                 pixels = preprocess.normalise(stacked, dtype)
@@ -104,12 +105,12 @@ def staged(
                 while pool.keys:
                     pool.step()
                     steps += 1
-                written = pool.poll()
+                answers = pool.poll()
             times["decode"][-1] /= steps
             if parsing is not None:
                 with timed("parsing"):
-                    for one in written:
-                        parsing(one.tokens, one.log_probs, one.key)
+                    for answer in answers:
+                        parsing(answer.tokens, answer.log_probs, answer.key)
             if number == 0:
                 times.clear()
     medians = {name: statistics.median(values) for name, values in times.items()}

@@ -1,7 +1,6 @@
-"""What is measured: ours, and what people would use instead, answering the same set of queries.
+"""The systems that are measured: `Ours`, the engine, and `Peer`, transformers' `generate`, on one set of queries.
 
-A set is resized pixels and prompts as ids, in memory; that is where LoadGen's clock begins, too.  `Ours` is the engine.
-A `Peer` answers a batch at a time, as transformers' `generate` does, and waits for nothing.
+A set of queries is resized pixels and prompts as token ids, in memory.  Timing starts there, as in LoadGen.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from harness.florence2.tokenizer import PAD
 from harness.speed.ceilings import synchronise
 
 PEERS = ("transformers", "transformers-static", "transformers-compile")
-RANDOM = "random"  # in place of a checkpoint: random weights, which need no download
+RANDOM = "random"  # in place of a checkpoint: random weights, without a download
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What `bench` asks a model's hook for: these questions, or so many random queries for random weights.
+    """The queries that `bench` needs from a model: `questions` of a task, or `images` random ones for random weights.
 
-    `new_tokens` is the exact length of every answer; None leaves it to the model.
+    `about` describes the set in records.  `new_tokens` is the exact length of every answer; None: the model decides.
     """
 
     questions: Sequence[Question] = ()
@@ -52,32 +51,37 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Pixels (height, width, 3) uint8 and the ids of a prompt about them, and what they are, for records."""
+    """For each query the pixels (height, width, 3) uint8 of an image and the token ids of a prompt.
+
+    `about` describes the set in records.  `opening` opens and resizes the image of a query again.  `parsing` takes the
+    ids of an answer, their log-probabilities and the query, and returns the value.
+    """
 
     pixels: Sequence[Tensor]
     prompts: Sequence[Sequence[int]]
     about: str
-    opening: Callable[[int], object] | None = None  # opens and resizes the picture of a query anew
-    parsing: Callable[[Sequence[int], Sequence[float], int], object] | None = (
-        None  # reads ids, as the answer to a query
-    )
+    opening: Callable[[int], object] | None = None
+    parsing: Callable[[Sequence[int], Sequence[float], int], object] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
 
 
 def drawn(count: int, side: int, vocabulary: int, seed: int = 0, length: int = 10) -> Queries:
-    """Noise and random prompts of ten ids: for random weights, to which no picture means anything."""
-    draw = torch.Generator().manual_seed(seed)
-    pixels = [torch.randint(0, 256, (side, side, 3), generator=draw).byte() for _ in range(count)]
-    most = min(vocabulary - 1, 50_000)
-    prompts = torch.randint(4, most, (count, length - 2), generator=draw).tolist()
-    return Queries(pixels, [[0, *prompt, 2] for prompt in prompts], f"{count} drawn")
+    """Returns random queries: images of noise with sides of `side` pixels, and prompts of `length` ids."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = [torch.randint(0, 256, (side, side, 3), generator=generator).byte() for _ in range(count)]
+    end = min(vocabulary - 1, 50_000)
+    prompts = torch.randint(4, end, (count, length - 2), generator=generator).tolist()
+    return Queries(pixels, [[0, *prompt, 2] for prompt in prompts], f"{count} drawn")  # the set's name in records
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured, and how to have the same weights in full for a peer, where here they are in eight bits."""
+    """The model that is measured, with its settings.
+
+    `in_full` returns the same weights in full precision: a peer needs them where `model` has them in fewer bits.
+    """
 
     model: Florence2
     preprocess: Preprocess
@@ -89,15 +93,15 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device of the model."""
         return self.model.embedding.weight.device
 
 
 def random_model(config: Config, seed: int = 0) -> Florence2:
-    """A network of that size with drawn weights, which say nothing: for speed where there is no checkpoint.
+    """Returns a network of that size with random weights, for measurements of speed without a checkpoint.
 
-    Its convolutions are drawn small, as trained ones are: added to the map that they are of, a hundred times over, they
-    would take it past what float16 has numbers for.
+    The weights of convolutions are small, as trained ones are.  Each convolution is added to its own input, and with
+    larger weights the many blocks of the tower would exceed the range of float16.
     """
     with weights.Unfilled():
         model = Florence2(config).requires_grad_(False).eval()
@@ -106,7 +110,7 @@ def random_model(config: Config, seed: int = 0) -> Florence2:
         if isinstance(block, Block):
             block.conv1.weight.mul_(0.1)
             block.conv2.weight.mul_(0.1)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as one that is loaded
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as after loading
     return model
 
 
@@ -122,29 +126,29 @@ class Ours:
 
     @property
     def busy(self) -> bool:
-        """Whether anything waits, is under way, or was not polled."""
+        """Whether a query waits, runs, or has an answer that was not polled."""
         return self.engine.busy
 
     def submit(self, ticket: int, query: int) -> None:
-        """Each query is shown its picture anew: no work is saved between two that are of one image."""
+        """Adds a query; its image is encoded for it alone, also where two queries have the same image."""
         self.engine.submit(ticket, Picture(self.queries.pixels[query]), self.queries.prompts[query])
 
     def step(self) -> None:
-        """A token for everything that is under way."""
+        """Writes one token of every answer under way."""
         self.engine.step()
 
     def poll(self) -> list[tuple[int, list[int]]]:
-        """What has been settled."""
+        """Returns finished tickets with the token ids of their answers."""
         return [(done.ticket, done.written.tokens) for done in self.engine.poll()]
 
 
 class Peer:
-    """transformers' Florence-2 of the same weights: a `scenarios.System` whose step is a whole batch.
+    """transformers' Florence-2 with the same weights: a `scenarios.System` whose step is a whole batch.
 
-    `mode` is one of PEERS: as it comes; with a static cache; and with its forward compiled as well.  `network` is what
-    `in_transformers` made of the model, where that is at hand.  On a GPU it works under the engine's settings, but for
-    cuDNN's attention: the first batch is answered with it and without, and the faster of the two is kept.
-    UsageError for another mode, ResourceError where transformers is not installed.
+    `mode` is one of PEERS: transformers' default, its static cache, or its static cache with a compiled forward.
+    `network` is a result of `in_transformers` for the model, which is otherwise called here.  On a GPU a peer has the
+    settings of the engine, except for cuDNN's attention: the first batch is answered with and without, and the faster
+    way is kept.  Raises UsageError for another mode, ResourceError without transformers.
     """
 
     def __init__(
@@ -168,39 +172,41 @@ class Peer:
             self.network.forward = torch.compile(self.network.forward, mode="reduce-overhead", dynamic=False)
         vision = model.config.vision
         self.image_tokens = vision.map_side(preprocess.height) * vision.map_side(preprocess.width) + 1
-        self.cudnn: bool | None = None  # whether attention is by cuDNN, once it is known which is quicker
+        self.cudnn: bool | None = None  # whether cuDNN computes attention; None until the first batch on a GPU
         self._waiting: list[tuple[int, int]] = []
         self._done: list[tuple[int, list[int]]] = []
 
     @property
     def busy(self) -> bool:
-        """Whether anything waits, or was not polled."""
+        """Whether a query waits, or has an answer that was not polled."""
         return bool(self._waiting or self._done)
 
     def submit(self, ticket: int, query: int) -> None:
-        """Puts a query behind those that wait."""
+        """Adds a query to the end of the queue."""
         self._waiting.append((ticket, query))
 
     def poll(self) -> list[tuple[int, list[int]]]:
-        """What has been answered."""
+        """Returns answered tickets with the token ids of their answers."""
         done, self._done = self._done, []
         return done
 
     @torch.inference_mode()
     def step(self) -> None:
-        """A batch, from pixels to ids."""
+        """Answers the next batch of queries, from pixels to token ids."""
         taken, self._waiting = self._waiting[: self.batch], self._waiting[self.batch :]
         if not taken:
             return
         pixels = torch.stack([self.queries.pixels[query] for _, query in taken]).to(self.device)
-        asked = [self.queries.prompts[query] for _, query in taken]
-        longest = max(map(len, asked))
+        prompts = [self.queries.prompts[query] for _, query in taken]
+        longest = max(map(len, prompts))
         image = [self.network.config.image_token_id] * self.image_tokens
-        ids = torch.tensor([[*image, *one, *[PAD] * (longest - len(one))] for one in asked], device=self.device)
-        mask = (torch.arange(longest) < torch.tensor([len(one) for one in asked])[:, None]).to(self.device)
-        mask = torch.cat([mask.new_ones(len(asked), self.image_tokens), mask], 1).long()
+        rows = [[*image, *prompt, *[PAD] * (longest - len(prompt))] for prompt in prompts]
+        ids = torch.tensor(rows, device=self.device)
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        mask = (torch.arange(longest) < lengths[:, None]).to(self.device)
+        mask = torch.cat([mask.new_ones(len(prompts), self.image_tokens), mask], 1).long()
 
-        def answered() -> Tensor:
+        def generate() -> Tensor:
             written: Tensor = self.network.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -213,18 +219,18 @@ class Peer:
 
         with cuda(self.device):
             if self.cudnn is None and self.device.type == "cuda":
-                self.cudnn = cudnn_is_quicker(answered, self.device)
+                self.cudnn = cudnn_is_quicker(generate, self.device)
             with attention_by_cudnn(bool(self.cudnn)):
-                written = answered()
+                written = generate()
         for (ticket, _), row in zip(taken, written.tolist(), strict=True):
             self._done.append((ticket, _answer(row, self.decoding)))
 
 
 @contextmanager
-def attention_by_cudnn(wanted: bool) -> Iterator[None]:
-    """With cuDNN among what attention is computed by on a GPU, or without."""
+def attention_by_cudnn(enabled: bool) -> Iterator[None]:
+    """Enables or disables cuDNN's attention on a GPU within the context, and restores the setting afterwards."""
     before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
-    torch.backends.cuda.enable_cudnn_sdp(wanted)
+    torch.backends.cuda.enable_cudnn_sdp(enabled)
     try:
         yield
     finally:
@@ -232,21 +238,21 @@ def attention_by_cudnn(wanted: bool) -> Iterator[None]:
 
 
 def cudnn_is_quicker(work: Callable[[], object], device: torch.device) -> bool:
-    """Whether the work is done sooner with cuDNN's attention, each way a second time."""
+    """Returns whether the work is faster with cuDNN's attention; each way is run twice, and the second run counts."""
     seconds = {}
-    for wanted in (False, True):
-        with attention_by_cudnn(wanted):
+    for enabled in (False, True):
+        with attention_by_cudnn(enabled):
             work()
             synchronise(device)
             start = time.perf_counter()
             work()
             synchronise(device)
-            seconds[wanted] = time.perf_counter() - start
+            seconds[enabled] = time.perf_counter() - start
     return seconds[True] < seconds[False]
 
 
 def _settings(decoding: Decoding) -> dict[str, Any]:
-    """The same decoding, as `generate` takes it."""
+    """Returns the arguments of `generate` for the same decoding."""
     settings: dict[str, Any] = {
         "num_beams": decoding.beams, "max_new_tokens": decoding.max_new_tokens,
         "no_repeat_ngram_size": decoding.no_repeat_ngram, "forced_bos_token_id": decoding.forced_first,
@@ -261,20 +267,21 @@ def _settings(decoding: Decoding) -> dict[str, Any]:
 
 
 def _answer(row: Sequence[int], decoding: Decoding) -> list[int]:
-    """The generated ids of a row, without its start token and what pads it."""
-    known = list(row[1:])
-    return known[: known.index(decoding.end) + 1] if decoding.end in known else known
+    """Returns the generated ids of a row, without its start token and its padding."""
+    ids = list(row[1:])
+    return ids[: ids.index(decoding.end) + 1] if decoding.end in ids else ids
 
 
 def in_fewer_bits(model: Florence2) -> bool:
-    """Whether some of its weights are not there as such, for a checkpoint."""
+    """Returns whether some weights are kept in fewer bits, so that the model cannot be saved as a checkpoint."""
     return any(isinstance(part, Int8Linear | HalfLinear | Float8Linear) for part in model.modules())
 
 
 def in_transformers(model: Florence2) -> Any:
-    """The same weights in transformers' class, by way of a checkpoint in its layout; all in the tower's precision.
+    """Returns transformers' Florence-2 with the same weights, all in the precision of the vision tower.
 
-    ValueError where the model has not all weights as such (`in_fewer_bits`).
+    The weights are saved as a checkpoint in transformers' layout and loaded from there.  Raises ResourceError without
+    transformers, and ValueError for a model that has weights in fewer bits (`in_fewer_bits`).
     """
     try:
         from transformers import Florence2ForConditionalGeneration
@@ -285,7 +292,7 @@ def in_transformers(model: Florence2) -> Any:
         weights.save(model, Path(folder), dtype=dtype)
         loaded: Any = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     network, loading = loaded
-    if loading["missing_keys"]:  # which it would draw by itself
+    if loading["missing_keys"]:  # transformers fills them with random weights, and only warns
         raise ValueError(f"not all weights are the model's: {', '.join(sorted(loading['missing_keys'])[:3])} ...")
     return network.to(model.embedding.weight.device).eval()
 
@@ -296,19 +303,19 @@ def rounds_of(
     clock: Callable[[], float],
     go_on: Callable[[int], bool] = lambda done: True,
 ) -> tuple[dict[str, list[float]], dict[str, Sequence[Sequence[int]]]]:
-    """Seconds of each side in each round, after one that is not counted, and what each wrote last.
+    """Runs the sides in alternation; returns the seconds of each side per round, and the last answers of each.
 
-    Whoever was first in one round is last in the next.  `go_on` is asked before each that is counted, with how many
-    were.
+    One round comes first that is not counted.  The order of the sides is reversed from round to round.  Before each
+    counted round, `go_on` receives the number of counted rounds; False ends the comparison.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
-    wrote: dict[str, Sequence[Sequence[int]]] = {}
+    answers: dict[str, Sequence[Sequence[int]]] = {}
     for number in range(-1, count):
         if number >= 0 and not go_on(number):
             break
         for name in list(sides)[:: 1 if number % 2 else -1]:
             start = clock()
-            wrote[name] = sides[name]()
+            answers[name] = sides[name]()
             if number >= 0:
                 times[name].append(clock() - start)
-    return times, wrote
+    return times, answers

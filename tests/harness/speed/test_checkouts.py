@@ -1,4 +1,4 @@
-"""Two checkouts by turns: real git, real pytest-benchmark; what decides is given."""
+"""Two checkouts in alternation, with real git and real pytest-benchmark; timings that decide are given."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A repository whose first commit's module says 1, and whose second one's says 2."""
+    """A repository of two commits: the module has the value 1 in the first and 2 in the second."""
     folder = tmp_path / "project"
     folder.mkdir()
     git(folder, "init", "-q")
@@ -43,52 +43,52 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def test_each_side_runs_its_own_code(project: Path) -> None:
-    """Each test asserts its own checkout's value, so the other's code would fail it."""
+def test_each_checkout_runs_its_own_code(project: Path) -> None:
+    """Each benchmark asserts the value of its own checkout, and fails with the code of the other."""
     with checkouts.checkout("HEAD~1", project) as base:
         assert (base / "value.py").read_text() == "VALUE = 1\n"
-        found = checkouts.by_turns(base, project, "test_bench.py", 1)
-    assert list(found) == ["test_bench.py::test_one", "test_bench.py::test_two"]
-    assert all(len(times) == 1 and times[0] > 0 for sides in found.values() for times in sides.values())
+        seconds = checkouts.by_turns(base, project, "test_bench.py", 1)
+    assert list(seconds) == ["test_bench.py::test_one", "test_bench.py::test_two"]
+    assert all(len(times) == 1 and times[0] > 0 for sides in seconds.values() for times in sides.values())
     assert not base.exists()
-    (project / "HEAD~1").mkdir()  # a folder of the revision's name is not meant
+    (project / "HEAD~1").mkdir()  # a folder is not meant without a "/"
     with checkouts.checkout("HEAD~1", project) as base, checkouts.checkout("./", project, project) as folder:
         assert base.name == "tree" and folder == project.resolve()
     assert list(checkouts.medians(project, "test_bench.py -k 'two or nothing'")) == ["test_bench.py::test_two"]
-    told = subprocess.run(["git", "-C", str(project), "worktree", "list"], capture_output=True, text=True, check=True)
-    assert len(told.stdout.splitlines()) == 1  # and git knows of no other
+    listed = subprocess.run(["git", "-C", str(project), "worktree", "list"], capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) == 1  # temporary worktrees are gone
 
 
-def test_who_is_first_changes_and_new_benchmarks_are_left_out(tmp_path: Path) -> None:
-    asked: list[str] = []
+def test_rounds_alternate_order_and_leave_out_new_benchmarks(tmp_path: Path) -> None:
+    sides: list[str] = []
 
     def measured(side: Path, benchmarks: str) -> dict[str, float]:
-        asked.append(side.name)
-        return {"both": 1.0 + len(asked), side.name: 9.0}
+        sides.append(side.name)
+        return {"both": 1.0 + len(sides), side.name: 9.0}
 
-    found = checkouts.by_turns(tmp_path / "a", tmp_path / "b", "x", 3, measured=measured)
-    assert asked == ["a", "b", "b", "a", "a", "b"]
-    assert found == {"both": {"base": [2.0, 5.0, 6.0], "head": [3.0, 4.0, 7.0]}}
+    seconds = checkouts.by_turns(tmp_path / "a", tmp_path / "b", "x", 3, measured=measured)
+    assert sides == ["a", "b", "b", "a", "a", "b"]
+    assert seconds == {"both": {"base": [2.0, 5.0, 6.0], "head": [3.0, 4.0, 7.0]}}
 
 
-def test_what_cannot_be_a_base_is_said(project: Path) -> None:
+def test_base_that_is_no_revision_is_refused(project: Path) -> None:
     with pytest.raises(UsageError, match="a checkout's folder or a git revision"), checkouts.checkout("nope", project):
         pass
 
 
-def test_benchmarks_that_fail_are_said(project: Path) -> None:
+def test_failing_and_missing_benchmarks_raise_data_error(project: Path) -> None:
     (project / "value.py").write_text("VALUE = 3\n")
     with pytest.raises(DataError, match=r"exit status 1:(?s:.*)assert 3 == 2"):
         checkouts.medians(project, "test_bench.py")
-    with pytest.raises(DataError, match=r"has no nothing\.py: there is nothing to time"):
+    with pytest.raises(DataError, match=r"has no file nothing\.py with benchmarks"):
         checkouts.medians(project, "nothing.py::test_one")
 
 
 @pytest.mark.parametrize(("slower", "status"), [(1.0, 0), (1.5, 5)])
-def test_the_gate_is_red_for_what_became_slower(
+def test_gate_fails_for_slower_benchmark(
     call: Call, project: Path, monkeypatch: pytest.MonkeyPatch, slower: float, status: int
 ) -> None:
-    """Timings as given: the head's of one benchmark so many times the base's, with noise of a few percent."""
+    """The head takes `slower` times as long as the base in one benchmark, with noise of a few percent."""
     monkeypatch.chdir(project)
     count = iter(range(1000))
 
@@ -102,9 +102,9 @@ def test_the_gate_is_red_for_what_became_slower(
         '[promise.no-slower]\nbase = "HEAD~1"\nbenchmarks = "test_bench.py"\nat_least = 0.85\n'
     )
     assert judge.ROUNDS >= 6
-    code, out, said = call("gate", "--promises", "gates.toml")
-    assert code == status, said
-    assert ("no-slower one" in said) == (status == 5)
+    code, out, error = call("gate", "--promises", "gates.toml")
+    assert code == status, error
+    assert ("no-slower one" in error) == (status == 5)
     assert "no-slower two" in out
 
 
@@ -112,13 +112,13 @@ def test_the_gate_is_red_for_what_became_slower(
     ("lines", "complaint"),
     [
         ('base = "main"\nat_least = 0.9', "base and benchmarks go together"),
-        ('benchmarks = "x"\nat_least = 0.9\ntask = "refcoco"\nmodel = "florence2-nano"', "go together"),
-        ('base = "main"\nbenchmarks = "x"\nat_most = 0.9', "at_least: how many times"),
-        ('base = "main"\nbenchmarks = "x"\nat_least = 0.9\nlimit = 3', "and nothing else"),
-        ('base = "main"\nbenchmarks = "x"\nat_least = 0.9\nmetric = "parity"', "and nothing else"),
+        ('benchmarks = "x"\nat_least = 0.9\ntask = "refcoco"\nmodel = "florence2-nano"', "'task' is not used"),
+        ('base = "main"\nbenchmarks = "x"\nat_most = 0.9', "'at_most' is not used"),
+        ('base = "main"\nbenchmarks = "x"\nat_least = 0.9\nlimit = 3', "'limit' is not used"),
+        ('base = "main"\nbenchmarks = "x"\nat_least = 0.9\nmetric = "parity"', "benchmarks are about speed"),
     ],
 )
-def test_a_promise_with_half_of_it_is_refused(call: Call, tmp_path: Path, lines: str, complaint: str) -> None:
+def test_promise_with_missing_or_unused_key_is_refused(call: Call, tmp_path: Path, lines: str, complaint: str) -> None:
     (tmp_path / "gates.toml").write_text(f"[promise.x]\n{lines}\n")
-    status, _, said = call("gate", "--promises", tmp_path / "gates.toml")
-    assert status == 2 and complaint in said
+    status, _, error = call("gate", "--promises", tmp_path / "gates.toml")
+    assert status == 2 and complaint in error
