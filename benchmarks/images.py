@@ -1,15 +1,16 @@
-"""Reading images from a folder and from its LMDB store, beside each other in one process.
+"""Reads images from a folder and from its LMDB store, in alternation in one process.
 
     python -m benchmarks.images [--count 5000] [--rounds 5] [--to FOLDER] [--keep]
 
-Draws seeded JPEGs of COCO's size (640 x 480, about 55 kB), packs them, and reads all in random order through
-`harness.images.read_bytes`: warm, and cold, by turns; quoted is the median of the rounds' ratios (store over folder).
-Before a cold round both are dropped from the page cache (fsync, then POSIX_FADV_DONTNEED on every image, or on the
-store's file, which nothing has mapped then).  The kernel keeps what it knows of paths and sizes (that takes root to
-drop); the disk's own cache, and that of a virtual machine's host, are not dropped either.
+The images are generated JPEGs of COCO's size (640 x 480, about 55 kB).  All are read in random order through
+`harness.images.read_bytes`, warm and cold.  The result is the median of the rounds' ratios (store over folder).
 
-What a store saves: on a network disk every image of a folder costs a look-up, an open and a close of its own, each a
-question to the server, before its first byte comes.  A store is opened once, and an image in it costs its pages alone.
+Before a cold round, the images or the store are dropped from the page cache: fsync, then POSIX_FADV_DONTNEED on every
+file.  The store is unmapped before.  The kernel still caches paths and sizes, which only root can drop.  The caches of
+the disk and of a virtual machine's host are not dropped either.
+
+On a network disk, an image in a folder costs a look-up, an open and a close, each of which is a request to the server.
+A store is opened once, and an image in it costs its pages only.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FOLDER = "coco/drawn"
 
 
 def draw(seed: int) -> bytes:
-    """A JPEG of 640 x 480: smooth colours, and noise enough for about 55 kB at quality 90."""
+    """Returns a JPEG of 640 x 480: smooth colours, with noise that makes about 55 kB at quality 90."""
     generator = np.random.default_rng(seed)
     coarse = Image.fromarray(generator.integers(0, 256, (12, 16, 3), np.uint8)).resize(
         (640, 480), Image.Resampling.BICUBIC
@@ -50,7 +51,10 @@ def draw(seed: int) -> bytes:
 
 
 def write(root: Path, count: int) -> list[str]:
-    """The images, 200 drawn and the others made different by a comment, so that drawing does not take minutes."""
+    """Writes `count` different images under the root, and returns their references.
+
+    At most 200 are drawn, which takes long; the others repeat them with a different comment.
+    """
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     drawn = [draw(seed) for seed in range(min(count, 200))]
     references = [f"{FOLDER}/COCO_drawn_{number:012d}.jpg" for number in range(count)]
@@ -63,7 +67,7 @@ def write(root: Path, count: int) -> list[str]:
 
 
 def forget(files: list[Path]) -> None:
-    """Drops files from the page cache, as far as the kernel will."""
+    """Drops files from the page cache, as far as the kernel permits."""
     for path in files:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -72,6 +76,7 @@ def forget(files: list[Path]) -> None:
 
 
 def per_second(read: Callable[[str], bytes], references: list[str]) -> float:
+    """Returns images read per second."""
     start = time.perf_counter()
     for reference in references:
         read(reference)
@@ -79,9 +84,9 @@ def per_second(read: Callable[[str], bytes], references: list[str]) -> float:
 
 
 def measure(root: Path, references: list[str], rounds: int, cold: bool) -> dict[str, float]:
-    """Reads a second from each, and their ratio: medians over rounds, in which either comes first by turns."""
+    """Returns images per second of folder and store, and their ratio: medians over rounds of alternating order."""
     store = images.store_path(root, FOLDER)
-    apart = root / "apart"  # the folder under a root without a store
+    without_store = root / "apart"  # a root with the same folder and no store
     rates: dict[str, list[float]] = {"folder": [], "store": []}
     for number in range(-1, rounds):
         order = random.Random(number).sample(references, len(references))
@@ -89,11 +94,11 @@ def measure(root: Path, references: list[str], rounds: int, cold: bool) -> dict[
             if cold:
                 images.release(store)
                 forget([store / "data.mdb"] if kind == "store" else [root / reference for reference in references])
-            where = root if kind == "store" else apart
+            where = root if kind == "store" else without_store
             rate = per_second(lambda reference, where=where: images.read_bytes(where, reference), order)  # type: ignore[misc]
             if number >= 0:
                 rates[kind].append(rate)
-    ratios = [one / other for one, other in zip(rates["store"], rates["folder"], strict=True)]
+    ratios = [of_store / of_folder for of_store, of_folder in zip(rates["store"], rates["folder"], strict=True)]
     return {
         "folder_per_s": round(statistics.median(rates["folder"])),
         "store_per_s": round(statistics.median(rates["store"])),
@@ -104,35 +109,36 @@ def measure(root: Path, references: list[str], rounds: int, cold: bool) -> dict[
 
 
 def main() -> None:
+    """Prints the record as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--to", type=Path, help="where to write; a disk, not a memory file system, for cold reads")
-    parser.add_argument("--keep", action="store_true")
-    given = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="images-", dir=given.to))
+    parser.add_argument("--count", type=int, default=5000, help="number of images (5000)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (5)")
+    parser.add_argument("--to", type=Path, help="folder for the images; for cold reads, on a disk and not in memory")
+    parser.add_argument("--keep", action="store_true", help="keep the images afterwards")
+    options = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="images-", dir=options.to))
     try:
-        references = write(root, given.count)
+        references = write(root, options.count)
         (root / "apart/coco").mkdir(parents=True)
         (root / "apart" / FOLDER).symlink_to(root / FOLDER)
         start = time.perf_counter()
         packed = pack.pack(root, references, folder=FOLDER)
         seconds = time.perf_counter() - start
-        checked = all(images.read_bytes(root, name) == (root / name).read_bytes() for name in references)
-        found = {
+        equal = all(images.read_bytes(root, name) == (root / name).read_bytes() for name in references)
+        record = {
             "images": packed.written,
             "mb": round(packed.bytes / 1e6),
             "store_mb": round((packed.path / "data.mdb").stat().st_size / 1e6),
-            "equal": checked,
+            "equal": equal,
             "pack_s": round(seconds, 2),
-            "warm": measure(root, references, given.rounds, cold=False),
-            "cold": measure(root, references, given.rounds, cold=True),
+            "warm": measure(root, references, options.rounds, cold=False),
+            "cold": measure(root, references, options.rounds, cold=True),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}",
         }
-        print(json.dumps(found, indent=2))
+        print(json.dumps(record, indent=2))
     finally:
         images.release(images.store_path(root, FOLDER))
-        if not given.keep:
+        if not options.keep:
             shutil.rmtree(root)
 
 

@@ -1,16 +1,16 @@
-"""What a run costs as there is more of it: questions, slots, beams, length of answers; and what of it is not the model.
+"""The cost of a run by its size: questions, slots, beams and answer length; and the share that is not the model.
 
     python benchmarks/scaling.py --out OUT [--questions 500,1500,5000,15000,50000]
         [--only questions|everything|model|overhead]
 
-questions   `python -m harness run --task refcoco` with florence2-nano-ft, over drawn scenes in RefCOCO's own
-            files, each size a process of its own: seconds, CPU seconds and peak memory, and a + b n through them
-everything  peak memory of `run --task all --split all` over the embedded benchmark, of some images a split and of more
-model       the engine with drawn weights of the base size: slots, beams and new tokens, each swept by itself
-overhead    the same run, its seconds parted: the model (its checkpoint, its tokenizer, the engine); waiting for
-            pictures to be opened; everything else
+questions   `python -m harness run --task refcoco` with florence2-nano-ft, over generated scenes in RefCOCO's file
+            format, each size in a process of its own: seconds, CPU seconds and peak memory, with a line a + b n
+everything  peak memory of `run --task all --split all` over the embedded benchmark, with 3 and with 27 images a split
+model       the engine with random weights of the base size: slots, beams and new tokens, varied one at a time
+overhead    the seconds of a run in this process by cause: the model (checkpoint, tokenizer, engine), waiting for
+            images to be opened, and the rest
 
-Everything is printed and written to OUT/scaling.json as it goes.  Times mean something on an idle machine alone.
+Results are printed and written to OUT/scaling.json after each part.  Times are meaningful on an idle machine only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.__main__ import main as harness  # before torch: it says how threads wait
+from harness.__main__ import main as harness  # before torch: it sets how threads wait
 
 # isort: split
 
@@ -51,44 +51,45 @@ from harness.florence2.decoding.search import Decoding
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import Tokenizer
 from harness.provenance import provenance
+from harness.speed.scenarios import ask
 from harness.speed.systems import Ours, drawn, random_model, rounds_of
 from tasks.miniature.refcoco import Picture, annotate
 from tasks.miniature.render import jpeg, rendered_scene
 
 COMMAND = ("run", "--task", "refcoco", "--split", "val", "--model", "florence2-nano-ft", "--json")
 IMAGES = Path("coco/train2014")
-# A small process between: the peak memory of a process counts that of whoever started it.
+# A small process in between: the peak memory of a process includes that of the process that started it.
 STARTER = """
 import json, resource, subprocess, sys
 done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 if done.returncode == 0:
-    told = {"CPU seconds": used.ru_utime + used.ru_stime, "peak MiB": used.ru_maxrss / 1024}
-    print(json.dumps([json.loads(done.stdout), told]))
+    usage = {"CPU seconds": used.ru_utime + used.ru_stime, "peak MiB": used.ru_maxrss / 1024}
+    print(json.dumps([json.loads(done.stdout), usage]))
 sys.exit(done.returncode)
 """
 
 
 def main() -> None:
-    """Measures what is asked for."""
+    """Measures the parts, and draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("."))
-    parser.add_argument("--questions", default="500,1500,5000,15000,50000")
-    parser.add_argument("--only", choices=("questions", "everything", "model", "overhead"))
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder of scaling.json")
+    parser.add_argument("--questions", default="500,1500,5000,15000,50000", help="numbers of questions, with commas")
+    parser.add_argument("--only", choices=("questions", "everything", "model", "overhead"), help="one part (all)")
+    options = parser.parse_args()
     parts: dict[str, Callable[[], Any]] = {
         "overhead": lambda: [overhead(count) for count in (1500, 5000)],
-        "questions": lambda: questions([int(count) for count in given.questions.split(",")]),
+        "questions": lambda: questions([int(count) for count in options.questions.split(",")]),
         "everything": lambda: [everything(limit) for limit in (3, 27)],
         "model": model,
     }
-    given.out.mkdir(parents=True, exist_ok=True)
-    path = given.out / "scaling.json"
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "scaling.json"
     record = json.loads(path.read_text()) if path.is_file() else {}
     record["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
     record["provenance"] = provenance(["python benchmarks/scaling.py", *sys.argv[1:]])
     for name, part in parts.items():
-        if given.only in (None, name):
+        if options.only in (None, name):
             record[name] = part()
             print(name, json.dumps(record[name], indent=1), flush=True)
             path.write_text(json.dumps(record, indent=1) + "\n")
@@ -97,7 +98,7 @@ def main() -> None:
 
 
 def questions(counts: Sequence[int]) -> dict[str, Any]:
-    """Seconds, CPU seconds and peak MiB of whole runs, and the lines through them."""
+    """Measures seconds, CPU seconds and peak MiB of whole runs, and fits a line a + b n to each."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rows = []
@@ -108,33 +109,33 @@ def questions(counts: Sequence[int]) -> dict[str, Any]:
     lines = {}
     for name in ("seconds", "CPU seconds", "peak MiB"):
         values = np.array([row[name] for row in rows])
-        slope, start = np.polyfit(n, values, 1, w=1 / values)  # as good a law of few as of many
-        left = values - (start + slope * n)
+        slope, start = np.polyfit(n, values, 1, w=1 / values)  # weights for relative errors
+        rest = values - (start + slope * n)
         lines[name] = {
-            "at the start": start, "a question": slope, "largest part unexplained": float(np.abs(left / values).max())
+            "at the start": start, "a question": slope, "largest part unexplained": float(np.abs(rest / values).max())
         }  # fmt: skip
     return {"rows": rows, "a + b n": lines}
 
 
-def draw(found: Mapping[str, Any], to: Path) -> None:
-    """Seconds and memory over questions, with the lines through them."""
-    n = np.array([row["questions"] for row in found["rows"]], dtype=float)
+def draw(record: Mapping[str, Any], to: Path) -> None:
+    """Draws seconds and memory over questions, with the fitted lines."""
+    n = np.array([row["questions"] for row in record["rows"]], dtype=float)
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axes, names in zip(figure.subplots(1, 2), (("seconds", "CPU seconds"), ("peak MiB",)), strict=True):
         for name, colour, marker in zip(names, ("#0072B2", "#D55E00"), "os", strict=False):
-            line = found["a + b n"][name]
-            axes.plot(n, [row[name] for row in found["rows"]], marker, color=colour, label=name)
+            line = record["a + b n"][name]
+            axes.plot(n, [row[name] for row in record["rows"]], marker, color=colour, label=name)
             axes.plot(n, line["at the start"] + line["a question"] * n, color=colour, linewidth=1)
         axes.set_xscale("log")
         axes.set_xlabel("questions")
-        axes.set_ylim(0, 1.1 * max(row[name] for row in found["rows"] for name in names))
+        axes.set_ylim(0, 1.1 * max(row[name] for row in record["rows"] for name in names))
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(to, metadata={"Date": None})
 
 
 def roots(root: Path, counts: Sequence[int]) -> Iterator[Path]:
-    """A data root for each count of questions (or a few more, to a whole scene), each over the pictures of the last."""
+    """Yields a data root per count of questions, completed to whole scenes; each has the images of the last."""
     images = root / "images"
     images.mkdir()
     shown: list[Picture] = []
@@ -146,7 +147,7 @@ def roots(root: Path, counts: Sequence[int]) -> Iterator[Path]:
             missing = count - (sentences(data, shown) if shown else 0)
             if missing <= 0:
                 break
-            # About ten sentences a scene: never so many scenes that there would be too many sentences by much.
+            # A scene has about ten sentences.  Twelve are assumed, so that the count is not exceeded by much.
             for _ in range(max(1, missing // 12)):
                 seed = 1_000_000 + len(shown)
                 scene = rendered_scene(seed)
@@ -157,7 +158,7 @@ def roots(root: Path, counts: Sequence[int]) -> Iterator[Path]:
 
 
 def sentences(data: Path, shown: Sequence[Picture]) -> int:
-    """Writes the annotations of these pictures; gives how many sentences refer to something in them."""
+    """Writes the annotations of these images; returns the number of sentences that refer to an object."""
     shutil.rmtree(data / "refer", ignore_errors=True)
     annotate(data, shown)
     refs = pickle.loads((data / "refer/refcoco/refs(unc).p").read_bytes())
@@ -165,26 +166,26 @@ def sentences(data: Path, shown: Sequence[Picture]) -> int:
 
 
 def whole_run(data: Path, out: Path) -> dict[str, Any]:
-    """The command as a process of its own."""
+    """Runs the command in a process of its own."""
     return process(*COMMAND, "--data", str(data), "--out", str(out))
 
 
 def everything(limit: int) -> dict[str, Any]:
-    """All tasks of the embedded benchmark, of each split so many images."""
+    """Runs all tasks of the embedded benchmark, with `limit` images of each split."""
     with tempfile.TemporaryDirectory() as folder:
-        asked = ("--task", "all", "--split", "all", "--limit", str(limit), "--model", "florence2-nano-ft", "--json")
-        return process("run", *asked, "--no-meteor", "--out", folder)  # whose Java is larger than all of this
+        options = ("--task", "all", "--split", "all", "--limit", str(limit), "--model", "florence2-nano-ft", "--json")
+        return process("run", *options, "--no-meteor", "--out", folder)  # METEOR's Java needs more memory than the run
 
 
 def process(*arguments: str) -> dict[str, Any]:
-    """What a command of the harness that runs tasks took, as a process of its own."""
+    """Runs a command of the harness in a process of its own; returns its questions, seconds and peak memory."""
     start = time.perf_counter()
     command = [sys.executable, "-c", STARTER, sys.executable, "-m", "harness", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} gave {done.returncode}")
-    told, used = json.loads(done.stdout)
-    runs = told if isinstance(told, list) else [told]
+        raise RuntimeError(f"{' '.join(arguments)} failed with exit status {done.returncode}")
+    printed, used = json.loads(done.stdout)
+    runs = printed if isinstance(printed, list) else [printed]
     return {
         "questions": sum(run["counts"]["samples"] for run in runs),
         "images": sum(run["counts"]["images"] for run in runs), "seconds": time.perf_counter() - start,
@@ -194,39 +195,29 @@ def process(*arguments: str) -> dict[str, Any]:
 
 
 def model() -> dict[str, Any]:
-    """Seconds a picture of base at 768 pixels on this device, in float32 on a CPU."""
+    """Measures seconds per image of base at 768 pixels, in float32 on a CPU."""
     torch.set_grad_enabled(False)
     network = random_model(with_text(BASE, vocab=51328))
     usual = {"slots": 2, "beams": 3, "new tokens": 20}
     swept = {"slots": (1, 2, 4, 8), "beams": (1, 2, 3, 5), "new tokens": (10, 20, 50, 100)}
-    found: dict[str, Any] = {"usual": usual}
+    record: dict[str, Any] = {"usual": usual}
     queries = drawn(8, 768, 51328)
+    every = range(len(queries))
     for name, values in swept.items():
-        found[name] = {}
+        record[name] = {}
         for value in values:
             setting = {**usual, name: value}
             tokens = setting["new tokens"]
             decoding = Decoding(beams=setting["beams"], max_new_tokens=tokens, min_new_tokens=tokens)
             system = Ours(network, Preprocess(768, 768), decoding, queries, setting["slots"])
-            times, _ = rounds_of({"it": lambda system=system: answered(system)}, 3, time.perf_counter)
-            found[name][value] = statistics.median(times["it"]) / len(queries)
-            print(name, value, found[name][value], flush=True)
-    return found
-
-
-def answered(system: Ours) -> list[list[int]]:
-    """The answers to all queries, as they come."""
-    for query in range(len(system.queries)):
-        system.submit(query, query)
-    found: list[list[int]] = []
-    while system.busy:
-        system.step()
-        found += [tokens for _, tokens in system.poll()]
-    return found
+            times, _ = rounds_of({"ours": lambda system=system: ask(system, every)}, 3, time.perf_counter)
+            record[name][value] = statistics.median(times["ours"]) / len(queries)
+            print(name, value, record[name][value], flush=True)
+    return record
 
 
 def overhead(count: int) -> dict[str, Any]:
-    """The seconds of a run in this process: in the model, waiting for pictures, and the rest."""
+    """Measures the seconds of a run in this process: in the model, waiting for images, and the rest."""
     parts: dict[str, Sequence[tuple[Any, str]]] = {
         "checkpoint": [(baselines.florence2, "load_parts")],
         "tokenizer": [(Tokenizer, "encode"), (Tokenizer, "items")],
@@ -236,10 +227,10 @@ def overhead(count: int) -> dict[str, Any]:
     spent = dict.fromkeys(parts, 0.0)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def timing(*given: Any, **more: Any) -> Any:
+        def timing(*arguments: Any, **options: Any) -> Any:
             start = time.perf_counter()
             try:
-                return function(*given, **more)
+                return function(*arguments, **options)
             finally:
                 spent[name] += time.perf_counter() - start
 
@@ -247,7 +238,7 @@ def overhead(count: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as patches:
         [data] = roots(Path(folder), [count])
-        whole_run(data, Path(folder) / "before")  # so that files and libraries have been read once
+        whole_run(data, Path(folder) / "before")  # so that files and libraries are in the page cache
         for name, functions in parts.items():
             for owner, function in functions:
                 patches.enter_context(patch.object(owner, function, timed(name, getattr(owner, function))))
@@ -256,7 +247,7 @@ def overhead(count: int) -> dict[str, Any]:
         status = harness([*COMMAND, "--data", str(data), "--out", str(Path(folder) / "results")])
         seconds = time.perf_counter() - start
     if status:
-        raise RuntimeError(f"the run gave {status}")
+        raise RuntimeError(f"the run failed with exit status {status}")
     rest = seconds - sum(spent.values())
     return {"questions": count, "seconds": seconds, **spent, "rest": rest, "rest, percent": 100 * rest / seconds}
 

@@ -1,10 +1,10 @@
-"""VQA accuracy beside the official evaluator's steps, told again plainly in the tests, in one process.
+"""VQA accuracy versus a plain rewrite of the official evaluator's steps, which the tests hold.
 
     python -m pytest benchmarks/test_answers.py -p benchmark -o addopts= --benchmark-only
 
-Both run by turns, `BENCH_ROUNDS` times, ours from an empty memory of texts; quoted is the median of the rounds' ratios,
-and how long VQA v2's validation set (214,354 questions) would take at ours.  The steps as told again take 2.2 times as
-long as the official code does on these questions: the ratio to that is the one quoted, over 2.2.
+Both alternate in one process for `BENCH_ROUNDS` rounds, ours with an empty cache of texts each time.  The record has
+the median of the rounds' ratios, and the seconds of VQA v2's validation set (214,354 questions) at our rate.  The plain
+steps take 2.2 times as long as the official code, so that the ratio to the official code is the recorded one over 2.2.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ VALIDATION = 214_354
 SHAPES = ("{}", "{}", "{}", "{}", "a {}", "The {}.", "{}-{}", "{} and {}", "{}'s", "{}, {}")
 
 
-def asked(count: int, seed: int) -> tuple[list[str], list[list[str]]]:
-    """Answers, and ten truths each: a few texts a question, out of many that are said ever more seldom."""
-    draw = np.random.default_rng(seed)
+def generated(count: int, seed: int) -> tuple[list[str], list[list[str]]]:
+    """Returns an answer and ten true answers per question; words follow Zipf's law, and a question has few texts."""
+    generator = np.random.default_rng(seed)
 
     def text() -> str:
-        words = (f"word{number}" for number in draw.zipf(1.3, 2) % 50_000)
-        return SHAPES[draw.integers(len(SHAPES))].format(*words)
+        words = (f"word{number}" for number in generator.zipf(1.3, 2) % 50_000)
+        return SHAPES[generator.integers(len(SHAPES))].format(*words)
 
-    given, truths = [], []
+    predictions, truths = [], []
     for _ in range(count):
-        seen = [text() for _ in range(1 + draw.geometric(0.35))]
-        truths.append([seen[place] for place in np.minimum(draw.geometric(0.5, 10) - 1, len(seen) - 1)])
-        given.append(seen[0] if draw.random() < 0.6 else text())
-    return given, truths
+        texts = [text() for _ in range(1 + generator.geometric(0.35))]
+        truths.append([texts[place] for place in np.minimum(generator.geometric(0.5, 10) - 1, len(texts) - 1)])
+        predictions.append(texts[0] if generator.random() < 0.6 else text())
+    return predictions, truths
 
 
-def test_vqa_accuracies(benchmark: Any) -> None:
-    given, truths = asked(QUESTIONS, seed=0)
-    found: dict[str, list[float]] = {}
+def test_vqa_accuracies_versus_plain_steps(benchmark: Any) -> None:
+    predictions, truths = generated(QUESTIONS, seed=0)
+    scores: dict[str, list[float]] = {}
 
     def ours() -> None:
         answers._vqa_text.cache_clear()
-        found["ours"] = answers.vqa_accuracies(given, truths).tolist()
+        scores["ours"] = answers.vqa_accuracies(predictions, truths).tolist()
 
     def plain() -> None:
-        found["plain"] = [slow_vqa(answer, ten) for answer, ten in zip(given, truths, strict=True)]
+        scores["plain"] = [slow_vqa(answer, ten) for answer, ten in zip(predictions, truths, strict=True)]
 
     times = by_turns({"ours": ours, "plain": plain}, ROUNDS)
-    np.testing.assert_allclose(found["ours"], found["plain"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(scores["ours"], scores["plain"], rtol=0, atol=1e-12)
 
     texts = len({text for ten in truths for text in ten})
     validation = round(statistics.median(times["ours"]) * VALIDATION / QUESTIONS, 2)

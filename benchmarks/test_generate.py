@@ -1,9 +1,9 @@
-"""Ours beside transformers' default, on the CPU: the same weights, images and tokens, in one process, by turns.
+"""Ours versus transformers' default on the CPU: the same weights, images and tokens, in alternation in one process.
 
     python -m pytest benchmarks -p benchmark -o addopts= --benchmark-only      (or: make bench)
 
-Each round runs one and then the other, the first of them changing from round to round; what is quoted is the median of
-the rounds' ratios.  `vision` is the image encoder alone, `answer` everything from pixels to token ids, 3 beams.
+The order of the two sides alternates from round to round, and the record has the median of the rounds' ratios.
+`vision` is the image encoder alone; `answer` is everything from pixels to token ids, with 3 beams.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ ROUNDS = rounds(5)
 
 @pytest.fixture(scope="module")
 def base() -> Twins:
-    """Random weights at the published base size, ours in its fast forms."""
+    """Random weights at the published base size; ours in its fast forms."""
     both = twins(with_text(BASE, vocab=51328), seed=0, spread=0.15)
     return both._replace(ours=fast(both.ours))
 
 
-def quoted(benchmark: Any, name: str, times: dict[str, list[float]]) -> None:
+def record(benchmark: Any, name: str, times: dict[str, list[float]]) -> None:
     versions = {"threads": torch.get_num_threads(), "torch": torch.__version__, "transformers": version("transformers")}
     quote(benchmark, name, times, ours="ours", theirs="transformers", **versions)
 
 
 def inputs(twin: Twins, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(batch)
-    pixels = torch.randn(batch, 3, 768, 768, generator=draw)
-    prompt = torch.randint(4, 50000, (batch, 10), generator=draw)
+    generator = torch.Generator().manual_seed(batch)
+    pixels = torch.randn(batch, 3, 768, 768, generator=generator)
+    prompt = torch.randint(4, 50000, (batch, 10), generator=generator)
     return pixels, prompt, torch.ones_like(prompt, dtype=torch.bool)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("tokens", [20, 100])
-def test_answer(benchmark: Any, base: Twins, batch: int, tokens: int) -> None:
+def test_answer_versus_transformers(benchmark: Any, base: Twins, batch: int, tokens: int) -> None:
     pixels, prompt, real = inputs(base, batch)
     places, mask = with_image_tokens(base, prompt, real, base.ours.config.image_tokens)
-    found: dict[str, Tensor] = {}
+    ids: dict[str, Tensor] = {}
 
     def ours() -> None:
         with torch.inference_mode():
             memory = base.ours.read(base.ours.look(pixels), prompt)
             decoding = Decoding(beams=3, max_new_tokens=tokens)
-            found["ours"] = padded(generate(base.ours, memory, decoding), decoding)
+            ids["ours"] = padded(generate(base.ours, memory, decoding), decoding)
 
     def theirs() -> None:
         with torch.inference_mode():
-            found["theirs"] = base.theirs.generate(
+            ids["theirs"] = base.theirs.generate(
                 input_ids=places, attention_mask=mask, pixel_values=pixels, num_beams=3, max_new_tokens=tokens,
                 do_sample=False, early_stopping=True, no_repeat_ngram_size=3, forced_bos_token_id=0,
                 forced_eos_token_id=2, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
             )  # fmt: skip
 
     times = by_turns({"ours": ours, "transformers": theirs}, ROUNDS)
-    assert torch.equal(found["ours"], found["theirs"])
-    quoted(benchmark, f"answer, batch {batch}, {tokens} new tokens, 3 beams", times)
+    assert torch.equal(ids["ours"], ids["theirs"])
+    record(benchmark, f"answer, batch {batch}, {tokens} new tokens, 3 beams", times)
     benchmark.pedantic(ours, rounds=1)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_vision(benchmark: Any, base: Twins, batch: int) -> None:
+def test_vision_versus_transformers(benchmark: Any, base: Twins, batch: int) -> None:
     pixels, _, _ = inputs(base, batch)
 
     def ours() -> None:
@@ -82,5 +82,5 @@ def test_vision(benchmark: Any, base: Twins, batch: int) -> None:
         with torch.inference_mode():
             base.theirs.model.get_image_features(pixels)
 
-    quoted(benchmark, f"vision, batch {batch}", by_turns({"ours": ours, "transformers": theirs}, ROUNDS))
+    record(benchmark, f"vision, batch {batch}", by_turns({"ours": ours, "transformers": theirs}, ROUNDS))
     benchmark.pedantic(ours, rounds=1)

@@ -1,4 +1,4 @@
-"""The parts by themselves, milliseconds each: what a change made slower (`make bench-base`), not how quick they are.
+"""Micro-benchmarks of single parts, milliseconds each, to find parts that a change makes slower (`make bench-base`).
 
 python -m pytest benchmarks/test_micro.py -o addopts= -p benchmark --benchmark-only
 """
@@ -34,8 +34,8 @@ WORDS = ["a", "red", "cup", "on", "the", "table", "beside", "two", "blue", "cars
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """florence2-nano over noise."""
-    root = tmp_path_factory.mktemp("pictures")
+    """florence2-nano over images of noise."""
+    root = tmp_path_factory.mktemp("images")
     draw = np.random.default_rng(0)
     for place in range(8):
         Image.fromarray(draw.integers(0, 255, (240, 320, 3), dtype=np.uint8)).save(root / f"{place}.png")
@@ -43,14 +43,14 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return baselines.find("florence2-nano").load(baselines.Setting(root=root, device="cpu", batch_size=16))
 
 
-def asked() -> list[tuple[int, Question]]:
+def questions() -> list[tuple[int, Question]]:
     return [
         (place, Question(f"{place % 8}.png", Size(320, 240), "refer", f"the red cup {place}")) for place in range(32)
     ]
 
 
 def test_answers(benchmark: Benchmark, nano: Any) -> None:
-    assert len(benchmark(lambda: list(nano.answer(asked())))) == 32
+    assert len(benchmark(lambda: list(nano.answer(questions())))) == 32
 
 
 def test_look(benchmark: Benchmark, nano: Any) -> None:
@@ -94,17 +94,17 @@ def test_masks(benchmark: Benchmark) -> None:
     outlines = [from_coco([(draw.random(60) * 400).tolist()], size) for _ in range(20)]
 
     def overlaps() -> list[tuple[int, int]]:
-        drawn = [rasterise(outline, size) for outline in outlines]
-        return [overlap(one, other) for one, other in pairwise(drawn)]
+        masks = [rasterise(outline, size) for outline in outlines]
+        return [overlap(first, second) for first, second in pairwise(masks)]
 
     assert len(benchmark(overlaps)) == 19
 
 
 def test_cider(benchmark: Benchmark) -> None:
     draw = np.random.default_rng(0)
-    said = [" ".join(draw.choice(WORDS, 9)) for _ in range(200)]
-    wanted = [[" ".join(draw.choice(WORDS, 10)) for _ in range(5)] for _ in said]
-    assert len(benchmark(captions.mark, said, wanted).cider) == 200
+    candidates = [" ".join(draw.choice(WORDS, 9)) for _ in range(200)]
+    references = [[" ".join(draw.choice(WORDS, 10)) for _ in range(5)] for _ in candidates]
+    assert len(benchmark(captions.mark, candidates, references).cider) == 200
 
 
 def test_average_precision(benchmark: Benchmark) -> None:
@@ -112,8 +112,8 @@ def test_average_precision(benchmark: Benchmark) -> None:
     image, category = draw.integers(0, 100, 700), draw.integers(0, 20, 700)
     boxes = np.concatenate([draw.uniform(0, 400, (700, 2)), draw.uniform(10, 90, (700, 2))], axis=1)
     truth = Truth(image, category, boxes, boxes[:, 2] * boxes[:, 3], np.zeros(700, np.bool_))
-    found = Detections(image, category, boxes + draw.uniform(0, 5, boxes.shape), draw.random(700))
-    assert benchmark(lambda: coco_eval.match(truth, found, 100, 20).average_precision(np.ones(100))) > 0
+    detections = Detections(image, category, boxes + draw.uniform(0, 5, boxes.shape), draw.random(700))
+    assert benchmark(lambda: coco_eval.match(truth, detections, 100, 20).average_precision(np.ones(100))) > 0
 
 
 def test_keep_answers(benchmark: Benchmark, tmp_path: Path) -> None:

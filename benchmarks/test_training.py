@@ -1,9 +1,9 @@
-"""A training step of ours beside the same model trained through transformers' forward, by turns in one process.
+"""A training step versus a step of the same model through transformers' forward, in alternation in one process.
 
-The same weights, images, prompts and answers: three questions an image, of the lengths that florence2-nano is taught.
-One step is forward, backward and AdamW.  transformers takes a row a question, so each image three times; `one question`
-has one an image, where nothing is saved by encoding images once.  bfloat16 is ours as recipes have it on a CPU, and
-torch's autocast for transformers.  Where there is a GPU, both run there.
+Both have the same weights, images, prompts and answers, of the lengths in florence2-nano's training.  A step is
+forward, backward and AdamW.  With three questions per image, ours encodes an image once, and transformers three times;
+with one question per image, nothing is saved.  In bfloat16 ours trains as recipes do on a CPU, and transformers under
+torch's autocast.  Both run on a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.twins import Twins, twins
 ROUNDS = rounds(5)
 STEPS = 3
 FIRST_BIN = 500
-LENGTHS = ((40, 10), (8, 10), (16, 9))  # answer and prompt tokens of an outline, an expression's box, a caption
+LENGTHS = ((40, 10), (8, 10), (16, 9))  # answer and prompt tokens of an outline, a referred box and a caption
 PLAN = Plan(steps=1, batch=1, rate=1e-5)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -43,7 +43,7 @@ def nano() -> Twins:
 
 
 def batch_of(images: int, questions: int) -> Batch:
-    """Random images and ids, every question of an image of another length."""
+    """Returns random images and ids; the questions of an image have different lengths."""
     draw = np.random.default_rng(images)
     lengths = LENGTHS[:questions]
     flat = [(place, *pair) for pair in lengths for place in range(images)]
@@ -58,18 +58,18 @@ def batch_of(images: int, questions: int) -> Batch:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("questions", [3, 1])
-def test_step(benchmark: Any, nano: Twins, questions: int, precision: str) -> None:
+def test_training_step_versus_transformers(benchmark: Any, nano: Twins, questions: int, precision: str) -> None:
     batch = batch_of(16, questions)
     lesson = Lesson(trainable(nano.ours.train(), precision), FIRST_BIN)
     steps = {"ours": _ours(lesson, batch, precision), "transformers": _theirs(nano, lesson, batch, precision)}
     first = {name: step() for name, step in steps.items()}
-    if precision == "float32":  # the same loss but for how tokens are weighted: ours by kind, theirs all alike
+    if precision == "float32":  # losses differ: ours weights tokens by kind, transformers weights all alike
         assert first["ours"] == pytest.approx(first["transformers"], rel=0.05)
     times = by_turns({name: _several(step) for name, step in steps.items()}, ROUNDS)
     versions = {"threads": torch.get_num_threads(), "torch": torch.__version__, "transformers": version("transformers")}
-    asked = f"{questions} question{'s' if questions > 1 else ''} each"
-    what = f"training step, nano, {DEVICE}, 16 images, {asked}, {precision}"
-    quote(benchmark, what, times, ours="ours", theirs="transformers", **versions)
+    each = f"{questions} question{'s' if questions > 1 else ''} each"
+    name = f"training step, nano, {DEVICE}, 16 images, {each}, {precision}"
+    quote(benchmark, name, times, ours="ours", theirs="transformers", **versions)
     benchmark.pedantic(steps["ours"], rounds=1)
 
 
@@ -88,7 +88,7 @@ def _ours(lesson: Lesson, batch: Batch, precision: str) -> Callable[[], float]:
 
     def step() -> float:
         optimiser.zero_grad(set_to_none=True)
-        with _halved(precision):
+        with _precision_context(precision):
             loss, _ = lesson(batch)
         loss.backward()
         optimiser.step()
@@ -97,8 +97,8 @@ def _ours(lesson: Lesson, batch: Batch, precision: str) -> Callable[[], float]:
     return step
 
 
-def _halved(precision: str) -> AbstractContextManager[object]:
-    """As recipes have it: on a CPU the linear maps have the precision."""
+def _precision_context(precision: str) -> AbstractContextManager[object]:
+    """Returns autocast on a GPU; on a CPU the linear maps compute in the precision, as in recipes."""
     if precision == "float32" or DEVICE == "cpu":
         return nullcontext()
     return torch.autocast(DEVICE, torch.bfloat16)

@@ -1,6 +1,6 @@
-"""Two or more ways of the same work by turns in one process, and how their ratio is quoted and recorded.
+"""Alternating rounds of two or more ways of the same work in one process, and the record of their ratio.
 
-BENCH_ROUNDS says how many rounds are counted; BENCH_RECORD names a JSON-lines file that each result is added to.
+BENCH_ROUNDS is the number of counted rounds.  BENCH_RECORD is a JSON-lines file to which each result is added.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ RECORD = os.environ.get("BENCH_RECORD")
 
 
 def rounds(default: int) -> int:
-    """As many as the environment says."""
+    """Returns BENCH_ROUNDS, or the default without it."""
     return int(os.environ.get("BENCH_ROUNDS", default))
 
 
 def by_turns(ways: Mapping[str, Callable[[], Any]], count: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round, after one that is not counted; whoever was first is last in the next."""
+    """Returns the seconds of each way per round, after one round that is not counted; the order alternates."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(-1, count):
         for name in list(ways)[:: 1 if number % 2 else -1]:
@@ -35,11 +35,11 @@ def by_turns(ways: Mapping[str, Callable[[], Any]], count: int) -> dict[str, lis
     return times
 
 
-def quote(benchmark: Any, what: str, times: Mapping[str, list[float]], *, ours: str, theirs: str, **more: Any) -> None:
-    """The median of the rounds' ratios (theirs over ours) and both medians, into the record and the file."""
+def quote(benchmark: Any, name: str, times: Mapping[str, list[float]], *, ours: str, theirs: str, **more: Any) -> None:
+    """Records the median of the rounds' ratios (theirs over ours) and both medians, also in BENCH_RECORD."""
     ratios = [slow / fast for fast, slow in zip(times[ours], times[theirs], strict=True)]
     record = {
-        "name": what,
+        "name": name,
         "ratio": round(statistics.median(ratios), 3),
         "least": round(min(ratios), 3),
         "most": round(max(ratios), 3),
@@ -50,7 +50,7 @@ def quote(benchmark: Any, what: str, times: Mapping[str, list[float]], *, ours: 
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "numpy": version("numpy"),
     }
-    benchmark.extra_info.update({f"{ours} beside {theirs}, {name}": value for name, value in record.items()})
+    benchmark.extra_info.update({f"{ours} versus {theirs}, {key}": value for key, value in record.items()})
     if RECORD:
         with Path(RECORD).open("a") as stream:
             stream.write(json.dumps(record) + "\n")
