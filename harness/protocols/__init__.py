@@ -1,1 +1,1 @@
-"""How a model comes to a benchmark: as it is, or fine-tuned on the benchmark's training data first."""
+"""Evaluation protocols: zero-shot, fine-tuned, and the studies of the paper on small models."""

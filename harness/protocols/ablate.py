@@ -1,4 +1,7 @@
-"""Runs a study: every cell (an arm with a seed) once, kept as it ends, gone on with where it was stopped."""
+"""Runs the cells of a study: a cell is an arm with a seed.
+
+An interrupted cell resumes, and the record of a finished cell is reused.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +22,26 @@ from harness.florence2.prompts import FORMS, name_of
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import Tokenizer
 from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Study, plan_of
-from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn, pack
+from harness.training.data import Pack, SceneSource, cached_pack, digest, pack, scene_batches
 from harness.training.denoising import mask_of
 from harness.training.pretraining import pretrain_text, pretrain_tower
 from harness.training.recipe import Drawing, Plan, Recipe
 from harness.training.states import replace_file
 from harness.training.teaching import save, teach_all
-from harness.training.vocabulary import tokenizer_of as learned
+from harness.training.vocabulary import tokenizer_of
 
-VERSION = 1  # raise it whenever a cell would come out differently
+VERSION = 1  # raise it when the result of a cell changes
 PRETRAINING = Plan(steps=200, batch=32, rate=2e-3, warmup=50, precision="bfloat16", save_every=200)
-SIGMA = (20.0, 8.0)  # bins; the small world's objects are large
+SIGMA = (20.0, 8.0)  # bins; objects of the small world are large
 ANSWER_LIMIT = 100
-SCENES = max(arm.scenes for study in STUDIES.values() for arm in study.arms.values())  # drawn for all arms together
-Evaluate = Callable[
-    [Path, Evaluation, Path], Mapping[str, Mapping[str, Any]]
-]  # checkpoint, how, scratch: task to number
+SCENES = max(arm.scenes for study in STUDIES.values() for arm in study.arms.values())  # in the pack that all arms share
+# (checkpoint folder, evaluation, scratch folder) to the headline of each task: {task: {"metric": ..., "value": ...}}
+Evaluate = Callable[[Path, Evaluation, Path], Mapping[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where scenes to learn from come from."""
+    """A source of training scenes, with the seed of the first scene."""
 
     name: str
     source: SceneSource
@@ -48,56 +50,63 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An arm with a seed.  `identity` is a digest of how it is trained; cells that share it are one."""
+    """An arm with a seed.  Cells with the same `identity` are trained once."""
 
     arm: Arm
     seed: int
 
     @property
     def identity(self) -> str:
-        """Twelve letters; what the arm is called and how it is asked afterwards do not enter."""
+        """A digest of the training settings, without the description and the evaluations of the arm."""
         trained = replace(self.arm, about="", evaluations={})
         plans = [asdict(plan_of(phase, self.seed)) for phase in self.arm.phases]
-        made = [VERSION, asdict(trained), plans, asdict(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed]
+        settings = [VERSION, asdict(trained), plans, asdict(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed]
         forms = [name_of(kind, self.arm.form) for kind, known in FORMS.items() if self.arm.form in known]
-        return digest(*made, *([forms] if forms else []))
+        return digest(*settings, *([forms] if forms else []))
 
 
 def cells_of(
     study: Study, seeds: Sequence[int], change: Callable[[Arm], Arm] = lambda arm: arm
 ) -> dict[tuple[str, int], Cell]:
-    """Every cell by arm and seed, seeds outermost, asked in every way that any study asks the same arm."""
-    arms = [change(arm) for one in STUDIES.values() for arm in one.arms.values()]
+    """The cells of a study by (arm, seed), ordered by seed and then by arm.
+
+    A cell has the evaluations of all arms, in all studies, that are trained in the same way.  `change` is applied to
+    every arm.
+    """
+    arms = [change(arm) for other in STUDIES.values() for arm in other.arms.values()]
     cells = {}
     for seed in seeds:
         for name, arm in study.arms.items():
             cell = Cell(change(arm), seed)
             same = [other for other in arms if Cell(other, seed).identity == cell.identity]
-            asked = {key: value for other in same for key, value in other.evaluations.items()}
-            cells[name, seed] = Cell(replace(cell.arm, evaluations=asked), seed)
+            evaluations = {key: value for other in same for key, value in other.evaluations.items()}
+            cells[name, seed] = Cell(replace(cell.arm, evaluations=evaluations), seed)
     return cells
 
 
 def record_path(results: Path, world: str, cell: Cell) -> Path:
-    """Where a cell's record lies."""
+    """The file of a cell's record."""
     return results / "ablations" / world / f"{cell.identity}.json"
 
 
 def read_record(results: Path, world: str, cell: Cell) -> dict[str, Any] | None:
-    """A finished cell's record; None where there is none, or it was asked in fewer ways."""
+    """The record of a finished cell; None for a cell without a record, or with evaluations missing.
+
+    DataError for a damaged record.
+    """
     path = record_path(results, world, cell)
     if not path.is_file():
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text())
-        told = record["evaluations"]
-        numbers = [asked[task]["value"] for asked in told.values() for task in METRICS]
-        sound = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        evaluations = record["evaluations"]
+        numbers = [by_task[task]["value"] for by_task in evaluations.values() for task in METRICS]
+        finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error!r}); delete it to run the cell again") from error
-    if not sound:
-        raise DataError(f"{path} is damaged: some numbers are none; delete it to run the cell again")
-    return record if cell.arm.evaluations.keys() <= told.keys() else None
+    if not finite:
+        raise DataError(f"{path} is damaged: some values are not finite numbers; delete it to run the cell again")
+    return record if cell.arm.evaluations.keys() <= evaluations.keys() else None
 
 
 def run_cell(
@@ -110,10 +119,13 @@ def run_cell(
     *,
     device: str,
 ) -> dict[str, Any]:
-    """Trains and asks a cell, or finds it done; its record."""
-    before = read_record(results, world.name, cell)
-    if before is not None:
-        return before
+    """Trains and evaluates a cell, unless it has a record; the record.
+
+    Training states, packs and checkpoints go to `runs`, records to `results`.  `provenance` is stored in the record.
+    """
+    finished = read_record(results, world.name, cell)
+    if finished is not None:
+        return finished
     folder = runs / world.name / cell.identity
     clock = time.monotonic()
     checkpoint = folder / "checkpoint"
@@ -123,8 +135,8 @@ def run_cell(
         run = {"identity": cell.identity, "recipe": trained, "from": None, "tasks": {}}
         save(model, tokenizer, checkpoint, None, run)
     evaluations = {
-        name: evaluate(checkpoint, replace(one, form=one.form or cell.arm.form), folder)
-        for name, one in cell.arm.evaluations.items()
+        name: evaluate(checkpoint, replace(evaluation, form=evaluation.form or cell.arm.form), folder)
+        for name, evaluation in cell.arm.evaluations.items()
     }
     record = {
         "identity": cell.identity,
@@ -139,18 +151,21 @@ def run_cell(
     path, text = record_path(results, world.name, cell), json.dumps(record, indent=1, sort_keys=True) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda partial: partial.write_text(text))
-    kept: dict[str, Any] = json.loads(text)
-    return kept
+    written: dict[str, Any] = json.loads(text)
+    return written
 
 
 def train_cell(cell: Cell, world: World, shared: Path, folder: Path, device: str) -> tuple[Florence2, Tokenizer]:
-    """The arm's model: its parts pre-trained, then its phases; states are kept in `folder`, packs in `shared`."""
+    """The trained model of an arm, and its tokenizer: pre-training of the parts, then the phases.
+
+    Training states go to `folder`, packs and the tokenizer to `shared`.
+    """
     arm, seed = cell.arm, cell.seed
     shared.mkdir(parents=True, exist_ok=True)
-    tokenizer = learned(arm.config.text.vocab, [world.source], world.first_seed, shared, None)
+    tokenizer = tokenizer_of(arm.config.text.vocab, [world.source], world.first_seed, shared, None)
     first = arm.phases[0]
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # heads that are thrown away
+    torch.manual_seed(seed)  # initialises the heads that pre-training discards
     model = Florence2(replace(arm.config, image_size=first.side))
     initialise(model, tokenizer.first_bin, generator)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -175,14 +190,14 @@ def train_cell(cell: Cell, world: World, shared: Path, folder: Path, device: str
             answer_limit=ANSWER_LIMIT,
             freeze=("vision",) if arm.frozen_tower else (),
         )
-        batches = drawn(recipe, data, _pack(arm, world, tokenizer, shared, phase.side).head(arm.scenes))
+        batches = scene_batches(recipe, data, _pack(arm, world, tokenizer, shared, phase.side).head(arm.scenes))
         out = folder / f"phase{number}"
         model = teach_all(recipe, resized, batches, tokenizer.first_bin, out, cell.identity)
     return model, tokenizer
 
 
 def _pack(arm: Arm, world: World, tokenizer: Tokenizer, shared: Path, side: int) -> Pack:
-    """The world's scenes at a resolution, in the arm's prompts; drawn once for all cells."""
+    """The world's scenes at `side` pixels with the arm's form of prompts; rendered once for all cells."""
     scenes = max(SCENES, arm.scenes)
     forms = {kind: arm.form for kind, known in FORMS.items() if arm.form in known}
     name = digest(world.name, scenes, side, forms, ANSWER_LIMIT, tokenizer.backend.to_str())

@@ -1,7 +1,7 @@
-"""The fine-tuned protocol: a checkpoint, taught by a recipe on tasks' training splits, is another checkpoint.
+"""The fine-tuned protocol: trains a checkpoint by a recipe on tasks' training splits.
 
-What it was taught is written beside its weights (`training.json`), behind what was said of the checkpoint that it began
-from, so every later run knows which of a task's data it has seen.
+The new checkpoint has a training history beside its weights (`training.json`): the history of the starting checkpoint,
+then this run.  Every later evaluation therefore knows the training data of the weights.
 """
 
 from __future__ import annotations
@@ -23,46 +23,48 @@ from harness.florence2.config import Config
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, read_preprocess
 from harness.florence2.tokenizer import Tokenizer
-from harness.training import mixture, network
+from harness.training import network
 from harness.training.data import digest
 from harness.training.history import history_of
+from harness.training.mixture import Mixture, mixture_batches
 from harness.training.parallel import Ranks, barrier
 from harness.training.recipe import Mixing, Recipe
-from harness.training.stores import FORM, Store, open_store, write_store
+from harness.training.stores import FORMAT_VERSION, Store, open_store, write_store
 from harness.training.teaching import save, teach_all
 
+MIN_PROMPT_TOKENS = 16
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """A task with the training splits that are read of it."""
+    """A task with its training splits that are used."""
 
     task: Task[Any]
     splits: tuple[str, ...]
 
 
 def choose(recipe: Recipe, tasks: Sequence[Task[Any]], split: str | None = None) -> dict[str, Taught]:
-    """The tasks with their training splits.
+    """The tasks by name, with their training splits: `split` (comma-separated), else the recipe's, else all.
 
-    UsageError for one without a training split, and for an evaluation split: nothing is trained on those.
+    UsageError for a task without a training split, for an evaluation split, and for an unknown split.
     """
     mixing = mixing_of(recipe)
-    found = {}
+    chosen = {}
     for task in tasks:
         if not task.train_splits:
             raise UsageError(f"{task.name} has no training split, so nothing can be fine-tuned on it")
-        wanted = tuple(dict.fromkeys(split.split(","))) if split else mixing.splits.get(task.name, task.train_splits)
-        for name in wanted:
+        splits = tuple(dict.fromkeys(split.split(","))) if split else mixing.splits.get(task.name, task.train_splits)
+        for name in splits:
             if name in task.splits:
                 raise UsageError(
-                    f"{task.name} {name} is for evaluation, and is not trained on; "
-                    f"it trains on {', '.join(task.train_splits)}"
+                    f"{task.name} {name} is for evaluation, and is not used for training; "
+                    f"the training splits are {', '.join(task.train_splits)}"
                 )
             if name not in task.train_splits:
                 raise UsageError(f"{task.name} has no training split {name!r}; it has {', '.join(task.train_splits)}")
-        found[task.name] = Taught(task, wanted)
-    return found
+        chosen[task.name] = Taught(task, splits)
+    return chosen
 
 
 def finetune(
@@ -77,14 +79,20 @@ def finetune(
     device: str = "cpu",
     workers: int = 0,
 ) -> Path:
-    """The folder of the checkpoint that `start` becomes; resumes from what is in `out`, and reuses a finished one.
+    """Fine-tunes the checkpoint `start` on the tasks' training splits under `root`; the folder of the new checkpoint.
 
-    No image that a task of `guards` is evaluated on, under the root `guarded` (else the same), is trained on.
-    DataError where a training file is missing or holds nothing, UsageError where the checkpoint is of another size.
+    An interrupted run resumes from the training state in `out`; a finished checkpoint in `out` is reused.
+
+    Evaluation images of the tasks in `guards`, under the data root `guarded` (default: `root`), are not trained on.
+    `workers` processes read images ahead; with 0, this process reads them.
+
+    DataError for a missing training file, or for one without a sample to train on.  UsageError for a checkpoint of
+    another size than the recipe's, and for an `out` that holds something else.  CheckpointError for a checkpoint that
+    cannot be trained here.
     """
     mixing = mixing_of(recipe)
     finished = out / "checkpoint"
-    begun = weights.load(start)
+    starting = weights.load(start)
     data = {
         name: {
             "splits": list(taught.splits),
@@ -97,31 +105,34 @@ def finetune(
     tokenizer = Tokenizer.load(start)
     preprocess = read_preprocess(start)
     if (preprocess.mean, preprocess.std) != (IMAGENET_MEAN, IMAGENET_STD):
-        raise CheckpointError(f"{start} normalises by {preprocess.mean} and {preprocess.std}; training, by ImageNet's")
-    kept_out = evaluated(guards, guarded or root)
+        raise CheckpointError(
+            f"{start} normalises images by {preprocess.mean} and {preprocess.std}; "
+            f"training supports only ImageNet's {IMAGENET_MEAN} and {IMAGENET_STD}"
+        )
+    kept_out = evaluated_images(guards, guarded or root)
     vocabulary = tokenizer.backend.to_str()
-    identity = digest(asdict(recipe), begun.sha256, data, vocabulary, preprocess, sorted(kept_out))
+    identity = digest(asdict(recipe), starting.sha256, data, vocabulary, preprocess, sorted(kept_out))
     before = history_of(start)
     if _is_finished(finished, identity, start):
         return finished
-    model = resized(begun.model, recipe, start)
+    model = resized(starting.model, recipe, start)
     if tokenizer.size > model.config.text.vocab:
         raise CheckpointError(
-            f"{start}: the tokenizer has {tokenizer.size} ids, the embedding only {model.config.text.vocab} rows"
+            f"{start}: the tokenizer has {tokenizer.size} ids, but the embedding has {model.config.text.vocab} rows"
         )
     stores = {
         name: _store(recipe, taught, tokenizer, root, out / f"data/{name}", kept_out, model.config)
         for name, taught in tasks.items()
     }
-    mixed = mixture.Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
+    mixture = Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
     side = model.config.image_size
-    batches = mixture.mixed(recipe, mixed, root, read_preprocess(start, side=side), workers=workers)
+    batches = mixture_batches(recipe, mixture, root, read_preprocess(start, side=side), workers=workers)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = teach_all(recipe, model, batches, tokenizer.first_bin, out, identity)
     run = {
         "identity": identity,
         "recipe": asdict(recipe),
-        "from": begun.sha256,
+        "from": starting.sha256,
         "kept_out": len(kept_out),
         "tasks": {name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks},
     }
@@ -129,59 +140,65 @@ def finetune(
 
 
 def _is_finished(folder: Path, identity: str, start: Path) -> bool:
-    """Whether this very run has ended here; UsageError where the folder holds something else."""
+    """Whether `folder` holds the finished checkpoint of this run; UsageError if it holds something else."""
     if not folder.exists():
         return False
     history = history_of(folder)
     if folder.resolve() == start.resolve() or history is None or history[-1]["identity"] != identity:
-        raise UsageError(f"{folder} holds something else, which would be lost: another --to, or move it away")
-    weights.load(folder)  # CheckpointError where it was damaged since
+        raise UsageError(f"{folder} holds something else, which would be lost: give another --to, or move the folder")
+    weights.load(folder)  # raises CheckpointError for a damaged checkpoint
     return True
 
 
-def evaluated(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
-    """The images, by `image_key`, that these tasks are evaluated on, as far as the root has their annotations."""
-    found: set[str] = set()
+def evaluated_images(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
+    """The evaluation images of the tasks in `guards`, as keys from `image_key`.
+
+    A split without annotations under `root` is skipped, and a warning is logged.
+    """
+    keys: set[str] = set()
     for task in guards:
         for split in task.splits:
             if any(manifest.is_of_annotations(need) for need in manifest.missing(task, root, [split])):
-                log.warning("%s %s is not under %s: its images are not kept out of training", task.name, split, root)
+                log.warning("%s %s is not under %s: its images are not excluded from training", task.name, split, root)
                 continue
-            found |= {image_key(sample.question.image_name) for sample in task.load(Source(root, split))}
-    return frozenset(found)
+            keys |= {image_key(sample.question.image_name) for sample in task.load(Source(root, split))}
+    return frozenset(keys)
 
 
 def image_key(reference: str) -> str:
-    """What an image is known by: COCO's number under whatever year it was published, else its path."""
-    named = re.search(r"(\d{12})\.jpg$", reference)
-    return f"coco {int(named[1])}" if named and "coco" in reference.lower() else reference
+    """A key that equal images share: COCO's number, which is the same in all years of COCO; else the path."""
+    number = re.search(r"(\d{12})\.jpg$", reference)
+    return f"coco {int(number[1])}" if number and "coco" in reference.lower() else reference
 
 
 def mixing_of(recipe: Recipe) -> Mixing:
-    """What a recipe for fine-tuning mixes; UsageError for another recipe."""
+    """The mixture of a recipe for `finetune`; UsageError for a recipe of another kind."""
     if not isinstance(recipe.data, Mixing):
         raise UsageError(f"recipe {recipe.name!r} draws scenes of its own: it is for `train`, not `finetune`")
     return recipe.data
 
 
 def resized(model: Florence2, recipe: Recipe, folder: Path) -> Florence2:
-    """The network at the recipe's resolution, free to be trained; UsageError where the recipe is of another size."""
+    """A trainable copy of the network at the recipe's resolution, or at the checkpoint's if the recipe has none.
+
+    `folder` is the checkpoint's folder.  UsageError for a checkpoint of another size than the recipe's, and for an
+    image size that leaves fewer than MIN_PROMPT_TOKENS tokens for a prompt.
+    """
     config = model.config
     if recipe.config is not None and replace(recipe.config, image_size=config.image_size) != config:
-        raise UsageError(f"{folder} is of another size than recipe {recipe.name!r} trains")
-    wanted = replace(
-        config, image_size=read_preprocess(folder).height if recipe.image_size is None else recipe.image_size
-    )
-    if room_for_words(wanted) < 16:
+        raise UsageError(f"{folder} has another network size than recipe {recipe.name!r} trains")
+    side = read_preprocess(folder).height if recipe.image_size is None else recipe.image_size
+    config = replace(config, image_size=side)
+    if prompt_tokens(config) < MIN_PROMPT_TOKENS:
         raise UsageError(
-            f"{folder} has {config.text.positions} positions, and an image of {wanted.image_size} pixels is "
-            f"{wanted.image_tokens} tokens: --set image_size=... smaller"
+            f"{folder} has {config.text.positions} positions, and an image of {config.image_size} pixels takes "
+            f"{config.image_tokens} of them: give a smaller image, --set image_size=..."
         )
-    return network.fresh(model, wanted, folder)
+    return network.trainable_copy(model, config, folder)
 
 
-def room_for_words(config: Config) -> int:
-    """How many tokens a prompt may have beside the image."""
+def prompt_tokens(config: Config) -> int:
+    """The number of encoder positions that an image leaves for the tokens of a prompt."""
     return config.text.positions - config.image_tokens
 
 
@@ -194,15 +211,14 @@ def _store(
     kept_out: frozenset[str],
     config: Config,
 ) -> Store:
-    """The task's samples as ids, tokenised by the first process and then mapped by all."""
+    """The store of a task, written by the first process and mapped by all processes."""
     questions = mixing_of(recipe).questions
     for split in taught.splits:
         manifest.require(taught.task, root, split)
     files = [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
-    limits = room_for_words(config), min(recipe.answer_limit, config.text.positions)  # of prompts and of answers
-    made = manifest.digest(files), tokenizer.backend.to_str(), questions, limits, FORM, taught.task.version
-    name = digest(*made, sorted(kept_out))
-    folder = folder.with_name(f"{folder.name}-{name}")
+    limits = prompt_tokens(config), min(recipe.answer_limit, config.text.positions)  # of prompts and of answers
+    origin = manifest.digest(files), tokenizer.backend.to_str(), questions, limits, FORMAT_VERSION, taught.task.version
+    folder = folder.with_name(f"{folder.name}-{digest(*origin, sorted(kept_out))}")
     store = open_store(folder)
     if store is None and Ranks.current().rank == 0:
         samples = (

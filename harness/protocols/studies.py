@@ -1,8 +1,8 @@
-"""The five studies, each a grid of arms and seeds declared here, beside what the paper says (arXiv:2311.06242v1).
+"""The five studies of the paper (arXiv:2311.06242v1), each a grid of arms and seeds, with the paper's figures.
 
-An arm is how one model comes about, as a value.  Arms that are the same are trained once, whichever study they are in:
-every study's plainest arm is the same model.  On the miniature's smaller world a cell takes minutes on one core;
-`FULL_STUDY` is the same grid at the miniature's own size, for a GPU.
+An arm is the training and the evaluations of one model, as a value.  Equal arms of different studies are trained once;
+`PLAIN` is an arm of four studies.  The arms are sized for the miniature's small world, where a cell takes minutes on
+one core.  `full` gives the same arm at the miniature's own size, for a GPU.
 """
 
 from __future__ import annotations
@@ -45,59 +45,56 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """Some steps of teaching at one resolution, in one form of prompts."""
+    """Training steps at one resolution on one choice of kinds."""
 
-    slots: Slots = EVERYTHING
+    slots: Slots = EVERYTHING  # see `Drawing.slots`
     steps: int = 1_400
-    side: int = 64
+    side: int = 64  # pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """A way to ask: at another resolution, or in other words."""
+    """Settings of an evaluation: the resolution, and the form of the prompts."""
 
-    side: int | None = None
-    form: str = ""
+    side: int | None = None  # pixels; None: the resolution of training
+    form: str = ""  # "": the form of training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """How a model comes about: where its parts start, what it is taught, and how it is then asked."""
+    """A model of a study: the pre-training of its parts, its training and its evaluations."""
 
     about: str
     config: Config = SMALL
     scenes: int = 6_000
-    tower: Literal["scratch", "masked", "contrastive"] = "contrastive"
-    text: Literal["scratch", "denoising"] = "scratch"
-    frozen_tower: bool = False
-    form: str = ""  # of prompts, in training; "" is each kind's own
+    tower: Literal["scratch", "masked", "contrastive"] = "contrastive"  # pre-training of the vision tower
+    text: Literal["scratch", "denoising"] = "scratch"  # pre-training of the text layers
+    frozen_tower: bool = False  # during the phases
+    form: str = ""  # form of the prompts in training; "": the default form of each kind
     phases: tuple[Phase, ...] = (Phase(),)
     evaluations: Mapping[str, Evaluation] = field(default_factory=lambda: {"": Evaluation()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A question, its arms, the one that others are held against, and what is known of it.
-
-    `paper` has the paper's figures by arm, in the order of METRICS (None: not reported), `claims` the rows of
-    summary_claims.csv that it bears on.
-    """
+    """A question, the arms that answer it, and the paper's answer."""
 
     name: str
     question: str
     arms: Mapping[str, Arm]
-    against: str
-    says: str
+    against: str  # the baseline arm
+    says: str  # the paper's answer
+    # The paper's figures by arm, in the order of METRICS; None: not reported
     paper: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
-    locator: str = ""
-    claims: tuple[str, ...] = ()
+    locator: str = ""  # the place of the figures in the paper
+    claims: tuple[str, ...] = ()  # ids of related rows in claims.csv
 
 
 PRETRAINED = Phase(steps=1_000)
 TRANSFER = Phase(slots=(("caption",), ("detect",), ("ground",), ("segment",)), steps=500)
 PLAIN = Arm(about="all tasks, contrastive tower, full resolution, each task's own prompt")
-ASKED = {"": Evaluation(), "paraphrase": Evaluation(form="paraphrase")}
-SWEPT = {"": Evaluation(), **{f"at x{side / 64:g}": Evaluation(side=side) for side in (32, 48, 64, 80)}}
+PARAPHRASED = {"": Evaluation(), "paraphrase": Evaluation(form="paraphrase")}
+RESOLUTIONS = {"": Evaluation(), **{f"at x{side / 64:g}": Evaluation(side=side) for side in (32, 48, 64, 80)}}
 
 
 def _levels(about: str, slots: Slots) -> Arm:
@@ -109,53 +106,54 @@ STUDIES: Mapping[str, Study] = {
     for study in (
         Study(
             name="granularity",
-            question="Does teaching of regions and outlines help, after transfer to the same four tasks?",
+            question="Does training on regions and outlines help, after transfer to the same four tasks?",
             arms={
                 "image": _levels("captions of three lengths", IMAGE),
                 "image+region": _levels(
-                    "and boxes", ((*IMAGE[0], *IMAGE[1], *IMAGE[2]), ("detect", "ground"), ("refer", "ground"))
+                    "captions and boxes", ((*IMAGE[0], *IMAGE[1], *IMAGE[2]), ("detect", "ground"), ("refer", "ground"))
                 ),
                 "image+region+pixel": _levels(
-                    "and outlines", ((*IMAGE[0], *IMAGE[1], *IMAGE[2]), ("detect", "ground", "refer"), ("segment",))
+                    "captions, boxes and outlines",
+                    ((*IMAGE[0], *IMAGE[1], *IMAGE[2]), ("detect", "ground", "refer"), ("segment",)),
                 ),
                 "region": _levels("boxes alone", (("detect",), ("ground",), ("refer",))),
                 "pixel": _levels("outlines alone", (("segment",),) * 3),
             },
             against="image",
-            says="Regions lift detection, grounding, outlines; outlines lift only outlines, at a small cost.",
+            says="Regions improve detection, grounding and outlines. Outlines improve only outlines, at a small cost.",
             paper={
                 "image": (134.6, 0.1, 62.0, 18.2),
                 "image+region": (134.6, 29.7, 79.1, 28.4),
                 "image+region+pixel": (133.4, 28.3, 78.1, 31.6),
             },
-            locator="Figure 7; which of 28.4 and 18.2 is whose is inferred",
+            locator="Figure 7; the arms of 28.4 and 18.2 are inferred",
             claims=("abl_granularity",),
         ),
         Study(
             name="prompts",
-            question="Does each task's own prompt beat one generic prompt, and do paraphrases hurt?",
+            question="Is a prompt for each task better than one generic prompt, and do paraphrases lower the scores?",
             arms={
-                "own": replace(PLAIN, evaluations=ASKED),
+                "own": replace(PLAIN, evaluations=PARAPHRASED),
                 "generic": replace(PLAIN, about="one prompt for every task", form="generic"),
             },
             against="own",
-            says="No such experiment is in the paper.",
+            says="The paper has no such experiment.",
             claims=("abl_prompts",),
         ),
         Study(
             name="init",
-            question="What do pre-trainings of the tower and of the text side bring?",
+            question="What does pre-training of the vision tower and of the text layers contribute?",
             arms={
-                "nothing": replace(PLAIN, about="from nothing", tower="scratch"),
-                "masked": replace(PLAIN, about="tower from masked-autoencoder pre-training", tower="masked"),
-                "V": replace(PLAIN, about="tower from contrastive pre-training"),
-                "L": replace(PLAIN, about="text side from denoising", tower="scratch", text="denoising"),
+                "nothing": replace(PLAIN, about="random weights", tower="scratch"),
+                "masked": replace(PLAIN, about="vision tower from masked autoencoding", tower="masked"),
+                "V": replace(PLAIN, about="vision tower from contrastive pre-training"),
+                "L": replace(PLAIN, about="text layers from denoising", tower="scratch", text="denoising"),
                 "V+L": replace(PLAIN, about="both", text="denoising"),
-                "V+L frozen": replace(PLAIN, about="both, the tower frozen", text="denoising", frozen_tower=True),
+                "V+L frozen": replace(PLAIN, about="both, vision tower frozen", text="denoising", frozen_tower=True),
             },
             against="V+L",
-            says="Vision pre-training (UniCL) is worth much; language pre-training brings little, and costs 2.9 mIoU; "
-            "a frozen tower gains 1.3 CIDEr and loses much elsewhere.",
+            says="Vision pre-training (UniCL) contributes much. Language pre-training contributes little, and costs "
+            "2.9 mIoU. A frozen vision tower gains 1.3 CIDEr, and loses much in the other metrics.",
             paper={
                 "L": (81.3, 4.9, 69.0, 15.3),
                 "V": (117.4, 19.6, 75.2, 21.5),
@@ -167,31 +165,31 @@ STUDIES: Mapping[str, Study] = {
         ),
         Study(
             name="resolution",
-            question="Low, high, or low and then high resolution, for the same number of images?",
+            question="Which is best for the same number of images: low, high, or first low and then high resolution?",
             arms={
-                "low": replace(PLAIN, about="half the resolution", phases=(Phase(side=32),), evaluations=SWEPT),
-                "high": replace(PLAIN, about="the full resolution", evaluations=SWEPT),
+                "low": replace(PLAIN, about="half the resolution", phases=(Phase(side=32),), evaluations=RESOLUTIONS),
+                "high": replace(PLAIN, about="the full resolution", evaluations=RESOLUTIONS),
                 "low, then high": replace(
                     PLAIN,
                     about="half, then the full resolution",
                     phases=(Phase(side=32, steps=900), Phase(steps=500)),
-                    evaluations=SWEPT,
+                    evaluations=RESOLUTIONS,
                 ),
             },
             against="high",
-            says="The paper trains low and then high, and compares it with nothing.",
+            says="The paper trains at low and then at high resolution, without a comparison.",
             claims=("abl_resolution",),
         ),
         Study(
             name="scale",
-            question="What do more data and a larger model bring?",
+            question="What do more data and a larger model contribute?",
             arms={
                 f"{size}, {share}": replace(PLAIN, about="", config=config, scenes=scenes)
                 for size, config in (("small", SMALL), ("larger", LARGER))
                 for share, scenes in (("1 %", 60), ("10 %", 600), ("all", 6_000))
             },
             against="small, all",
-            says="Both help everywhere, though not every step of data does (RES falls from 1.2 to 12 million images).",
+            says="Both improve every metric, but not at every step: RES falls from 1.2 to 12 million images.",
             paper={
                 "small, 1 %": (102.8, 16.1, 74.0, 15.9),
                 "small, 10 %": (114.3, 18.7, 75.8, 16.6),
@@ -206,14 +204,14 @@ SEEDS = (0, 1, 2)
 
 
 def find(name: str) -> Study:
-    """A study by name; UsageError, with what there is, where there is none."""
+    """A study by name; UsageError, with the names of all studies, for an unknown name."""
     if name not in STUDIES:
         raise UsageError(f"no study is called {name!r}; there are {', '.join(STUDIES)}")
     return STUDIES[name]
 
 
 def plan_of(phase: Phase, seed: int) -> Plan:
-    """How a phase is taught, the same in every arm."""
+    """The optimisation of a phase, the same in every arm."""
     return Plan(
         steps=phase.steps,
         batch=16,
@@ -227,8 +225,11 @@ def plan_of(phase: Phase, seed: int) -> Plan:
 
 
 def full(arm: Arm) -> Arm:
-    """The same arm at the miniature's own size: four times the pixels and steps, for a GPU."""
+    """The arm at the miniature's own size, for a GPU: four times the pixels and steps, three times the scenes."""
     sizes = {SMALL: NANO, LARGER: replace(NANO, vision=replace(NANO.vision, dims=(48, 96, 192, 240)))}
     phases = tuple(replace(phase, side=2 * phase.side, steps=4 * phase.steps) for phase in arm.phases)
-    evaluations = {name: replace(one, side=2 * one.side if one.side else None) for name, one in arm.evaluations.items()}
+    evaluations = {
+        name: replace(evaluation, side=2 * evaluation.side if evaluation.side else None)
+        for name, evaluation in arm.evaluations.items()
+    }
     return replace(arm, config=sizes[arm.config], scenes=arm.scenes * 3, phases=phases, evaluations=evaluations)

@@ -1,4 +1,4 @@
-"""The model as it is; what its weights have seen of a task is what their checkpoint says of its training."""
+"""The zero-shot protocol: the training data of a checkpoint, from its own training history."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from harness.training.history import history_of
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The splits of a task that a checkpoint was trained on, oldest run first, and the other tasks it was trained on.
+    """The training data of a checkpoint, with respect to one task.
 
-    `known` False: nothing is said.  Another task may have the same images, or annotations of them.
+    Another task may share images, or annotations, with this task.
     """
 
-    known: bool
-    splits: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    known: bool  # False for a checkpoint without a training history
+    splits: tuple[str, ...] = ()  # splits of this task, oldest run first
+    others: tuple[str, ...] = ()  # names of the other tasks
 
     def said(self) -> str:
-        """For records."""
+        """A description for run records."""
         if not self.known:
             return "unknown: the checkpoint says nothing of its training"
         others = f"; also on {', '.join(self.others)}" if self.others else ""
@@ -34,7 +34,10 @@ class Seen:
 
 
 def seen(task: Task[Any], folder: Path | None) -> Seen:
-    """What the checkpoint in `folder` was trained on of a task."""
+    """The training data of the checkpoint in `folder`, with respect to `task`.
+
+    CheckpointError for a damaged training history.
+    """
     history = history_of(folder)
     if history is None:
         return Seen(False)

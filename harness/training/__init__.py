@@ -1,1 +1,1 @@
-"""Teaching: the data it reads, the loss, the loop and the recipes."""
+"""Training: data, losses, the training loop and the recipes."""

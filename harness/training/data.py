@@ -1,7 +1,6 @@
-"""Training scenes, packed once: pixels at the network's size and every prompt and answer as ids.
+"""Packs of synthetic training scenes: pixels at the network's size, and all prompts and answers as ids.
 
-A step's batch is a function of (seed, step) alone, so a run that was killed goes on with exactly the batches it would
-have had.
+The batch of a step is a function of (seed, step) alone, so an interrupted run resumes with the same batches.
 """
 
 from __future__ import annotations
@@ -32,15 +31,16 @@ from harness.training.loop import Batches
 from harness.training.parallel import Ranks
 from harness.training.recipe import Drawing, Plan, Recipe
 
-Encoded = tuple[NDArray[np.uint8], list[list[float]], dict[Kind, list[tuple[list[int], list[int]]]]]  # a scene
+# A scene as pixels, regions, and the (prompt, answer) ids of each kind
+Encoded = tuple[NDArray[np.uint8], list[list[float]], dict[Kind, list[tuple[list[int], list[int]]]]]
 KINDS: tuple[Kind, ...] = tuple(FORMS)
-WORTH_PROCESSES = 500  # scenes
+MIN_SCENES_FOR_WORKERS = 500
 
 
 class TrainingScene(Protocol):
-    """An image (height, width, 3) uint8, what is asked of it, and the things in it.
+    """An image (height, width, 3) uint8, its samples, and the things in it.
 
-    A thing is its box in pixels and its classes, one a vocabulary (category, colour).
+    A thing is a box in pixels, with its class in each vocabulary (category, colour).
     """
 
     @property
@@ -51,33 +51,34 @@ class TrainingScene(Protocol):
     def things(self) -> Sequence[tuple[Box, tuple[int, ...]]]: ...
 
 
-SceneSource = Callable[[int], TrainingScene]  # seed to scene; importable, so that workers can have it
+# Seed to scene.  A module-level function, so that worker processes can import it.
+SceneSource = Callable[[int], TrainingScene]
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Prompt and answer ids of one kind, end to end: those of scene s are `first[s] : first[s + 1]`."""
+    """The prompt and answer ids of one kind, concatenated.  Scene s has the examples `first[s] : first[s + 1]`."""
 
     first: NDArray[np.int64]  # (scenes + 1,)
-    bounds: NDArray[np.int64]  # (examples + 1, 2): where each prompt and each answer starts
+    bounds: NDArray[np.int64]  # (examples + 1, 2): the start of each prompt and of each answer
     prompts: NDArray[np.int16]
     answers: NDArray[np.int16]
 
     def head(self, scenes: int) -> Examples:
-        """Those of the first scenes."""
+        """The examples of the first `scenes` scenes."""
         return Examples(self.first[: scenes + 1], self.bounds, self.prompts, self.answers)
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Everything a run is trained on.  Regions are (scenes, most, 4 + classes); an absent one has class -1."""
+    """All the training data of a run."""
 
     images: Tensor  # (scenes, side, side, 3) uint8
-    regions: NDArray[np.float32]
+    regions: NDArray[np.float32]  # (scenes, most, 4 + vocabularies): see `vision.region_loss`
     examples: Mapping[Kind, Examples]
 
     def examples_of(self, kind: Kind, scenes: NDArray[np.int64], draw: np.random.Generator) -> list[tuple[Ids, Ids]]:
-        """Prompt and answer of one example of a kind for each scene."""
+        """The (prompt, answer) ids of a random example of a kind, for each of `scenes`."""
         packed = self.examples[kind]
         low, high = packed.first[scenes], packed.first[scenes + 1]
         chosen = low + (draw.random(len(scenes)) * (high - low)).astype(np.int64)
@@ -85,20 +86,23 @@ class Pack:
         return [(packed.prompts[p:p_end], packed.answers[a:a_end]) for (p, a), (p_end, a_end) in bounds]
 
     def head(self, scenes: int) -> Pack:
-        """The first scenes alone."""
+        """The pack of the first `scenes` scenes."""
         if scenes >= len(self.images):
             return self
         return Pack(self.images[:scenes], self.regions[:scenes], {k: e.head(scenes) for k, e in self.examples.items()})
 
-    def having(self, kinds: Sequence[Kind]) -> NDArray[np.bool_]:
-        """Whether each scene has an example of every one of these kinds."""
-        has = [np.diff(self.examples[kind].first) > 0 for kind in kinds]
-        every: NDArray[np.bool_] = np.logical_and.reduce(has)
-        return every
+    def has_all(self, kinds: Sequence[Kind]) -> NDArray[np.bool_]:
+        """Whether each scene has at least one example of every kind in `kinds` (scenes,)."""
+        has_kind = [np.diff(self.examples[kind].first) > 0 for kind in kinds]
+        has_all: NDArray[np.bool_] = np.logical_and.reduce(has_kind)
+        return has_all
 
 
-def drawn(recipe: Recipe, data: Drawing, pack: Pack) -> Batches:
-    """Steps of scenes with a question a slot, in parts of this process's share; a function of (seed, step) alone."""
+def scene_batches(recipe: Recipe, data: Drawing, pack: Pack) -> Batches:
+    """Batches of scenes with one question per slot, limited to this process's share of each step.
+
+    The batches of a step are a function of (seed, step) alone.
+    """
     plan = recipe.plan
     things = (pack.regions[..., 4] >= 0).sum(1)
     ranks = Ranks.current()
@@ -108,26 +112,26 @@ def drawn(recipe: Recipe, data: Drawing, pack: Pack) -> Batches:
             draw = np.random.default_rng((plan.seed, 2, step))
             progress = step / plan.steps
             kinds = [slot[int(draw.integers(len(slot)))] for slot in data.slots]
-            able = pack.having(kinds)
+            usable = pack.has_all(kinds)
             if progress < data.few_until:
-                small = able & (things <= data.few)
-                able = small if small.any() else able
-            scenes = draw.choice(np.flatnonzero(able), plan.batch)
+                small = usable & (things <= data.few)
+                usable = small if small.any() else usable
+            scenes = draw.choice(np.flatnonzero(usable), plan.batch)
             examples = [pack.examples_of(kind, scenes, draw) for kind in kinds]
             parts = []
-            for mine in ranks.parts(plan.batch, plan.accumulate):
-                of = scenes[mine]
-                flat = [(slot, place) for slot in range(len(kinds)) for place in range(len(mine))]
+            for places in ranks.parts(plan.batch, plan.accumulate):
+                chosen = scenes[places]
+                flat = [(slot, place) for slot in range(len(kinds)) for place in range(len(places))]
                 parts.append(
                     Batch(
-                        pack.images[torch.from_numpy(of)],
+                        pack.images[torch.from_numpy(chosen)],
                         torch.tensor([place for _, place in flat]),
                         [kinds[slot] for slot, _ in flat],
-                        [examples[slot][mine[place]][0] for slot, place in flat],
-                        [examples[slot][mine[place]][1] for slot, place in flat],
-                        torch.from_numpy(pack.regions[of]) if data.regions else None,
-                        softened(recipe.sigma, progress),
-                        names=[f"scene {scene}" for scene in of],
+                        [examples[slot][places[place]][0] for slot, place in flat],
+                        [examples[slot][places[place]][1] for slot, place in flat],
+                        torch.from_numpy(pack.regions[chosen]) if data.regions else None,
+                        sigma_at(recipe.sigma, progress),
+                        names=[f"scene {scene}" for scene in chosen],
                         step=step,
                     )
                 )
@@ -136,8 +140,8 @@ def drawn(recipe: Recipe, data: Drawing, pack: Pack) -> Batches:
     return steps
 
 
-def drawn_regions(plan: Plan, pack: Pack) -> Batches:
-    """Steps of scenes with their regions alone."""
+def region_batches(plan: Plan, pack: Pack) -> Batches:
+    """Batches of scenes with their regions and without questions, for region classification."""
     ranks = Ranks.current()
 
     def steps(start: int) -> Iterator[list[Batch]]:
@@ -146,22 +150,25 @@ def drawn_regions(plan: Plan, pack: Pack) -> Batches:
             chosen = draw.integers(0, len(pack.images), plan.batch)
             yield [
                 Batch(
-                    pack.images[torch.from_numpy(chosen[mine])],
+                    pack.images[torch.from_numpy(chosen[places])],
                     torch.empty(0, dtype=torch.long),
                     (),
                     (),
                     (),
-                    torch.from_numpy(pack.regions[chosen[mine]]),
-                    names=[f"scene {scene}" for scene in chosen[mine]],
+                    torch.from_numpy(pack.regions[chosen[places]]),
+                    names=[f"scene {scene}" for scene in chosen[places]],
                 )
-                for mine in ranks.parts(plan.batch, plan.accumulate)
+                for places in ranks.parts(plan.batch, plan.accumulate)
             ]
 
     return steps
 
 
-def softened(sigma: tuple[float, float], progress: float) -> float:
-    """How many bins a location's target is spread over, at this share of the steps."""
+def sigma_at(sigma: tuple[float, float], progress: float) -> float:
+    """The width of a location token's target, in bins, after the share `progress` of the steps.
+
+    The width changes geometrically from the first value of `sigma` to the last; a 0 in either value gives 0.
+    """
     first, last = sigma
     return first * (last / first) ** progress if first > 0 and last > 0 else 0.0
 
@@ -176,9 +183,9 @@ def pack(
     workers: int,
     forms: Mapping[Kind, str] | None = None,
 ) -> Pack:
-    """Draws and encodes the scenes of `seeds`; answers longer than `answer_limit` tokens are left out.
+    """The pack of the scenes of `seeds`, without answers of more than `answer_limit` tokens.
 
-    `forms` are prompts other than each kind's first.
+    `forms` names the form of a kind's prompt where that is not the default form.
     """
     encode = _Encoder(source, tokenizer, preprocess, answer_limit, forms or {})
     images = torch.empty(len(seeds), preprocess.height, preprocess.width, 3, dtype=torch.uint8)
@@ -186,49 +193,51 @@ def pack(
     rows: dict[Kind, list[list[tuple[list[int], list[int]]]]] = {kind: [] for kind in KINDS}
     with ExitStack() as stack:
         done: Iterator[Encoded] = map(encode, seeds)
-        if workers > 1 and len(seeds) > WORTH_PROCESSES:
+        if workers > 1 and len(seeds) > MIN_SCENES_FOR_WORKERS:
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)))
             done = pool.imap(encode, seeds, chunksize=64)
-        for place, (pixels, here, examples) in enumerate(tqdm(done, "drawing scenes", len(seeds), disable=None)):
+        for place, (pixels, scene_regions, examples) in enumerate(
+            tqdm(done, "rendering scenes", len(seeds), disable=None)
+        ):
             images[place] = torch.from_numpy(pixels)
-            regions.append(here)
+            regions.append(scene_regions)
             for kind in KINDS:
                 rows[kind].append(examples.get(kind, []))
     return Pack(images, _stack(regions), {kind: _concatenate(rows[kind]) for kind in KINDS})
 
 
 def cached_pack(path: Path, make: Callable[[], Pack]) -> Pack:
-    """`make()`'s result, kept at `path` for the next start.
+    """The pack in the file `path`; where there is no file, `make()` gives the pack, and the file is written.
 
-    A kind that a kept pack lacks, as it was made before that kind existed, has no examples.
+    A file may be older than a kind; that kind then has no examples.
     """
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = make()
-        partial = path.with_suffix(f".{os.getpid()}.partial")  # several processes may draw the same
+        partial = path.with_suffix(f".{os.getpid()}.partial")  # several processes may write the same pack
         fields = {f"{kind}.{name}": getattr(made.examples[kind], name) for kind in KINDS for name in Examples.__slots__}
         with partial.open("wb") as stream:
             np.savez(stream, images=made.images.numpy(), regions=made.regions, **fields)
         partial.replace(path)
         return made
-    with np.load(path) as kept:
-        images = torch.from_numpy(kept["images"])
+    with np.load(path) as arrays:
+        images = torch.from_numpy(arrays["images"])
         examples = {
-            kind: Examples(*(kept[f"{kind}.{name}"] for name in Examples.__slots__))
-            if f"{kind}.first" in kept
+            kind: Examples(*(arrays[f"{kind}.{name}"] for name in Examples.__slots__))
+            if f"{kind}.first" in arrays
             else _concatenate([()] * len(images))
             for kind in KINDS
         }
-        return Pack(images, kept["regions"], examples)
+        return Pack(images, arrays["regions"], examples)
 
 
 def digest(*parts: object) -> str:
-    """A short name for what a pack was made from."""
+    """Twelve hexadecimal digits that identify `parts` by their `repr`."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
 class _Encoder:
-    """One seed to pixels, regions and ids; a class so that worker processes can be sent it."""
+    """Seed to pixels, regions and ids.  A class, because worker processes receive it as a pickle."""
 
     def __init__(
         self,
@@ -253,9 +262,9 @@ class _Encoder:
         scene = self.source(seed)
         size = Size(scene.image.shape[1], scene.image.shape[0])
         pixels = self.preprocess.resize(Image.fromarray(scene.image)).numpy()
-        across = (size.width, size.height, size.width, size.height)
+        sides = (size.width, size.height, size.width, size.height)
         regions = [
-            [*(x / side for x, side in zip(box, across, strict=True)), *map(float, classes)]
+            [*(x / side for x, side in zip(box, sides, strict=True)), *map(float, classes)]
             for box, classes in scene.things
         ]
         examples: dict[Kind, list[tuple[list[int], list[int]]]] = {}
@@ -276,11 +285,11 @@ class _Encoder:
 
 def _stack(regions: Sequence[Sequence[Sequence[float]]]) -> NDArray[np.float32]:
     most = max(map(len, regions))
-    width = len(next(here[0] for here in regions if here))
-    out = np.full((len(regions), most, width), -1, np.float32)
-    for place, here in enumerate(regions):
-        out[place, : len(here)] = here
-    return out
+    width = len(next(rows[0] for rows in regions if rows))
+    stacked = np.full((len(regions), most, width), -1, np.float32)
+    for place, rows in enumerate(regions):
+        stacked[place, : len(rows)] = rows
+    return stacked
 
 
 def _concatenate(scenes: Sequence[Sequence[tuple[list[int], list[int]]]]) -> Examples:

@@ -1,11 +1,14 @@
-"""What a step is taught: a `Batch` of images with their prompts and answers, and the module that makes it a loss.
+"""A training batch, and the modules that compute its loss.
 
-One token cross-entropy for every task, as in the paper (section 3).  Each image is encoded once for all its prompts;
-they are read and written in groups of like length, so that little of the work is on padding.  The loss is the mean
-over the tokens of each kind of question, weighted by the kind's share of the prompts: long outlines do not drown short
-answers.  Counts are those of the whole step, over all its parts and processes, so a batch worked through in parts, or
-by several processes, has the loss and the gradients that it would have at once; but for region classification, whose
-loss is each part's own mean over its covered cells.
+All tasks share one token cross-entropy, as in the paper (arXiv:2311.06242v1, section 3).  Each image is encoded once
+for all its prompts.  Prompts are processed in groups of similar answer length, which saves padding.
+
+The loss is the mean over the tokens of each kind of question, weighted by the kind's share of the prompts.  Long
+outlines therefore do not outweigh short answers.
+
+Counts cover the whole step: all its parts and all processes.  Gradient accumulation and several processes therefore
+give the same loss and the same gradients as one large batch.  Region classification is the exception: its loss is the
+mean over the covered cells of each part.
 """
 
 from __future__ import annotations
@@ -25,18 +28,21 @@ from harness.training.loss import token_loss
 from harness.training.vision import RegionHeads, region_loss
 
 Ids = NDArray[np.integer]
-Counts = tuple[dict[str, float], dict[str, float]]
-Loss = tuple[Tensor, Mapping[str, float]]  # what is differentiated, and the loss of each kind for the log
+Counts = tuple[dict[str, float], dict[str, float]]  # prompts and answer tokens of each kind
+Loss = tuple[Tensor, Mapping[str, float]]  # the differentiable loss, and the loss of each kind for the log
 
 
 @dataclass(slots=True)
 class Batch:
     """B images and N prompts about them.
 
-    `pixels` (B, side, side, 3) uint8; `image` (N,) says which image a prompt is about; `regions` are as
-    `vision.region_loss` takes them; `names` are the images', for complaints.  `totals` are the prompts and the answer
-    tokens of each kind in the whole step, all parts and processes together, and `share` is this part's of the step's
-    images; at first: all of it.  `step` is for lessons that draw something themselves.
+    - `pixels` (B, side, side, 3) uint8; `names` are the names of the images, for error messages.
+    - `image` (N,): the index of each prompt's image.
+    - `regions`: see `vision.region_loss`.
+    - `sigma`: the width of a location token's target, in bins; see `loss.token_loss`.
+    - `totals`: prompts and answer tokens of each kind in the whole step; None means that this batch is the whole step.
+    - `share`: this batch's share of the step's images.
+    - `step`: the number of the step, for modules that draw random numbers.
     """
 
     pixels: Tensor
@@ -52,7 +58,7 @@ class Batch:
     step: int = 0
 
     def counts(self) -> Counts:
-        """Prompts and answer tokens of each kind."""
+        """The number of prompts and of answer tokens of each kind in this batch."""
         prompts: dict[str, float] = {}
         tokens: dict[str, float] = {}
         for kind, answer in zip(self.kinds, self.answers, strict=True):
@@ -62,15 +68,18 @@ class Batch:
 
 
 def pad(rows: Sequence[Ids]) -> Tensor:
-    """Ids of unequal lengths to (N, longest), filled with PAD."""
-    out = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
+    """Rows of ids to (N, longest), filled with PAD at the end."""
+    padded = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
     for place, row in enumerate(rows):
-        out[place, : len(row)] = row
-    return torch.from_numpy(out)
+        padded[place, : len(row)] = row
+    return torch.from_numpy(padded)
 
 
 class Lesson(nn.Module):
-    """The network, perhaps with region heads on its tower, as a loss."""
+    """The loss of a network on a batch, with region classification if `heads` are given and `regions` is not 0.
+
+    `first_bin` is the id of the first location token.  `regions` is the weight of the region classification loss.
+    """
 
     def __init__(
         self, model: Florence2, first_bin: int, *, heads: RegionHeads | None = None, regions: float = 0.0
@@ -84,7 +93,7 @@ class Lesson(nn.Module):
         self.preprocess = Preprocess(side, side)
 
     def forward(self, batch: Batch) -> Loss:
-        """The batch's part of its step's loss, and of each kind's mean over its tokens."""
+        """This batch's contribution to the loss of its step, and to the mean token loss of each kind, in nats."""
         device = self.model.embedding.weight.device
         features = self.model.vision(self.preprocess.normalise(batch.pixels.to(device, non_blocking=True)))
         image = self.model.fusion(features)  # (B, I, E)
@@ -92,43 +101,43 @@ class Lesson(nn.Module):
         prompts, tokens = batch.counts() if batch.totals is None else batch.totals
         share = torch.tensor([prompts[kind] / sum(prompts.values()) for kind in names], device=device)
         mean = torch.tensor([1 / tokens[kind] for kind in names], device=device)
-        sums = torch.zeros(len(names), device=device)  # float32, whatever autocast makes of the rest
+        sums = torch.zeros(len(names), device=device)  # always float32, also under autocast
         for group in self._groups(batch):
             which, losses = self._losses(batch, group, image, names)
             sums = sums.index_add(0, which, losses)
         total = (sums * share * mean).sum()
-        seen = dict(zip(names, (sums.detach() * mean).tolist(), strict=True))
+        by_kind = dict(zip(names, (sums.detach() * mean).tolist(), strict=True))
         if self.heads is not None and self.weight and batch.regions is not None:
-            loss, _ = region_loss(self.heads.told(features), batch.regions.to(device))
+            loss, _ = region_loss(self.heads.predict(features), batch.regions.to(device))
             loss = batch.share * loss
             total = total + self.weight * loss
-            seen["regions"] = float(loss.detach())
-        return total, seen
+            by_kind["regions"] = float(loss.detach())
+        return total, by_kind
 
     def _groups(self, batch: Batch) -> list[NDArray[np.int64]]:
-        """Prompts by the length of their answers, about as many at once as there are images."""
+        """Indices of the prompts, sorted by answer length, in groups of about as many prompts as there are images."""
         order = np.argsort([len(answer) for answer in batch.answers], kind="stable")
         return np.array_split(order, max(1, round(len(order) / len(batch.pixels))))
 
     def _losses(
         self, batch: Batch, group: NDArray[np.int64], image: Tensor, names: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """Of each token of the group's answers: its kind's place in `names` (M,), and its loss (M,)."""
+        """For the M answer tokens of a group: the index of each token's kind in `names` (M,), and its loss (M,)."""
         prompts, answers = pad([batch.prompts[i] for i in group]), pad([batch.answers[i] for i in group])
-        told = answers != PAD
-        which = torch.tensor([names.index(batch.kinds[i]) for i in group])[:, None].expand_as(told)[told]
-        fed = torch.cat([torch.full_like(answers[:, :1], EOS), answers[:, :-1]], dim=1)
-        mine = batch.image[torch.from_numpy(group)]
-        prompts, answers, told, which, fed, mine = (
-            x.to(image.device, non_blocking=True) for x in (prompts, answers, told, which, fed, mine)
+        real = answers != PAD
+        which = torch.tensor([names.index(batch.kinds[i]) for i in group])[:, None].expand_as(real)[real]
+        shifted = torch.cat([torch.full_like(answers[:, :1], EOS), answers[:, :-1]], dim=1)
+        rows = batch.image[torch.from_numpy(group)]
+        prompts, answers, real, which, shifted, rows = (
+            x.to(image.device, non_blocking=True) for x in (prompts, answers, real, which, shifted, rows)
         )
-        hidden = self.model.write(fed, self.model.read(image[mine], prompts, prompts != PAD))
-        losses = token_loss(self.model.lm_head(hidden[told]), answers[told], self.first_bin, batch.sigma)
+        hidden = self.model.write(shifted, self.model.read(image[rows], prompts, prompts != PAD))
+        losses = token_loss(self.model.lm_head(hidden[real]), answers[real], self.first_bin, batch.sigma)
         return which, losses
 
 
 class RegionLesson(nn.Module):
-    """Region classification of the tower alone."""
+    """The region classification loss of the vision tower alone."""
 
     def __init__(self, heads: RegionHeads, side: int) -> None:
         super().__init__()
@@ -136,7 +145,7 @@ class RegionLesson(nn.Module):
         self.preprocess = Preprocess(side, side)
 
     def forward(self, batch: Batch) -> Loss:
-        """The loss, and the share of covered cells whose classes are right."""
+        """The loss, and the share of covered cells with all classes right; ValueError for a batch without regions."""
         device = next(self.heads.parameters()).device
         if batch.regions is None:
             raise ValueError("a batch without regions")

@@ -1,4 +1,4 @@
-"""A run's curve: a table as it goes (`name.csv`), its picture (`name.png`), TensorBoard's files where there is one."""
+"""The training log of a run: a table (`name.csv`), its plot (`name.png`), and TensorBoard files where installed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 
 from harness.training.recipe import Plan
 
-EVERY = 20  # steps a row
-PICTURES = 25  # a run
-AFTER = ("rate", "images/s", "seconds left")
+STEPS_PER_ROW = 20
+PLOTS_PER_RUN = 25
+LAST_COLUMNS = ("rate", "images/s", "seconds left")
 
 
 class Log:
-    """One row every `EVERY` steps: the losses' means over them, the rate, images a second, seconds left.
+    """A table with a row every `STEPS_PER_ROW` steps: mean losses, learning rate, images per second, seconds left.
 
-    What a row that is not yet written holds is its state, so that the means of a run that was killed and goes on are
-    those of one that was not.  Nothing is written where it is not `enabled`.
+    The state of a log is the sums of its unfinished row, so a resumed run has the same means as an uninterrupted run.
+    A log that is not `enabled` writes nothing.
     """
 
     def __init__(self, path: Path, plan: Plan, *, enabled: bool = True) -> None:
@@ -32,21 +32,21 @@ class Log:
         self.board: Any = None
         self.columns: list[str] = []
 
-    def going_on(self, start: int) -> Log:
-        """From this step: rows at or past it, of a run that was killed, are dropped."""
-        self.since, self.clock = start, time.monotonic()
+    def starting_at(self, step: int) -> Log:
+        """This log, with the rows of an interrupted run at or after `step` dropped."""
+        self.since, self.clock = step, time.monotonic()
         if self.enabled:
-            self.rows = [row for row in read(self.path) if row["step"] < start]
+            self.rows = [row for row in read(self.path) if row["step"] < step]
             self._write()
             self.board = _board(self.path.parent)
         return self
 
     def state_dict(self) -> dict[str, tuple[float, int]]:
-        """The sums of the row that is not yet written."""
+        """The sum and the count of each loss in the unfinished row."""
         return dict(self.sums)
 
     def load_state_dict(self, state: Mapping[str, tuple[float, int]]) -> None:
-        """Takes them up again."""
+        """Restores the unfinished row."""
         self.sums = dict(state)
 
     def __enter__(self) -> Log:
@@ -56,18 +56,18 @@ class Log:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         if self.enabled and len(self.rows) > 1:
-            draw(self.rows, self.path.with_suffix(".png"))
+            plot(self.rows, self.path.with_suffix(".png"))
         if self.board is not None:
             self.board.close()
 
     def __call__(self, step: int, losses: Mapping[str, float], rate: float) -> None:
-        """Adds a step."""
+        """Adds a step: the loss of each kind, and the learning rate."""
         if not self.enabled:
             return
         for kind, value in losses.items():
             total, count = self.sums.get(kind, (0.0, 0))
             self.sums[kind] = total + value, count + 1
-        if (step + 1) % EVERY and step + 1 != self.plan.steps:
+        if (step + 1) % STEPS_PER_ROW and step + 1 != self.plan.steps:
             return
         now = time.monotonic()
         speed = (step + 1 - self.since) * self.plan.batch / max(now - self.clock, 1e-9)
@@ -80,28 +80,28 @@ class Log:
         if self.board is not None:
             for name, value in self.rows[-1].items():
                 self.board.add_scalar(name.replace(" ", "_"), value, step)
-        if len(self.rows) % max(1, self.plan.steps // EVERY // PICTURES) == 0 and len(self.rows) > 1:
-            draw(self.rows, self.path.with_suffix(".png"))
+        if len(self.rows) % max(1, self.plan.steps // STEPS_PER_ROW // PLOTS_PER_RUN) == 0 and len(self.rows) > 1:
+            plot(self.rows, self.path.with_suffix(".png"))
 
     def _write(self) -> None:
-        """The last row behind the others; the whole table anew where it has a column that they have not."""
-        kinds = {name for row in self.rows for name in row} - {"step", "loss", *AFTER}
-        columns = ["step", "loss", *sorted(kinds), *AFTER]
-        again = columns != self.columns
+        """Appends the last row; rewrites the whole table if that row adds a column."""
+        kinds = {name for row in self.rows for name in row} - {"step", "loss", *LAST_COLUMNS}
+        columns = ["step", "loss", *sorted(kinds), *LAST_COLUMNS]
+        rewrite = columns != self.columns
         self.columns = columns
-        target = self.path.with_name(f"{self.path.name}.partial") if again else self.path
-        with target.open("w" if again else "a", newline="") as stream:
+        target = self.path.with_name(f"{self.path.name}.partial") if rewrite else self.path
+        with target.open("w" if rewrite else "a", newline="") as stream:
             writer = csv.DictWriter(stream, columns, restval="")
-            if again:
+            if rewrite:
                 writer.writeheader()
-            for row in self.rows if again else self.rows[-1:]:
+            for row in self.rows if rewrite else self.rows[-1:]:
                 writer.writerow({name: value if name == "step" else f"{value:.6g}" for name, value in row.items()})
-        if again:
+        if rewrite:
             target.replace(self.path)
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """A log's rows; none where there is no such file.  Cells that are empty are left out."""
+    """The rows of a log, without empty cells and damaged lines; an empty list where there is no such file."""
     if not path.is_file():
         return []
     with path.open(newline="", errors="replace") as stream:
@@ -110,25 +110,25 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 def _numbers(line: dict[str, str]) -> dict[str, float]:
-    """A line's numbers; none where it is damaged."""
+    """The numbers of a line; an empty dictionary for a damaged line."""
     try:
-        found = {name: int(value) if name == "step" else float(value) for name, value in line.items() if value}
+        row = {name: int(value) if name == "step" else float(value) for name, value in line.items() if value}
     except (ValueError, TypeError):
         return {}
-    return found if "step" in found else {}
+    return row if "step" in row else {}
 
 
-def draw(rows: list[dict[str, float]], path: Path) -> None:
-    """The curve of every loss and of the rate."""
+def plot(rows: list[dict[str, float]], path: Path) -> None:
+    """Writes an image of every loss curve and of the learning rate, by step, to `path`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    kinds = sorted({name for row in rows for name in row} - {"step", "right", *AFTER})
+    kinds = sorted({name for row in rows for name in row} - {"step", "right", *LAST_COLUMNS})
     for kind in kinds:
         points = [(row["step"], row[kind]) for row in rows if kind in row and math.isfinite(row[kind])]
         axes.plot(*zip(*points, strict=True), label=kind, linewidth=2 if kind == "loss" else 1)
-    axes.set(xlabel="step", ylabel="loss (nats a token)", yscale="log")
+    axes.set(xlabel="step", ylabel="loss (nats per token)", yscale="log")
     rate = axes.twinx()
     rate.plot([row["step"] for row in rows], [row["rate"] for row in rows], color="grey", linestyle=":", linewidth=1)
     rate.set_ylabel("learning rate (dotted)")

@@ -1,7 +1,8 @@
-"""One token cross-entropy for every task, as in the paper (arXiv:2311.06242v1, section 3), softened between bins.
+"""Token cross-entropy, with soft targets for location tokens.
 
-A location token's target is spread over its neighbouring bins as a Gaussian of `sigma` bins: a box that is one
-bin off is nearly right, and the loss says so.  With sigma 0 it is the plain cross-entropy.
+The paper uses one token cross-entropy for every task (arXiv:2311.06242v1, section 3).  Ours: the target of a location
+token is a Gaussian of `sigma` bins over the neighbouring bins, so a small error in a coordinate costs little.  With
+`sigma` 0 the loss is the paper's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from harness.florence2.locations import BINS
 
 
 def token_loss(logits: Tensor, targets: Tensor, first_bin: int, sigma: float) -> Tensor:
-    """Loss of each token: logits (M, V) and ids (M,) to (M,), in nats."""
+    """The loss of each token in nats (M,), from logits (M, V) and target ids (M,).
+
+    `first_bin` is the id of the first location token; `sigma` is the width of a location token's target, in bins.
+    """
     log_probs = logits.float().log_softmax(-1)
     plain = -log_probs.gather(1, targets[:, None])[:, 0]
     if sigma <= 0:
@@ -26,7 +30,7 @@ def token_loss(logits: Tensor, targets: Tensor, first_bin: int, sigma: float) ->
         return plain
     reach = math.ceil(2.5 * sigma)
     offsets = torch.arange(-reach, reach + 1, device=logits.device)
-    near = bins[located][:, None] + offsets  # (bins, 2 * reach + 1)
+    near = bins[located][:, None] + offsets  # (located tokens, 2 * reach + 1)
     weight = torch.exp(-0.5 * (offsets / sigma) ** 2) * ((near >= 0) & (near < BINS))
     weight = weight / weight.sum(1, keepdim=True)
     soft = -(log_probs[located].gather(1, near.clamp(0, BINS - 1) + first_bin) * weight).sum(1)

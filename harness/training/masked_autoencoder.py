@@ -1,10 +1,12 @@
-"""Pre-training of the vision tower without labels: what is under the mask, from what is around it.
+"""Masked pre-training of the vision tower: predict hidden pixels from visible pixels, without labels.
 
-Masked autoencoding (arXiv:2111.06377) as SimMIM does it for towers that halve their map on the way (arXiv:2111.09886,
-section 3): hidden squares are painted with one learned colour, the whole picture is encoded, one linear map from each
-cell of the last map predicts the pixels beneath it, and the loss is the mean absolute difference at hidden pixels.
-Ours: the colour is painted before the first convolution (theirs is a token after it), because DaViT's first patches
-overlap, and would read hidden pixels from a visible square's edge.  The head is thrown away in the end.
+Masked autoencoding (arXiv:2111.06377), in SimMIM's form for towers whose feature map shrinks (arXiv:2111.09886,
+section 3).  Hidden squares get one learned colour, and the whole image is encoded.  One linear map from each cell of
+the last feature map predicts the pixels under the cell.  The loss is the mean absolute difference at hidden pixels.
+
+Deviation from SimMIM: the colour replaces pixels before the first convolution; SimMIM replaces tokens after it.
+DaViT's first patches overlap, so a visible patch would otherwise contain hidden pixels.  The head is discarded
+afterwards.
 """
 
 from __future__ import annotations
@@ -20,31 +22,34 @@ from harness.florence2.davit import DaViT
 
 
 class MaskedAutoencoder(nn.Module):
-    """The tower with one linear head, as a loss.
+    """The masked autoencoding loss of a vision tower with one linear head.
 
-    Shapes: B images; H, W sides in pixels, multiples of both a square's side and a cell's; h, w cells of the last map,
-    each over R x R pixels.
+    Shapes: B images; H, W sides in pixels, multiples of `patch` and of R; h, w cells of the last feature map, each over
+    R x R pixels.  `patch` is the side of a hidden square in pixels; `share` is the hidden share of the squares.
     """
 
     def __init__(self, tower: DaViT, config: VisionConfig, *, patch: int = 16, share: float = 0.6) -> None:
         super().__init__()
         if not 0 < share < 1:
-            raise ValueError(f"the share that is hidden must lie between 0 and 1, not {share}")
+            raise ValueError(f"the hidden share must be between 0 and 1, not {share}")
         self.tower = tower
         self.patch = patch
         self.share = share
         self.cell = math.prod(config.stride)  # R
-        self.colour = nn.Parameter(torch.zeros(3))  # of normalised pixels: at first, their mean
+        self.colour = nn.Parameter(torch.zeros(3))  # 0 is the mean of normalised pixels
         self.norm = nn.LayerNorm(config.dims[-1])
         self.head = nn.Linear(config.dims[-1], 3 * self.cell**2)
 
     def forward(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """The loss of normalised pixels (B, 3, H, W); what is hidden depends on the generator alone."""
-        hidden = self.draw(pixels, generator)
+        """Scalar loss of normalised pixels (B, 3, H, W).  The mask depends on the generator alone."""
+        hidden = self.draw_mask(pixels, generator)
         return hidden_loss(self.predict(pixels, hidden), pixels, hidden)
 
-    def draw(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Which pixels are hidden, (B, H, W): the same number of squares in each image, at least one."""
+    def draw_mask(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """A random mask (B, H, W), True at hidden pixels: the same number of squares in each image, at least one.
+
+        ValueError for an image that does not divide into squares and cells.
+        """
         batch, _, height, width = pixels.shape
         if height % self.patch or width % self.patch or height % self.cell or width % self.cell:
             raise ValueError(f"{width}x{height} pixels do not divide into squares of {self.patch} and of {self.cell}")
@@ -56,24 +61,24 @@ class MaskedAutoencoder(nn.Module):
         return hidden.to(pixels.device)
 
     def hide(self, pixels: Tensor, hidden: Tensor) -> Tensor:
-        """What the tower sees: (B, 3, H, W) with the learned colour where `hidden` (B, H, W)."""
+        """The input of the tower (B, 3, H, W): `pixels` with the learned colour where `hidden` (B, H, W)."""
         return torch.where(hidden[:, None], self.colour[:, None, None].to(pixels.dtype), pixels)
 
     def predict(self, pixels: Tensor, hidden: Tensor) -> Tensor:
-        """All pixels (B, 3, H, W) in float32, from those that are not hidden."""
+        """A prediction of all pixels (B, 3, H, W), in float32, from the visible pixels."""
         features = self.tower(self.hide(pixels, hidden))
-        told: Tensor = self.head(self.norm(features))  # (B, h, w, 3*R*R)
-        return F.pixel_shuffle(told.permute(0, 3, 1, 2).float(), self.cell)
+        cells: Tensor = self.head(self.norm(features))  # (B, h, w, 3*R*R)
+        return F.pixel_shuffle(cells.permute(0, 3, 1, 2).float(), self.cell)
 
     @torch.no_grad()
     def reconstruct(self, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """For pictures: what the tower saw, and the same with the hidden pixels predicted; both (B, 3, H, W)."""
-        hidden = self.draw(pixels, generator)
+        """For display: the input of the tower, and the image with predictions at hidden pixels; both (B, 3, H, W)."""
+        hidden = self.draw_mask(pixels, generator)
         predicted = self.predict(pixels, hidden)
         return self.hide(pixels, hidden), torch.where(hidden[:, None], predicted, pixels)
 
 
 def hidden_loss(predicted: Tensor, pixels: Tensor, hidden: Tensor) -> Tensor:
-    """Mean absolute difference of (B, 3, H, W) and (B, 3, H, W) over the three channels of the hidden (B, H, W)."""
+    """Mean absolute difference of `predicted` and `pixels` (B, 3, H, W), over all channels where `hidden` (B, H, W)."""
     difference = (predicted - pixels.float()).abs() * hidden[:, None]
     return difference.sum() / (3 * hidden.sum())

@@ -1,12 +1,13 @@
-"""Tasks' training splits, mixed by weight and read as they are needed.
+"""A mixture of tasks' training splits, sampled by mixture weight and read on demand.
 
-What is asked and answered is tokenised once and lies in flat files (`Store`) that processes map into memory and share;
-pixels are read from the data root by worker processes.  A unit is an image with at most so many of its questions.
+Prompts and answers are tokenised once, into flat files that processes map into memory and share (`Store`).  Worker
+processes read pixels from the data root.  A unit is an image with a limited number of its questions.
 
-Every task has an endless order of its units: one permutation after another, each of all units (an epoch).  Step by step
-the mixture draws which tasks its images are of, and takes the next units of each.  All of it follows from (seed, step),
-so a run goes on where it was stopped, and every process works out the same draws and reads its own share: no unit is
-left out or read twice in an epoch, however many processes and workers there are.
+Every task has an endless sequence of units: one random permutation of all its units per epoch.  Each step samples the
+task of every image, and takes the next units of that task.
+
+The sequence is a function of (seed, step), so an interrupted run resumes with the same units.  Every process computes
+the same sequence and reads its own share.  Each unit therefore occurs once per epoch, for any number of processes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from harness import images
 from harness.errors import HarnessError
 from harness.florence2.preprocess import Preprocess
-from harness.training.data import softened
+from harness.training.data import sigma_at
 from harness.training.lessons import Batch, Ids
 from harness.training.loop import Batches
 from harness.training.parallel import Ranks
@@ -38,14 +39,14 @@ PREFETCH = 2
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Stores by task, and the share of images that each is drawn for."""
+    """The store and the mixture weight of each task; a weight is relative to the sum of the weights."""
 
     stores: Mapping[str, Store]
     weights: Mapping[str, float]
     seed: int
 
     def places(self, start: int, steps: int, batch: int) -> Iterator[list[Place]]:
-        """The units of each step from `start` on, in the order of the batch's places."""
+        """The units of each step from `start` to `steps`, one list of `batch` places per step."""
         names = list(self.stores)
         shares = np.array([self.weights[name] for name in names], np.float64)
         shares /= shares.sum()
@@ -55,13 +56,13 @@ class Mixture:
             if step < start:
                 taken += np.bincount(tasks, minlength=len(names))
                 continue
-            found = []
+            places = []
             for task in tasks.tolist():
                 units = self.stores[names[task]].units
                 epoch, place = divmod(int(taken[task]), units)
-                found.append((task, int(_order(self.seed, task, epoch, units)[place]), epoch))
+                places.append((task, int(_order(self.seed, task, epoch, units)[place]), epoch))
                 taken[task] += 1
-            yield found
+            yield places
 
 
 @functools.lru_cache(maxsize=64)
@@ -71,7 +72,7 @@ def _order(seed: int, task: int, epoch: int, units: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """An image's pixels (side, side, 3) uint8, and its prompts and answers."""
+    """An image with its (prompt, answer) ids: pixels (side, side, 3) uint8, and its path under the data root."""
 
     pixels: Tensor
     name: str
@@ -79,8 +80,8 @@ class Unit:
     examples: Sequence[tuple[Ids, Ids]]
 
 
-class _Reader(Dataset[Unit | HarnessError]):
-    """A place of the mixture to pixels and ids, or to what is wrong with its image: raised in a worker it is lost."""
+class _UnitDataset(Dataset[Unit | HarnessError]):
+    """Place to unit, or to the error of its image.  Errors are returned: an error raised in a worker loses its type."""
 
     def __init__(self, mixture: Mixture, root: Path, preprocess: Preprocess) -> None:
         self.mixture, self.root, self.preprocess = mixture, root, preprocess
@@ -97,35 +98,38 @@ class _Reader(Dataset[Unit | HarnessError]):
         return Unit(pixels, reference, name, examples)
 
 
-def mixed(recipe: Recipe, mixture: Mixture, root: Path, preprocess: Preprocess, *, workers: int = 0) -> Batches:
-    """Steps of units drawn from the mixture, in parts of this process's share, read ahead by `workers` processes.
+def mixture_batches(
+    recipe: Recipe, mixture: Mixture, root: Path, preprocess: Preprocess, *, workers: int = 0
+) -> Batches:
+    """Batches of units sampled from the mixture, limited to this process's share of each step.
 
-    DataError for an image that is missing or broken, with its path.
+    `workers` processes read images ahead; with 0, this process reads them.  DataError, with the path, for a missing or
+    damaged image.
     """
     plan, ranks = recipe.plan, Ranks.current()
     parts = ranks.parts(plan.batch, plan.accumulate)
 
     def steps(start: int) -> Iterator[list[Batch]]:
-        places = ([step[i] for i in mine] for step in mixture.places(start, plan.steps, plan.batch) for mine in parts)
+        places = ([step[i] for i in part] for step in mixture.places(start, plan.steps, plan.batch) for part in parts)
         loader: Iterable[list[Unit | HarnessError]] = DataLoader(
-            _Reader(mixture, root, preprocess),
-            batch_sampler=_Sampler(places),
+            _UnitDataset(mixture, root, preprocess),
+            batch_sampler=_PlaceSampler(places),
             num_workers=workers,
-            collate_fn=_listed,
+            collate_fn=_as_list,
             prefetch_factor=PREFETCH * len(parts) if workers else None,
             multiprocessing_context="spawn" if workers else None,
-            worker_init_fn=_alone,
+            worker_init_fn=_use_one_thread,
         )
         read = iter(loader)
         for step in range(start, plan.steps):
-            sigma = softened(recipe.sigma, step / plan.steps)
-            yield [batch_of(_sound(next(read)), sigma) for _ in parts]
+            sigma = sigma_at(recipe.sigma, step / plan.steps)
+            yield [batch_of(_checked(next(read)), sigma) for _ in parts]
 
     return steps
 
 
 def batch_of(units: Sequence[Unit], sigma: float = 0.0) -> Batch:
-    """Units side by side; each unit's questions are of its task."""
+    """A batch of units.  The kind of each question is the name of the unit's task."""
     flat = [(place, unit.task, *example) for place, unit in enumerate(units) for example in unit.examples]
     return Batch(
         torch.stack([unit.pixels for unit in units]),
@@ -138,8 +142,8 @@ def batch_of(units: Sequence[Unit], sigma: float = 0.0) -> Batch:
     )
 
 
-class _Sampler:
-    """Places as DataLoader wants them; made once, read once."""
+class _PlaceSampler:
+    """The places of each part, in DataLoader's interface.  Only one pass is possible."""
 
     def __init__(self, places: Iterable[list[Place]]) -> None:
         self.places = places
@@ -148,17 +152,17 @@ class _Sampler:
         return iter(self.places)
 
 
-def _listed(units: list[Unit | HarnessError]) -> list[Unit | HarnessError]:
+def _as_list(units: list[Unit | HarnessError]) -> list[Unit | HarnessError]:
     return units
 
 
-def _sound(units: list[Unit | HarnessError]) -> list[Unit]:
-    """The units, where all could be read; raises the first complaint otherwise."""
+def _checked(units: list[Unit | HarnessError]) -> list[Unit]:
+    """The units; raises the first error among them."""
     for unit in units:
         if isinstance(unit, HarnessError):
             raise unit
     return [unit for unit in units if isinstance(unit, Unit)]
 
 
-def _alone(_: int) -> None:
+def _use_one_thread(_: int) -> None:
     torch.set_num_threads(1)

@@ -23,7 +23,7 @@ NANO_RECIPE = Recipe(
             ("caption", "detailed_caption", "more_detailed_caption", "detect", "detect", "ocr", "ocr_regions"),
         ),
         few_until=0.15,
-        regions=1.0,  # without it the tower forgets letters before the decoder has learned to read them
+        regions=1.0,  # at 0, the tower forgets letters before the decoder learns to read
         vision=Plan(steps=1_000, batch=32, rate=2e-3, warmup=100, precision="bfloat16"),
     ),
     sigma=(10.0, 3.0),

@@ -1,4 +1,4 @@
-"""A network made ready for a recipe: its forms, what is frozen, adapters, activations computed again, compilation."""
+"""Preparing a network for training: fast forms, frozen parts, adapters, activation checkpointing and compilation."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from harness.florence2.fast.choose import trainable
 from harness.florence2.model import Florence2
 from harness.training.recipe import Recipe
 
-# Linear maps that are called as modules; the others' weights are read by the code around them, past any adapter.
+# The linear maps that are called as modules.  Other code reads the weights of the rest, and would bypass an adapter.
 ADAPTED = (
     r".*\.(attention|cross)\.(query|out)|.*layers\.\d+\.attention\.qkv|.*blocks\.\d+\.attention\.qkv|decoder\.memory"
 )
 
 
 def prepare(model: Florence2, recipe: Recipe) -> None:
-    """Gives the network its forms for training, and freezes, adapts and compiles it in place, as the recipe says.
+    """Prepares the network in place: training forms, and the recipe's adapters, frozen parts and compilation.
 
-    UsageError where `freeze` names no part, ResourceError where peft is asked for and not installed.
+    UsageError for a `freeze` that names no part or freezes everything, ResourceError for `lora` without peft installed.
     """
     trainable(model, recipe.plan.precision)
     if recipe.lora:
-        _adapt(model, recipe.lora)
+        _inject_adapters(model, recipe.lora)
     for prefix in recipe.freeze:
         parts = [p for name, p in model.named_parameters() if name == prefix or name.startswith(f"{prefix}.")]
         if not parts:
-            there = ", ".join(name for name, _ in model.named_children())
-            raise UsageError(f"freeze={prefix}: the network has no such part; it has {there}, and parts of them")
+            names = ", ".join(name for name, _ in model.named_children())
+            raise UsageError(f"freeze={prefix}: the network has no such part; it has {names}, and parts of them")
         for parameter in parts:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -45,18 +45,18 @@ def prepare(model: Florence2, recipe: Recipe) -> None:
     if recipe.checkpointing:
         for module in model.modules():
             if isinstance(module, Block | EncoderLayer | DecoderLayer):
-                module.forward = _again(module.forward)  # type: ignore[method-assign]
+                module.forward = _recomputed(module.forward)  # type: ignore[method-assign]
     if recipe.compile:
         model.vision.compile()
         model.encoder.compile(dynamic=True)
         model.decoder.compile(dynamic=True)
 
 
-def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     return partial(checkpoint, forward, use_reentrant=False)
 
 
-def _adapt(model: Florence2, rank: int) -> None:
+def _inject_adapters(model: Florence2, rank: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
@@ -64,20 +64,23 @@ def _adapt(model: Florence2, rank: int) -> None:
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED), model)
 
 
-def fresh(model: Florence2, config: Config, where: Path) -> Florence2:
-    """A network of this size with the model's weights, free to be trained.
+def trainable_copy(model: Florence2, config: Config, folder: Path) -> Florence2:
+    """A network of size `config` with the weights of `model`, all trainable.
 
-    CheckpointError where its output layer is not its embedding: no published Florence-2 is so, and saving would tie it.
+    CheckpointError if the output layer and the embedding are not tied: published Florence-2 checkpoints tie them, and
+    saving would lose the output layer.  `folder` is the checkpoint's folder, for that message.
     """
     if model.lm_head.weight is not model.embedding.weight:
-        raise CheckpointError(f"{where} has an output layer apart from its embedding; only tied ones are trained")
-    other = Florence2(config)
-    other.load_state_dict(model.state_dict())
-    return other
+        raise CheckpointError(
+            f"{folder} has an output layer that is not tied to its embedding; only tied checkpoints can be trained"
+        )
+    copied = Florence2(config)
+    copied.load_state_dict(model.state_dict())
+    return copied
 
 
 def merged(model: Florence2, recipe: Recipe) -> Florence2:
-    """A plain network with the weights that were trained, adapters added in; the given one stays as it is."""
+    """A plain network on the CPU with the trained weights; adapters are merged.  `model` is unchanged."""
     plain = Florence2(model.config)
     if recipe.lora:
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -86,8 +89,8 @@ def merged(model: Florence2, recipe: Recipe) -> Florence2:
         for name, module in list(model.named_modules()):
             if isinstance(module, BaseTunerLayer):
                 module.merge()
-                above, _, last = name.rpartition(".")
-                setattr(model.get_submodule(above), last, module.get_base_layer())
+                parent, _, last = name.rpartition(".")
+                setattr(model.get_submodule(parent), last, module.get_base_layer())
     with torch.no_grad():
         plain.load_state_dict({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
     return plain

@@ -1,4 +1,4 @@
-"""The paper's recipes: its pre-training in stages, and its fine-tuning on all tasks at once or on some."""
+"""The recipes of the paper: pre-training in two stages, and joint fine-tuning on all tasks or on some of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from harness.florence2.config import BASE, LARGE, Config
 from harness.training.recipe import Mixing, Plan, Recipe
 
 PAPER = ("rate", "batch", "image_size", "samples", "AdamW", "cosine decay", "warmup", "mixed precision")
-FLD: Mapping[str, float] = {"fld": 1.0}  # a task of annotations in the kind of FLD-5B, which is not published
+FLD: Mapping[str, float] = {"fld": 1.0}  # a task with annotations like those of FLD-5B, which is not published
 
 
 def _paper(name: str, config: Config, samples: float, batch: int, rate: float, side: int) -> Recipe:
-    """A stage of the paper's pre-training (Table 15), over annotations in FLD-5B's kind."""
+    """A stage of the paper's pre-training (arXiv:2311.06242v1, Table 15), with annotations like those of FLD-5B."""
     return Recipe(
         name=name,
         about=f"the paper's pre-training, {samples / 1e9:g} billion samples at {side} pixels (Table 15)",

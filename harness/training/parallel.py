@@ -1,7 +1,7 @@
-"""Processes that train together: PyTorch's DistributedDataParallel, as `torchrun` starts them.
+"""Training in several processes, with PyTorch's DistributedDataParallel, as `torchrun` starts them.
 
-Every process works out the whole step's batch and takes its own share of it, so nothing is drawn twice or left out, and
-the sum of their gradients is that of one process with the whole batch.
+Every process computes the batch of the whole step and works on its own share of it, so no image is repeated or left
+out.  The sum of the gradients over all processes equals the gradient of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from harness.training.lessons import Batch, Counts
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process's place among all: `rank` of `world`."""
+    """The `rank` of this process, among `world` processes."""
 
     rank: int = 0
     world: int = 1
 
     @classmethod
     def current(cls) -> Ranks:
-        """Those of the process group, one alone where there is none."""
+        """The rank in the current process group; rank 0 of 1 without a process group."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
     def parts(self, batch: int, accumulate: int) -> list[list[int]]:
-        """Which places of a step's `batch` this process works through, one list a part."""
+        """The places of a step's batch that this process works on: one list for each of `accumulate` parts.
+
+        UsageError for a batch that does not divide evenly.
+        """
         shares = self.world * accumulate
         if batch % shares:
             raise UsageError(
@@ -44,7 +47,7 @@ class Ranks:
 
 @contextmanager
 def process_group(device: str) -> Iterator[str]:
-    """The device of this process; joins the others where `torchrun` started it."""
+    """Joins the process group if `torchrun` started this process; the device of this process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield device
@@ -61,45 +64,44 @@ def process_group(device: str) -> Iterator[str]:
 
 
 def barrier() -> None:
-    """Waits for the other processes."""
+    """Waits until all processes of the group are here."""
     if dist.is_initialized():
         dist.barrier()
 
 
-def wrapped(module: nn.Module) -> nn.Module:
-    """The module whose backward pass averages gradients over the processes; itself where there is one."""
+def distributed(module: nn.Module) -> nn.Module:
+    """The module wrapped to average gradients over the processes; the module itself without a process group."""
     if not dist.is_initialized():
         return module
     return DistributedDataParallel(module)
 
 
-def give_totals(parts: list[Batch]) -> None:
-    """Tells every part what the whole step has, in all processes: prompts and tokens of each kind, and images."""
+def set_step_totals(parts: list[Batch]) -> None:
+    """Sets the `totals` and the `share` of every part: counts of the whole step, over all processes."""
     images = Ranks.current().world * sum(len(part.pixels) for part in parts)
     prompts: dict[str, float] = {}
     tokens: dict[str, float] = {}
     for part in parts:
-        for total, here in zip((prompts, tokens), part.counts(), strict=True):
-            for kind, count in here.items():
+        for total, counts in zip((prompts, tokens), part.counts(), strict=True):
+            for kind, count in counts.items():
                 total[kind] = total.get(kind, 0) + count
     if dist.is_initialized():
-        everybody: list[Counts] = [({}, {})] * dist.get_world_size()
-        dist.all_gather_object(everybody, (prompts, tokens))
-        prompts, tokens = (_summed([theirs[place] for theirs in everybody]) for place in (0, 1))
+        by_process: list[Counts] = [({}, {})] * dist.get_world_size()
+        dist.all_gather_object(by_process, (prompts, tokens))
+        prompts, tokens = (_summed([counts[place] for counts in by_process]) for place in (0, 1))
     for part in parts:
         part.totals, part.share = (prompts, tokens), len(part.pixels) / images
 
 
-def _summed(counts: list[dict[str, float]]) -> dict[str, float]:
-    return {
-        kind: sum(here.get(kind, 0) for here in counts) for kind in sorted({kind for here in counts for kind in here})
-    }
+def _summed(values: list[dict[str, float]]) -> dict[str, float]:
+    kinds = sorted({kind for by_kind in values for kind in by_kind})
+    return {kind: sum(by_kind.get(kind, 0) for by_kind in values) for kind in kinds}
 
 
-def gathered(losses: Mapping[str, float]) -> dict[str, float]:
-    """Each kind's loss, summed over the processes."""
+def summed_losses(losses: Mapping[str, float]) -> dict[str, float]:
+    """The loss of each kind, summed over the processes."""
     if not dist.is_initialized():
         return dict(losses)
-    everybody: list[dict[str, float]] = [{}] * dist.get_world_size()
-    dist.all_gather_object(everybody, dict(losses))
-    return _summed(everybody)
+    by_process: list[dict[str, float]] = [{}] * dist.get_world_size()
+    dist.all_gather_object(by_process, dict(losses))
+    return _summed(by_process)

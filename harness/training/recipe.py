@@ -1,7 +1,9 @@
-"""What a recipe is: everything that decides a training run, as values.
+"""Recipes: all the settings of a training run, as values.
 
-`stated` names the settings that the paper gives (arXiv:2311.06242v1, Table 15 and section 6.1); every other is ours, as
-weight decay, augmentation, the mixing of tasks and all of joint fine-tuning are not published.
+`Recipe.stated` names the settings that the paper gives (arXiv:2311.06242v1, Table 15 and section 6.1).  The other
+settings are ours: the paper does not give weight decay, augmentation, mixture weights or joint fine-tuning.
+
+A run's identity is a digest of its recipe's fields and their values.
 """
 
 from __future__ import annotations
@@ -22,24 +24,24 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How weights are moved: AdamW under a warm-up and a cosine.  `batch` counts images, over all processes."""
+    """The optimisation of a run: AdamW with a linear warm-up and a cosine schedule."""
 
     steps: int
-    batch: int
-    rate: float
-    warmup: int = 0
-    floor: float = 0.01  # where the cosine ends, as a share of `rate`
+    batch: int  # images per step, over all processes
+    rate: float  # peak learning rate
+    warmup: int = 0  # steps
+    floor: float = 0.01  # last learning rate of the cosine schedule, as a share of `rate`
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
-    clip: float = 1.0
-    accumulate: int = 1  # parts that a batch is worked through in
+    clip: float = 1.0  # maximum norm of the gradient
+    accumulate: int = 1  # parts of a batch, for gradient accumulation
     precision: Precision = "float32"
-    average: float = 0.0  # decay of the weights' moving average, which is then what is saved; 0: none
-    save_every: int = 100
+    average: float = 0.0  # decay of the moving average of the weights, which is then saved; 0: no average
+    save_every: int = 100  # steps between saved training states
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """UsageError where it cannot be meant."""
+        """UsageError for a value out of range."""
         for name in ("steps", "batch", "accumulate", "save_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: at least 1")
@@ -49,42 +51,46 @@ class Plan:
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
             raise UsageError(f"rate={self.rate}, clip={self.clip}: above 0, and finite")
         if not 0 <= self.floor <= 1:
-            raise UsageError(f"floor={self.floor}: a share of the rate, from 0 to 1")
+            raise UsageError(f"floor={self.floor}: a share of the learning rate, from 0 to 1")
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise UsageError(f"betas={self.betas[0]}+{self.betas[1]}: two decays, from 0 up to but not 1")
+            raise UsageError(f"betas={self.betas[0]}+{self.betas[1]}: two decays, each at least 0 and below 1")
         if not 0 <= self.average < 1:
-            raise UsageError(f"average={self.average}: a decay, from 0 up to but not 1")
+            raise UsageError(f"average={self.average}: a decay, at least 0 and below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """Scenes drawn from seeds, each asked one question a slot; before it, perhaps, region classification alone."""
+    """Synthetic scenes as training data, with one question per slot about each scene."""
 
-    scenes: int
-    slots: tuple[tuple[Kind, ...], ...]  # of several kinds in a slot, one is drawn each step
-    few: int = 3  # only scenes of at most so many things ...
-    few_until: float = 0.0  # ... up to this share of the steps
-    regions: float = 0.0  # the weight of region classification's loss beside the tokens'
-    vision: Plan | None = None
+    scenes: int  # number of scenes; consecutive seeds
+    slots: tuple[tuple[Kind, ...], ...]  # each step samples one kind per slot
+    few: int = 3  # the most things in a scene ...
+    few_until: float = 0.0  # ... during this share of the steps
+    regions: float = 0.0  # weight of the region classification loss; the token loss has weight 1
+    vision: Plan | None = None  # region classification of the vision tower alone, before the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixing:
-    """Tasks' training splits, drawn by weight; `questions` is the most that is asked of an image at once.
+    """A mixture of tasks' training splits as training data.
 
-    No image that a task of `kept_out` is evaluated on is trained on, under whatever task: RefCOCO's, RefCOCO+'s and
-    RefCOCOg's splits overlap one another's, and all are COCO's training images.
+    Evaluation images of the tasks in `kept_out` are excluded from the training data of every task: the splits of
+    RefCOCO, RefCOCO+ and RefCOCOg overlap, and consist of COCO's training images.
     """
 
-    tasks: Mapping[str, float]  # name to weight, as a share of their sum
-    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # where not all training splits
-    questions: int = 4
+    tasks: Mapping[str, float]  # name to mixture weight, relative to the sum of the weights
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # for tasks that do not use all training splits
+    questions: int = 4  # the most questions about one image in a batch
     kept_out: tuple[str, ...] = REFCOCO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A run.  `config` None: the size of the checkpoint it starts from, at `image_size` pixels where that is given."""
+    """A training run.
+
+    With `config` None, the network has the size of the starting checkpoint.  Images then have `image_size` pixels, or
+    the checkpoint's number if `image_size` is None.
+    """
 
     name: str
     about: str
@@ -92,37 +98,37 @@ class Recipe:
     data: Drawing | Mixing
     config: Config | None = None
     image_size: int | None = None
-    sigma: tuple[float, float] = (0.0, 0.0)  # bins that a location's target is softened over, at start and end
+    sigma: tuple[float, float] = (0.0, 0.0)  # width of a location token's target in bins, at the first and last step
     answer_limit: int = 1024  # tokens; longer answers are left out
-    freeze: tuple[str, ...] = ()  # parts by the beginning of their parameters' names: "vision", "vision.stages.0"
-    lora: int = 0  # rank of low-rank adapters, trained in place of the weights; 0: none
-    checkpointing: bool = False  # activations are computed again in the backward pass, not kept
+    freeze: tuple[str, ...] = ()  # frozen parts, as prefixes of parameter names: "vision", "vision.stages.0"
+    lora: int = 0  # rank of low-rank adapters, trained instead of the weights; 0: no adapters
+    checkpointing: bool = False  # activation checkpointing: the backward pass computes activations again
     compile: bool = False
-    stated: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()  # settings that the paper gives
 
     def __post_init__(self) -> None:
-        """UsageError where it cannot be meant."""
+        """UsageError for a value out of range."""
         if self.lora < 0 or self.answer_limit < 1:
             raise UsageError(f"lora={self.lora}, answer_limit={self.answer_limit}: at least 0, at least 1")
         if self.image_size is not None and self.image_size < 32:
-            raise UsageError(f"image_size={self.image_size}: at least 32 pixels, one cell of the last map")
+            raise UsageError(f"image_size={self.image_size}: at least 32 pixels, one cell of the last feature map")
         if isinstance(self.data, Drawing) and self.image_size is not None:
             raise UsageError(f"image_size={self.image_size}: recipe {self.name!r} trains at its config's own size")
 
 
-OWN = ("image_size", "answer_limit", "freeze", "lora", "checkpointing", "compile")  # beside the plan
+RECIPE_KEYS = ("image_size", "answer_limit", "freeze", "lora", "checkpointing", "compile")
 
 
 def changed(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
-    """The recipe with settings of its plan or its own replaced, given as text: {"rate": "1e-5", "lora": "8"}.
+    """The recipe with changed settings, given as text: {"rate": "1e-5", "lora": "8"}.
 
-    UsageError for a key that there is not, or a value that is not of its kind.
+    The keys are the fields of `Plan` and RECIPE_KEYS.  UsageError for an unknown key or an invalid value.
     """
-    known = (*Plan.__dataclass_fields__, *OWN)
+    known = (*Plan.__dataclass_fields__, *RECIPE_KEYS)
     for key, text in changes.items():
         if key not in known:
             raise UsageError(f"--set {key}={text}: recipes have no {key!r}; they have {', '.join(known)}")
-        if key in OWN:
+        if key in RECIPE_KEYS:
             value: Any = _parsed(key, text, getattr(recipe, key))
             recipe = replace(recipe, **{key: value})
         else:
@@ -131,17 +137,17 @@ def changed(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     return recipe
 
 
-def _parsed(key: str, text: str, like: object) -> object:
+def _parsed(key: str, text: str, current: object) -> object:
     try:
         if key == "precision":
             return PRECISIONS[PRECISIONS.index(text)]
         if key == "freeze":
             return tuple(part for part in text.split("+") if part)
         if key == "betas":
-            one, other = map(float, text.split("+"))
-            return one, other
-        if isinstance(like, bool):
+            first, second = map(float, text.split("+"))
+            return first, second
+        if isinstance(current, bool):
             return {"true": True, "false": False}[text.lower()]
-        return float(text) if isinstance(like, float) else int(text)
+        return float(text) if isinstance(current, float) else int(text)
     except (ValueError, KeyError) as error:
-        raise UsageError(f"--set {key}={text}: not a value for {key!r}, which is {like!r}") from error
+        raise UsageError(f"--set {key}={text}: not a value for {key!r}; its value is {current!r}") from error

@@ -24,7 +24,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def find(name: str) -> Recipe:
-    """A recipe by name; UsageError, with what there is, where there is none."""
+    """A recipe by name; UsageError, with the names of all recipes, for an unknown name."""
     if name not in RECIPES:
         raise UsageError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
     return RECIPES[name]

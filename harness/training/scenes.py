@@ -1,4 +1,4 @@
-"""Pre-training on drawn scenes: from a recipe to a checkpoint folder."""
+"""Training on synthetic scenes: from a recipe to a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.start import initialise
 from harness.training import network
-from harness.training.data import Pack, SceneSource, cached_pack, digest, drawn, drawn_regions, pack
+from harness.training.data import Pack, SceneSource, cached_pack, digest, pack, region_batches, scene_batches
 from harness.training.history import history_of
 from harness.training.lessons import RegionLesson
 from harness.training.loop import fit
@@ -37,22 +37,23 @@ def teach(
     vocabulary: SceneSource | None = None,
     device: str = "cpu",
 ) -> Path:
-    """Draws, tokenises, trains and saves; resumes where it was stopped.  The folder of the finished checkpoint.
+    """Trains by a recipe on the scenes of `source`; the checkpoint folder.  An interrupted run resumes.
 
-    `start` is a checkpoint folder to begin from, with its tokenizer; without it a tokenizer is learned from the first
-    scenes, and from those of `vocabulary`: words that are to come, as BART's knows more English than any data set has.
-    UsageError where it is of another size than the recipe's.
+    `start` is a checkpoint folder, whose weights and tokenizer the run starts from.  Without `start`, the weights are
+    random, and a tokenizer is learned from the first scenes of `source` and of `vocabulary`.  `vocabulary` has the
+    words of later fine-tuning, as BART's tokenizer knows more words than any one data set has.
+
+    UsageError for a recipe of another kind, and for a `start` of another size than the recipe's.
     """
     data, config = drawing_of(recipe)
     before = history_of(start)
-    begin = _begun(recipe, config, start) if start else None
+    started = _load_start(recipe, config, start) if start else None
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizer_of(
-        config.text.vocab, [one for one in (source, vocabulary) if one is not None], first_seed, out, start
-    )
+    sources = [source] if vocabulary is None else [source, vocabulary]
+    tokenizer = tokenizer_of(config.text.vocab, sources, first_seed, out, start)
     seeds = range(first_seed, first_seed + data.scenes)
     side = config.image_size
-    first = source(first_seed).samples  # other questions, another pack
+    first = source(first_seed).samples  # part of the pack's name: other questions need another pack
     name = digest(seeds, side, recipe.answer_limit, tokenizer.backend.to_str(), first)
     packed = cached_pack(
         out / f"scenes-{name}.npz",
@@ -67,7 +68,7 @@ def teach(
     )
     source_sha = weights.load(start).sha256 if start else None
     identity = digest(asdict(recipe), name, source_sha)
-    model = train(recipe, packed, tokenizer.first_bin, out, identity, start=begin, device=device)
+    model = train(recipe, packed, tokenizer.first_bin, out, identity, start=started, device=device)
     run = {"identity": identity, "recipe": asdict(recipe), "from": source_sha, "tasks": {}}
     return save(model, tokenizer, out / "checkpoint", before, run)
 
@@ -82,7 +83,10 @@ def train(
     start: Florence2 | None = None,
     device: str = "cpu",
 ) -> Florence2:
-    """The weights at the recipe's end, averaged where it says so; resumes from what is in `out`."""
+    """The network after the last step, or its moving average if the plan has one.  Resumes from the states in `out`.
+
+    `first_bin` is the id of the first location token; training starts from `start`, or from random weights.
+    """
     data, config = drawing_of(recipe)
     generator = torch.Generator().manual_seed(recipe.plan.seed)
     model = start or Florence2(config)
@@ -98,20 +102,20 @@ def train(
         nn.init.zeros_(heads.head.bias)
         heads.to(device)
         lesson = RegionLesson(heads, config.image_size)
-        fit(lesson, drawn_regions(data.vision, packed), data.vision, out, name="vision", identity=identity)
-    return teach_all(recipe, model, drawn(recipe, data, packed), first_bin, out, identity, heads=heads)
+        fit(lesson, region_batches(data.vision, packed), data.vision, out, name="vision", identity=identity)
+    return teach_all(recipe, model, scene_batches(recipe, data, packed), first_bin, out, identity, heads=heads)
 
 
 def drawing_of(recipe: Recipe) -> tuple[Drawing, Config]:
-    """What a recipe for drawn scenes draws, and its size; UsageError for another recipe."""
+    """The scenes and the network size of a recipe for `train`; UsageError for a recipe of another kind."""
     if not isinstance(recipe.data, Drawing) or recipe.config is None:
         raise UsageError(f"recipe {recipe.name!r} is for `finetune`: it reads tasks' training splits")
     return recipe.data, recipe.config
 
 
-def _begun(recipe: Recipe, config: Config, folder: Path) -> Florence2:
+def _load_start(recipe: Recipe, config: Config, folder: Path) -> Florence2:
     """The checkpoint's weights in a network of the recipe's size and resolution."""
-    found = weights.load(folder).model
-    if replace(found.config, image_size=config.image_size) != config:
-        raise UsageError(f"{folder} is of another size than recipe {recipe.name!r} trains")
-    return network.fresh(found, config, folder)
+    model = weights.load(folder).model
+    if replace(model.config, image_size=config.image_size) != config:
+        raise UsageError(f"{folder} has another network size than recipe {recipe.name!r} trains")
+    return network.trainable_copy(model, config, folder)

@@ -1,4 +1,4 @@
-"""What a run keeps so that it can go on: written whole to another file, which then replaces the old one."""
+"""The training state of a run, from which an interrupted run resumes, and files that are replaced in one step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ import torch
 from harness.errors import CheckpointError, ResourceError, UsageError
 
 
-class Kept:
-    """A file with a step and the state of every part.  `identity` says what run it is of."""
+class TrainingState:
+    """A file with the number of finished steps and the state of every part of a run.
+
+    `identity` names the run; a state of another run is not loaded.
+    """
 
     def __init__(self, path: Path, identity: str = "") -> None:
         self.path = path
@@ -24,66 +27,72 @@ class Kept:
         self.step = 0
 
     def load(self, parts: Mapping[str, Any]) -> int:
-        """Loads every part; the step to go on from, 0 where nothing is kept.
+        """Loads the state into every part; the number of finished steps, 0 where there is no file.
 
-        UsageError where the file is another run's, CheckpointError where it cannot be read.
+        UsageError for a file of another run, CheckpointError for a file that cannot be loaded.
         """
         if not self.path.exists():
             return 0
         try:
-            kept = torch.load(self.path, weights_only=True, map_location="cpu")
-            if kept["identity"] != self.identity:
+            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            if saved["identity"] != self.identity:
                 raise UsageError(
-                    f"{self.path} is of another run ({kept['identity']}, not {self.identity}): "
-                    "another --to, or delete the folder"
+                    f"{self.path} is of another run ({saved['identity']}, not {self.identity}): "
+                    "give another --to, or delete the folder"
                 )
             for name, part in parts.items():
-                part.load_state_dict(kept["parts"][name])
-            torch.set_rng_state(kept["random"])
-            self.step = int(kept["step"])
+                part.load_state_dict(saved["parts"][name])
+            torch.set_rng_state(saved["random"])
+            self.step = int(saved["step"])
         except UsageError:
             raise
-        except Exception as error:  # of a damaged file torch raises whatever its pickle does
+        except Exception as error:  # for a damaged file, torch raises whatever its unpickler raises
             raise CheckpointError(
-                f"{self.path} is not a state that was kept here ({type(error).__name__}); delete it to begin again"
+                f"{self.path} is not a training state of this version ({type(error).__name__}); "
+                "delete the file to train from the first step"
             ) from error
         return self.step
 
     def save(self, step: int, parts: Mapping[str, Any]) -> None:
-        """Keeps every part; ResourceError where the disk does not take it, and the old file stays."""
+        """Writes the state of every part after `step` steps; ResourceError if writing fails: the old file stays."""
         states = {name: part.state_dict() for name, part in parts.items()}
-        kept = {"identity": self.identity, "step": step, "parts": states, "random": torch.get_rng_state()}
-        replace_file(self.path, lambda partial: torch.save(kept, partial))
+        saved = {"identity": self.identity, "step": step, "parts": states, "random": torch.get_rng_state()}
+        replace_file(self.path, lambda partial: torch.save(saved, partial))
         self.step = step
 
-    def said(self) -> str:
-        """Which state is good."""
-        return f"the state after {self.step} steps is kept in {self.path}" if self.step else "no state was kept yet"
+    def summary(self) -> str:
+        """Which training state is on disk, for error messages."""
+        if not self.step:
+            return "no training state is saved yet"
+        return f"the training state after {self.step} steps is saved in {self.path}"
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """What is beside this lock for this process alone; UsageError where another one has it."""
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`; UsageError if another process holds the lock."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"another process is training in {path.parent}; wait for it, or give another --to"
+                f"another process is training in {path.parent}; wait for its end, or give another --to"
             ) from error
         yield
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` to another file, flushed to disk, which then takes this one's place; ResourceError where it cannot."""
+    """Calls `write` on a temporary file, flushes the file to disk and moves the file to `path`.
+
+    ResourceError if writing fails: the old file stays as it was.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
         with partial.open("rb") as stream:
             os.fsync(stream.fileno())
         partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError for a full disk
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError for a full disk
         partial.unlink(missing_ok=True)
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        why = "the disk is full" if full else str(error).splitlines()[0]
-        raise ResourceError(f"{path} cannot be written: {why}; what was there is kept as it was") from error
+        reason = "the disk is full" if full else str(error).splitlines()[0]
+        raise ResourceError(f"{path} cannot be written: {reason}; the old file is unchanged") from error

@@ -1,4 +1,4 @@
-"""The phase in which a network learns to answer, and the checkpoint folder that comes of it."""
+"""Training of the whole network on prompts and answers, and the folder of the trained checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.florence2 import weights
 from harness.florence2.model import Florence2
 from harness.florence2.tokenizer import Tokenizer
 from harness.training import network
-from harness.training.history import Run, write_history
+from harness.training.history import TrainingRun, write_history
 from harness.training.lessons import Lesson
 from harness.training.loop import Batches, fit
 from harness.training.parallel import Ranks, barrier
@@ -32,10 +32,13 @@ def teach_all(
     *,
     heads: RegionHeads | None = None,
 ) -> Florence2:
-    """The phase in which everything is answered; the trained network, averaged where the recipe says so, on the CPU."""
+    """Trains `model` by the recipe; the trained network on the CPU, or its moving average if the plan has one.
+
+    `first_bin` is the id of the first location token.  `heads` are used if the recipe gives their loss a weight.
+    """
     network.prepare(model, recipe)
-    kept = heads if isinstance(recipe.data, Drawing) and recipe.data.regions else None
-    lesson = Lesson(model, first_bin, heads=kept, regions=recipe.data.regions if kept else 0.0)  # type: ignore[union-attr]
+    regions = recipe.data.regions if isinstance(recipe.data, Drawing) and heads is not None else 0.0
+    lesson = Lesson(model, first_bin, heads=heads if regions else None, regions=regions)
     average = None
     if recipe.plan.average:
         average = model, copy.deepcopy(model).requires_grad_(False)
@@ -43,10 +46,16 @@ def teach_all(
     return network.merged(average[1] if average else model, recipe)
 
 
-def save(model: Florence2, tokenizer: Tokenizer, folder: Path, before: list[Run] | None, run: Run) -> Path:
-    """A checkpoint folder in transformers' own layout, complete or not there; with what it was trained on."""
+def save(
+    model: Florence2, tokenizer: Tokenizer, folder: Path, before: list[TrainingRun] | None, run: TrainingRun
+) -> Path:
+    """Writes a checkpoint folder in transformers' layout, with its training history; the folder.
+
+    The folder is moved into place when it is complete.  ResourceError for weights that are not finite, and if writing
+    fails.
+    """
     if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
-        raise ResourceError(f"some trained weights are not finite, so {folder} is not written: lower the rate")
+        raise ResourceError(f"some trained weights are not finite, so {folder} is not written: lower the learning rate")
     partial = folder.with_name(f"{folder.name}.partial")
     if Ranks.current().rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
@@ -58,6 +67,8 @@ def save(model: Florence2, tokenizer: Tokenizer, folder: Path, before: list[Run]
             partial.rename(folder)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise ResourceError(f"{folder} cannot be written: {error}; the training state is kept beside it") from error
-    barrier()  # the others may read it next
+            raise ResourceError(
+                f"{folder} cannot be written: {error}; the training state beside it is unchanged"
+            ) from error
+    barrier()  # other processes may read the folder next
     return folder

@@ -1,4 +1,4 @@
-"""A small tokenizer of its own: byte-level BPE learned from text, with BART's first ids and the location alphabet."""
+"""Small tokenizers: byte-level BPE learned from text, with BART's special tokens and Florence-2's added tokens."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BART_SPECIALS, Tokenizer
 from harness.training.data import SceneSource
 
-SCENES = 400  # that words are learned from
+SCENES = 400  # from each source
 
 
 def learn(texts: Iterable[str], size: int) -> Tokenizer:
-    """A tokenizer of at most `size` ids, the 1,024 added tokens among them."""
+    """A tokenizer learned from `texts`, with at most `size` ids, including the 1,024 added tokens."""
     backend = Backend(BPE())
     backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevelDecoder()
@@ -38,13 +38,16 @@ def learn(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def tokenizer_of(
-    size: int, sources: Sequence[SceneSource], first_seed: int, out: Path, given: Path | None
+    size: int, sources: Sequence[SceneSource], first_seed: int, out: Path, start: Path | None
 ) -> Tokenizer:
-    """The tokenizer in the folder `given`; else the one learned from the first scenes, kept in `out`."""
-    kept, partial = out / "tokenizer.json", out / f"tokenizer.{os.getpid()}.partial"
-    if given is not None:
-        return Tokenizer.load(given)
-    if not kept.is_file():
+    """The tokenizer of the checkpoint `start`; without `start`, a tokenizer learned from the first scenes.
+
+    A learned tokenizer has at most `size` - 1 ids.  The file `out/tokenizer.json` keeps it.
+    """
+    path, partial = out / "tokenizer.json", out / f"tokenizer.{os.getpid()}.partial"
+    if start is not None:
+        return Tokenizer.load(start)
+    if not path.is_file():
         texts: list[str] = []
         for seed in range(first_seed, first_seed + SCENES):
             for sample in (sample for source in sources for sample in source(seed).samples):
@@ -53,5 +56,5 @@ def tokenizer_of(
                 if sample.question.size is not None and sample.target is not None and sample.question.kind != "segment":
                     texts.append(write_answer(sample.question, sample.target, sample.question.size).partition("<")[0])
         learn(texts, size - 1).backend.save(str(partial))
-        partial.replace(kept)
+        partial.replace(path)
     return Tokenizer.load(out)

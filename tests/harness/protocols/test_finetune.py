@@ -1,4 +1,4 @@
-"""Fine-tuning end to end on a small training root, and what it refuses."""
+"""Fine-tuning end to end on a small training root: checkpoints, resuming, excluded images and errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from harness.florence2.decoding.generate import generate, padded
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.preprocess import read_preprocess
 from harness.florence2.tokenizer import Tokenizer
-from harness.protocols import finetune, zero_shot
+from harness.protocols import finetune
+from harness.training import loop
 from harness.training.history import history_of
 from harness.training.nano import NANO_RECIPE, NANO_UNIFIED_RECIPE
-from harness.training.paper import UNIFIED_TASKS
 from harness.training.recipe import Recipe
 from tasks import TASKS
 from tasks.miniature import train_files
@@ -47,42 +47,31 @@ def tuned(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finetune.finetune(RECIPE, chosen, root, NANO, tmp_path_factory.mktemp("runs") / "out")
 
 
-def test_the_unified_mixture_is_every_task_with_a_training_split() -> None:
-    assert set(UNIFIED_TASKS) == {name for name, task in TASKS.items() if task.train_splits}
-
-
-def test_a_checkpoint_is_another_checkpoint_and_says_what_it_has_seen(tuned: Path, root: Path) -> None:
-    one, other = weights.load(NANO).model.state_dict(), weights.load(tuned).model.state_dict()
-    assert one.keys() == other.keys()
-    assert any(not torch.equal(one[name], other[name]) for name in one)
+def test_finetuned_checkpoint_has_other_weights_and_a_longer_history(tuned: Path, root: Path) -> None:
+    first, second = weights.load(NANO).model.state_dict(), weights.load(tuned).model.state_dict()
+    assert first.keys() == second.keys()
+    assert any(not torch.equal(first[name], second[name]) for name in first)
     before, run = history_of(tuned) or [{}, {}]
     assert before["recipe"]["name"] == "nano" and run["from"] == weights.load(NANO).sha256
     assert set(run["tasks"]) == set(NAMES)
     count = sum(1 for _ in TASKS["vqav2"].load(Source(root, "train")))
     assert run["tasks"]["vqav2"]["samples"] == count
-    assert (
-        zero_shot.seen(TASKS["vqav2"], tuned).said()
-        == "trained on this task's train; also on refcoco_res, coco_detection, coco_caption"
-    )
-    assert (
-        zero_shot.seen(TASKS["textvqa"], tuned).said()
-        == "not trained on this task; also on refcoco_res, vqav2, coco_detection, coco_caption"
-    )
-    assert zero_shot.seen(TASKS["textvqa"], None).said().startswith("unknown")
 
 
-def test_transformers_loads_it_and_writes_the_same_tokens(tuned: Path) -> None:
+def test_finetuned_checkpoint_in_transformers_generates_equal_tokens(tuned: Path) -> None:
     transformers: Any = pytest.importorskip("transformers")
-    theirs = transformers.Florence2ForConditionalGeneration.from_pretrained(tuned, dtype=torch.float32).eval()
-    ours = weights.load(tuned).model.eval().float()
+    official = transformers.Florence2ForConditionalGeneration.from_pretrained(tuned, dtype=torch.float32).eval()
+    model = weights.load(tuned).model.eval().float()
     preprocess, tokenizer = read_preprocess(tuned), Tokenizer.load(tuned)
     draw = np.random.default_rng(0)
     pixels = preprocess.normalise(torch.from_numpy(draw.integers(0, 256, (2, 128, 128, 3), np.uint8)))
     for text in ("What does the image describe?", "Locate the objects with category name in the image."):
         ids = torch.tensor([tokenizer.encode(text)] * 2)
-        places = torch.full((2, ours.config.vision.map_side(preprocess.height) ** 2 + 1), theirs.config.image_token_id)
+        places = torch.full(
+            (2, model.config.vision.map_side(preprocess.height) ** 2 + 1), official.config.image_token_id
+        )
         decoding = Decoding(beams=3, max_new_tokens=20)
-        expected = theirs.generate(
+        expected = official.generate(
             input_ids=torch.cat([places, ids], 1),
             attention_mask=torch.ones(2, places.shape[1] + ids.shape[1]).long(),
             pixel_values=pixels, num_beams=3, max_new_tokens=20, do_sample=False,
@@ -92,11 +81,11 @@ def test_transformers_loads_it_and_writes_the_same_tokens(tuned: Path) -> None:
             decoder_start_token_id=decoding.start, eos_token_id=decoding.end, pad_token_id=decoding.pad,
         )  # fmt: skip
         with torch.inference_mode():
-            written = generate(ours, ours.read(ours.look(pixels), ids), decoding)
+            written = generate(model, model.read(model.look(pixels), ids), decoding)
         assert torch.equal(padded(written, decoding), expected)
 
 
-def test_a_finished_one_is_reused_and_an_interrupted_one_gone_on_with(
+def test_finished_run_is_reused_and_interrupted_run_resumes(
     tuned: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = finetune.choose(RECIPE, [TASKS[name] for name in NAMES])
@@ -104,73 +93,117 @@ def test_a_finished_one_is_reused_and_an_interrupted_one_gone_on_with(
     assert finetune.finetune(RECIPE, chosen, root, NANO, tuned.parent) == tuned
     assert (tuned / "model.safetensors").stat().st_mtime_ns == before
     shutil.copytree(tuned.parent / "data", tmp_path / "data")
-    follow, done = finetune.teach_all.__globals__["fit"].__globals__["follow"], 0
+    update_average, steps = loop.update_average, 0
 
-    def stopping(*given: Any) -> None:
-        nonlocal done
-        follow(*given)
-        done += 1
-        if done == 3:
+    def interrupting(*arguments: Any) -> None:
+        nonlocal steps
+        update_average(*arguments)
+        steps += 1
+        if steps == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(finetune.teach_all.__globals__["fit"].__globals__, "follow", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)
-    monkeypatch.setitem(finetune.teach_all.__globals__["fit"].__globals__, "follow", follow)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "update_average", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)
     again = finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)
     assert (again / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
     assert json.loads((again / "training.json").read_text()) == json.loads((tuned / "training.json").read_text())
 
 
-def test_images_that_are_evaluated_on_are_kept_out(root: Path, tmp_path: Path) -> None:
-    """Under whatever task: a caption of an image of RefCOCO's val, say, by its number in any of COCO's years."""
-    numbers = [sample.question.image for sample in TASKS["coco_caption"].load(Source(root, "train"))]
+def test_image_key_is_equal_in_all_years_of_coco() -> None:
     assert finetune.image_key("coco/val2017/000000000123.jpg") == finetune.image_key(
         "coco/train2014/COCO_train2014_000000000123.jpg"
     )
-    assert finetune.image_key("flickr30k/flickr30k-images/000000000123.jpg") != finetune.image_key(numbers[0])
+    assert finetune.image_key("flickr30k/flickr30k-images/000000000123.jpg") != finetune.image_key(
+        "coco/val2017/000000000123.jpg"
+    )
+
+
+def test_evaluation_images_of_guards_are_excluded_from_every_task(root: Path, tmp_path: Path) -> None:
+    """Here: captions of images that RefCOCO is evaluated on."""
+    images = [sample.question.image for sample in TASKS["coco_caption"].load(Source(root, "train"))]
 
     def evaluated(source: Source) -> Any:
         for sample in TASKS["refcoco"].load(Source(source.root, "train")):
-            if sample.question.image in numbers[:2]:
+            if sample.question.image in images[:2]:
                 yield sample
 
     guard = replace(TASKS["refcoco"], splits=("val",), load=evaluated)
-    kept_out = finetune.evaluated([guard], root)
-    assert kept_out == {finetune.image_key(image) for image in numbers[:2]}
+    kept_out = finetune.evaluated_images([guard], root)
+    assert kept_out == {finetune.image_key(image) for image in images[:2]}
     chosen = finetune.choose(RECIPE, [TASKS["coco_caption"]])
     short = replace(RECIPE, plan=replace(RECIPE.plan, steps=1))
     folder = finetune.finetune(short, chosen, root, NANO, tmp_path / "out", guards=[guard])
     *_, run = history_of(folder) or [{}]
-    assert run["tasks"]["coco_caption"]["units"] == len(numbers) - 2
+    assert run["tasks"]["coco_caption"]["units"] == len(images) - 2
     assert run["kept_out"] == 2
 
 
-def test_a_checkpoint_at_the_recipes_own_resolution_is_trained_too() -> None:
-    """As published ones at 768 pixels are: their weights come frozen from the loader."""
-    found = weights.load(NANO).model
-    found.config = replace(found.config, image_size=128)
-    assert all(p.requires_grad for p in finetune.resized(found, RECIPE, NANO).parameters())
+def test_evaluated_images_without_annotations_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    guard = replace(TASKS["refcoco"], splits=("val",))
+    assert finetune.evaluated_images([guard], tmp_path) == frozenset()
+    assert f"refcoco val is not under {tmp_path}: its images are not excluded from training" in caplog.text
 
 
-def test_what_is_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nocaps has no training split"):
-        finetune.choose(RECIPE, [TASKS["nocaps"]])
-    with pytest.raises(UsageError, match="refcoco testA is for evaluation, and is not trained on; it trains on train"):
-        finetune.choose(RECIPE, [TASKS["refcoco"]], "train,testA")
-    with pytest.raises(UsageError, match="refcoco has no training split 'dev'; it has train"):
-        finetune.choose(RECIPE, [TASKS["refcoco"]], "dev")
-    with pytest.raises(UsageError, match="recipe 'nano' draws scenes of its own"):
-        finetune.choose(NANO_RECIPE, [TASKS["refcoco"]])
+def test_resized_network_at_the_recipes_resolution_is_trainable() -> None:
+    """The loader freezes weights, also those of a checkpoint that needs no other resolution."""
+    model = weights.load(NANO).model
+    model.config = replace(model.config, image_size=128)
+    assert all(p.requires_grad for p in finetune.resized(model, RECIPE, NANO).parameters())
+
+
+def test_prompt_tokens_are_the_positions_without_the_image() -> None:
+    config = replace(weights.load(NANO).model.config, image_size=128)
+    # The image tokens are the cells of the last feature map, and their mean.
+    assert finetune.prompt_tokens(config) == config.text.positions - (config.vision.map_side(128) ** 2 + 1)
+    with pytest.raises(UsageError, match=r"an image of 768 pixels takes .* of them: give a smaller image"):
+        finetune.resized(weights.load(NANO).model, replace(RECIPE, image_size=768), NANO)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "task", "split", "message"),
+    [
+        (RECIPE, "nocaps", None, "nocaps has no training split"),
+        (RECIPE, "refcoco", "train,testA", "refcoco testA is for evaluation, and is not used for training"),
+        (RECIPE, "refcoco", "train,testA", "the training splits are train"),
+        (RECIPE, "refcoco", "dev", "refcoco has no training split 'dev'; it has train"),
+        (NANO_RECIPE, "refcoco", None, "recipe 'nano' draws scenes of its own"),
+    ],
+)
+def test_choose_without_usable_split_or_recipe_raises(
+    recipe: Recipe, task: str, split: str | None, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        finetune.choose(recipe, [TASKS[task]], split)
+
+
+def test_finetune_of_checkpoint_of_another_size_raises(root: Path, tmp_path: Path) -> None:
+    config = weights.load(NANO).model.config
+    other = replace(RECIPE, config=replace(config, image_size=99, text=replace(config.text, decoder_layers=9)))
     chosen = finetune.choose(RECIPE, [TASKS["refcoco"]])
-    other = replace(RECIPE, config=replace(weights.load(NANO).model.config, image_size=99, text=replace(
-        weights.load(NANO).model.config.text, decoder_layers=9)))  # fmt: skip
-    with pytest.raises(UsageError, match="is of another size than recipe 'nano-unified' trains"):
-        finetune.finetune(other, chosen, root, NANO, tmp_path / "a")
-    odd = shutil.copytree(NANO, tmp_path / "odd")
-    stated = json.loads((odd / "preprocessor_config.json").read_text())
-    (odd / "preprocessor_config.json").write_text(json.dumps({**stated, "image_std": [0.5, 0.5, 0.5]}))
-    with pytest.raises(CheckpointError, match=r"normalises by .* and \(0\.5, 0\.5, 0\.5\); training, by ImageNet's"):
-        finetune.finetune(RECIPE, chosen, root, odd, tmp_path / "c")
+    with pytest.raises(UsageError, match="has another network size than recipe 'nano-unified' trains"):
+        finetune.finetune(other, chosen, root, NANO, tmp_path)
+
+
+def test_finetune_of_checkpoint_with_other_normalisation_raises(root: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(NANO, tmp_path / "other")
+    settings = json.loads((other / "preprocessor_config.json").read_text())
+    (other / "preprocessor_config.json").write_text(json.dumps({**settings, "image_std": [0.5, 0.5, 0.5]}))
+    chosen = finetune.choose(RECIPE, [TASKS["refcoco"]])
+    message = r"normalises images by .* and \(0\.5, 0\.5, 0\.5\); training supports only ImageNet's"
+    with pytest.raises(CheckpointError, match=message):
+        finetune.finetune(RECIPE, chosen, root, other, tmp_path / "out")
+
+
+def test_finetune_without_training_files_raises(tmp_path: Path) -> None:
+    chosen = finetune.choose(RECIPE, [TASKS["refcoco"]])
     with pytest.raises(DataError, match=r"refcoco needs .*refs\(unc\)\.p, which is not there"):
-        finetune.finetune(RECIPE, chosen, tmp_path, NANO, tmp_path / "b")
+        finetune.finetune(RECIPE, chosen, tmp_path, NANO, tmp_path / "out")
+
+
+def test_finetune_into_folder_with_something_else_raises(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    chosen = finetune.choose(RECIPE, [TASKS["refcoco"]])
+    with pytest.raises(UsageError, match="checkpoint holds something else, which would be lost: give another --to"):
+        finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)

@@ -1,4 +1,4 @@
-"""UniCL: the loss against CLIP's and against a double loop, what padding does, and that pairs find each other."""
+"""Contrastive pre-training: the loss against CLIP's and a double loop, padding, and training that matches pairs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def small() -> Contrastive:
     return Contrastive(DaViT(VISION), VISION.dims[-1], text, TEXT.width, dim_out=24)
 
 
-def pictures(batch: int) -> Tensor:
+def images(batch: int) -> Tensor:
     return torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
 def texts(batch: int) -> Tensor:
-    """Ids of unequal lengths, each text with a word of its own."""
+    """Ids of unequal lengths; each text has a word that no other text has."""
     tokens = torch.full((batch, 8), PAD)
     for place in range(batch):
         words = [0, *range(4 + place, 4 + place + 1 + place % 5), 2]
@@ -43,26 +43,26 @@ def texts(batch: int) -> Tensor:
 
 
 def double_loop(logits: Tensor, labels: list[int]) -> float:
-    """UniCL's equations 2 and 3, halved: for each query, the mean over its positives of -log softmax."""
+    """The mean of UniCL's equations 2 and 3: for each query, the mean over its positives of -log softmax."""
     z = logits.double().tolist()
     size = len(labels)
     total = 0.0
-    for across in (z, [list(column) for column in zip(*z, strict=True)]):
+    for rows in (z, [list(column) for column in zip(*z, strict=True)]):
         for i in range(size):
-            everything = sum(math.exp(value) for value in across[i])
+            denominator = sum(math.exp(value) for value in rows[i])
             positives = [k for k in range(size) if labels[k] == labels[i]]
-            terms = [-math.log(math.exp(across[i][k]) / everything) for k in positives]
+            terms = [-math.log(math.exp(rows[i][k]) / denominator) for k in positives]
             total += sum(terms) / len(terms) / size / 2
     return total
 
 
 @torch.no_grad()
-def test_with_distinct_labels_it_is_clip() -> None:
-    module, pixels, tokens = small(), pictures(5), texts(5)
+def test_loss_with_distinct_labels_equals_clip() -> None:
+    module, pixels, tokens = small(), images(5), texts(5)
     image = module.image_projection(module.norm(module.tower(pixels).flatten(1, 2).mean(1)))
     text = module.text_projection(module.text(tokens))
     cosines = F.cosine_similarity(image[:, None], text[None], dim=-1)
-    logits = cosines / 0.07  # where CLIP's temperature begins
+    logits = cosines / 0.07  # CLIP's initial temperature
     diagonal = torch.arange(5)
     expected = (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
     torch.testing.assert_close(module(pixels, tokens, torch.tensor([7, 3, 9, 0, 2])), expected)
@@ -70,16 +70,17 @@ def test_with_distinct_labels_it_is_clip() -> None:
 
 @pytest.mark.parametrize("labels", [[0, 1, 0, 2, 1, 0], [4, 4, 4, 4, 4, 4], [5, 4, 3, 2, 1, 0]])
 @torch.no_grad()
-def test_with_equal_labels_against_a_double_loop(labels: list[int]) -> None:
+def test_loss_with_shared_labels_equals_double_loop(labels: list[int]) -> None:
+    # A float32 log-softmax of logits up to 15 in size is off by some 40 eps = 5e-6, of a loss above 1.
     logits = 5 * torch.randn(6, 6, generator=torch.Generator().manual_seed(2))
     assert float(pair_loss(logits, torch.tensor(labels))) == pytest.approx(double_loop(logits, labels), rel=1e-5)
-    module, pixels, tokens = small(), pictures(6), texts(6)
+    module, pixels, tokens = small(), images(6), texts(6)
     logits = module.compare(module.embed_images(pixels), module.embed_texts(tokens))
     assert float(module(pixels, tokens, torch.tensor(labels))) == pytest.approx(double_loop(logits, labels), rel=1e-5)
 
 
 @torch.no_grad()
-def test_padding_does_not_change_a_text() -> None:
+def test_embedding_of_padded_text_equals_unpadded() -> None:
     module, tokens = small(), texts(5)
     together = module.embed_texts(tokens)
     for place, row in enumerate(tokens):
@@ -89,40 +90,41 @@ def test_padding_does_not_change_a_text() -> None:
 
 
 @torch.no_grad()
-def test_a_text_is_the_mean_of_its_tokens() -> None:
+def test_text_vector_is_the_mean_of_its_tokens() -> None:
     module, tokens = small(), texts(3)
     row = tokens[1][tokens[1] != PAD][None]
     expected = module.text.encoder(module.text.embedding(row), None)[0].mean(0)
     torch.testing.assert_close(module.text(tokens)[1], expected)
 
 
-def test_the_scale_is_bounded_and_can_come_back() -> None:
+def test_scale_above_its_bound_is_clamped_and_has_a_gradient() -> None:
     module = small()
     with torch.no_grad():
         module.scale.fill_(9.0)
-    images, others = module.embed_images(pictures(4)), module.embed_texts(texts(4))
-    logits = module.compare(images, others)
-    torch.testing.assert_close(logits, 100 * images @ others.T)
+    first, second = module.embed_images(images(4)), module.embed_texts(texts(4))
+    logits = module.compare(first, second)
+    # exp(log 100) is off by log(100) eps, and cosines of 24 products by 24 eps: logits of at most 100 by 30 * 100 eps.
+    torch.testing.assert_close(logits, 100 * first @ second.T, rtol=0, atol=3000 * torch.finfo(torch.float32).eps)
     pair_loss(logits, torch.arange(4)).backward()
     assert float(module.scale.grad) != 0
     assert float(module.scale.detach()) == pytest.approx(math.log(100))
 
 
-def test_equal_texts_have_equal_labels() -> None:
+def test_labels_of_equal_texts_are_equal() -> None:
     assert labels_of(["a cat", "a dog", "a cat", ""]).tolist() == [0, 1, 0, 2]
     assert labels_of([[0, 5, 2], [0, 6, 2], [0, 5, 2], [0, 5]]).tolist() == [0, 1, 0, 2]
     assert labels_of([np.array([5, 6], np.int16), [5, 6], np.array([6, 5])]).tolist() == [0, 0, 1]
     assert labels_of(torch.tensor([[5, 6], [6, 5], [5, 6]])).tolist() == [0, 1, 0]
 
 
-def test_pairs_find_each_other() -> None:
+def test_training_matches_each_image_with_its_text() -> None:
     model = Florence2(replace(NANO, vision=VISION, text=replace(TEXT, vocab=1100)))
     initialise(model, 50, torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     module = Contrastive(model.vision, 16, TextTower(model.embedding, model.encoder), TEXT.width)
     tokens = texts(8)
     colours = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
-    pixels = colours[:, :, None, None] + 0.3 * pictures(8)
+    pixels = colours[:, :, None, None] + 0.3 * images(8)
     labels = labels_of(tokens)
     assert labels.tolist() == list(range(8))
     optimiser = torch.optim.Adam(module.parameters(), lr=2e-3)
