@@ -1,0 +1,33 @@
+"""The recipes of the embedded checkpoints, against the recipes that their training histories record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from harness.training.history import history_of
+from harness.training.nano import NANO_FURTHER_RECIPE, NANO_RECIPE, NANO_UNIFIED_RECIPE
+from harness.training.recipe import Recipe
+
+WEIGHTS = Path(__file__).parents[3] / "baselines/weights"
+RUNS = [
+    ("florence2-nano", 0, NANO_RECIPE),
+    ("florence2-nano-ft", 0, NANO_RECIPE),
+    ("florence2-nano-ft", 1, NANO_UNIFIED_RECIPE),
+    ("florence2-nano-ft", 2, NANO_FURTHER_RECIPE),
+]
+
+
+@pytest.mark.parametrize(("checkpoint", "place", "recipe"), RUNS)
+def test_recipe_equals_the_record_of_its_checkpoint(checkpoint: str, place: int, recipe: Recipe) -> None:
+    """A run's identity is a digest of its recipe, so any change makes the recorded run another run."""
+    history = history_of(WEIGHTS / checkpoint)
+    assert history is not None
+    recorded = dict(history[place]["recipe"])
+    current = json.loads(json.dumps(asdict(recipe)))
+    # The record of one run is older than the field `kept_out`.
+    current["data"] = {name: value for name, value in current["data"].items() if name in recorded["data"]}
+    assert recorded == current
