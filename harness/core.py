@@ -1,8 +1,10 @@
-"""The words: Question, Sample, Answer, Score, Estimate, Task, Model, RunSpec, Run.
+"""The types that all rooms share: questions, values, answers, scores, tasks, models and runs.
 
-Coordinates are pixels of the original image, x to the right, y down, floats; a box is (left, top, right,
-bottom) with right and bottom exclusive edges, as in `x + width`.  Nothing here touches a file, a device or
-the network, and nothing here imports torch.
+Coordinates are floats in pixels of the original image: x to the right, y down.  A box is (left, top, right, bottom);
+right and bottom are exclusive edges, so `right = x + width`.
+
+`Kind` lists what each kind of question carries and what its answer is.  The module opens no file, device or network
+connection, and does not import torch.
 """
 
 from __future__ import annotations
@@ -15,68 +17,82 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-# ---------------------------------------------------------------------------- what is asked and answered
+# ---------------------------------------------------------------------------- questions
 
 Kind = Literal[
-    "caption",  # in a sentence
+    "caption",
     "detailed_caption",
     "more_detailed_caption",
-    "detect",  # whatever is there
-    "find",  # the things of each of some categories: the question's phrases
-    "ground",  # the boxes of each phrase of a text
-    "refer",  # the one box of an expression
-    "segment",  # the one outline of an expression
+    "detect",
+    "find",
+    "ground",
+    "refer",
+    "segment",
     "vqa",
-    "ocr",  # the text, as text
-    "ocr_regions",  # the text, each piece with its quadrilateral
-    "name",  # the category of a region
-    "describe",  # a region, in words
-    "outline",  # the object of a region
-    "read",  # the text of a region
-    "regions",  # whatever is there, each described
-    "propose",  # where anything is, unnamed
+    "ocr",
+    "ocr_regions",
+    "name",
+    "describe",
+    "outline",
+    "read",
+    "regions",
+    "propose",
 ]
-"""What a question carries besides its image, and the value of its answer, for each kind:
+"""The kind of a question.
 
-    caption                 nothing                            Text, a sentence
-    detailed_caption        nothing                            Text, a few sentences
-    more_detailed_caption   nothing                            Text, a paragraph
-    detect                  phrases: all categories there are  Boxes, labelled (a target: or Objects)
-    find                    phrases: the categories to find    Boxes, labelled (a target: or Objects)
-    ground                  text, and phrases: spans of it     Grounded, the boxes of each phrase
-    refer                   text: an expression                Boxes, of which the first counts
-    segment                 text: an expression                Polygons of one object (a target: or a Mask)
-    vqa                     text: a question                   Text
-    ocr                     nothing                            Text
-    ocr_regions             nothing                            Quads, labelled with their text
-    name                    region                             Text, a category
-    describe                region                             Text, a description
-    outline                 region                             Polygons of one object (a target: or a Mask)
-    read                    region                             Text
-    regions                 nothing                            Boxes, labelled with descriptions
-    propose                 nothing                            Boxes, without labels
+The table lists the fields of `Question` that a kind uses besides `image` and `size`, the type of `Answer.value`, and
+the type of `Sample.target`.  Boxes, points and outlines are in pixels of the original image.
+
+    kind                   fields of Question         value of Answer                    target of Sample
+    caption                none                       Text: one sentence                 Text: all reference captions
+    detailed_caption       none                       Text: a few sentences              Text
+    more_detailed_caption  none                       Text: a paragraph                  Text
+    detect                 phrases: all categories    Boxes with category names          Objects, or Boxes with names
+    find                   phrases: some categories   Boxes with category names          Objects, or Boxes with names
+    ground                 text; phrases: its spans   Grounded: boxes of each phrase     Grounded, with phrase types
+    refer                  text: an expression        Boxes: the first is scored         Boxes: one box
+    segment                text: an expression        Polygons or Mask of one object     Polygons or Mask
+    vqa                    text: a question           Text: one answer                   Text: ten people's answers
+    ocr                    none                       Text: the text in the image        Text
+    ocr_regions            none                       Quads with the text in each        Quads with the text in each
+    name                   region                     Text: the region's category        Text
+    describe               region                     Text: a description of the region  Text
+    outline                region                     Polygons or Mask of one object     Polygons or Mask
+    read                   region                     Text: the text in the region       Text
+    regions                none                       Boxes with a description each      Boxes with a description each
+    propose                none                       Boxes without labels               Boxes, or Objects
+
+Rules that hold for every kind:
+
+- `Answer.value` is None if the model's output does not have the form of its kind.
+- An empty value is a valid answer: no boxes, no rings, or the empty string.
+- An answer has one text; a target may have several, each an accepted reference.
+- `detect` and `find` differ in the default prompt.  For `find`, the prompt names the categories.  For `detect`, the
+  model names categories by itself; scoring compares its labels with `phrases`.
+- For `ground`, `Grounded.boxes` has one entry for each phrase, in the order of `Question.phrases`.
+- `Objects` and `Grounded.types` occur in targets only.
 """
-Ticket = int
+Ticket = int  # identifies one question in the stream of `Model.answer`
 Box = tuple[float, float, float, float]  # left, top, right, bottom
-Xywh = tuple[float, float, float, float]  # COCO's: left, top, width, height
-Point = tuple[float, float]
+Xywh = tuple[float, float, float, float]  # left, top, width, height, as in COCO's files
+Point = tuple[float, float]  # x, y
 Ring = tuple[Point, ...]  # a closed outline; the last point joins the first
 Quad = tuple[Point, Point, Point, Point]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GivenImage:
-    """An image that a caller hands over, in place of a name under a data root; `load` gives it as 8-bit RGB."""
+    """An image that the caller supplies instead of a path under a data root; `load` returns it as 8-bit RGB."""
 
-    name: str  # for messages
+    name: str  # shown in error messages
     load: Callable[[], Any]
 
 
-ImageRef = str | GivenImage  # a key relative to the data root, or an image itself; resolved by images.py
+ImageRef = str | GivenImage  # a path relative to the data root, or an image; `images.py` resolves both
 
 
 class Size(NamedTuple):
-    """Of an image, in pixels."""
+    """The size of an image, in pixels."""
 
     width: int
     height: int
@@ -84,18 +100,20 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One or more strings: an answer, or the references it is held against."""
+    """The one string of an answer, or the accepted references of a target."""
 
     texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """Labelled boxes in the order the model wrote them.
+    """Boxes in the order in which the model wrote them, with a label for each box or no labels.
 
-    `region_scores` are exp of the mean log-probability of a box's four location tokens, `label_scores` the
-    same over its label's tokens; both are None where the model gives no probabilities (or this is a target).
-    `xywh` are the same boxes as a result file of COCO's has them, to the last bit, where they come from one.
+    Scores are from 0 to 1, one for each box.  They are None if the model gives no probabilities, and in targets.
+    Florence-2's `region_scores` are exp of the mean log-probability of a box's four location tokens; `label_scores`
+    are the same over the tokens of its label.
+
+    `xywh` holds the unconverted numbers of a COCO result file if the boxes come from such a file, else None.
     """
 
     boxes: tuple[Box, ...]
@@ -107,11 +125,16 @@ class Boxes:
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """The annotated objects of an image, as detection is marked by them: a target, never an answer.
+    """The annotated objects of an image: a target of `detect`, `find` and `propose`, never an answer.
 
-    `xywh` are as the annotations have them, since an IoU at a threshold would not survive adding.  `categories` are
-    places in the question's phrases, and `ids` the annotation file's id of every phrase; `areas` are those of the
-    segmentations, in pixels; a crowd stands for many objects and is never a miss.
+    `xywh`, `categories`, `areas` and `crowd` have one entry for each object.
+
+    - `xywh` holds the numbers of the annotation file.  Converting them to edges rounds, which could change an IoU that
+      lies on a threshold.
+    - `categories` are indices into `Question.phrases`.
+    - `areas` are the areas of the segmentations, in square pixels, not of the boxes.
+    - `crowd` marks a region of many objects.  A crowd that is not detected is not counted as missed.
+    - `ids` has one entry for each phrase of the question: its category id in the annotation file.
     """
 
     xywh: tuple[Xywh, ...]
@@ -122,15 +145,15 @@ class Objects:
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """For drawing, and for answering with."""
+        """The same boxes as (left, top, right, bottom), for drawing and for the oracle."""
         return tuple((x, y, x + width, y + height) for x, y, width, height in self.xywh)
 
 
 @dataclass(frozen=True, slots=True)
 class Grounded:
-    """The boxes of each phrase of a question, in the order of its phrases; a phrase's best box first.
+    """The boxes of each phrase, in the order of `Question.phrases`; the best box of a phrase is first.
 
-    `types` are what each phrase of a target is about: ("people",), ("bodyparts", "people").
+    `types` are the annotated types of each phrase, such as ("bodyparts", "people"); they are in targets only.
     """
 
     boxes: tuple[tuple[Box, ...], ...]
@@ -139,7 +162,7 @@ class Grounded:
 
 @dataclass(frozen=True, slots=True)
 class Quads:
-    """Labelled quadrilaterals, as OCR with regions writes them."""
+    """Quadrilaterals with the text in each, as `ocr_regions` answers."""
 
     quads: tuple[Quad, ...]
     labels: tuple[str, ...] = ()
@@ -147,14 +170,14 @@ class Quads:
 
 @dataclass(frozen=True, slots=True)
 class Polygons:
-    """The outlines of one object, a ring for each of its parts."""
+    """The outline of one object, with one ring for each of its parts."""
 
     rings: tuple[Ring, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """One object as COCO's compressed run-length code: column-major counts over `size`."""
+    """The pixels of one object in COCO's compressed run-length code, column by column over `size`."""
 
     size: Size
     counts: bytes
@@ -167,9 +190,10 @@ V_co = TypeVar("V_co", bound=Value, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A span of `Question.text` to ground (characters, end exclusive), or a category name to find.
+    """A span of `Question.text` to ground, or the name of a category to detect or find.
 
-    `said` is how else a category may be put to a model, in more words.
+    `start` and `end` count characters of `Question.text`; `end` is exclusive.  Both are 0 for a category.
+    `said` is a longer description of a category, for prompts (ODinW has some, as GLIP uses them).
     """
 
     text: str
@@ -180,10 +204,15 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Question:
-    """All that a model may see of a sample.  The target is not here, so it cannot leak.
+    """Everything that a model may see of a sample; the target is not part of it.
 
-    `region` is what a kind about a region is about, in pixels of the original image; other kinds ignore it.  It is
-    passed by keyword.
+    `Kind` lists the fields that each kind uses.
+
+    - `size` is None if the annotations do not give it.
+    - `region` is the box that `name`, `describe`, `outline` and `read` are about; other kinds ignore it.  It is passed
+      by keyword.
+    - `text` is an expression, a question or a sentence.
+    - `phrases` are spans of `text` for `ground`, and category names for `detect` and `find`.
     """
 
     image: ImageRef
@@ -194,14 +223,14 @@ class Question:
     phrases: tuple[Phrase, ...] = ()
 
     def __repr__(self) -> str:
-        """The fields; without a region where there is none, so that digests of older questions stay what they were."""
+        """The fields; `region` only if there is one, because digests of older questions are taken over this text."""
         names = ("image", "size", "kind", "region", "text", "phrases")
-        told = [f"{name}={getattr(self, name)!r}" for name in names if name != "region" or self.region is not None]
-        return f"Question({', '.join(told)})"
+        shown = [f"{name}={getattr(self, name)!r}" for name in names if name != "region" or self.region is not None]
+        return f"Question({', '.join(shown)})"
 
     @property
     def image_name(self) -> str:
-        """The image's key under the data root, or what a given image is called."""
+        """The image's path under the data root, or the name of an image that the caller supplied."""
         return self.image if isinstance(self.image, str) else self.image.name
 
 
@@ -209,8 +238,10 @@ class Question:
 class Sample(Generic[V_co]):
     """A question with its target.
 
-    `cluster` names what is sampled (the image), for intervals; `groups` what it is also reported under (a domain, a
-    type of question, one data set of several).
+    - `id` is unique in its split and the same on every machine.
+    - `target` is None if the benchmark does not publish it.
+    - `cluster` names the image.  Samples of one cluster are not independent, so intervals resample clusters.
+    - `groups` are the names under which the sample is also reported: a domain, a question type, or a data set.
     """
 
     id: str
@@ -221,21 +252,24 @@ class Sample(Generic[V_co]):
 
 
 class Trail(NamedTuple):
-    """What an answer was made of, stage by stage, each as a short digest: alike where two runs had the same."""
+    """A short digest of each stage of an answer; two runs that agree at a stage have equal digests there."""
 
-    prompt: str  # the texts that the question was put in
-    pixels: str  # of the image as the network is given it, before normalisation
+    prompt: str  # the prompt texts
+    pixels: str  # the resized image, before normalisation
     tokens_in: str
     tokens_out: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model wrote, and what could be read in it (`value` None: unreadable).
+    """A model's output for one question, and the value parsed from it.
 
-    `seconds` is how long it was under way, beside others, `batch` of them at most; 0 where the model does not time
-    itself.
-    `trail` is None where the model does not say what it was given.
+    - `raw` is the output as text, one string for each prompt of the question.
+    - `value` has the type that `Kind` lists; None if `raw` could not be parsed.
+    - `tokens` counts generated tokens; `truncated` says whether generation hit its limit.
+    - `seconds` is the time from the start of the question's first prompt to the end of its last; 0 if the model does
+      not measure time.  `batch` is the largest number of outputs that were generated together with it.
+    - `trail` is None if the model does not record its stages.
     """
 
     raw: tuple[str, ...]
@@ -249,14 +283,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a question could not be asked: one bad image is this, not the end of the stream."""
+    """The reason why one question has no answer, such as a corrupt image; other questions are not affected."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Numbers for one sample, under the same keys for every sample of a task."""
+    """The scores of one sample, by name; all samples of a task have the same names.
+
+    `readable` is False if the answer could not be parsed.
+    """
 
     values: Mapping[str, float]
     readable: bool = True
@@ -264,7 +301,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[V_co]):
-    """What metrics reduce and reports show."""
+    """A sample with its answer and score: the input of metrics and reports."""
 
     sample: Sample[V_co]
     answer: Answer
@@ -273,7 +310,10 @@ class Row(Generic[V_co]):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number, its 95 % interval (None: too few clusters to say), and how many samples it rests on."""
+    """A number with its 95 % interval and its number of samples.
+
+    `value` is None if the number is not defined; `low` and `high` are None if there is no interval.
+    """
 
     value: float | None
     low: float | None
@@ -283,13 +323,13 @@ class Estimate:
 
 # ---------------------------------------------------------------------------- metrics and tasks
 
-Weights = NDArray[np.float64]  # one weight per cluster, in order of first appearance; all ones: the number itself
-Statistic = Callable[[Weights], float]
+Weights = NDArray[np.float64]  # (clusters,): one weight per cluster, in order of first appearance among the rows
+Statistic = Callable[[Weights], float]  # a metric under a weighting; weights of 1 give the metric's value
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A Statistic that no weighting changes: a number that is quoted without an interval."""
+    """A Statistic that ignores the weights: a number without an interval."""
 
     value: float
 
@@ -299,9 +339,10 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Biased:
-    """A Statistic, in percent, that resamples push one way.
+    """A Statistic, in percent, whose resamples are biased; its interval is the basic bootstrap's.
 
-    AP goes up, as an image drawn twice is found twice; CIDEr down, as its words are common then.
+    An image that is drawn twice raises AP, since its objects are found twice.  It lowers CIDEr, since its words become
+    more common.
     """
 
     statistic: Statistic
@@ -311,14 +352,16 @@ class Biased:
 
 
 class Metric(Protocol):
-    """Prepared once over the rows, then evaluated under any weighting of their clusters."""
+    """A number of a run that can be computed under any weighting of its clusters."""
 
-    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic: ...
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        """The metric of these rows, as a function of the weights.  Work that no weight changes is done here, once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a task reads: a data root, a split, and an annotation file given instead of the official one."""
+    """Where a task loads its samples: a data root, a split, and annotations that replace the official ones."""
 
     root: Path
     split: str
@@ -329,8 +372,10 @@ class Source:
 class PredictionFormat:
     """Reads and writes a benchmark's official result file.
 
-    `read(path, samples)` gives sample id to Answer and raises DataError on what does not fit;
-    `write(path, rows)` writes a file that `read` and the official evaluator take; a `folder` of files where it is one.
+    - `description` shows one entry of the file.
+    - `read(path, samples)` returns an Answer for every sample id.  DataError if the file does not fit the samples.
+    - `write(path, rows)` writes a file that both `read` and the official evaluator accept.
+    - `folder` is True if `path` is a folder of files.
     """
 
     description: str
@@ -339,14 +384,17 @@ class PredictionFormat:
     folder: bool = False
 
 
-EMBEDDED = "the embedded benchmark"  # the origin of a file that no published data set has
+EMBEDDED = "the embedded benchmark"  # the origin of files that no published data set contains
 
 
 @dataclass(frozen=True, slots=True)
 class FileNeed:
-    """One file or folder a task needs under the data root, where it comes from, and for which splits (all: ()).
+    """A file or folder that a task needs under the data root.
 
-    `instead` is a file that does as well.  A folder holds images, unless it is one of `annotations`.
+    - `path` and `instead` are relative to the root; a task accepts `instead` in place of `path`.
+    - `origin` says where to obtain it.
+    - `splits` are the splits that need it; () means all.
+    - `annotations` is True for a folder of annotation files.  Other folders hold images.
     """
 
     path: str
@@ -360,8 +408,9 @@ class FileNeed:
 class Corpus(Generic[V]):
     """Scores that depend on all samples together, such as CIDEr's.
 
-    `scores` gives the scores of every row, in the order of the rows.  A run's record has the sum of each `counted`
-    score, and `policy`, which states the rules of scoring that are a choice.
+    - `scores(rows)` returns the scores of every row, in the order of the rows.
+    - `counted` names the scores whose sums a run's record contains.
+    - `policy` describes scoring rules that the benchmark leaves open; a run's record contains it.
     """
 
     scores: Callable[[Sequence[Row[V]]], Sequence[Mapping[str, float]]]
@@ -371,9 +420,10 @@ class Corpus(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """How a task's intervals are computed: the number of resamples of its images.
+    """How a task's intervals are computed.
 
-    `stratified` resamples the images of each data set (a sample's first group) separately.
+    - `resamples` is the number of bootstrap resamples of the images.
+    - `stratified` resamples the images of each data set (a sample's first group) separately.
     """
 
     resamples: int = 1000
@@ -382,10 +432,11 @@ class Intervals:
 
 @dataclass(frozen=True, slots=True)
 class Variant(Generic[V]):
-    """Another way to score a task: `apply` gives the task that is scored this way.
+    """Another way to score a task.
 
-    `compare` computes `metrics` from the scores that two runs keep, without applying the variant.  Each is NaN where a
-    row lacks its scores.
+    - `apply(task)` returns the task that is scored this way.
+    - `metrics` are computed from stored scores, so `compare` need not score again.  A metric is NaN if a row lacks its
+      scores.
     """
 
     apply: Callable[[Task[V]], Task[V]]
@@ -396,10 +447,29 @@ class Variant(Generic[V]):
 class Task(Generic[V]):
     """A data set and the one right way to score it: a value, not a subclass.
 
-    Raise `version` whenever any number could change.  `score` scores one sample; `corpus` adds the scores that depend
-    on all samples together.  `metrics` are reported over all samples, `by_group` for each group of samples.
-    `variants` are other ways to score, by name.  `published` holds the published counts of each split, for
-    `data check`.
+    Identity
+        name                what `--task` takes
+        version             raised whenever any number could change
+        about               one line for `tasks`
+
+    Data
+        splits              splits that can be evaluated; the first is the default
+        train_splits        splits that a model can be trained on
+        load                a Source to its Samples, in a fixed order
+        files               what must be on disk
+        predictions         the benchmark's official result file
+        published           the published counts of each split, which `data check` compares
+        seen_in_training    which images the published models were trained on, for reports
+
+    Scoring
+        score               the scores of one sample
+        corpus              scores that depend on all samples together, if there are any
+        metrics             by name, over all samples, in the units that papers print
+        headline            the metric that tables quote
+        by_group            metrics that are also reported for each group of samples, as "metric group"
+        intervals           how intervals are computed
+        variants            other ways to score, by name
+        marking             the names of the variants that this task is scored by
     """
 
     name: str
@@ -413,12 +483,12 @@ class Task(Generic[V]):
     headline: str
     predictions: PredictionFormat
     files: tuple[FileNeed, ...] = ()
-    seen_in_training: str = ""  # which of its images a published model has seen, for reports
+    seen_in_training: str = ""
     corpus: Corpus[V] | None = None
     by_group: Mapping[str, Metric] = field(default_factory=dict)
     intervals: Intervals = Intervals()
     variants: Mapping[str, Variant[V]] = field(default_factory=dict)
-    marking: tuple[str, ...] = ()  # the variants that this task is scored by
+    marking: tuple[str, ...] = ()
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -426,19 +496,27 @@ class Task(Generic[V]):
 
 
 class Model(Protocol):
-    """Anything that answers questions, as a stream: in any order, by ticket."""
+    """Anything that answers a stream of questions."""
 
     @property
     def fingerprint(self) -> str:
-        """Weights, precision, decoding settings, prompts, preprocessing, and a digest of the code that answers."""
+        """Names everything that decides an answer: weights, precision, decoding, prompts, preprocessing and version.
+
+        Stored answers are reused only under the same fingerprint.
+        """
         ...
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What else a number could be disputed by, and is not identity: device, driver, batch size."""
+        """Facts for the record that do not decide an answer, such as device, driver and batch size."""
         ...
 
-    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]: ...
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        """One Answer or Failure for every ticket, in any order.
+
+        Questions are taken from the iterator as the model has room, so it may decode images ahead and refill batches.
+        """
+        ...
 
 
 # ---------------------------------------------------------------------------- runs
@@ -446,7 +524,12 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """What was asked.  Its digest is the run's id; batch size and device are provenance, not identity."""
+    """The identity of a run: its digest is the run's id.  Batch size and device are provenance, not identity.
+
+    - `data` is the name of the data root; `data_hash` is a digest of the annotation files.
+    - `version` is the task's; `fingerprint` is the model's.
+    - `limit` is the number of images that were drawn with `seed`; None means all.
+    """
 
     data: str
     data_hash: str
@@ -462,7 +545,11 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What came out: metrics, counts, timings, and the provenance needed to dispute it."""
+    """The record of a run: metrics, counts, timings, and the provenance needed to dispute a number.
+
+    `status` is "running" before scoring, "complete" for a whole split, "partial" for a limited run, and "incomplete" if
+    some questions failed; an incomplete run has no metrics.
+    """
 
     schema: int
     id: str
@@ -476,5 +563,5 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every question that was asked has an answer."""
+        """Whether every question of the run has an answer."""
         return self.status in ("complete", "partial")
