@@ -1,1 +1,1 @@
-"""Pure shapes: boxes, masks and polygons, in pixels of the original image."""
+"""Boxes, masks and polygons, in pixels of the original image."""

@@ -1,10 +1,12 @@
-"""Pixel masks as COCO run-length codes, in the frame of the original image; pycocotools is the only rasteriser.
+"""Pixel masks as COCO's run-length codes, in pixels of the original image.
 
-A prediction and its target are filled the same way, as COCO's own tools fill (`frPyObjects`, then `merge`): the very
-outlines of 830 COCO objects, filled by OpenCV, Pillow or scikit-image instead, reach 89 to 94 mIoU against it.  The
-parts of an object are merged as a union, so that a pixel in two parts counts once (the refer toolkit adds the parts
-up, and those that keep its 1s lose such pixels).
-A ring of fewer than three points is dropped; what lies outside the image is cut off.
+pycocotools is the only rasteriser.  Predictions and targets are filled in the same way as COCO's own tools fill them:
+`frPyObjects`, then `merge`.  OpenCV, Pillow and scikit-image fill the same outline differently, which changes the IoU.
+
+The parts of an object are merged as a union, so a pixel in two parts counts once.  This deviates from the refer
+toolkit, which adds the parts; code that keeps only the 1s of that sum loses the shared pixels.
+
+A ring of fewer than three points is dropped.  Parts outside the image are cut off.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from pycocotools import mask as coco
 from harness.core import Mask, Polygons, Ring, Size
 from harness.geometry.polygons import from_flat, to_flat
 
-FARTHEST = 1e15  # pixels; a coordinate beyond is taken for a mistake
+FARTHEST = 1e15  # pixels; a larger coordinate is treated as malformed
 
 
 def rasterise(value: Polygons | Mask, size: Size) -> Mask:
-    """The pixels of an outline, at `size`; none where it has no ring that can be drawn.  A mask passes through.
+    """The mask of an outline in an image of `size`; empty if no ring can be drawn.  A mask is returned as it is.
 
-    ValueError where a mask is of another size.
+    ValueError if a mask has another size than the image.
     """
     if isinstance(value, Mask):
         if value.size != size:
-            raise ValueError(f"a mask of {value.size} is no mask of an image of {size}")
+            raise ValueError(f"the mask is of size {value.size}, but the image is of size {size}")
         return value
     outlines = [flat for ring in value.rings if (flat := _drawable(ring, size))]
     if not outlines:
@@ -39,34 +41,35 @@ def rasterise(value: Polygons | Mask, size: Size) -> Mask:
 
 
 def area(mask: Mask) -> int:
-    """How many pixels it covers."""
+    """The number of pixels in a mask."""
     return int(coco.area(_code(mask)))
 
 
 def pixels(mask: Mask) -> NDArray[np.bool_]:
-    """(height, width): which pixels it covers."""
+    """(height, width), True for the pixels in a mask."""
     decoded: NDArray[np.bool_] = coco.decode(_code(mask)).astype(bool)
     return decoded
 
 
 def overlap(one: Mask, other: Mask) -> tuple[int, int]:
-    """Pixels in both, and pixels in either; ValueError where the masks are of two sizes."""
+    """The number of pixels in both masks and in either mask; ValueError if the masks differ in size."""
     if one.size != other.size:
-        raise ValueError(f"a mask of {one.size} cannot be laid over one of {other.size}")
+        raise ValueError(f"masks of different sizes cannot overlap: {one.size} and {other.size}")
     both = int(coco.area(coco.merge([_code(one), _code(other)], intersect=True)))
     return both, area(one) + area(other) - both
 
 
 def from_runs(runs: Sequence[int], size: Size) -> Mask:
-    """COCO's uncompressed code: lengths of runs of 0s and 1s by turns, down each column, the first of 0s.
+    """The mask of COCO's uncompressed code: alternate lengths of 0s and 1s, column by column, starting with 0s.
 
-    ValueError where they do not fill the image.  Empty runs are joined over: pycocotools' `merge` stops at them.
+    ValueError if the lengths do not add up to the image's pixels, or one is negative.  Neighbours of an empty run are
+    joined, because pycocotools' `merge` stops at empty runs.
     """
     joined = [0]
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         if run < 0:
-            raise ValueError(f"run {place} of a mask is {run} long")
-        if len(joined) % 2 == place % 2 and run:
+            raise ValueError(f"run {index} of a mask has the length {run}")
+        if len(joined) % 2 == index % 2 and run:
             joined.append(run)
         elif run:
             joined[-1] += run
@@ -76,24 +79,24 @@ def from_runs(runs: Sequence[int], size: Size) -> Mask:
 
 
 def from_coco(segmentation: Any, size: Size) -> Polygons | Mask:
-    """COCO's `segmentation` as JSON gives it: polygons, or a run-length code, compressed or not.
+    """The outline or mask of COCO's `segmentation`: polygons, or a run-length code, compressed or not.
 
-    ValueError, saying what is wrong, where it is neither.
+    ValueError, with the reason, if the parsed JSON is neither, or a code is not of this size.
     """
     if isinstance(segmentation, list):
         return Polygons(tuple(from_flat(_numbers(_list(ring))) for ring in segmentation))
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
-        raise ValueError("a segmentation is a list of polygons, or has a size and counts")
+        raise ValueError("a segmentation is a list of polygons, or has `size` and `counts`")
     sides, counts = segmentation["size"], segmentation["counts"]
     if sides != [size.height, size.width]:
         raise ValueError(f"a mask of [height, width] {shortened(sides)} in an image of {[size.height, size.width]}")
-    return from_runs(_unpacked(counts) if isinstance(counts, str) else [_whole(run) for run in _list(counts)], size)
+    return from_runs(_decompressed(counts) if isinstance(counts, str) else [_whole(run) for run in _list(counts)], size)
 
 
 def to_coco(value: Polygons | Mask) -> list[list[float]] | dict[str, Any]:
-    """What `from_coco` reads: polygons as lists of coordinates, a mask as its compressed code.
+    """COCO's `segmentation`: polygons as lists of coordinates, or a mask as its compressed code.
 
-    A ring with a number that JSON does not know, or that `from_coco` would refuse, is left out.
+    A ring is left out if a coordinate is not finite or beyond `FARTHEST`, because `from_coco` would refuse it.
     """
     if isinstance(value, Mask):
         return {"size": [value.size.height, value.size.width], "counts": value.counts.decode("ascii")}
@@ -102,10 +105,10 @@ def to_coco(value: Polygons | Mask) -> list[list[float]] | dict[str, Any]:
 
 
 def _drawable(ring: Ring, size: Size) -> list[float]:
-    """A ring as pycocotools takes it; empty where it encloses nothing.
+    """The ring as a flat list for pycocotools; empty if the ring has fewer than three points or is not finite.
 
-    pycocotools walks every pixel of an edge in 32-bit integers, so points farther off than a whole image are brought
-    to that distance, and a ring with a coordinate that is not finite is not drawn.
+    pycocotools visits every pixel of an edge and counts in 32-bit integers.  So points are clipped to at most one image
+    size outside the image.
     """
     if len(ring) < 3:
         return []
@@ -117,14 +120,17 @@ def _drawable(ring: Ring, size: Size) -> list[float]:
     return flat
 
 
-def _unpacked(counts: str) -> list[int]:
-    """The run lengths in COCO's compressed code: five bits a character, from the third on as differences."""
+def _decompressed(counts: str) -> list[int]:
+    """The run lengths in COCO's compressed code.
+
+    A character holds five bits.  From the third run on, the code holds the difference to the run two before.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in counts:
         bits = ord(character) - 48
         if not 0 <= bits < 64:
-            raise ValueError(f"{character!r} is no part of a compressed mask")
+            raise ValueError(f"a compressed mask does not contain {character!r}")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -134,35 +140,37 @@ def _unpacked(counts: str) -> list[int]:
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = shift = 0
     if shift:
-        raise ValueError("a compressed mask ends within a run")
+        raise ValueError("a compressed mask ends inside a run")
     return runs
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"a list was expected, not {shortened(value)}")
+        raise ValueError(f"expected a list, got {shortened(value)}")
     return value
 
 
 def _numbers(values: list[Any]) -> list[float]:
-    """JSON numbers that are finite; all at once where they are, one by one to say which is not."""
+    """The values as floats; ValueError naming the first that is not a finite number.
+
+    The common case is checked for the whole list at once.
+    """
     if {*map(type, values)} <= {int, float} and max(map(abs, values), default=0) < FARTHEST:
         total = sum(values)
-        if total == total:  # no NaN, which `max` may pass over
+        if total == total:  # False for a NaN, which `max` may have skipped
             return list(map(float, values))
     return list(map(_number, values))
 
 
 def _number(value: Any) -> float:
-    """A JSON number that is finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < FARTHEST:
-        raise ValueError(f"a coordinate was expected, not {shortened(value)}")
+        raise ValueError(f"expected a coordinate, got {shortened(value)}")
     return float(value)
 
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"the length of a run was expected, not {shortened(value)}")
+        raise ValueError(f"expected the length of a run, got {shortened(value)}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Masks to rings and back: traced along pixel edges, so that COCO's rasteriser gives the mask again, exactly."""
+"""Masks to rings and back.  Rings follow pixel edges, so COCO's rasteriser restores the traced mask exactly."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Bools = NDArray[np.bool_]
 
 
 def outline(mask: Bools) -> tuple[Ring, ...]:
-    """A ring for each piece, at pixel corners, clockwise on the screen from the top-most, then left-most, corner.
+    """One ring for each 4-connected piece of a (height, width) mask, largest area first; holes are not traced.
 
-    Pieces touch along edges (4-connected).  Rings are ordered by area, largest first; holes are not traced.
+    Points are pixel corners at which the outline turns, clockwise on the screen.  The first point is the top-most one,
+    and the left-most of several.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
@@ -25,30 +26,33 @@ def outline(mask: Bools) -> tuple[Ring, ...]:
     top, left_most = int(rows[0]), int(columns[0])
     padded = np.pad(mask[top : rows[-1] + 1, left_most : columns[-1] + 1], 1)
     after: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    up = padded[1:, 1:] & ~padded[:-1, 1:]  # an edge above pixel (y, x): runs right
+    up = padded[1:, 1:] & ~padded[:-1, 1:]  # an edge above pixel (y, x), from left to right
     for y, x in np.argwhere(up).tolist():
         after.setdefault((x, y), []).append((x + 1, y))
-    down = padded[:-1, 1:] & ~padded[1:, 1:]  # an edge below: runs left
+    down = padded[:-1, 1:] & ~padded[1:, 1:]  # an edge below, from right to left
     for y, x in np.argwhere(down).tolist():
         after.setdefault((x + 1, y), []).append((x, y))
-    left = padded[1:, 1:] & ~padded[1:, :-1]  # an edge on the left: runs up
+    left = padded[1:, 1:] & ~padded[1:, :-1]  # an edge on the left, from bottom to top
     for y, x in np.argwhere(left).tolist():
         after.setdefault((x, y + 1), []).append((x, y))
-    right = padded[1:, :-1] & ~padded[1:, 1:]  # an edge on the right: runs down
+    right = padded[1:, :-1] & ~padded[1:, 1:]  # an edge on the right, from top to bottom
     for y, x in np.argwhere(right).tolist():
         after.setdefault((x, y), []).append((x, y + 1))
     rings = []
     while after:
         start = min(after, key=lambda corner: (corner[1], corner[0]))
         ring = _follow(after, start)
-        if _area(ring) > 0:
+        if _twice_area(ring) > 0:  # a hole is traced counterclockwise
             rings.append(ring)
-    rings.sort(key=_area, reverse=True)
+    rings.sort(key=_twice_area, reverse=True)
     return tuple(tuple((float(x + left_most), float(y + top)) for x, y in ring) for ring in rings)
 
 
 def _follow(after: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> list[tuple[int, int]]:
-    """Walks edges from a corner back to it, turning right where two pieces touch; keeps the corners it turns at."""
+    """Removes one closed path of edges from `after` and returns the corners at which it turns.
+
+    Where two pieces touch at a corner, the path turns right, which keeps the pieces separate.
+    """
     path = [start]
     here, heading = start, (1, 0)
     while True:
@@ -69,14 +73,14 @@ def _follow(after: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[in
     count = len(path)
     return [
         point
-        for place, point in enumerate(path)
-        if (path[place - 1][0] - point[0], path[place - 1][1] - point[1])
-        != (point[0] - path[(place + 1) % count][0], point[1] - path[(place + 1) % count][1])
+        for index, point in enumerate(path)
+        if (path[index - 1][0] - point[0], path[index - 1][1] - point[1])
+        != (point[0] - path[(index + 1) % count][0], point[1] - path[(index + 1) % count][1])
     ]
 
 
-def _area(ring: list[tuple[int, int]]) -> float:
-    """Twice the area; positive when clockwise on the screen."""
+def _twice_area(ring: list[tuple[int, int]]) -> float:
+    """Twice the area, positive for a ring that is clockwise on the screen."""
     total = 0
     for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
         total += ax * by - bx * ay
@@ -84,12 +88,12 @@ def _area(ring: list[tuple[int, int]]) -> float:
 
 
 def refill(rings: tuple[Ring, ...], size: Size) -> Bools:
-    """The mask COCO's rasteriser makes of the rings."""
+    """The (height, width) mask that COCO's rasteriser fills for the rings."""
     return pixels(rasterise(Polygons(rings), size))
 
 
 def has_hole(mask: Bools) -> bool:
-    """Whether some background is cut off from the border (4-connected objects, 8-connected background)."""
+    """Whether the mask encloses background; objects are 4-connected, background is 8-connected."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     _, pieces = label(~np.pad(crop, 1), structure=np.ones((3, 3)))
@@ -97,8 +101,10 @@ def has_hole(mask: Bools) -> bool:
 
 
 def simplify(ring: Ring, most: int, tolerance: float = 0.7) -> Ring:
-    """Douglas-Peucker, splitting where the outline is farthest off, until it is within `tolerance` pixels everywhere or
-    `most` points are kept; the first point is kept."""
+    """The ring simplified by Douglas-Peucker to at most `most` points; the first point is kept.
+
+    The worst point is added first.  Points are added until the ring is within `tolerance` pixels of the outline.
+    """
     points = np.array(ring)
     far = int(((points - points[0]) ** 2).sum(1).argmax())
     keep = {0, far}
@@ -115,7 +121,10 @@ def simplify(ring: Ring, most: int, tolerance: float = 0.7) -> Ring:
 
 
 def _split(points: NDArray[np.float64], first: int, last: int) -> list[tuple[float, int, int, int]]:
-    """(minus how far off, where, first, last) of the point farthest from the chord; none where none lies between."""
+    """The point between `first` and `last` that is farthest from their chord, if there is a point between.
+
+    As (minus its distance in pixels, its index, first, last), so that a heap returns the farthest point first.
+    """
     if last - first < 2:
         return []
     start, end = points[first], points[last % len(points)]
@@ -130,7 +139,7 @@ def _split(points: NDArray[np.float64], first: int, last: int) -> list[tuple[flo
 
 
 def area(ring: Ring) -> float:
-    """In square pixels, by the shoelace formula."""
+    """The area of a ring in square pixels, by the shoelace formula."""
     total = 0.0
     for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
         total += ax * by - bx * ay
@@ -138,5 +147,5 @@ def area(ring: Ring) -> float:
 
 
 def flat(ring: Ring) -> list[float]:
-    """x, y, x, y, ... as COCO writes a polygon."""
+    """COCO's [x, y, x, y, ...] of a ring."""
     return [coordinate for point in ring for coordinate in point]

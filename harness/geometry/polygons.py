@@ -1,6 +1,6 @@
-"""Outlines: rings of points in pixels of the original image, x to the right, y down; the last point joins the first.
+"""Rings: closed outlines of points in pixels of the original image; x to the right, y down.
 
-This is geometry on real numbers.  Scores count pixels instead: see `masks.py`.
+Coordinates are real numbers here.  Scores count pixels instead; see `masks.py`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from harness.core import Box, Ring
 
 
 def from_flat(coordinates: Sequence[float]) -> Ring:
-    """COCO's [x, y, x, y, ...] to a ring; ValueError where a y is missing."""
+    """The ring of COCO's [x, y, x, y, ...]; ValueError if the number of coordinates is odd."""
     if len(coordinates) % 2:
         raise ValueError(f"an outline of {len(coordinates)} numbers lacks a y")
     return tuple(zip(map(float, coordinates[0::2]), map(float, coordinates[1::2]), strict=True))
 
 
 def to_flat(ring: Ring) -> list[float]:
-    """A ring to COCO's [x, y, x, y, ...]."""
+    """COCO's [x, y, x, y, ...] of a ring."""
     return [coordinate for point in ring for coordinate in point]
 
 
 def rectangle(box: Box) -> Ring:
-    """A box's outline, from the left top clockwise as seen on screen."""
+    """The four corners of a box, clockwise on the screen from the top left."""
     left, top, right, bottom = box
     return ((left, top), (right, top), (right, bottom), (left, bottom))

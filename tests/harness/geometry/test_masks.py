@@ -1,3 +1,5 @@
+"""Masks against pycocotools, plain loops over pixels, and arithmetic in comments."""
+
 import math
 from typing import Any
 
@@ -18,18 +20,18 @@ PIXELS = st.lists(st.booleans(), min_size=200, max_size=200).map(lambda bits: np
 
 
 def decode(mask: Mask) -> np.ndarray[Any, Any]:
-    """(H, W) of 0 and 1, as pycocotools decodes."""
+    """(height, width) of 0 and 1, decoded by pycocotools."""
     return coco.decode({"size": [mask.size.height, mask.size.width], "counts": mask.counts})
 
 
 def encode(pixels: np.ndarray[Any, Any]) -> Mask:
-    """(H, W) of truths, as pycocotools encodes."""
+    """The mask of (height, width) booleans, encoded by pycocotools."""
     code = coco.encode(np.asfortranarray(pixels, dtype=np.uint8))
     return Mask(Size(pixels.shape[1], pixels.shape[0]), code["counts"])
 
 
 def runs(pixels: np.ndarray[Any, Any]) -> list[int]:
-    """Lengths of equal neighbours down the columns, from 0s on: the code in a plain loop."""
+    """COCO's uncompressed code in a plain loop: run lengths column by column, starting with 0s."""
     lengths, before = [0], False
     for bit in pixels.T.ravel().tolist():
         if bit != before:
@@ -39,13 +41,13 @@ def runs(pixels: np.ndarray[Any, Any]) -> list[int]:
     return lengths
 
 
-def test_a_square_covers_its_pixels() -> None:
+def test_rasterise_rectangle_covers_its_pixels() -> None:
     expected = np.zeros((10, 20))
-    expected[2:6, 3:8] = 1  # rows are y, columns are x
+    expected[2:6, 3:8] = 1  # [y, x]
     np.testing.assert_array_equal(decode(rasterise(Polygons((rectangle((3, 2, 8, 6)),)), SIZE)), expected)
 
 
-def test_the_whole_image_is_every_pixel() -> None:
+def test_rasterise_whole_image_covers_every_pixel() -> None:
     assert area(rasterise(Polygons((rectangle((0, 0, 20, 10)),)), SIZE)) == 200
 
 
@@ -54,42 +56,42 @@ def test_the_whole_image_is_every_pixel() -> None:
     [
         (),
         ((),),
-        (((1, 1), (5, 5)),),  # four numbers: pycocotools would read a box
+        (((1, 1), (5, 5)),),  # pycocotools takes four numbers for a box
         (((1, 1), (math.nan, 5), (5, 1)),),
         (((1, 1), (math.inf, 5), (5, 1)),),
         (rectangle((30, 2, 40, 8)),),  # outside
     ],
 )
-def test_nothing_to_draw_is_the_empty_mask(rings: tuple[Ring, ...]) -> None:
+def test_rasterise_without_drawable_ring_is_empty(rings: tuple[Ring, ...]) -> None:
     mask = rasterise(Polygons(rings), SIZE)
     assert mask.size == SIZE
     assert decode(mask).shape == (10, 20)
     assert area(mask) == 0
 
 
-def test_a_short_ring_beside_a_good_one_is_dropped() -> None:
+def test_rasterise_drops_ring_of_two_points() -> None:
     square = rectangle((3, 2, 8, 6))
     assert rasterise(Polygons((((1, 1), (5, 5)), square)), SIZE) == rasterise(Polygons((square,)), SIZE)
 
 
-def test_what_lies_outside_is_cut_off() -> None:
+def test_rasterise_cuts_off_parts_outside_the_image() -> None:
     assert area(rasterise(Polygons((rectangle((-5, -5, 4, 3)),)), SIZE)) == 4 * 3
     assert area(rasterise(Polygons((rectangle((16, 8, 60, 70)),)), SIZE)) == 4 * 2
     assert area(rasterise(Polygons((rectangle((-1e12, -1e300, 4, 3)),)), SIZE)) == 4 * 3  # beyond 32 bits
 
 
-def test_overlapping_parts_count_once() -> None:
+def test_rasterise_counts_overlap_of_parts_once() -> None:
     # Two 4 x 4 squares that share 2 x 2: 16 + 16 - 4.  Keeping the 1s of their sum, as LAVT does, gives 24.
     parts = Polygons((rectangle((2, 2, 6, 6)), rectangle((4, 4, 8, 8))))
     assert area(rasterise(parts, SIZE)) == 28
 
 
-def test_separate_parts_add_up() -> None:
+def test_rasterise_adds_separate_parts() -> None:
     assert area(rasterise(Polygons((rectangle((0, 0, 2, 2)), rectangle((5, 5, 8, 8)))), SIZE)) == 4 + 9
 
 
 @given(RINGS)
-def test_rasterise_is_pycocotools_ring_by_ring(rings: tuple[Ring, ...]) -> None:
+def test_rasterise_equals_union_of_rings_filled_by_pycocotools(rings: tuple[Ring, ...]) -> None:
     expected = np.zeros((10, 20), dtype=bool)
     for ring in rings:
         if len(ring) >= 3:
@@ -98,55 +100,55 @@ def test_rasterise_is_pycocotools_ring_by_ring(rings: tuple[Ring, ...]) -> None:
     np.testing.assert_array_equal(decode(rasterise(Polygons(rings), SIZE)), expected)
 
 
-def test_a_mask_passes_through_at_its_own_size_only() -> None:
+def test_rasterise_returns_mask_of_same_size_and_refuses_others() -> None:
     mask = from_runs([20, 10, 170], SIZE)
     assert rasterise(mask, SIZE) is mask
-    with pytest.raises(ValueError, match="no mask of an image"):
+    with pytest.raises(ValueError, match="but the image is of size"):
         rasterise(mask, Size(10, 20))
 
 
 @given(PIXELS, PIXELS)
-def test_overlap_counts_pixels(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> None:
+def test_overlap_and_area_count_pixels(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> None:
     both, either = overlap(encode(one), encode(other))
     assert (both, either) == ((one & other).sum(), (one | other).sum())
     assert overlap(encode(other), encode(one)) == (both, either)
     assert area(encode(one)) == one.sum()
 
 
-def test_overlap_of_two_sizes_is_an_error() -> None:
-    with pytest.raises(ValueError, match="cannot be laid over"):
+def test_overlap_of_different_sizes_raises() -> None:
+    with pytest.raises(ValueError, match="masks of different sizes cannot overlap"):
         overlap(from_runs([200], SIZE), from_runs([200], Size(10, 20)))
 
 
 @given(PIXELS)
-def test_codes_of_all_three_forms_are_the_same_mask(pixels: np.ndarray[Any, Any]) -> None:
+def test_all_three_codes_give_the_same_mask(pixels: np.ndarray[Any, Any]) -> None:
     mask = encode(pixels)
     assert from_runs(runs(pixels), SIZE) == mask
     assert from_coco({"size": [10, 20], "counts": runs(pixels)}, SIZE) == mask
     assert from_coco(to_coco(mask), SIZE) == mask
 
 
-def test_runs_go_down_the_columns() -> None:
+def test_from_runs_fills_column_by_column() -> None:
     expected = np.zeros((10, 20))
     expected[:, 2] = 1
     np.testing.assert_array_equal(decode(from_runs([20, 10, 170], SIZE)), expected)
 
 
-def test_empty_runs_are_joined_over() -> None:
-    # pycocotools' merge ends where both masks have an empty run at once, and then loses what follows.
+def test_from_runs_joins_neighbours_of_empty_runs() -> None:
+    # pycocotools' merge stops where both masks have an empty run, and loses the runs that follow.
     assert from_runs([10, 0, 10, 10, 0, 0, 170], SIZE) == from_runs([20, 10, 170], SIZE)
     split = from_runs([10, 5, 0, 5, 180], SIZE)
     assert overlap(split, split) == (10, 10)
 
 
-def test_long_runs_survive_packing() -> None:
-    big = Size(4000, 3000)  # runs of several characters, and negative differences
+def test_compressed_code_of_long_runs_round_trips() -> None:
+    big = Size(4000, 3000)  # codes of several characters, and negative differences
     mask = from_runs([1, 9_000_000, 2, 40_000, 12_000_000 - 9_040_003], big)
     assert from_coco(to_coco(mask), big) == mask
     assert area(mask) == 9_040_000
 
 
-def test_polygons_round_trip() -> None:
+def test_to_coco_and_from_coco_of_polygons_are_inverse() -> None:
     outline = Polygons((rectangle((3, 2, 8, 6)), ((0.5, 0.25), (1, 1), (2, 2))))
     assert from_coco(to_coco(outline), SIZE) == outline
     assert from_coco([], SIZE) == Polygons(())
@@ -159,22 +161,22 @@ def test_polygons_round_trip() -> None:
         ("polygon", "list of polygons"),
         (None, "list of polygons"),
         ({"counts": [200]}, "list of polygons"),
-        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "a list was expected, not 1.0"),
+        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "expected a list, got 1.0"),
         ([[1.0, 2.0, 3.0]], "3 numbers lacks a y"),
-        ([[1.0, "2"]], "coordinate was expected, not '2'"),
-        ([[1.0, True]], "coordinate was expected, not True"),
-        ([[1.0, math.nan]], "coordinate was expected, not nan"),
-        ([[1.0, 10**400]], "coordinate was expected"),
+        ([[1.0, "2"]], "expected a coordinate, got '2'"),
+        ([[1.0, True]], "expected a coordinate, got True"),
+        ([[1.0, math.nan]], "expected a coordinate, got nan"),
+        ([[1.0, 10**400]], "expected a coordinate"),
         ({"size": [20, 10], "counts": [200]}, r"\[20, 10\] in an image of \[10, 20\]"),
         ({"size": [10, 20], "counts": [199]}, "199 pixels does not fill"),
-        ({"size": [10, 20], "counts": [201, -1]}, "run 1 of a mask is -1"),
-        ({"size": [10, 20], "counts": [200.0]}, "length of a run"),
-        ({"size": [10, 20], "counts": 200}, "a list was expected"),
-        ({"size": [10, 20], "counts": "\u00e9"}, "no part of a compressed mask"),
-        ({"size": [10, 20], "counts": "X"}, "ends within a run"),  # X is 40: the 32 says more follows
+        ({"size": [10, 20], "counts": [201, -1]}, "run 1 of a mask has the length -1"),
+        ({"size": [10, 20], "counts": [200.0]}, "expected the length of a run"),
+        ({"size": [10, 20], "counts": 200}, "expected a list"),
+        ({"size": [10, 20], "counts": "\u00e9"}, "a compressed mask does not contain"),
+        ({"size": [10, 20], "counts": "X"}, "ends inside a run"),  # X is 40; its bit of 32 announces another character
         ({"size": [10, 20], "counts": "5"}, "5 pixels does not fill"),
     ],
 )
-def test_what_is_no_segmentation_is_an_error(segmentation: Any, message: str) -> None:
+def test_from_coco_of_malformed_segmentation_raises(segmentation: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_coco(segmentation, SIZE)

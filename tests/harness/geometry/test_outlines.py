@@ -1,4 +1,4 @@
-"""Outlines: traced so that COCO's rasteriser gives the mask again, and simplified within what was asked."""
+"""Outlines: COCO's rasteriser restores traced masks, and simplified rings stay within their limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from harness.geometry.outlines import area, flat, has_hole, outline, refill, sim
 
 
 def disc(radius: float, width: int = 40, height: int = 30) -> np.ndarray:
+    """(height, width), True for pixels whose centre is within `radius` of (20, 15)."""
     y, x = np.mgrid[:height, :width] + 0.5
     return (x - 20) ** 2 + (y - 15) ** 2 <= radius**2
 
 
-def test_a_rectangle_is_its_four_corners() -> None:
+def test_outline_of_rectangle_is_its_four_corners() -> None:
     mask = np.zeros((6, 8), bool)
     mask[1:4, 2:7] = True
     assert outline(mask) == (((2, 1), (7, 1), (7, 4), (2, 4)),)
@@ -24,21 +25,21 @@ def test_a_rectangle_is_its_four_corners() -> None:
 
 
 @pytest.mark.parametrize("radius", [1, 4.5, 9, 14])
-def test_what_is_traced_fills_to_the_mask_again(radius: float) -> None:
+def test_outline_of_disc_refills_to_the_same_mask(radius: float) -> None:
     mask = disc(radius)
     rings = outline(mask)
     assert np.array_equal(refill(rings, Size(40, 30)), mask)
     assert sum(map(area, rings)) == mask.sum()
 
 
-def test_pieces_come_largest_first_and_corners_do_not_join_them() -> None:
+def test_outline_of_pieces_touching_at_corner_is_one_ring_each_largest_first() -> None:
     mask = np.zeros((8, 8), bool)
     mask[0:2, 0:2] = True
-    mask[2:6, 2:6] = True  # touches the other at a corner only
+    mask[2:6, 2:6] = True  # touches the first piece at a corner
     assert [area(ring) for ring in outline(mask)] == [16, 4]
 
 
-def test_a_hole_is_seen_and_a_bay_is_none() -> None:
+def test_has_hole_is_true_for_hole_and_false_for_bay() -> None:
     assert not has_hole(disc(9))
     assert has_hole(disc(9) & ~disc(3))
     bay = disc(9)
@@ -47,14 +48,14 @@ def test_a_hole_is_seen_and_a_bay_is_none() -> None:
 
 
 @pytest.mark.parametrize("most", [4, 8, 16])
-def test_a_simplified_ring_keeps_so_many_of_its_points_at_most(most: int) -> None:
+def test_simplify_keeps_at_most_given_number_of_points(most: int) -> None:
     [ring] = outline(disc(14))
     simple = simplify(ring, most)
     assert len(simple) <= most and set(simple) <= set(ring) and simple[0] == ring[0]
     assert simplify(ring, 1000, tolerance=0.0) == ring
 
 
-def test_a_ring_is_simplified_to_within_the_tolerance() -> None:
+def test_simplify_drops_points_within_tolerance() -> None:
     straight = ((0.0, 0.0), (5.0, 0.3), (10.0, 0.0), (10.0, 10.0), (0.0, 10.0))
-    assert simplify(straight, 16) == (straight[0], *straight[2:])  # 0.3 pixels off is near enough
+    assert simplify(straight, 16) == (straight[0], *straight[2:])  # the dropped point is 0.3 pixels off, less than 0.7
     assert simplify(straight, 16, tolerance=0.2) == straight
