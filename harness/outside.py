@@ -1,6 +1,6 @@
-"""Tasks and models of other packages: by entry point, or by `package.module:NAME`.
+"""Tasks and models of other packages, by entry point or by `package.module:NAME`.
 
-A module is imported only where its name was typed, or where an installed package declares it as an entry point.
+A module is imported only if its name was typed, or if an installed package declares it as an entry point.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Named(Protocol):
-    """What has a name of its own."""
+    """An object with a name, such as a Task or an Entry."""
 
     @property
     def name(self) -> str: ...
@@ -27,44 +27,49 @@ T = TypeVar("T", bound=Named)
 
 
 def named(name: str, kind: type[T], option: str) -> list[T]:
-    """What `package.module:NAME` names: one of a kind, or several; UsageError where it cannot be loaded."""
+    """The objects of `kind` that `package.module:NAME` names: one object, or a sequence or set of them.
+
+    UsageError, naming the command-line option, if the form is wrong, the import fails, or NAME is something else.
+    """
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         raise UsageError(f"{option} {name}: the form is package.module:NAME, where NAME is {_a(kind)} or several")
     try:
-        found: object = importlib.import_module(module)
+        value: object = importlib.import_module(module)
         for part in attribute.split("."):
-            found = getattr(found, part)
-    except (Exception, SystemExit) as error:  # anything can go wrong in a module of somebody else's
+            value = getattr(value, part)
+    except (Exception, SystemExit) as error:  # a module of another project may raise anything
         raise UsageError(f"{option} {name} cannot be loaded: {type(error).__name__}: {error}") from error
-    return loaded(found, name, kind)
+    return loaded(value, name, kind)
 
 
 def joined(own: Mapping[str, T], group: str, kind: type[T], what: str) -> dict[str, T]:
-    """The project's own and those of installed packages, by name.
+    """The project's own objects and those that installed packages declare in an entry point group, by name.
 
-    An entry point that cannot be loaded is logged and left out, and so is one whose name is taken.
+    An entry point is logged and left out if it cannot be loaded or if its name is taken.  `what` names the objects in
+    log messages.
     """
-    found = dict(own)
+    by_name = dict(own)
     for point in entry_points(group=group):
         try:
-            theirs = loaded(point.load(), point.value, kind)
-        except (Exception, SystemExit) as error:  # anything can go wrong in a package of somebody else's
+            declared = loaded(point.load(), point.value, kind)
+        except (Exception, SystemExit) as error:  # a package of another project may raise anything
             log.warning("the %s of %s cannot be loaded: %s", what, point.value, error)
             continue
-        for one in theirs:
-            if found.setdefault(one.name, one) is not one:
-                log.warning("%s has %s %r, whose name is taken: it is left out", point.value, what, one.name)
-    return found
+        for item in declared:
+            if by_name.setdefault(item.name, item) is not item:
+                log.warning("%s has %s %r, whose name is taken: it is left out", point.value, what, item.name)
+    return by_name
 
 
 def loaded(value: object, where: str, kind: type[T]) -> list[T]:
-    """A value as a list of a kind; UsageError where it is neither one nor several."""
-    several = list(value) if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str) else [value]
-    if not several or not all(isinstance(one, kind) for one in several):
+    """The value as a list of objects of `kind`; UsageError, naming `where`, if it is neither one nor several."""
+    items = list(value) if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str) else [value]
+    if not items or not all(isinstance(item, kind) for item in items):
         raise UsageError(f"{where} is neither {_a(kind)} nor several ({kind.__module__}.{kind.__name__})")
-    return [one for one in several if isinstance(one, kind)]
+    return [item for item in items if isinstance(item, kind)]
 
 
 def _a(kind: type[object]) -> str:
+    """The name of a class with its article."""
     return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"

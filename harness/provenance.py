@@ -1,4 +1,4 @@
-"""What is needed to dispute a number: code, packages, machine, command line."""
+"""The facts that a number can be disputed by: code, packages, machine, date and command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors", "pycocotool
 
 
 def provenance(command: Sequence[str], **more: Any) -> dict[str, Any]:
-    """A record of now: git commit and dirty flag, versions, machine, date and command line, and what is added."""
+    """The provenance of a run that starts now, and `more` entries.
+
+    `harness` is this package's version; `commit` and `dirty` are git's, "" and False outside a checkout.  `packages`
+    has None for a package that is not installed.  `date` is UTC in ISO 8601.
+    """
     return {
         "harness": __version__,
         "commit": _git("rev-parse", "HEAD") if _git("ls-files", Path(__file__).name) else "",
@@ -32,14 +36,14 @@ def provenance(command: Sequence[str], **more: Any) -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of the checkout this code runs from; '' where it is not one."""
+    """The output of git in the checkout of this code; "" outside a checkout, or without git."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 def _version(package: str) -> str | None:
@@ -50,6 +54,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
+    """The processor's model name on Linux, else Python's own description."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

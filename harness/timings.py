@@ -1,4 +1,4 @@
-"""How long answers took, as a run records it."""
+"""Throughput, latency and memory of a run, as its record contains them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.core import Answer
 
 @dataclass(slots=True)
 class Clock:
-    """Throughput from the first question on: everything is in it, also decoding of files and keeping of answers."""
+    """Measures throughput from the first question on, including image decoding and storing of answers."""
 
     start: float = field(default_factory=time.perf_counter)
     first: float | None = None
@@ -26,12 +26,17 @@ class Clock:
     tokens: int = 0
 
     def answered(self, answer: Answer) -> None:
+        """Counts an answer that was just stored."""
         now = time.perf_counter()
         self.first = self.first if self.first is not None else now - self.start
         self.answers += 1
         self.tokens += answer.tokens
 
     def timings(self, images: int) -> dict[str, Any]:
+        """Elapsed seconds and peak memory so far; rates per second, and seconds to the first answer, if there is one.
+
+        `images` is the number of different images among the questions.
+        """
         seconds = time.perf_counter() - self.start
         timings: dict[str, Any] = {"seconds": seconds, "peak memory MiB": peak_memory()}
         if self.answers:
@@ -45,9 +50,10 @@ class Clock:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had, in MiB, since it was started or `forget_peak_memory`.
+    """The largest resident memory of this process, in MiB, since its start or since `forget_peak_memory`.
 
-    Linux's own count: `getrusage` also counts whatever process started it.
+    On Linux this is VmHWM of /proc/self/status.  `getrusage` is used only elsewhere, because on Linux it also counts
+    the memory of the process that started this one.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -59,15 +65,16 @@ def peak_memory() -> float:
 
 
 def forget_peak_memory() -> None:
-    """Where Linux lets it, the most memory is counted from here on."""
+    """Restarts the measurement of `peak_memory` at the current memory, if Linux permits it; else does nothing."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def latency(answers: Iterable[Answer]) -> dict[str, Any]:
-    """Seconds to an answer at batch 1, of a whole batch otherwise, and which; {} where the model does not time itself.
+    """Percentiles 50, 90 and 99 of latency in seconds, as `p50 s` and so on, and `latency of`: what was measured.
 
-    Each batch counts once, however many answers it held.
+    At batch size 1 this is the latency of an answer, else of a whole batch.  Each batch counts once: an answer of a
+    batch of n has the weight 1 / n.  {} if the model does not measure time.
     """
     timed = [answer for answer in answers if answer.seconds > 0]
     if not timed:

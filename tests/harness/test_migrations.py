@@ -1,4 +1,4 @@
-"""Results of version 0.13.1, as that version wrote them (tests/data/results_0_13_1), stay usable."""
+"""Results that version 0.13.1 wrote (tests/data/results_0_13_1) stay usable."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def results(tmp_path: Path) -> Path:
 
 
 def fingerprints() -> dict[str, str]:
-    """Of the records as they were written, by model."""
+    """The fingerprint in each record of version 0.13.1, by model."""
     records = [json.loads(path.read_text()) for path in OLD.rglob("run.json")]
     return {record["spec"]["model"]: record["spec"]["fingerprint"] for record in records}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_fingerprint_of_0_13_1_maps_to_version_and_back(model: str) -> None:
+def test_fingerprint_of_0_13_1_maps_to_answers_version_and_back(model: str) -> None:
     old = fingerprints()[model]
     now = migrations.current_fingerprint(old)
     assert now != old
@@ -40,7 +40,7 @@ def test_fingerprint_of_0_13_1_maps_to_version_and_back(model: str) -> None:
     assert migrations.former_fingerprint(now) == old
 
 
-def test_fingerprint_of_unknown_code_is_left_alone() -> None:
+def test_fingerprint_with_unknown_digest_is_unchanged() -> None:
     unknown = fingerprints()["florence2-nano-ft"].replace(migrations.DIGESTS["florence2"], "0123456789ab")
     assert migrations.current_fingerprint(unknown) == unknown
     assert migrations.is_of_unknown_code(unknown)
@@ -49,29 +49,29 @@ def test_fingerprint_of_unknown_code_is_left_alone() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_same_command_queries_nothing_after_upgrade(model: str, results: Path, call: Call) -> None:
-    [(before, record)] = [found for found in store.runs(results) if found[1].spec.model == model]
-    kept = (before.path / "answers.jsonl").read_bytes()
+    [(before, record)] = [pair for pair in store.runs(results) if pair[1].spec.model == model]
+    stored = (before.path / "answers.jsonl").read_bytes()
     status, out, complaint = call(
         "run", "--task", "vizwiz", "--model", model, "--limit", "3", "--data", "miniature", "--json"
     )
     assert status == 0
     assert complaint.startswith("nothing was queried: this run was finished on 2026-11-29")
     assert json.loads(out)["metrics"] == json.loads(store.as_json(record.metrics))
-    [(after, now)] = [found for found in store.runs(results) if found[1].spec.model == model]
-    assert after.path.name == now.id == record.id != before.path.name  # the folder has the name that the run has now
-    assert (after.path / "answers.jsonl").read_bytes() == kept
+    [(after, now)] = [pair for pair in store.runs(results) if pair[1].spec.model == model]
+    assert after.path.name == now.id == record.id != before.path.name  # the folder was renamed to the new id
+    assert (after.path / "answers.jsonl").read_bytes() == stored
 
 
 def test_old_folder_is_found_by_either_id_and_scored_again(results: Path, call: Call) -> None:
-    [(folder, record)] = [found for found in store.runs(results) if found[1].spec.model == "florence2-nano-ft"]
+    [(folder, record)] = [pair for pair in store.runs(results) if pair[1].spec.model == "florence2-nano-ft"]
     for name in (folder.path.name, record.id):
         status, out, _ = call("score", name, "--data", "miniature", "--json")
         assert status == 0
         assert json.loads(out)["metrics"]["accuracy"]["value"] == 100.0
 
 
-def test_answers_of_another_limit_are_taken_over(results: Path, call: Call) -> None:
-    """Of the 6 images of a larger limit, those of the smaller one are not asked about again."""
+def test_answers_of_smaller_limit_are_reused_by_larger_limit(results: Path, call: Call) -> None:
+    """The 3 images of the smaller limit are among those of the larger one."""
     status, out, _ = call(
         "run", "--task", "vizwiz", "--model", "florence2-nano-ft", "--limit", "80", "--data", "miniature", "--json"
     )
@@ -80,12 +80,12 @@ def test_answers_of_another_limit_are_taken_over(results: Path, call: Call) -> N
     assert counts["asked now"] == counts["samples"] - 3
 
 
-def test_answers_of_unknown_code_are_named_and_not_reused(
+def test_answers_with_unknown_digest_are_logged_and_not_reused(
     results: Path, call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
     [path] = results.rglob("florence2-nano-ft/*/*/run.json")
     path.write_text(path.read_text().replace(migrations.DIGESTS["florence2"], "0123456789ab"))
-    answers = path.with_name("answers.jsonl")  # which are keyed by the fingerprint
+    answers = path.with_name("answers.jsonl")  # whose digests depend on the fingerprint
     answers.write_text(re.sub(r'"asked":"[0-9a-f]{12}:', '"asked":"000000000000:', answers.read_text()))
     status, out, _ = call(
         "run", "--task", "vizwiz", "--model", "florence2-nano-ft", "--limit", "3", "--data", "miniature", "--json"
@@ -96,7 +96,7 @@ def test_answers_of_unknown_code_are_named_and_not_reused(
     assert RunFolder(path.parent).has_answers
 
 
-def test_question_has_one_digest_where_the_fingerprint_never_changed() -> None:
+def test_question_has_former_digest_only_if_fingerprint_had_one() -> None:
     question = Question("1.png", None, "refer", "a dog")
     assert len(runner.digests(question, "mine:v1", "pixels")) == 1
     assert len(runner.digests(question, "whole-image:v1", "pixels")) == 2

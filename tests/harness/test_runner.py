@@ -23,7 +23,6 @@ from harness import runner
 from harness.core import Answer, Box, Phrase, Question, Run, Sample, Size, Source, Text
 from harness.errors import DataError, ResourceError, UsageError
 from harness.metrics.reduce import mean
-from harness.timings import latency
 from tests import toy
 
 ROOT = Path(__file__).parents[2]
@@ -250,21 +249,3 @@ def test_digest_has_the_region_if_there_is_one() -> None:
     same = digest((1.0, 2.0, 3.0, 4.0))
     assert digest((1, 2, 3, 4)) == same  # as a file may have them
     assert digest(tuple(np.array([1.0, 2.0, 3.0, 4.0]))) == same
-
-
-def test_latency_counts_each_batch_once() -> None:
-    # Three batches: one of 4 answers in 4 s, two of 1 in 1 s each.  By batch the median is 1 s; by answer it were 4 s.
-    answers = [Answer((), None, seconds=4.0, batch=4)] * 4 + [Answer((), None, seconds=1.0)] * 2
-    assert latency(answers)["p50 s"] == 1.0
-    assert latency(answers)["p99 s"] == 4.0
-    assert latency(answers)["latency of"] == "a batch of at most 4 answers"
-    assert latency([Answer((), None, seconds=2.0)])["latency of"] == "an answer, at batch size 1"
-    assert latency([Answer((), None)]) == {}
-
-
-def test_peak_memory_is_of_this_program_alone() -> None:
-    """Not of whoever started it, as `getrusage` has it: here a process of 600 MiB and more."""
-    code = "from harness.timings import peak_memory; held = b'x' * (50 << 20); print(peak_memory())"
-    starting = f"import subprocess, sys; held = b'x' * (600 << 20); subprocess.run([sys.executable, '-c', {code!r}])"
-    told = subprocess.run([sys.executable, "-c", starting], capture_output=True, text=True, check=True).stdout
-    assert 50 < float(told) < 400
