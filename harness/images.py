@@ -1,17 +1,18 @@
-"""An image reference to its bytes, and to RGB; EXIF decided once.
+"""An image reference to the bytes of its file, and to 8-bit RGB.
 
-A reference is a path relative to the data root.  Where a folder F of it has been packed (`harness data pack`), the
-finished store F.lmdb, beside the folder or instead of it, is read first, and the file only for an image that the store
-lacks; of several such folders the nearest counts.  A store is opened at the first image read from it, once in a
-process, and serves all threads; a forked process opens its own.  Written again from a changed folder it is not: delete
-it and pack again.
+A reference is a path relative to the data root.  `harness data pack` packs the images of a folder F into a store,
+F.lmdb, beside F.  A finished store is read first; the file is read if the store lacks the image.  Of several packed
+folders that contain an image, the innermost counts; the folder itself may be gone.
 
-Orientation tags are not applied: COCO's annotations (and those of everything built on it) are in stored pixels.  A data
-set annotated in rotated pixels asks for `upright=True`.
+A store is opened when the first image is read from it, once per process, and serves all threads.  A forked process
+opens it again.  Packing does not notice changed files: delete the store and pack again.
 
-Grey, palette, RGBA and CMYK images become RGB as Pillow converts them (alpha is dropped, as the published
-processor drops it); 16-bit grey is scaled to 8 bits, where Pillow would cut it at 255; 32-bit integer and
-float images have no agreed range and are refused.
+Orientation tags of EXIF are ignored unless `upright=True`.  COCO's annotations, and those of data sets built on COCO,
+are in pixels as stored.  Data sets annotated in rotated pixels need `upright=True`.
+
+Grey, palette, RGBA and CMYK images are converted by Pillow.  Alpha is dropped, as in the published processor.  16-bit
+grey is scaled to 8 bits; Pillow would clip it at 255.  32-bit integer and float images are refused, because they have
+no agreed range.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from harness.core import GivenImage, ImageRef
 from harness.errors import DataError, ResourceError, UsageError
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit begins with a warning; ours is below
-MOST_PIXELS = 400_000_000
+Image.MAX_IMAGE_PIXELS = None  # Pillow's limit first warns and then raises; `MOST_PIXELS` replaces it
+MOST_PIXELS = 400_000_000  # in one image
 UNDECODABLE = (OSError, ValueError, SyntaxError, OverflowError, MemoryError)
 
 
 class MissingImage(DataError):
-    """An image whose bytes are not to be had: neither packed nor a file that can be read."""
+    """An image that is neither in a store nor in a file that can be read."""
 
 
 def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image.Image:
-    """The image as 8-bit RGB; DataError where it is missing, corrupt or of a kind that has no agreed range."""
+    """The image as 8-bit RGB; DataError if it is missing, corrupt, too large, or of a mode without an agreed range."""
     if isinstance(reference, GivenImage):
         loaded: Image.Image = reference.load()
         return loaded
@@ -54,11 +55,11 @@ def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image
 
 
 def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
-    """The bytes of an image file as 8-bit RGB; DataError, with the name, for what cannot be decoded."""
+    """The bytes of an image file as 8-bit RGB; DataError, naming the image, if they cannot be decoded."""
     try:
         with Image.open(BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise DataError(f"it claims {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are decoded")
+                raise DataError(f"its header says {image.width} x {image.height} pixels; the limit is {MOST_PIXELS:,}")
             image.load()
             return to_rgb(ImageOps.exif_transpose(image) if upright else image)
     except DataError as error:
@@ -70,16 +71,16 @@ def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
 
 
 def given(image: str | Path | bytes | Image.Image | NDArray[Any]) -> GivenImage:
-    """An image that is handed over: a path, the bytes of a file, an image of Pillow's, or an array of uint8.
+    """An image that the caller supplies: a path, the bytes of an image file, a Pillow image, or an array.
 
-    An array is (height, width) or (height, width, 3), RGB.  UsageError for anything else; what is in a file is looked
-    at when the image is loaded.
+    An array is uint8 of shape (height, width), or (height, width, 3) in RGB.  UsageError for any other value.  A file
+    is opened when the image is loaded, so its errors are raised then.
     """
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
         return GivenImage(str(path), lambda: decode(read_file(path), str(path)))
     if isinstance(image, bytes):
-        return GivenImage("the given bytes", lambda: decode(image, "of the given bytes"))
+        return GivenImage("the given bytes", lambda: decode(image, "in the given bytes"))
     if isinstance(image, Image.Image):
         return GivenImage("the given image", lambda: to_rgb(image))
     if isinstance(image, np.ndarray):
@@ -91,19 +92,19 @@ def given(image: str | Path | bytes | Image.Image | NDArray[Any]) -> GivenImage:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any 8-bit or 16-bit image as 8-bit RGB; DataError for 32-bit ones."""
+    """An 8-bit or 16-bit image as 8-bit RGB; DataError for a 32-bit image."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
         grey = (np.asarray(image).astype(np.uint32) + 128) // 257
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise DataError(f"an image of mode {image.mode} has no agreed range; convert it to 8 or 16 bits first")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns of an alpha for each colour on the way to RGB
+        image = image.convert("RGBA")  # converted to RGB directly, Pillow warns if each colour has an alpha
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def is_image(data: bytes) -> bool:
-    """Whether the header is one that Pillow knows; the pixels are not decoded."""
+    """Whether Pillow recognises the header; pixels are not decoded."""
     try:
         with Image.open(BytesIO(data)):
             return True
@@ -112,31 +113,34 @@ def is_image(data: bytes) -> bool:
 
 
 def read_bytes(root: Path, reference: str) -> bytes:
-    """An image's file as it was written, out of its folder's store or its folder.
+    """The unchanged bytes of an image file, from a store or else from the file.
 
-    MissingImage where neither has it; DataError where the store is corrupt.
+    MissingImage if neither has the image; DataError if the store is corrupt.
     """
-    home = _home(root, reference)
-    if home is None:
+    located = _locate(root, reference)
+    if located is None:
         return read_file(root / reference)
-    store, name = home
+    store, name = located
     data = store.get(name)
     return read_file(root / reference, f", nor in {store.path}") if data is None else data
 
 
 def exists(root: Path, reference: str) -> bool:
-    """Whether an image is there to be read, packed or as a file; DataError where its store is corrupt."""
-    home = _home(root, reference)
-    return (home is not None and home[0].get(home[1]) is not None) or (root / reference).is_file()
+    """Whether an image is in a store or in a file; DataError if the store is corrupt."""
+    located = _locate(root, reference)
+    return (located is not None and located[0].get(located[1]) is not None) or (root / reference).is_file()
 
 
 def read_file(path: Path, nor: str = "") -> bytes:
-    """The bytes of an image's file; MissingImage, adding where else it is not, if it cannot be read."""
+    """The bytes of an image file; MissingImage if it cannot be read.
+
+    `nor` is added to the message; it names a store that lacks the image too.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise MissingImage(
-            f"the image {path} is not there{nor}; `python -m harness data check` lists what is missing"
+            f"the image {path} is not there{nor}; `python -m harness data check` lists missing images"
         ) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -146,9 +150,9 @@ def read_file(path: Path, nor: str = "") -> bytes:
 # ---------------------------------------------------------------------------- stores
 
 VERSION = 1
-STATE = b"\0state"  # the key of the state; no file name has a NUL in it
-LONGEST_KEY = 511  # bytes; LMDB's own limit
-READ_MAP = 1 << 40  # bytes of addresses, not of memory: a store that grows while it is read stays within
+STATE = b"\0state"  # the key of the state; no file name contains a NUL
+LONGEST_KEY = 511  # bytes; LMDB's limit
+READ_MAP = 1 << 40  # bytes of address space, not of memory; larger than any store may become while it is read
 CORRUPT = (
     lmdb.BadChecksumError, lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError,
 )  # fmt: skip
@@ -156,27 +160,27 @@ REMEDY = "delete it and `python -m harness data pack` again"
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a store says of itself, renewed with every batch: how many images it holds, and of how many bytes.
-
-    `complete` once all that was asked for has been packed.
-    """
+    """The entry in which a store describes itself; every batch of images updates it."""
 
     version: int
-    complete: bool = False
-    count: int = 0
-    bytes: int = 0
-    digest: str = "0"  # see `harness.data.pack.digest`
+    complete: bool = False  # whether a `pack` command has finished
+    count: int = 0  # images
+    bytes: int = 0  # of all images
+    digest: str = "0"  # hexadecimal; see `harness.data.pack.digest`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Store:
-    """A finished store, open for reading."""
+    """A finished store that is open for reading."""
 
     path: Path
     environment: lmdb.Environment
 
     def get(self, name: str) -> bytes | None:
-        """The image of a name within the folder, None where it was not packed; DataError where the store is corrupt."""
+        """The bytes of an image by its path within the folder; None if it was not packed.
+
+        DataError if the store is corrupt.
+        """
         with _turns[threading.get_ident() % len(_turns)]:
             try:
                 with self.environment.begin() as transaction:
@@ -185,27 +189,28 @@ class Store:
                 raise DataError(f"the store {self.path} cannot be read: {error}; {REMEDY}") from error
 
 
-_lock = threading.Lock()  # held to change what is below
-_turns = [threading.Lock() for _ in range(61)]  # a thread holds one while it reads; a fork waits for all
-_opened: dict[tuple[int, int], Store | None] = {}  # by device and inode: LMDB opens a file once in a process
-_homes: dict[tuple[Path, str], tuple[Store, int]] = {}  # folders of references: their store, and where names begin
+_lock = threading.Lock()  # guards `_opened` and `_located`
+_turns = [threading.Lock() for _ in range(61)]  # a reading thread holds one of them; a fork acquires all
+_opened: dict[tuple[int, int], Store | None] = {}  # by device and inode, since a process may open an LMDB file once
+_located: dict[tuple[Path, str], tuple[Store, int]] = {}  # (root, folder): its store, and the length of its prefix
 
 
 def store_path(root: Path, folder: str) -> Path:
-    """Where a folder's store lies."""
+    """The path of a folder's store."""
     return root / f"{folder}.lmdb"
 
 
 def key_of(name: str) -> bytes:
-    """The path within the folder, as UTF-8; a digest of it where it is too long for LMDB."""
+    """The key of an image: its path within the folder in UTF-8, or a digest if the path is too long for LMDB."""
     key = name.encode("utf-8", "surrogatepass")
     return key if 0 < len(key) <= LONGEST_KEY else b"\0" + hashlib.sha256(key).digest()
 
 
 def open_store(path: Path) -> Store | None:
-    """A finished store; None where there is none, or one that is not finished (which holds for this process).
+    """The store at `path`; None if there is none, or if it is not finished.
 
-    DataError where it is corrupt, cut short, or of another version; ResourceError where it cannot be opened.
+    The result holds for this process until `release`.  DataError if the store is corrupt, truncated, or of another
+    version; ResourceError if it cannot be opened.
     """
     identity, size = _identity(path)
     if not size:
@@ -217,39 +222,39 @@ def open_store(path: Path) -> Store | None:
 
 
 def release(path: Path) -> None:
-    """Closes a store, so that it can be written, or looked at anew; no other thread may be reading from it."""
+    """Closes a store, so that it can be written or opened again; no other thread may be reading from it."""
     with _lock:
         store = _opened.pop(_identity(path)[0], None)
-        for home in [home for home, (theirs, _) in _homes.items() if theirs is store]:
-            del _homes[home]
+        for place in [place for place, (other, _) in _located.items() if other is store]:
+            del _located[place]
         if store is not None:
             store.environment.close()
 
 
 def read_state(transaction: lmdb.Transaction, path: Path) -> State | None:
-    """What a store says of itself, None where it says nothing; DataError where that is of another version."""
-    said = transaction.get(STATE)
-    if said is None:
+    """The state of a store, or None if it has no state; DataError if the state is malformed or of another version."""
+    data = transaction.get(STATE)
+    if data is None:
         return None
     try:
-        state = msgspec.json.decode(said, type=State)
+        state = msgspec.json.decode(data, type=State)
     except ValueError as error:
         raise DataError(f"the store {path} is malformed, or of a later version: {error}; {REMEDY}") from error
     if state.version != VERSION:
-        raise DataError(f"the store {path} is of version {state.version}; this harness reads {VERSION}; {REMEDY}")
+        raise DataError(f"the store {path} has version {state.version}; this harness reads {VERSION}; {REMEDY}")
     return state
 
 
-def refuse_cut(environment: lmdb.Environment, path: Path) -> None:
-    """DataError where the file ends before its last page: reading there would end the process, not raise."""
+def refuse_truncated(environment: lmdb.Environment, path: Path) -> None:
+    """DataError if the file ends before its last page; reading beyond its end would kill the process."""
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     size = (path / "data.mdb").stat().st_size
     if size < needed:
-        raise DataError(f"the store {path} is cut short, at {size:,} of {needed:,} bytes; copy it again, or {REMEDY}")
+        raise DataError(f"the store {path} is truncated to {size:,} of {needed:,} bytes; copy it again, or {REMEDY}")
 
 
 def _identity(path: Path) -> tuple[tuple[int, int], int]:
-    """A store's device and inode, and its size; zeros where there is none."""
+    """A store's (device, inode) and its size in bytes; zeros if there is no store."""
     try:
         status = (path / "data.mdb").stat()
     except (OSError, ValueError):
@@ -266,11 +271,11 @@ def _open(path: Path) -> Store | None:
                 readonly=True,
                 create=False,
                 lock=False,
-                readahead=True,  # else each 4 kB of an image are a trip to the disk of their own
+                readahead=True,  # without it, every 4 kB of an image are a disk access
                 meminit=False,
             )
             opened.callback(environment.close)
-            refuse_cut(environment, path)
+            refuse_truncated(environment, path)
             with environment.begin() as transaction:
                 state = read_state(transaction, path)
             held = environment.stat()["entries"] - 1
@@ -286,29 +291,32 @@ def _open(path: Path) -> Store | None:
         return Store(path, environment)
 
 
-def _home(root: Path, reference: str) -> tuple[Store, str] | None:
-    """The store that a reference is looked for in, and its name there; None: its file alone counts."""
+def _locate(root: Path, reference: str) -> tuple[Store, str] | None:
+    """The store of a reference, and its path within the packed folder; None if no folder above it was packed."""
     root = root.absolute()
     folder = reference[: max(0, reference.rfind("/"))]
-    known = _homes.get((root, folder))
+    known = _located.get((root, folder))
     if known is None:
         for above in _folders(folder):
             store = open_store(store_path(root, above))
             if store is not None:
-                known = _homes[root, folder] = store, len(above) + 1
+                known = _located[root, folder] = store, len(above) + 1
                 break
     return None if known is None else (known[0], reference[known[1] :])
 
 
 def _folders(folder: str) -> Iterator[str]:
-    """A folder and those above it, the nearest first."""
+    """A folder and the folders above it, innermost first."""
     while folder:
         yield folder
         folder = folder[: max(0, folder.rfind("/"))]
 
 
 def _before_fork() -> None:
-    """Waits until no thread is inside LMDB: closing a store in the child would wait for that thread for ever."""
+    """Waits until no thread is inside LMDB.
+
+    A thread does not exist in the child.  Closing a store there would wait for its transaction for ever.
+    """
     for turn in (_lock, *_turns):
         turn.acquire()
 
@@ -318,13 +326,13 @@ def _after_fork() -> None:
         turn.release()
 
 
-def _in_the_child() -> None:
-    """A child may not use its parent's stores, nor open them anew before they are closed in it."""
+def _after_fork_in_child() -> None:
+    """Closes the parent's stores: a child may not use them, nor open the same files before they are closed."""
     for store in filter(None, _opened.values()):
         store.environment.close()
     _opened.clear()
-    _homes.clear()
+    _located.clear()
     _after_fork()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_the_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

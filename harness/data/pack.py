@@ -1,12 +1,13 @@
-"""A folder's images into one LMDB file, from which every reader takes them (see `harness.images`).
+"""Packs the images of a folder into one LMDB file, the store, which `harness.images` reads.
 
-    <root>/<folder>.lmdb/data.mdb     an image's path within the folder: its file's bytes, unchanged
-                                      "\\0state": how many images, and whether all that was asked for are in
+    <root>/<folder>.lmdb/data.mdb     an image's path within the folder: the unchanged bytes of its file
+                                      "\\0state": the number of images, and whether packing has finished
 
-Images go in by batches, in order of their names, each batch in one transaction with the state it leads to.  So a store
-holds whole batches whenever the writer is killed, the same command goes on from there, and readers use a store only
-once a command has come to its end.  A finished store takes in the images it lacks, and is read meanwhile; an image
-that is in is not looked at again.
+Images are written in batches, in order of their names.  A batch and the state after it are one transaction, so a store
+holds whole batches whenever the writer is killed.  The same command resumes.  Readers use a store only after a `pack`
+command has finished.
+
+A finished store can be extended, also while it is read.  An image that is in the store is never compared with its file.
 """
 
 from __future__ import annotations
@@ -30,15 +31,16 @@ from harness.images import STATE, VERSION, MissingImage, State
 
 BATCH_IMAGES = 1000
 BATCH_BYTES = 64 << 20
-FIRST_MAP = 1 << 30  # bytes of addresses; doubled whenever they are used up
-READERS = 8  # threads: on a network disk, reading is mostly waiting
+FIRST_MAP = 1 << 30  # bytes of address space; doubled when they are used up
+READERS = 8  # threads; on a network disk, most of reading is waiting
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What came of packing: how many images went in, of how many bytes, and how many were in before.
+    """The result of packing one folder.
 
-    By reference, those that did not: `missing` is not there or cannot be opened, `unreadable` is no image.
+    `written` images of `bytes` in total were added; `already` images were in the store before.  `missing` are the
+    references whose file does not exist or cannot be opened, `unreadable` those whose file is not an image.
     """
 
     path: Path
@@ -50,22 +52,24 @@ class Packed:
 
 
 def by_folder(references: Iterable[str], folders: Iterable[str]) -> dict[str, list[str]]:
-    """Each reference once, under the deepest of these folders that holds it; under its own where none does."""
+    """References grouped by folder, each once: by the innermost of `folders` that contains it, else by its own."""
     known = set(folders)
-    found: dict[str, list[str]] = {}
+    grouped: dict[str, list[str]] = {}
     for reference in dict.fromkeys(references):
         folder = own = reference.rpartition("/")[0]
         while folder and folder not in known:
             folder = folder.rpartition("/")[0]
-        found.setdefault(folder or own, []).append(reference)
-    return found
+        grouped.setdefault(folder or own, []).append(reference)
+    return grouped
 
 
 def pack(root: Path, references: Iterable[str], *, folder: str, first_map: int = FIRST_MAP) -> Packed:
-    """Puts the images of these references, all in `folder`, into its store, but for those that are in it.
+    """Adds the images of these references, all within `folder`, to its store; images in the store are skipped.
 
-    ResourceError where the disk is full (what is in the store is kept) or the store cannot be written, DataError where
-    it is corrupt or not ours.  No other thread of this process may be reading from it.
+    `first_map` is the initial address space in bytes.  No other thread of this process may be reading from the store.
+
+    ResourceError if the disk is full or the store cannot be written; whole batches are kept.  DataError if the store is
+    corrupt or was not written by this harness.  ValueError for a reference in another folder.
     """
     path = images.store_path(root, folder)
     names = sorted({_name(reference, folder) for reference in references})
@@ -83,11 +87,14 @@ def pack(root: Path, references: Iterable[str], *, folder: str, first_map: int =
 
 
 def check(root: Path, folder: str) -> State:
-    """Reads a whole store against its digest; DataError where it is corrupt, or there is no finished one."""
+    """Reads a whole store, compares it with its digest, and returns its state.
+
+    DataError if the store is corrupt, or there is no finished store.
+    """
     path = images.store_path(root, folder)
     store = images.open_store(path)
     if store is None:
-        raise DataError(f"{path} is no finished store; `python -m harness data pack` makes one, or goes on with it")
+        raise DataError(f"{path} is not a finished store; `python -m harness data pack` creates or completes it")
     try:
         with store.environment.begin() as transaction:
             state = images.read_state(transaction, path)
@@ -95,12 +102,16 @@ def check(root: Path, folder: str) -> State:
     except lmdb.Error as error:
         raise DataError(f"the store {path} cannot be read: {error}; {images.REMEDY}") from error
     if state is None or _hex(total) != state.digest:
-        raise DataError(f"the store {path} does not hold what was packed; {images.REMEDY}")
+        raise DataError(f"the store {path} differs from what was packed; {images.REMEDY}")
     return state
 
 
 def digest(key: bytes, data: bytes) -> int:
-    """Of one image; a store's is the sum, modulo 2 to the 256th: it needs no order, and grows by what is put in."""
+    """The digest of one image.
+
+    A store's digest is the sum of its images' digests, modulo 2**256.  A sum does not depend on order, and a batch can
+    be added to it.
+    """
     return int.from_bytes(hashlib.sha256(key + b"\0" + hashlib.sha256(data).digest()).digest())
 
 
@@ -109,29 +120,30 @@ def digest(key: bytes, data: bytes) -> int:
 
 @dataclass(slots=True)
 class _Writer:
-    """A store that is open for writing, and the batch that goes into it next."""
+    """A store that is open for writing, and the next batch."""
 
     path: Path
     environment: lmdb.Environment
     batch: list[tuple[bytes, bytes]] = field(default_factory=list)
-    size: int = 0
-    count: int = 0  # of images written, and their bytes
-    total: int = 0
+    size: int = 0  # bytes in the batch
+    count: int = 0  # images written
+    total: int = 0  # bytes written
 
     def lacking(self, names: Sequence[str]) -> list[str]:
-        """Those that are not in it."""
+        """The names that are not in the store; DataError if this harness did not write the store."""
         with self.environment.begin() as transaction:
             self._state(transaction)
         return _lacking(self.environment, names)
 
     def put(self, name: str, data: bytes) -> None:
+        """Adds an image to the batch, and writes the batch if it is full."""
         self.batch.append((images.key_of(name), data))
         self.size += len(data)
         if len(self.batch) >= BATCH_IMAGES or self.size >= BATCH_BYTES:
             self.commit()
 
     def commit(self, *, complete: bool = False) -> None:
-        """The batch and the state it leads to, in one transaction; again in a larger map where it does not fit."""
+        """Writes the batch and the state after it in one transaction, in a larger map if they do not fit."""
         while True:
             try:
                 with self.environment.begin(write=True) as transaction:
@@ -143,13 +155,14 @@ class _Writer:
             except lmdb.MapFullError:
                 self.environment.set_mapsize(2 * self.environment.info()["map_size"])
             except lmdb.MapResizedError:
-                self.environment.set_mapsize(0)  # another process has made it larger
+                self.environment.set_mapsize(0)  # another process has enlarged the map
         self.count += after.count - before.count
         self.total += after.bytes - before.bytes
         self.batch, self.size = [], 0
-        self._lengthen()
+        self._extend_to_last_page()
 
     def _put_all(self, transaction: lmdb.Transaction, state: State) -> State:
+        """Writes the images that are not in the store, and returns the state after them."""
         new = [(key, data) for key, data in self.batch if transaction.put(key, data, overwrite=False)]
         return State(
             VERSION,
@@ -160,27 +173,28 @@ class _Writer:
         )
 
     def _state(self, transaction: lmdb.Transaction) -> State:
-        """DataError where there are entries that no `pack` has written."""
+        """The current state; DataError if there are entries but no state, which this harness never writes."""
         state = images.read_state(transaction, self.path)
         if state is None and transaction.cursor().first():
             raise DataError(f"{self.path} is an LMDB that this harness did not write; move it elsewhere")
         return state or State(VERSION)
 
-    def _lengthen(self) -> None:
-        """LMDB leaves a free last page unwritten, and readers would take the file for one that was cut."""
+    def _extend_to_last_page(self) -> None:
+        """Extends the file if LMDB left a free last page unwritten; else readers would take it for truncated."""
         needed = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
         if (self.path / "data.mdb").stat().st_size < needed:
             os.truncate(self.path / "data.mdb", needed)
 
 
 def _lacking(environment: lmdb.Environment, names: Sequence[str]) -> list[str]:
-    """The names that are not in a store; no image is read for it."""
+    """The names that are not in a store; images are not read."""
     with environment.begin() as transaction:
         cursor = transaction.cursor()
         return [name for name in names if not cursor.set_key(images.key_of(name))]
 
 
 def _fill(writer: _Writer, root: Path, folder: str, names: Sequence[str]) -> Packed:
+    """Writes the images that the store lacks, and marks the store as finished."""
     lacking = writer.lacking(names)
     missing: list[str] = []
     unreadable: list[str] = []
@@ -195,12 +209,12 @@ def _fill(writer: _Writer, root: Path, folder: str, names: Sequence[str]) -> Pac
                 unreadable.append(f"{folder}/{name}")
             progress.update()
         writer.commit(complete=True)
-    already = len(names) - writer.count - len(missing) - len(unreadable)  # another process may have put some in
+    already = len(names) - writer.count - len(missing) - len(unreadable)  # another process may have written some
     return Packed(writer.path, writer.count, already, writer.total, tuple(missing), tuple(unreadable))
 
 
 def _read_ahead(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Files in the order of their names, a few at a time; None for one that cannot be read."""
+    """(name, bytes) in the order of `names`, read a few at a time; None for a file that cannot be read."""
 
     def read(name: str) -> bytes | None:
         try:
@@ -216,33 +230,37 @@ def _read_ahead(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes
 
 @contextmanager
 def _writing(path: Path, first_map: int) -> Iterator[lmdb.Environment]:
-    """The store open for writing, made where it is not there; whatever goes wrong as one of our errors."""
+    """The store, created if it does not exist and open for writing.
+
+    Errors of LMDB and of the file system become DataError and ResourceError.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with lmdb.open(str(path), map_size=first_map) as environment:
-            images.refuse_cut(environment, path)
+            images.refuse_truncated(environment, path)
             yield environment
     except images.CORRUPT as error:
         raise DataError(f"the store {path} cannot be read: {error}; {images.REMEDY}") from error
     except (lmdb.Error, OSError) as error:
         raise ResourceError(
-            f"the store {path} cannot be written: {error} ({_free(path)} MB free on its disk); what is in it is kept, "
-            "and the same command goes on"
+            f"the store {path} cannot be written: {error} ({_free(path)} MB free on its disk); its images are kept, "
+            "and the same command resumes"
         ) from error
 
 
 def _free(path: Path) -> int:
-    """Megabytes: what LMDB says of a full disk is "Input/output error"."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    return shutil.disk_usage(there).free >> 20
+    """Free megabytes on the disk, for the message, because LMDB reports a full disk as "Input/output error"."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    return shutil.disk_usage(existing).free >> 20
 
 
 def _name(reference: str, folder: str) -> str:
-    """ValueError where the reference is not in the folder."""
+    """The path of a reference within the folder; ValueError if the reference is not in the folder."""
     if not folder or not reference.startswith(f"{folder}/"):
         raise ValueError(f"the image {reference} is not in {folder or 'a folder'}")
     return reference[len(folder) + 1 :]
 
 
 def _hex(total: int) -> str:
+    """A store's digest as 64 hexadecimal digits."""
     return f"{total % (1 << 256):064x}"

@@ -1,17 +1,30 @@
-"""Any image to RGB, or one line that says why not."""
+"""Image references to bytes and to RGB, from files, from stores, and from images that a caller supplies."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import shutil
+import signal
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+import lmdb
 import numpy as np
 import pytest
 from PIL import Image
 
-from harness.errors import DataError
+from harness import images
+from harness.data import pack
+from harness.errors import DataError, UsageError
 from harness.images import MissingImage, is_image, open_rgb, read_bytes, to_rgb
+from tests.packed import FOLDER, alter_state, noise, reads_agree, write_images
 
 
 @pytest.mark.parametrize(("mode", "pixel", "expected"), [
@@ -26,45 +39,44 @@ from harness.images import MissingImage, is_image, open_rgb, read_bytes, to_rgb
     ("I;16", 128, (0, 0, 0)),
     ("I;16", 129, (1, 1, 1)),
 ])  # fmt: skip
-def test_modes(mode: str, pixel: object, expected: tuple[int, int, int]) -> None:
+def test_to_rgb_of_each_mode_equals_documented_pixel(mode: str, pixel: object, expected: tuple[int, int, int]) -> None:
     image = Image.new(mode, (2, 2), pixel)  # type: ignore[arg-type]
-    shown = to_rgb(image)
-    assert shown.mode == "RGB"
-    assert shown.getpixel((1, 1)) == expected
+    converted = to_rgb(image)
+    assert converted.mode == "RGB"
+    assert converted.getpixel((1, 1)) == expected
 
 
-def test_palettes(tmp_path: Path) -> None:
+def test_palette_with_one_transparent_colour_keeps_its_colours(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "p.png", transparency=0)
-    shown = open_rgb(tmp_path, "p.png")
-    assert [shown.getpixel((x, 0)) for x in (0, 1)] == [(10, 20, 30), (40, 50, 60)]
+    converted = open_rgb(tmp_path, "p.png")
+    assert [converted.getpixel((x, 0)) for x in (0, 1)] == [(10, 20, 30), (40, 50, 60)]
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_modes_without_a_range_are_refused(tmp_path: Path, mode: str) -> None:
+def test_mode_without_agreed_range_is_refused(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (2, 2)).save(tmp_path / "x.tiff")
     with pytest.raises(DataError, match=r"x\.tiff: an image of mode . has no agreed range"):
         open_rgb(tmp_path, "x.tiff")
 
 
-def test_orientation_only_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_orientation_tag_applies_only_if_upright(tmp_path: Path) -> None:
     pixels = np.zeros((2, 6, 3), np.uint8)
     pixels[:, :3] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    exif[0x0112] = 6  # a viewer turns the image by 90 degrees clockwise
     Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
     assert open_rgb(tmp_path, "x.png").size == (6, 2)
     upright = open_rgb(tmp_path, "x.png", upright=True)
     assert upright.size == (2, 6)
-    assert upright.getpixel((0, 0)) == (255, 255, 255)  # left goes to the top
+    assert upright.getpixel((0, 0)) == (255, 255, 255)  # the left side becomes the top
     assert upright.getpixel((0, 5)) == (0, 0, 0)
 
 
-def test_what_cannot_be_decoded(tmp_path: Path) -> None:
-    noise = Image.effect_noise((64, 64), 80).convert("RGB")
-    noise.save(tmp_path / "whole.jpg", quality=95)
+def test_corrupt_file_is_named_on_one_line(tmp_path: Path) -> None:
+    noise(0, 64).save(tmp_path / "whole.jpg", quality=95)
     whole = (tmp_path / "whole.jpg").read_bytes()
     broken = {
         "cut.jpg": whole[: len(whole) // 2],
@@ -83,13 +95,13 @@ def test_what_cannot_be_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tiff"])
-def test_16_bit_grey_from_a_file_is_scaled_and_not_cut(tmp_path: Path, name: str) -> None:
+def test_16_bit_grey_from_file_is_scaled_and_not_clipped(tmp_path: Path, name: str) -> None:
     Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(tmp_path / name)
-    shown = open_rgb(tmp_path, name)
-    assert [shown.getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (1, 1, 1), (255, 255, 255)]  # n / 257
+    converted = open_rgb(tmp_path, name)
+    assert [converted.getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (1, 1, 1), (255, 255, 255)]  # n / 257
 
 
-def test_orientation_of_a_photo(tmp_path: Path) -> None:
+def test_orientation_tag_of_jpeg_applies_only_if_upright(tmp_path: Path) -> None:
     pixels = np.zeros((16, 48, 3), np.uint8)
     pixels[:, :24] = 255
     exif = Image.Exif()
@@ -101,13 +113,13 @@ def test_orientation_of_a_photo(tmp_path: Path) -> None:
     assert left < 50 and right > 200
 
 
-def test_a_folder_is_no_image(tmp_path: Path) -> None:
+def test_folder_with_name_of_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     with pytest.raises(DataError, match=r"x\.jpg cannot be read: Is a directory"):
         open_rgb(tmp_path, "x.jpg")
 
 
-def test_a_file_of_no_image_format_is_named_and_nothing_else(tmp_path: Path) -> None:
+def test_file_of_unknown_format_has_message_without_object_addresses(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("hello")
     with pytest.raises(DataError) as caught:
         open_rgb(tmp_path, "x.jpg")
@@ -118,10 +130,9 @@ def test_a_file_of_no_image_format_is_named_and_nothing_else(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("reference", ["x.png", "a/x.png", "a/b/../x.png", "./a//x.png"])
-def test_bytes_are_those_of_the_file(tmp_path: Path, reference: str) -> None:
-    """With or without a folder; however it is spelt."""
+def test_read_bytes_returns_the_file_for_each_spelling_of_its_path(tmp_path: Path, reference: str) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
-    Image.effect_noise((8, 8), 50).save(tmp_path / reference)
+    noise(0, 8).save(tmp_path / reference)
     data = read_bytes(tmp_path, reference)
     assert data == (tmp_path / reference).read_bytes()
     assert is_image(data)
@@ -130,27 +141,214 @@ def test_bytes_are_those_of_the_file(tmp_path: Path, reference: str) -> None:
 @pytest.mark.parametrize(
     "reference", ["nowhere.jpg", "a/nowhere.jpg", "a\0b/x.jpg", "x" * 300 + "/x.jpg", "\ud800/x.jpg", ""]
 )
-def test_references_to_nothing(tmp_path: Path, reference: str) -> None:
+def test_read_bytes_of_missing_image_raises_missing_image(tmp_path: Path, reference: str) -> None:
     with pytest.raises(MissingImage, match=r"^the image .* (is not there|cannot be read)"):
         read_bytes(tmp_path, reference)
 
 
-def test_an_alpha_for_each_colour_of_a_palette(tmp_path: Path) -> None:
+def test_palette_with_alpha_for_each_colour_keeps_its_colours(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "p.png", transparency=b"\x00\x80")
-    shown = open_rgb(tmp_path, "p.png")
-    assert [shown.getpixel((x, 0)) for x in (0, 1)] == [(10, 20, 30), (40, 50, 60)]
+    converted = open_rgb(tmp_path, "p.png")
+    assert [converted.getpixel((x, 0)) for x in (0, 1)] == [(10, 20, 30), (40, 50, 60)]
 
 
-def test_an_image_that_claims_too_much_is_not_decoded(tmp_path: Path) -> None:
-    """A PNG of a few bytes whose header says 200,000 x 200,000."""
+def test_image_with_huge_size_in_header_is_not_decoded(tmp_path: Path) -> None:
+    """A PNG of a few bytes; its header says 200,000 x 200,000 pixels."""
     header = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
     chunks = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     )
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
-    with pytest.raises(DataError, match=r"bomb\.png: it claims 200000 x 200000 pixels"):
+    with pytest.raises(DataError, match=r"bomb\.png: its header says 200000 x 200000 pixels"):
         open_rgb(tmp_path, "bomb.png")
+
+
+# ---------------------------------------------------------------------------- supplied images
+
+
+def test_given_image_of_every_form_loads_the_same_pixels(tmp_path: Path) -> None:
+    image = noise(0)
+    image.save(tmp_path / "x.png")
+    stream = BytesIO()
+    image.save(stream, "PNG")
+    forms: list[Any] = [str(tmp_path / "x.png"), tmp_path / "x.png", stream.getvalue(), image, np.asarray(image)]
+    for form in forms:
+        loaded = open_rgb(Path("unused"), images.given(form))
+        np.testing.assert_array_equal(np.asarray(loaded), np.asarray(image))
+
+
+def test_given_grey_array_becomes_rgb() -> None:
+    loaded = open_rgb(Path("unused"), images.given(np.array([[7, 9]], np.uint8)))
+    assert [loaded.getpixel((x, 0)) for x in (0, 1)] == [(7, 7, 7), (9, 9, 9)]
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    (np.zeros((2, 2), np.float32), r"is uint8, .*; this is float32 of shape \(2, 2\)"),
+    (np.zeros((2, 2, 4), np.uint8), r"this is uint8 of shape \(2, 2, 4\)"),
+    (3, "a path, bytes, a Pillow image or an array, not int"),
+])  # fmt: skip
+def test_given_value_of_another_type_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        images.given(value)
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    ("nowhere.jpg", "nowhere.jpg is not there"),
+    (b"hello", "the image in the given bytes cannot be decoded"),
+])  # fmt: skip
+def test_given_file_that_cannot_be_opened_raises_when_it_is_loaded(value: Any, message: str) -> None:
+    supplied = images.given(value)
+    with pytest.raises(DataError, match=message):
+        supplied.load()
+
+
+# ---------------------------------------------------------------------------- stores
+
+
+def packed(root: Path) -> dict[str, bytes]:
+    """Packs images and deletes their folder; the bytes of each image, by reference."""
+    files = write_images(root)
+    pack.pack(root, files, folder=FOLDER)
+    shutil.rmtree(root / FOLDER)
+    return files
+
+
+def test_exists_finds_packed_images_and_files(tmp_path: Path) -> None:
+    packed(tmp_path)
+    assert images.exists(tmp_path, f"{FOLDER}/plain.jpg")
+    assert not images.exists(tmp_path, f"{FOLDER}/late.png")
+    (tmp_path / FOLDER).mkdir()
+    noise(9).save(tmp_path / FOLDER / "late.png")
+    assert images.exists(tmp_path, f"{FOLDER}/late.png")
+    assert not images.exists(tmp_path, "elsewhere/plain.jpg")
+
+
+def test_unfinished_store_is_not_read(tmp_path: Path) -> None:
+    """The store holds other bytes than the file under the same name."""
+    files = write_images(tmp_path)
+    path = pack.pack(tmp_path, files, folder=FOLDER).path
+    alter_state(path, b'{"version":1,"complete":false,"count":6,"bytes":1,"digest":"0"}')
+    with lmdb.open(str(path)) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"plain.jpg", b"other bytes")
+    assert read_bytes(tmp_path, f"{FOLDER}/plain.jpg") == files[f"{FOLDER}/plain.jpg"]
+    shutil.rmtree(tmp_path / FOLDER)
+    with pytest.raises(MissingImage, match=r"plain\.jpg is not there; `python -m harness data check`"):
+        read_bytes(tmp_path, f"{FOLDER}/plain.jpg")
+    with pytest.raises(DataError, match=r"is not a finished store; `python -m harness data pack` creates"):
+        pack.check(tmp_path, FOLDER)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (b'{"version":2,"complete":true,"parts":[1]}', r"has version 2; this harness reads 1; delete it"),
+        (b"not json", "is malformed, or of a later version"),
+        (b'{"version":1,"complete":true,"count":7}', "holds 6 of its 7 images"),
+    ],
+)
+def test_store_with_unknown_or_contradictory_state_is_refused(tmp_path: Path, state: bytes, message: str) -> None:
+    files = write_images(tmp_path)
+    alter_state(pack.pack(tmp_path, files, folder=FOLDER).path, state)
+    with pytest.raises(DataError, match=message):
+        read_bytes(tmp_path, f"{FOLDER}/plain.jpg")
+    with pytest.raises(DataError, match=message):
+        pack.pack(tmp_path, files, folder=FOLDER)
+
+
+def send_whether_reads_agree(root: Path, files: dict[str, bytes], seed: int, results: Connection) -> None:
+    results.send(reads_agree(root, files, seed))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # from Python 3.12 on
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_read_the_store(tmp_path: Path, method: str) -> None:
+    files = packed(tmp_path)
+    assert reads_agree(tmp_path, files, 0)  # a forked process inherits an open store
+    context = multiprocessing.get_context(method)
+    received, results = context.Pipe(duplex=False)
+    workers = [
+        context.Process(target=send_whether_reads_agree, args=(tmp_path, files, seed, results))  # type: ignore[attr-defined]
+        for seed in (1, 2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        assert received.poll(120) and received.recv()
+        worker.join(120)
+        assert worker.exitcode == 0
+    assert reads_agree(tmp_path, files, 3)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # from Python 3.12 on
+def test_fork_while_threads_read_leaves_the_child_able_to_read(tmp_path: Path) -> None:
+    """A fork waits for reading threads; else closing the store in the child would wait for them for ever."""
+    files = packed(tmp_path)
+    over = threading.Event()
+
+    def read(seed: int) -> bool:
+        agreed = True
+        while not over.is_set():
+            agreed &= reads_agree(tmp_path, files, seed, 20)
+        return agreed
+
+    with ThreadPoolExecutor(8) as pool:
+        reading = [pool.submit(read, seed) for seed in range(8)]
+        try:
+            exits = [exit_of_fork(tmp_path, files, seed) for seed in range(20)]
+        finally:
+            over.set()
+    assert all(future.result() for future in reading)
+    assert exits == [0] * 20
+
+
+def exit_of_fork(root: Path, files: dict[str, bytes], seed: int) -> int:
+    """The wait status of a forked process: 0 if its reads agree, or the signal of its alarm."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            signal.alarm(60)
+            status = 0 if reads_agree(root, files, seed) else 1
+        finally:
+            os._exit(status)  # an exception must not continue the test session in the child
+    return os.waitpid(child, 0)[1]
+
+
+def test_eight_threads_open_one_store_at_once(tmp_path: Path) -> None:
+    files = packed(tmp_path)
+    start = threading.Barrier(8)
+
+    def read(seed: int) -> bool:
+        start.wait()
+        return reads_agree(tmp_path, files, seed)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(8)))
+
+
+def test_store_is_read_under_every_path_of_its_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may open an LMDB file once, whatever path leads to the file."""
+    files = packed(tmp_path / "root")
+    (tmp_path / "link").symlink_to("root")
+    monkeypatch.chdir(tmp_path)
+    for root in (tmp_path / "root", tmp_path / "link", Path("root")):
+        assert reads_agree(root, files, 0, 5)
+    monkeypatch.chdir("/")
+    with pytest.raises(MissingImage):
+        read_bytes(Path("root"), f"{FOLDER}/plain.jpg")
+
+
+def test_store_of_innermost_folder_is_read_first(tmp_path: Path) -> None:
+    write_images(tmp_path, ("near/x.png", "y.png"))
+    pack.pack(tmp_path, [f"{FOLDER}/near/x.png"], folder=f"{FOLDER}/near")
+    near = read_bytes(tmp_path, f"{FOLDER}/near/x.png")
+    noise(7).save(tmp_path / FOLDER / "near/x.png")
+    pack.pack(tmp_path, [f"{FOLDER}/near/x.png", f"{FOLDER}/y.png"], folder=FOLDER)
+    assert read_bytes(tmp_path, f"{FOLDER}/near/x.png") == near
+    far = (tmp_path / FOLDER / "y.png").read_bytes()
+    shutil.rmtree(tmp_path / FOLDER)
+    assert read_bytes(tmp_path, f"{FOLDER}/y.png") == far

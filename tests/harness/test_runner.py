@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import runner
+from harness import images, runner
 from harness.core import Answer, Box, Phrase, Question, Run, Sample, Size, Source, Text
+from harness.data import pack
 from harness.errors import DataError, ResourceError, UsageError
 from harness.metrics.reduce import mean
 from tests import toy
+from tests.packed import FOLDER, write_images
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
@@ -249,3 +252,19 @@ def test_digest_has_the_region_if_there_is_one() -> None:
     same = digest((1.0, 2.0, 3.0, 4.0))
     assert digest((1, 2, 3, 4)) == same  # as a file may have them
     assert digest(tuple(np.array([1.0, 2.0, 3.0, 4.0]))) == same
+
+
+def test_image_digests_are_equal_from_folder_and_from_store(tmp_path: Path) -> None:
+    """A corrupt store stops a run; a missing image does not."""
+    files = write_images(tmp_path)
+    gone = f"{FOLDER}/gone.jpg"
+    samples: list[Sample[Text]] = [Sample(name, Question(name, None, "caption"), None, name) for name in (*files, gone)]
+    expected = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} | {gone: "missing"}
+    assert runner.image_digests(tmp_path, samples) == expected
+    data = pack.pack(tmp_path, files, folder=FOLDER).path / "data.mdb"
+    shutil.rmtree(tmp_path / FOLDER)
+    assert runner.image_digests(tmp_path, samples) == expected
+    images.release(data.parent)
+    os.truncate(data, 9000)
+    with pytest.raises(DataError, match="is truncated"):
+        runner.image_digests(tmp_path, samples)
