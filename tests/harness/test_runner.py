@@ -193,7 +193,7 @@ def test_a_full_disk_keeps_what_was_answered(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size * 2 // 3, limits[1]))
     try:
-        with pytest.raises(ResourceError, match="what was answered is kept"):
+        with pytest.raises(ResourceError, match="earlier answers are kept"):
             toy.go(tmp_path / "full", toy.Counting())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -66,7 +66,7 @@ def test_a_torn_record_stops_nothing_else(here: Call, tmp_path: Path, caplog: py
     record.write_text("{")
     status, out, _ = here("ls")
     assert status == 0 and whole["id"] in out and torn["id"] not in out
-    assert "is no run record" in caplog.text
+    assert "is not a run record" in caplog.text
     assert here("show", whole["id"])[0] == 0
     assert evaluated(here, "textvqa", "--limit", "2", "--fresh")["id"] == torn["id"]
 

@@ -51,8 +51,8 @@ def test_report_torn_foreign_later_and_duplicate_records_are_warned_about(
     status, _, complaint = call("report", "--pictures", "2")
     assert status == 0, complaint
     warnings = complaint + caplog.text
-    assert re.search(r"torn/run\.json is no run record", warnings)
-    assert re.search(r"foreign/run\.json is no run record", warnings)
+    assert re.search(r"torn/run\.json is not a run record", warnings)
+    assert re.search(r"foreign/run\.json is not a run record", warnings)
     assert re.search(rf"later/run\.json has schema 99; this version reads 1 to {store.SCHEMA}", warnings)
     for name in ("00-copy", "zz-copy"):
         assert re.search(rf"{name} is a copy of run {good.name} in \S+{good.name}", warnings)
@@ -82,7 +82,7 @@ def test_report_captions_of_one_image_and_compare_with_a_torn_score_report_the_p
     [scores] = Path("results").rglob("scores.jsonl")
     scores.write_text(scores.read_text()[:20])
     status, _, complaint = call("compare", str(scores.parent), str(scores.parent))
-    assert status == 3 and "has a line that is no score" in complaint and "marks again" in complaint
+    assert status == 3 and "has a line that is not a score" in complaint and "scores again" in complaint
 
 
 def test_report_gallery_of_a_deleted_run_is_warned_about_and_kept(call: Call, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,32 @@
+"""The only room that writes results.
+
+    results/<data>/<task>/<split>/<model>/<protocol>/<id>/
+        run.json        the record; a new file replaces the old one
+        answers.jsonl   one line for each answer, appended and flushed when the answer arrives
+        scores.jsonl    one line for each sample, written by scoring
+        lock            held by the process that queries the model; a second process of the same run is refused
+    results/speed/<device>/<name>.json
+                        the records of `bench`
+
+`answers.jsonl.gz` and `scores.jsonl.gz` are packed forms for committing.  They are read before the plain files.
+
+    files.py      files that are written whole or not at all, and lines that survive an interruption
+    records.py    run.json: reading, writing, upgrading
+    lines.py      answers and scores as lines of JSON
+    lock.py       the lock of a run's folder
+    folder.py     one run's folder, which joins the four above
+    search.py     all runs under a folder of results, and one of them by its name
+    speed.py      the records of `bench`
+"""
+
+from harness.store.files import replace_file
+from harness.store.folder import RunFolder, pack, run_folder
+from harness.store.lines import Appender, Kept, encoded
+from harness.store.records import SCHEMA, as_json, run_id, with_status
+from harness.store.search import find, runs
+from harness.store.speed import keep_speed, speeds
+
+__all__ = [
+    "SCHEMA", "Appender", "Kept", "RunFolder", "as_json", "encoded", "find", "keep_speed", "pack", "replace_file",
+    "run_folder", "run_id", "runs", "speeds", "with_status",
+]  # fmt: skip

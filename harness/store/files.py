@@ -1,0 +1,89 @@
+"""Files that are written whole or not at all, and files of lines that survive an interruption."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import DataError, ResourceError
+
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOTDIR)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, and creates its folder; ResourceError if the disk is full or read-only.
+
+    The data goes to a file beside `path` first, which then replaces `path` in one step.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def pack_file(path: Path) -> None:
+    """Replaces a file by its gzip file, without a time stamp, so that equal files are packed equally."""
+    replace_file(packed_path(path), gzip.compress(path.read_bytes(), 9, mtime=0))
+    path.unlink()
+
+
+def packed_path(path: Path) -> Path:
+    """The path of the gzip file of a plain file."""
+    return path.with_name(f"{path.name}.gz")
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of the packed file, then those of the plain file, without empty lines; none if neither exists.
+
+    Bytes that are not UTF-8 are replaced.  DataError if the packed file is damaged.
+    """
+    for data in (_unpacked(packed_path(path)), path.read_bytes() if path.is_file() else b""):
+        yield from filter(None, data.decode("utf-8", errors="replace").split("\n"))
+
+
+def remove_incomplete_line(path: Path) -> None:
+    """Removes what an interruption or a full disk left after the last newline of a file."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as stream:
+        data = stream.read()
+        complete = data.rfind(b"\n") + 1
+        if complete != len(data):
+            stream.truncate(complete)
+
+
+@contextmanager
+def disk_errors(target: object) -> Iterator[None]:
+    """Raises ResourceError, naming the target, for an OSError of a full, read-only or forbidden disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in REFUSED:
+            raise ResourceError(
+                f"cannot write {target}: {error.strerror}; earlier answers are kept, and the same command resumes"
+            ) from error
+        raise
+
+
+def folder_name(part: str) -> str:
+    """A name as one path component that cannot lead out of its folder."""
+    return re.sub(r"[^\w.+-]", "_", part).strip(".") or "_"
+
+
+def _unpacked(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a complete gzip file: {error}; remove it and run again") from error

@@ -1,0 +1,131 @@
+"""The folder of one run: its record, answers, scores and lock."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from harness.core import Run, RunSpec, Score
+from harness.errors import DataError
+from harness.store import files, lock, records
+from harness.store.lines import MALFORMED, Appender, Kept, parse_answer, parse_score, score_line
+from harness.store.records import run_id
+
+ANSWERS, SCORES, RECORD, LOCK = "answers.jsonl", "scores.jsonl", "run.json", "lock"
+DEPTH = 5  # folders between `results` and a run's folder: data, task, split, model, protocol
+
+
+def run_folder(results: Path, spec: RunSpec) -> Path:
+    """The path of the folder of a run."""
+    parts = (spec.data, spec.task, spec.split, spec.model, spec.protocol)
+    return results.joinpath(*map(files.folder_name, parts), run_id(spec))
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read_run(self) -> Run | None:
+        """The record, or None if there is none; DataError if it is damaged or has an unknown schema."""
+        return records.read_run(self.path / RECORD)
+
+    def write_run(self, run: Run) -> None:
+        """Replaces the record in one step."""
+        records.write_run(self.path / RECORD, run)
+
+    def answers(self) -> dict[str, Kept]:
+        """The stored answers by sample id; damaged lines are skipped, and the last line of an id counts."""
+        stored: dict[str, Kept] = {}
+        for line in files.lines(self.path / ANSWERS):
+            try:
+                kept = parse_answer(line)
+                stored[kept.id] = kept
+            except MALFORMED:
+                continue  # the question is queried again
+        return stored
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Holds the folder's lock; UsageError if another process holds it."""
+        return lock.locked(self.path)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether answers are stored here; a record without answers cannot be scored again."""
+        path = self.path / ANSWERS
+        return path.is_file() or files.packed_path(path).is_file()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process holds the folder's lock."""
+        return lock.is_locked(self.path)
+
+    @contextmanager
+    def appending(self) -> Iterator[Appender]:
+        """An Appender of answers, after removing an incomplete last line; ResourceError if the disk is full."""
+        path = self.path / ANSWERS
+        files.remove_incomplete_line(path)
+        with files.disk_errors(path), path.open("ab") as stream:
+            yield Appender(stream)
+
+    def inherit(self, spec: RunSpec) -> None:
+        """Takes over the folder of the same run under an id of an earlier version, if this folder does not exist."""
+        if self.path.exists():
+            return
+        for sibling in self.siblings():
+            if (run := sibling.read_run()) is not None and run.spec == spec:
+                sibling.path.rename(self.path)
+                self.write_run(run)
+                return
+
+    def siblings(self) -> list[RunFolder]:
+        """The other runs of the same model and split: another limit, seed, fingerprint or task version."""
+        return [
+            RunFolder(path.parent) for path in sorted(self.path.parent.glob(f"*/{RECORD}")) if path.parent != self.path
+        ]
+
+    def write_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
+        """Replaces the scores, given by sample id; an undefined number (NaN) becomes null."""
+        path = self.path / SCORES
+        files.replace_file(path, b"".join(score_line(name, score) for name, score in scores))
+        files.packed_path(path).unlink(missing_ok=True)
+
+    def scores(self) -> dict[str, Score]:
+        """The scores by sample id; DataError if a line is damaged."""
+        path = self.path / SCORES
+        scores = {}
+        for line in files.lines(path):
+            try:
+                name, score = parse_score(line)
+                scores[name] = score
+            except MALFORMED as error:
+                raise DataError(
+                    f"{path} has a line that is not a score ({error!r}); `score {self.path}` scores again"
+                ) from error
+        return scores
+
+    def forget(self) -> None:
+        """Removes answers, scores and record, so that everything is queried again."""
+        for name in (ANSWERS, SCORES):
+            (self.path / name).unlink(missing_ok=True)
+            files.packed_path(self.path / name).unlink(missing_ok=True)
+        (self.path / RECORD).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Removes the folder, and every folder between it and `results` that is empty then."""
+        shutil.rmtree(self.path)
+        for parent in list(self.path.parents)[:DEPTH]:
+            if any(parent.iterdir()):
+                return
+            parent.rmdir()
+
+
+def pack(folder: RunFolder) -> None:
+    """Replaces answers and scores by gzip files for committing, and removes the lock file."""
+    for name in (ANSWERS, SCORES):
+        if (folder.path / name).is_file():
+            files.pack_file(folder.path / name)
+    (folder.path / LOCK).unlink(missing_ok=True)

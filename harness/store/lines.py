@@ -1,0 +1,125 @@
+"""Answers and scores as lines of JSON, and back.
+
+A line is an object.  NaN has no JSON form: an undefined score is null, and NaN anywhere else raises ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import msgspec
+
+from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Score, Size, Text, Trail, Value
+
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for a damaged line
+_number = operator.methodcaller("item")  # a NumPy number as a Python number
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_number)
+_VALUES: dict[str, type] = {
+    "text": Text,
+    "boxes": Boxes,
+    "grounded": Grounded,
+    "quads": Quads,
+    "polygons": Polygons,
+    "mask": Mask,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored answer.
+
+    `id` is the sample's; `asked` is the digest of the question under which the answer may be reused (see
+    `runner.question_digest`).
+    """
+
+    id: str
+    asked: str
+    answer: Answer
+
+
+class Appender:
+    """Appends answers to a file; each is written and flushed before the next."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+
+    def write(self, kept: Kept) -> None:
+        """Appends one line.  ValueError if a number is NaN or infinite."""
+        answer = kept.answer
+        record = {
+            "id": kept.id,
+            "raw": answer.raw,
+            "value": encoded(answer.value),
+            "tokens": answer.tokens,
+            "truncated": answer.truncated,
+            "seconds": round(answer.seconds, 6),
+            "batch": answer.batch,
+            "asked": kept.asked,
+        }
+        if answer.trail is not None:
+            record["trail"] = answer.trail
+        self.stream.write(_line(record))
+        self.stream.flush()
+
+
+def parse_answer(line: str) -> Kept:
+    """The stored answer of a line; one of `MALFORMED` if the line is damaged."""
+    record = msgspec.json.decode(line)
+    value = record["value"]
+    if value is not None:
+        value = dict(value)
+        type_ = _VALUES[value.pop("kind")]
+        if type_ is Mask:
+            value = Mask(Size(*value["size"]), value["counts"].encode("ascii"))
+        else:
+            value = msgspec.convert(value, type_)
+    answer = Answer(
+        raw=tuple(record["raw"]),
+        value=value,
+        tokens=record["tokens"],
+        truncated=record["truncated"],
+        seconds=record["seconds"],
+        batch=record["batch"],
+        trail=Trail(*record["trail"]) if "trail" in record else None,
+    )
+    return Kept(record["id"], record["asked"], answer)
+
+
+def score_line(name: str, score: Score) -> bytes:
+    """The line of a sample's score; an undefined number (NaN) is null.  ValueError if a number is infinite."""
+    values = {key: None if math.isnan(value) else value for key, value in score.values.items()}
+    return _line({"id": name, "readable": score.readable} | values)
+
+
+def parse_score(line: str) -> tuple[str, Score]:
+    """The sample id and the score of a line, with NaN for null; one of `MALFORMED` if the line is damaged."""
+    record = json.loads(line)
+    name, readable = record.pop("id"), record.pop("readable")
+    return name, Score({key: math.nan if value is None else value for key, value in record.items()}, readable)
+
+
+def encoded(value: Value | None) -> dict[str, Any] | None:
+    """A value as data for JSON: its fields that are not None, and its type as `kind`.  None for None."""
+    if value is None:
+        return None
+    for kind, type_ in _VALUES.items():
+        if isinstance(value, type_):
+            fields = msgspec.to_builtins(value)
+            if isinstance(value, Mask):
+                fields["counts"] = value.counts.decode("ascii")
+            return {"kind": kind, **{name: field for name, field in fields.items() if field is not None}}
+    raise TypeError(f"a value of type {type(value).__name__} cannot be an answer")
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    """A line of JSON; ValueError for NaN and infinity.
+
+    msgspec writes such numbers as null, so a line with a null is encoded again by the standard library, which raises.
+    """
+    line = msgspec.json.encode(record, enc_hook=_number)
+    return (_ENCODER.encode(record).encode() if b"null" in line else line) + b"\n"

@@ -1,0 +1,56 @@
+"""All runs under a folder of results, and one run by its name."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.core import Run
+from harness.errors import DataError, UsageError
+from harness.store.folder import RECORD, RunFolder
+from harness.store.records import read_run
+
+log = logging.getLogger(__name__)
+
+
+def runs(results: Path) -> Iterator[tuple[RunFolder, Run]]:
+    """Every run under a folder of results, in order of path; a damaged record is logged and left out."""
+    for path in sorted(_records(results)):
+        try:
+            run = read_run(path)
+        except DataError as error:
+            log.warning("%s", error)
+            continue
+        if run is not None:
+            yield RunFolder(path.parent), run
+
+
+def find(results: Path, name: str) -> tuple[RunFolder, Run]:
+    """The run that `name` names: its id, the beginning of its id, its folder, or its run.json.
+
+    UsageError if no run or several runs fit.  Of several folders of one run, the folder with the run's id counts.
+    """
+    path = Path(name) if Path(name).name == RECORD else Path(name) / RECORD
+    if path.is_file():
+        run = read_run(path)
+        if run is not None:
+            return RunFolder(path.parent), run
+    fitting = [
+        (folder, run) for folder, run in runs(results) if run.id.startswith(name) or folder.path.name.startswith(name)
+    ]
+    if len({run.id for _, run in fitting}) == 1:
+        fitting = [(folder, run) for folder, run in fitting if folder.path.name == run.id] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = f"{len(fitting)} runs begin with" if fitting else "no run has the id or folder"
+    raise UsageError(f"{problem} {name!r} in {results}; `python -m harness ls` lists them")
+
+
+def _records(results: Path) -> Iterator[Path]:
+    """Every run.json, at any depth.  A run's own folders are not searched, which takes half the time of `rglob`."""
+    for folder, below, names in os.walk(results):
+        if RECORD in names:
+            below.clear()
+            yield Path(folder, RECORD)

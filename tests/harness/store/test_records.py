@@ -1,0 +1,98 @@
+"""run.json: ids, and records that are current, older, later or damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.core import Estimate, Run, RunSpec
+from harness.errors import DataError
+from harness.store import SCHEMA, as_json, records, run_id, with_status
+from tests import toy
+
+RUN = Run(
+    schema=SCHEMA,
+    id="0",
+    spec=RunSpec(data="d", data_hash="h", task="t", version=1, split="val", model="m", fingerprint="f"),
+    status="complete",
+    headline="R@1",
+    metrics={"R@1": Estimate(50.0, 40.0, 60.0, 9)},
+)
+
+
+def test_record_round_trips(tmp_path: Path) -> None:
+    records.write_run(tmp_path / "run.json", RUN)
+    assert records.read_run(tmp_path / "run.json") == RUN
+    assert json.loads((tmp_path / "run.json").read_text()) == json.loads(as_json(RUN))
+    assert json.loads(as_json([RUN]))[0]["metrics"] == {"R@1": {"value": 50.0, "low": 40.0, "high": 60.0, "n": 9}}
+
+
+@pytest.mark.parametrize("path", ["run.json", "file/run.json"])
+def test_record_that_does_not_exist_is_none(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()  # not a folder
+    assert records.read_run(tmp_path / path) is None
+
+
+def test_record_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(DataError, match=r"run\.json cannot be read: Is a directory"):
+        records.read_run(tmp_path / "run.json")
+
+
+def test_run_id_is_the_documented_digest_of_the_spec() -> None:
+    canonical = (
+        '{"data": "d", "data_hash": "h", "fingerprint": "f", "limit": null, "model": "m", "protocol": "zero_shot", '
+        '"seed": 0, "split": "val", "task": "t", "version": 1}'
+    )
+    assert run_id(RUN.spec) == hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def test_run_id_differs_for_other_version_limit_or_seed() -> None:
+    spec = toy.spec(toy.task())
+    assert run_id(spec) == run_id(toy.spec(toy.task()))
+    others = [toy.spec(toy.task(version=2)), toy.spec(toy.task(), limit=3), toy.spec(toy.task(), limit=3, seed=1)]
+    assert len({run_id(other) for other in [spec, *others]}) == 4
+
+
+def test_with_status_changes_only_the_given_fields() -> None:
+    assert with_status(RUN, status="partial") == replace(RUN, status="partial")
+    assert RUN.status == "complete"
+
+
+@pytest.mark.parametrize("data", [b"{", b'{"schema": 1}', b"[]", b'{"schema": "1"'])
+def test_damaged_record_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(data)
+    with pytest.raises(DataError, match=r"is not a run record: .*; remove its folder, or run again with --fresh"):
+        records.read_run(tmp_path / "run.json")
+
+
+def test_record_of_later_schema_is_refused(tmp_path: Path) -> None:
+    records.write_run(tmp_path / "run.json", replace(RUN, schema=SCHEMA + 1))
+    with pytest.raises(DataError, match=f"has schema {SCHEMA + 1}; this version reads 1 to {SCHEMA}"):
+        records.read_run(tmp_path / "run.json")
+
+
+def test_record_of_earlier_schema_is_upgraded_and_its_file_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    records.write_run(path, replace(RUN, schema=1))
+    old = json.loads(path.read_text())
+    old["name_of_headline"] = old.pop("headline")  # the field's name in an imaginary schema 1
+    path.write_text(json.dumps(old))
+
+    def renamed(record: dict[str, Any]) -> dict[str, Any]:
+        return {("headline" if name == "name_of_headline" else name): value for name, value in record.items()}
+
+    monkeypatch.setattr(records, "SCHEMA", 2)
+    monkeypatch.setattr(records, "MIGRATIONS", {1: renamed})
+    assert records.read_run(path) == replace(RUN, schema=2, id=run_id(RUN.spec))
+    assert json.loads(path.read_text()) == old
+    monkeypatch.setattr(records, "MIGRATIONS", {})
+    with pytest.raises(DataError, match="has schema 1; this version reads 1 to 2"):
+        records.read_run(path)
