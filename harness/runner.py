@@ -1,8 +1,8 @@
-"""Ask, keep, mark, reduce.
+"""Runs a model on the samples of a task: query, store, score, reduce.
 
-Questions already answered (under the same digest of what was asked) are not asked again; answers are kept as they
-come; marking reads only what was kept.  A failed question (a corrupt image, say) leaves the run incomplete, with no
-headline, and is asked again next time.
+A question with a stored answer under the same digest is not queried again.  Answers are stored when they arrive, and
+scoring reads only stored answers.  If a question fails, such as one with a corrupt image, the run is incomplete and has
+no headline.  The same command queries failed questions again.
 """
 
 from __future__ import annotations
@@ -31,61 +31,69 @@ from harness.statistics import estimate
 from harness.store import Appender, Kept, RunFolder
 from harness.timings import Clock, latency
 
-MISSING = "missing"
+MISSING = "missing"  # the digest of an image that does not exist
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What came of asking: how many were asked anew, why some failed, and how long answers took."""
+class Queried:
+    """The result of querying: the number of questions sent, the failures by sample id, and the timings."""
 
-    asked: int
+    count: int
     failures: Mapping[str, str]
     timings: Mapping[str, Any]
 
 
 def choose(samples: Sequence[Sample[Any]], limit: int | None, seed: int) -> list[Sample[Any]]:
-    """All samples, or those of `limit` images drawn with the seed, in their own order."""
+    """All samples, or the samples of `limit` images drawn with `seed`, in their original order.
+
+    All images, if there are fewer than `limit`.  UsageError if `limit` is below 1.
+    """
     if limit is None:
         return list(samples)
     if limit < 1:
-        raise UsageError(f"--limit {limit}: a run asks about at least one image")
+        raise UsageError(f"--limit {limit}: a run needs at least one image")
     clusters = sorted({sample.cluster for sample in samples})
     chosen = set(random.Random(seed).sample(clusters, min(limit, len(clusters))))
     return [sample for sample in samples if sample.cluster in chosen]
 
 
 def question_digest(question: Question, fingerprint: str, image: str) -> str:
-    """Digests of the question with the model's fingerprint, and of the image's pixels (`image`), 12 letters each.
+    """The key of a stored answer, "QUESTION:IMAGE", of 12 letters each.
 
-    A region is part of the question.  A question without one has the digest that it had before there were regions, so
-    answers that were kept then stay valid.
+    QUESTION is a digest of the question and the model's fingerprint; IMAGE is the beginning of `image`, the digest of
+    the image's file.  A region is part of the question.  A question without a region has the digest that it had before
+    regions existed, so older answers stay valid.
     """
-    asked: tuple[object, ...] = (question.kind, question.text, question.phrases, question.image_name, fingerprint)
+    parts: tuple[object, ...] = (question.kind, question.text, question.phrases, question.image_name, fingerprint)
     if question.region is not None:
-        asked = (*asked, tuple(map(float, question.region)))
-    return f"{hashlib.sha256(repr(asked).encode()).hexdigest()[:12]}:{image[:12]}"
+        parts = (*parts, tuple(map(float, question.region)))
+    return f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}:{image[:12]}"
 
 
 def digests(question: Question, fingerprint: str, image: str) -> tuple[str, ...]:
-    """The digests of a question: the current one, then that under which an earlier version kept the same answer."""
+    """The keys under which an answer to a question may be stored: the current one, then that of version 0.13.1."""
     fingerprints = dict.fromkeys((fingerprint, former_fingerprint(fingerprint)))
-    return tuple(question_digest(question, one, image) for one in fingerprints)
+    return tuple(question_digest(question, known, image) for known in fingerprints)
 
 
-def is_answer_to(kept: Kept | None, asked: Sequence[str]) -> bool:
-    """Whether a kept answer is to this very question (its `digests`).
+def is_answer_to(kept: Kept | None, keys: Sequence[str]) -> bool:
+    """Whether a stored answer belongs to the question with these `digests`.
 
-    Where the image is gone, the same words about an image of that name are enough.
+    If the image does not exist, or its digest is "" (not computed), only the part before the colon has to agree.
     """
-    if kept is None or kept.asked in asked:
+    if kept is None or kept.asked in keys:
         return kept is not None
-    words = kept.asked.partition(":")[0]
-    return any(image in ("", MISSING) and words == question for question, _, image in (d.partition(":") for d in asked))
+    stored = kept.asked.partition(":")[0]
+    pairs = (key.partition(":")[::2] for key in keys)
+    return any(image in ("", MISSING) and stored == question for question, image in pairs)
 
 
 def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
-    """sha256 of the bytes of every image asked about (MISSING where it is not there: asking will say so)."""
+    """The sha256 of the file of every image, by name; MISSING for an image that does not exist.
+
+    A missing image becomes a Failure when the model is queried.
+    """
     digests: dict[str, str] = {}
     for sample in tqdm(samples, "hashing images", disable=None, leave=False):
         image = sample.question.image_name
@@ -100,34 +108,37 @@ def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
 def digests_of(samples: Sequence[Sample[Any]], fingerprint: str, root: Path) -> dict[str, tuple[str, ...]]:
     """The `digests` of every sample's question, by sample id."""
     images = image_digests(root, samples)
-    return {s.id: digests(s.question, fingerprint, images[s.question.image_name]) for s in samples}
+    return {sample.id: digests(sample.question, fingerprint, images[sample.question.image_name]) for sample in samples}
 
 
-def ask(
+def query(
     samples: Sequence[Sample[Any]],
     model: Model,
     folder: RunFolder,
     digests: Mapping[str, Sequence[str]],
     *,
     fresh: bool = False,
-) -> Asked:
-    """Asks whatever has no kept answer, keeping each answer as it comes; may be killed at any moment.
+) -> Queried:
+    """Queries every question without a stored answer, and stores each answer when it arrives.
 
-    An answer that another run of this folder's model keeps to the very same question (another limit, or another
-    version of the task) is taken over, unless `fresh`.  ResourceError where the disk is full.
+    The process may be killed at any moment.  `digests` are the keys of each question by sample id.  Unless `fresh`, an
+    answer that another run of the same model stores to the same question is reused.
+
+    ResourceError if the disk is full; ModelError if the model breaks its contract.
     """
     with folder.appending() as appender:
         kept = folder.answers()
-        todo = [s for s in samples if not is_answer_to(kept.get(s.id), digests[s.id])]
+        todo = [sample for sample in samples if not is_answer_to(kept.get(sample.id), digests[sample.id])]
         if todo and not fresh:
-            todo = _take_over(todo, digests, folder, appender)
+            todo = _reuse_answers(todo, digests, folder, appender)
         failures: dict[str, str] = {}
         clock = Clock()
         progress = tqdm(
-            total=len(samples), initial=len(samples) - len(todo), desc="asking", unit="answer", disable=None
+            total=len(samples), initial=len(samples) - len(todo), desc="querying", unit="answer", disable=None
         )
         with progress:
-            for ticket, answer in _contracted(model.answer(enumerate(s.question for s in todo)), len(todo)):
+            questions = enumerate(sample.question for sample in todo)
+            for ticket, answer in _checked(model.answer(questions), len(todo)):
                 sample = todo[ticket]
                 if isinstance(answer, Failure):
                     failures[sample.id] = answer.reason
@@ -136,93 +147,105 @@ def ask(
                     appender.write(Kept(sample.id, digests[sample.id][0], answer))
                     clock.answered(answer)
                 progress.update()
-    asked = Asked(len(todo), failures, clock.timings(len({s.question.image_name for s in todo})))
-    _give_back_memory()
-    return asked
+    queried = Queried(len(todo), failures, clock.timings(len({sample.question.image_name for sample in todo})))
+    _return_freed_memory()
+    return queried
 
 
-def _contracted(
+def _checked(
     answers: Iterable[tuple[Ticket, Answer | Failure]], questions: int
 ) -> Iterator[tuple[Ticket, Answer | Failure]]:
-    """A model's answers to tickets 0, 1, ...: one for each; ModelError where it gives anything else."""
+    """The model's answers unchanged; ModelError unless there is one Answer or Failure for each ticket from 0 on."""
     unanswered = set(range(questions))
     for ticket, answer in answers:
         if ticket not in unanswered:
             raise ModelError(f"the model answered ticket {ticket!r}, which was never given to it, or twice")
         if not isinstance(answer, Answer | Failure):
-            raise ModelError(f"the model answered ticket {ticket} by {type(answer).__name__}: an Answer or a Failure")
+            raise ModelError(
+                f"the model answered ticket {ticket} with {type(answer).__name__} instead of an Answer or a Failure"
+            )
         unanswered.remove(ticket)
         yield ticket, answer
     if unanswered:
         raise ModelError(f"the model left {len(unanswered)} of {questions} questions without an answer or a Failure")
 
 
-def _give_back_memory() -> None:
-    """What was freed and glibc keeps, so that marking does not come on top of asking."""
+def _return_freed_memory() -> None:
+    """Makes glibc return freed memory to the system, so that the memory of scoring is not added to that of querying."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _take_over(
+def _reuse_answers(
     todo: Sequence[Sample[Any]], digests: Mapping[str, Sequence[str]], folder: RunFolder, appender: Appender
 ) -> list[Sample[Any]]:
-    """Writes what other runs keep to the same questions; what is left to ask."""
-    left = list(todo)
+    """Copies answers to these questions from the model's other runs; returns the samples that remain to be queried."""
+    remaining = list(todo)
     for sibling in folder.siblings():
-        theirs = sibling.answers()
-        record = sibling.read_run() if theirs else None
+        stored = sibling.answers()
+        record = sibling.read_run() if stored else None
         if record is not None and is_of_unknown_code(record.spec.fingerprint):
             log.warning(
                 "the answers in %s are of harness %s, whose answers have no version: they are not reused",
                 sibling.path, record.provenance.get("harness", "(unknown)"),
             )  # fmt: skip
-        found = {s.id for s in left if is_answer_to(theirs.get(s.id), digests[s.id])}
-        for name in found:
-            appender.write(replace(theirs[name], asked=digests[name][0]))
-        left = [s for s in left if s.id not in found]
-    return left
+        reusable = {sample.id for sample in remaining if is_answer_to(stored.get(sample.id), digests[sample.id])}
+        for name in reusable:
+            appender.write(replace(stored[name], asked=digests[name][0]))
+        remaining = [sample for sample in remaining if sample.id not in reusable]
+    return remaining
 
 
 def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint: str) -> dict[str, Answer]:
-    """The kept answers to these samples, as they are asked now; whether an image has changed is not looked at."""
+    """The stored answers to the current questions of these samples, by sample id.
+
+    Images are not compared: an answer counts although the image's file has changed since.
+    """
     kept = folder.answers()
-    wanted = {sample.id: digests(sample.question, fingerprint, "") for sample in samples}
-    return {name: kept[name].answer for name, asked in wanted.items() if is_answer_to(kept.get(name), asked)}
+    keys = {sample.id: digests(sample.question, fingerprint, "") for sample in samples}
+    return {name: kept[name].answer for name in keys if is_answer_to(kept.get(name), keys[name])}
 
 
 def answered(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
-    """Every sample with its answer, not marked; DataError where an answer is missing."""
+    """A row without scores for every sample; DataError if an answer is missing.
+
+    A missing answer is never left out, because that would make the denominator smaller.
+    """
     missing = [sample.id for sample in samples if sample.id not in answers]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(samples)} samples have no answer, or one to another question "
-            f"({', '.join(missing[:3])}, ...); a smaller denominator is not an option: run it again"
+            f"{len(missing)} of {len(samples)} samples have no answer to their current question "
+            f"({', '.join(missing[:3])}, ...); the same `run` command queries them"
         )
     return [Row(sample, answers[sample.id], Score({}, answers[sample.id].value is not None)) for sample in samples]
 
 
 def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:
-    """Every sample with its answer and score; DataError where an answer is missing."""
+    """A row with scores for every sample; DataError if an answer is missing.
+
+    ValueError if the task returns a score that is NaN or infinite, which is a bug of the task.
+    """
     rows = []
-    for row in tqdm(answered(samples, answers), "marking", disable=None, leave=False):
+    for row in tqdm(answered(samples, answers), "scoring", disable=None, leave=False):
         sample, answer = row.sample, row.answer
         score = task.score(sample, answer)
         if not all(math.isfinite(value) for value in score.values.values()):
-            raise ValueError(f"{task.name} gave sample {sample.id} the score {dict(score.values)}")
+            raise ValueError(f"{task.name} returned the score {dict(score.values)} for sample {sample.id}")
         rows.append(Row(sample, answer, score))
     if task.corpus is None or not rows:
         return rows
-    more = task.corpus.scores(rows)
+    corpus_scores = task.corpus.scores(rows)
     return [
-        replace(row, score=replace(row.score, values={**numbers, **row.score.values}))
-        for row, numbers in zip(rows, more, strict=True)
+        replace(row, score=replace(row.score, values={**values, **row.score.values}))
+        for row, values in zip(rows, corpus_scores, strict=True)
     ]
 
 
 def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Estimate]:
-    """Every metric of the task with its interval, and the shares of unreadable and truncated answers, in percent.
+    """Every metric of the task with its interval, by name.
 
-    The metrics in `by_group` are reported for each group of samples, as "metric group".
+    The metrics of `by_group` follow for each group of samples, as "metric group".  Then follow the shares of
+    `unreadable` and `truncated` answers, in percent and without intervals.
     """
     resamples = task.intervals.resamples
     metrics = {
@@ -230,9 +253,9 @@ def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Es
         for name, metric in task.metrics.items()
     }
     for group in groups_of(rows) if task.by_group else ():
-        theirs = [row for row in rows if group in row.sample.groups]
+        members = [row for row in rows if group in row.sample.groups]
         for name, metric in task.by_group.items():
-            metrics[f"{name} {group}"] = estimate(metric, theirs, seed, resamples=resamples)
+            metrics[f"{name} {group}"] = estimate(metric, members, seed, resamples=resamples)
     for name, share in (
         ("unreadable", [not row.score.readable for row in rows]),
         ("truncated", [row.answer.truncated for row in rows]),
@@ -242,7 +265,10 @@ def reduce(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Es
 
 
 def so_far(task: Task[Any], record: Run, rows: Sequence[Row[Any]], samples: int) -> Run:
-    """The record of a run that is still being asked, with its headline over what is answered, without an interval."""
+    """The record of a run in progress, with its headline over the answered rows, without an interval.
+
+    `samples` is the number of samples of the whole run.
+    """
     value = task.metrics[task.headline].prepare(rows)(np.ones(len({row.sample.cluster for row in rows})))
     headline = Estimate(float(value) if math.isfinite(value) else None, None, None, len(rows))
     counted = {**_counts(rows, 0, len(rows)), "samples": samples}
@@ -250,23 +276,23 @@ def so_far(task: Task[Any], record: Run, rows: Sequence[Row[Any]], samples: int)
 
 
 def groups_of(rows: Sequence[Row[Any]]) -> list[str]:
-    """Every group of the samples, in order of first appearance."""
+    """The groups of the rows' samples, in order of first appearance."""
     return list(dict.fromkeys(group for row in rows for group in row.sample.groups))
 
 
-def counts(task: Task[Any], rows: Sequence[Row[Any]], failed: int, asked: int) -> dict[str, int]:
-    """How many of each, for the record."""
+def counts(task: Task[Any], rows: Sequence[Row[Any]], failed: int, queried: int) -> dict[str, int]:
+    """The counts of a record, with the sums of the scores that the task counts."""
     counted = task.corpus.counted if task.corpus is not None else ()
-    more = {name: round(sum(row.score.values[name] for row in rows)) for name in counted}
-    return _counts(rows, failed, asked) | more
+    sums = {name: round(sum(row.score.values[name] for row in rows)) for name in counted}
+    return _counts(rows, failed, queried) | sums
 
 
-def _counts(rows: Sequence[Row[Any]], failed: int, asked: int) -> dict[str, int]:
+def _counts(rows: Sequence[Row[Any]], failed: int, queried: int) -> dict[str, int]:
     return {
         "samples": len(rows) + failed,
         "images": len({row.sample.cluster for row in rows}),
         "answered": len(rows),
-        "asked now": asked,
+        "asked now": queried,
         "unreadable": sum(not row.score.readable for row in rows),
         "truncated": sum(row.answer.truncated for row in rows),
         "failed": failed,
@@ -284,11 +310,13 @@ def run(
     *,
     fresh: bool = False,
 ) -> Run:
-    """Asks what has not been asked, marks and reduces; the record is written before and after.
+    """The record of a run: queries questions without a stored answer, scores all answers, and computes the metrics.
 
-    A finished run whose answers are all there, and to these very questions, is a no-op that gives its record, or is
-    marked again where the task now marks something more; `fresh` asks everything again.
-    UsageError where another process is running the same run.
+    The record is written before querying and after scoring.  A finished run is returned unchanged if all answers are
+    stored under the current questions and images.  It is scored again if the task has a variant in `marking` that the
+    record lacks.  `fresh` discards stored answers.  `root` is the data root.
+
+    UsageError if another process is running the same run; ResourceError if the disk is full.
     """
     with folder.locked():
         if fresh:
@@ -298,7 +326,7 @@ def run(
         if before is not None and before.finished and _all_answered(digests, folder):
             if set(task.marking) <= set(before.provenance.get("marking", ())):
                 return before
-            finished = conclude(task, samples, before, folder, _as_before(before))
+            finished = conclude(task, samples, before, folder, _queried_before(before))
             folder.write_run(finished)
             return finished
         base = Run(
@@ -310,20 +338,21 @@ def run(
             provenance=provenance,
         )
         folder.write_run(base)
-        asked = ask(samples, model, folder, digests, fresh=fresh)
+        queried = query(samples, model, folder, digests, fresh=fresh)
         base = store.with_status(base, provenance={**provenance, "model": model.provenance})
-        finished = conclude(task, samples, base, folder, asked)
+        finished = conclude(task, samples, base, folder, queried)
         folder.write_run(finished)
     return finished
 
 
 def _all_answered(digests: Mapping[str, Sequence[str]], folder: RunFolder) -> bool:
     kept = folder.answers()
-    return all(is_answer_to(kept.get(name), asked) for name, asked in digests.items())
+    return all(is_answer_to(kept.get(name), keys) for name, keys in digests.items())
 
 
-def _as_before(record: Run) -> Asked:
-    return Asked(record.counts.get("asked now", 0), {}, record.timings)
+def _queried_before(record: Run) -> Queried:
+    """The counts and timings of a record, for scoring its answers again."""
+    return Queried(record.counts.get("asked now", 0), {}, record.timings)
 
 
 def adopt(
@@ -334,7 +363,10 @@ def adopt(
     folder: RunFolder,
     provenance: Mapping[str, Any],
 ) -> Run:
-    """Keeps and marks answers that were made elsewhere."""
+    """The record of answers from another program: stores them, scores them, and replaces the folder's earlier run.
+
+    DataError if a sample has no answer.
+    """
     base = Run(schema=store.SCHEMA, id=store.run_id(spec), spec=spec, status="running", headline=task.headline)
     base = store.with_status(base, provenance=provenance)
     with folder.locked():
@@ -345,7 +377,7 @@ def adopt(
                     appender.write(
                         Kept(sample.id, question_digest(sample.question, spec.fingerprint, ""), answers[sample.id])
                     )
-        finished = conclude(task, samples, base, folder, Asked(0, {}, {}))
+        finished = conclude(task, samples, base, folder, Queried(0, {}, {}))
         folder.write_run(finished)
     return finished
 
@@ -353,44 +385,51 @@ def adopt(
 def remark(
     task: Task[Any], samples: Sequence[Sample[Any]], record: Run, folder: RunFolder, now: Mapping[str, Any]
 ) -> tuple[Run, RunFolder]:
-    """Marks kept answers again, and where: beside the old record if the task's version has been raised since.
+    """Scores stored answers again; the new record and its folder.
 
-    `now` is what marks: it is kept beside the provenance of the asking.  DataError where an answer is missing.
+    The folder is another one if the task's version has been raised since; the old record is kept.  `now` is the
+    provenance of scoring; its date, command and commit are added to the record as "marked again".
+
+    DataError if an answer is missing.
     """
     spec = replace(record.spec, version=task.version)
     target = RunFolder(folder.path.parent / store.run_id(spec))
     target.inherit(spec)
     folder = folder if folder.path.is_dir() else target
-    told = {**record.provenance, "marked again": {key: now[key] for key in ("date", "command", "commit") if key in now}}
-    base = replace(record, spec=spec, id=store.run_id(spec), headline=task.headline, provenance=told)
+    scored = {key: now[key] for key in ("date", "command", "commit") if key in now}
+    provenance = {**record.provenance, "marked again": scored}
+    base = replace(record, spec=spec, id=store.run_id(spec), headline=task.headline, provenance=provenance)
     with target.locked():
         if target.path != folder.path:
             target.forget()
             with target.appending() as appender:
                 for kept in folder.answers().values():
                     appender.write(kept)
-        finished = conclude(task, samples, base, target, _as_before(record))
+        finished = conclude(task, samples, base, target, _queried_before(record))
         target.write_run(finished)
     return finished, target
 
 
-def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder: RunFolder, asked: Asked) -> Run:
-    """Marks what is kept; with failures, the counts alone."""
+def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder: RunFolder, queried: Queried) -> Run:
+    """The record after querying: scores the stored answers, writes the scores, and computes counts and metrics.
+
+    With failures the record is incomplete: it has counts and up to 100 failures, but no metrics.  Without targets it
+    has no metrics either.
+    """
     answers = kept_answers(samples, folder, base.spec.fingerprint)
-    if asked.failures:
-        left = [sample for sample in samples if sample.id in answers]
-        rows = mark(task, left, answers)
-        failures = {"failures": dict(list(asked.failures.items())[:100])}
+    if queried.failures:
+        rows = mark(task, [sample for sample in samples if sample.id in answers], answers)
+        failures = {"failures": dict(list(queried.failures.items())[:100])}
         return store.with_status(
             base,
             status="incomplete",
-            counts=counts(task, rows, len(asked.failures), asked.asked),
-            timings=asked.timings,
+            counts=counts(task, rows, len(queried.failures), queried.count),
+            timings=queried.timings,
             provenance={**base.provenance, **failures},
         )
-    timings = {**asked.timings, **latency(answers.values())}
+    timings = {**queried.timings, **latency(answers.values())}
     if all(sample.target is None for sample in samples):
-        return _unmarked(samples, base, asked, answers, timings)
+        return _without_targets(samples, base, queried, answers, timings)
     rows = mark(task, samples, answers)
     folder.write_scores((row.sample.id, row.score) for row in rows)
     return store.with_status(
@@ -398,26 +437,30 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
         provenance={**base.provenance, **_method(task, base.spec.seed)},
         status="complete" if base.spec.limit is None else "partial",
         metrics=reduce(task, rows, base.spec.seed),
-        counts=counts(task, rows, 0, asked.asked),
+        counts=counts(task, rows, 0, queried.count),
         timings=timings,
     )
 
 
-def _unmarked(
-    samples: Sequence[Sample[Any]], base: Run, asked: Asked, answers: Mapping[str, Answer], timings: Mapping[str, Any]
+def _without_targets(
+    samples: Sequence[Sample[Any]],
+    base: Run,
+    queried: Queried,
+    answers: Mapping[str, Answer],
+    timings: Mapping[str, Any],
 ) -> Run:
-    """A run on a split whose targets the benchmark keeps: answers to submit, and no numbers."""
+    """The record on a split whose targets are not published: answers to submit, counts, and no metrics."""
     return store.with_status(
         base,
         status="complete" if base.spec.limit is None else "partial",
-        counts=_counts(answered(samples, answers), 0, asked.asked),
+        counts=_counts(answered(samples, answers), 0, queried.count),
         timings=timings,
     )
 
 
 def _method(task: Task[Any], seed: int) -> dict[str, Any]:
-    """How it was marked, for the record."""
-    apart = ", each data set's apart" if task.intervals.stratified else ""
-    intervals = f"percentile bootstrap, {task.intervals.resamples} resamples of images{apart}, seed {seed}"
-    told: dict[str, Any] = {"intervals": intervals, "marking": list(task.marking)}
-    return told | ({"policy": task.corpus.policy} if task.corpus is not None and task.corpus.policy else {})
+    """The part of the provenance that describes scoring."""
+    strata = ", separately for each data set" if task.intervals.stratified else ""
+    intervals = f"percentile bootstrap, {task.intervals.resamples} resamples of images{strata}, seed {seed}"
+    method: dict[str, Any] = {"intervals": intervals, "marking": list(task.marking)}
+    return method | ({"policy": task.corpus.policy} if task.corpus is not None and task.corpus.policy else {})

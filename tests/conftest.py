@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""Fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from tasks.miniature import ensure
 
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, by whoever is first
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
+
+# How long an example takes depends on the machine and its load.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
 def miniature() -> Path:
-    """The embedded benchmark's root, drawn once into the user's cache."""
+    """The data root of the embedded benchmark, which is rendered into the user's cache once."""
     return ensure()
 
 
 @pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test depends on the environment's data root, or reaches for the real hub."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Removes the user's data root from the environment, and switches off telemetry of the hub."""
     monkeypatch.delenv("FLORENCE2_HARNESS_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     yield

@@ -1,4 +1,4 @@
-"""A hub on loopback: the part of the Hugging Face protocol that downloads use, over local folders."""
+"""A hub on this machine: the part of the Hugging Face protocol that downloads use, over local folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMIT = "f0acedb000000000000000000000000000000000"
 
 @dataclass
 class Hub:
-    """What was asked of the server, as `METHOD path`; `break_after` cuts downloads off after so many bytes."""
+    """`asked` lists the requests as `METHOD path`; a download is cut off after `break_after` bytes."""
 
     url: str = ""
     asked: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ def serving(repos: Mapping[tuple[str, str], Path]) -> Iterator[Hub]:
             if len(parts) < 5 or parts[2] != "resolve":
                 return self.fail("RepoNotFound")
             repo, revision, name = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
-            known = {rev for (one, rev) in repos if one == repo}
+            known = {key[1] for key in repos if key[0] == repo}
             if not known:
                 return self.fail("RepoNotFound")
             if revision not in known and revision != COMMIT:
@@ -80,7 +80,7 @@ def serving(repos: Mapping[tuple[str, str], Path]) -> Iterator[Hub]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"

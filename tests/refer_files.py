@@ -1,7 +1,4 @@
-"""A tiny data set in the refer toolkit's files, for tests.
-
-Two images of 20 x 10 pixels; the numbers below are the whole of it.
-"""
+"""A tiny data set in the refer toolkit's files, for tests: four objects in two images of 20 x 10 pixels."""
 
 import json
 import pickle
@@ -13,7 +10,7 @@ SQUARE = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]  # covers 4 x 4 pixels
 
 def instances() -> dict[str, Any]:
     return {
-        "info": {"description": "as published, there is more here than is read"},
+        "info": {"description": "published files have fields that the reader ignores"},
         "images": [
             {"id": 7, "file_name": "COCO_train2014_000000000007.jpg", "width": 20, "height": 10, "license": 3},
             {"id": 8, "file_name": "COCO_train2014_000000000008.jpg", "width": 20, "height": 10, "license": 3},
@@ -52,7 +49,7 @@ def ref(number: int, annotation: int, image: int, split: str, sentences: dict[in
         "image_id": image,
         "category_id": 1,
         "split": split,
-        "file_name": f"COCO_train2014_{image:012d}_{number}.jpg",  # the object's: there is no such image
+        "file_name": f"COCO_train2014_{image:012d}_{number}.jpg",  # names the object; there is no such image
         "sent_ids": list(sentences),
         "sentences": [
             {"sent_id": i, "sent": text, "raw": text.upper() + "!", "tokens": text.split()}
@@ -62,7 +59,7 @@ def ref(number: int, annotation: int, image: int, split: str, sentences: dict[in
 
 
 def write(root: Path, *, refs: Any = None, instances: Any = None, name: str = "refcoco", by: str = "unc") -> Path:
-    """Writes both files under the root, as data or as the bytes given, and returns their folder."""
+    """Writes both files, from data or from bytes, and returns their folder under the root."""
     folder = root / "refer" / name
     folder.mkdir(parents=True)
     pickled = globals()["refs"]() if refs is None else refs

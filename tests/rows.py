@@ -9,7 +9,7 @@ from harness.core import Answer, Question, Row, Sample, Score
 
 
 def rows(scores: Sequence[tuple[str, float]], **more: Sequence[float]) -> list[Row[Any]]:
-    """One row for each (cluster, value), under the key `iou`; `more` adds keys."""
+    """One row for each (cluster, value), with the value as the score `iou`; `more` adds scores by name."""
     return [
         Row(
             Sample(str(place), Question(cluster, None, "refer"), None, cluster),

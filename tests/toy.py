@@ -1,6 +1,6 @@
-"""A toy task and model for tests of the runner; run as a script, the very run that gets killed.
+"""A toy task and a toy model for tests of the runner; as a script, the run that a test kills.
 
-The task: what is the number in the question?  The model writes each question's ticket to a log before it answers.
+Each question contains a number, which is the answer.  The model appends the number to a log before it answers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.store import RunFolder
 
 
 def load(source: Source, count: int = 60) -> Iterator[Sample[Text]]:
-    """`count` samples about a third as many images."""
+    """`count` samples; three samples share an image."""
     for number in range(count):
         image = f"{number // 3}.png"
         yield Sample(str(number), Question(image, None, "vqa", f"number {number}"), Text((str(number),)), image)
@@ -45,7 +45,7 @@ def score(sample: Sample[Text], answer: Answer) -> Score:
 
 
 def read(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    return {one["id"]: Answer((one["text"],), Text((one["text"],))) for one in json.loads(path.read_text())}
+    return {entry["id"]: Answer((entry["text"],), Text((entry["text"],))) for entry in json.loads(path.read_text())}
 
 
 def write(path: Path, rows: Sequence[Row[Any]]) -> None:
@@ -60,7 +60,11 @@ def task(version: int = 1) -> Task[Text]:
 
 
 class Counting:
-    """Answers with the number, one at a time; fails questions about `bad`, answers `wrong` ones wrongly."""
+    """Answers one question at a time with its number.
+
+    Questions about the image `bad` fail; questions with a number in `wrong` get a wrong answer.  `asked` lists the
+    numbers of all questions, and `pause` is the time for each in seconds.
+    """
 
     def __init__(self, log: Path | None = None, pause: float = 0.0, bad: str = "", wrong: Sequence[int] = ()) -> None:
         self.log, self.pause, self.bad, self.wrong = log, pause, bad, wrong
@@ -103,11 +107,11 @@ def folder(results: Path, spec_: RunSpec) -> RunFolder:
 def go(
     results: Path, model: Counting, *, task_: Task[Text] | None = None, limit: int | None = None, **more: Any
 ) -> Run:
-    """One run of the toy task into `results`."""
+    """Runs the model on the toy task, with results in `results`."""
     chosen = task_ or task()
-    asked = spec(chosen, limit)
-    samples = runner.choose(list(chosen.load(Source(results, "val"))), limit, asked.seed)
-    return runner.run(chosen, samples, model, asked, folder(results, asked), results, {"command": "toy"}, **more)
+    spec_ = spec(chosen, limit)
+    samples = runner.choose(list(chosen.load(Source(results, "val"))), limit, spec_.seed)
+    return runner.run(chosen, samples, model, spec_, folder(results, spec_), results, {"command": "toy"}, **more)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,7 @@ def test_find_of_ambiguous_or_unknown_name_raises(tmp_path: Path) -> None:
     toy.go(tmp_path, toy.Counting(), limit=3)
     with pytest.raises(UsageError, match="2 runs begin with ''"):
         store.find(tmp_path, "")
-    with pytest.raises(
-        UsageError, match=r"no run has the id or folder 'nothing' .*; `python -m harness ls` lists"
-    ):
+    with pytest.raises(UsageError, match=r"no run has the id or folder 'nothing' .*; `python -m harness ls` lists"):
         store.find(tmp_path, "nothing")
 
 
