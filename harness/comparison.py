@@ -1,15 +1,16 @@
-"""Two runs over the same questions: how much better the second is, whether that is more than chance, and what changed.
+"""Compares two runs on the same questions: by how much run B is better, whether by more than chance, and what changed.
 
-Everything is paired by sample.  A difference's interval comes from resampling images, each metric worked out anew for
-both runs within every resample, so that what both find equally hard cancels (`statistics.paired`).  The p-value of a
-mean over samples comes from a permutation test instead: if the runs were alike, which of an image's two answers is
-whose would not matter, so images are exchanged at random.  CIDEr is such a mean under exchange, since how rare a word
-is, is told by the references alone; within a resample it is told anew, by the references that were drawn.  AP's p-value
-is of the resamples, of which none is below two in so many: where it is as low as the usual number of them can tell, the
-headline's is of ten times as many.  Of the headlines of several tasks, p-values are also given as corrected by Holm.
+Everything is paired by sample.  The interval of a difference resamples images and computes the metric of both runs in
+every resample, so the difficulty that the runs share cancels (see `statistics.paired`).
 
-What could not have been seen: a difference smaller than 2.8 standard errors has less than four chances in five of being
-told from none at the 5 % level (1.96 for the level, 0.84 for the chance).
+p-values.  For a mean over samples, a permutation test: if the runs were equivalent, it would not matter which of an
+image's two answers belongs to which run, so images are exchanged at random.  CIDEr is such a mean, because the rarity
+of words depends on the references only, which both runs share.  AP is not, so its p-value comes from the resamples.
+Such a p-value cannot be below 2 / (resamples + 1).  If a headline's is that small, it is computed again from ten times
+as many resamples.  Over the headlines of several tasks, p-values are also given with Holm's correction.
+
+Minimum detectable difference: 2.8 standard errors, 1.96 for the 5 % level and 0.84 for a power of 80 %.  A smaller true
+difference would be found in less than 80 % of cases.
 """
 
 from __future__ import annotations
@@ -26,24 +27,27 @@ from harness.metrics.reduce import between_runs, clusters_of, mean_of, share_of
 from harness.statistics import ROUNDING, Difference, in_order_of, paired
 
 PERMUTATIONS = 10_000
-FURTHER = 10  # times as many resamples, for a headline's p-value
-DETECTED = 1.96 + 0.84  # standard errors
-QUANTILES = 2 * 1.96  # standard errors between the ends of a 95 % interval
-NOT_TOLD = ("date", "command", "load", "marked again", "seen", "intervals", "marking", "policy")
-STAGES = {  # of what a model makes of a question, in this order, and what of a record tells that it differs
+FURTHER = 10  # times the usual number of resamples, for a headline's smallest p-value
+DETECTABLE = 1.96 + 0.84  # standard errors
+INTERVAL = 2 * 1.96  # standard errors between the ends of a 95 % interval
+IGNORED = ("date", "command", "load", "marked again", "seen", "intervals", "marking", "policy")  # in provenance
+STAGES = {  # stages of answering in order, and the entries of a record that show a difference at each
     "prompt": ("prompts",),
     "pixels": ("input",),
     "weights": ("weights sha256", "precision"),
     "decoding": ("decoding",),
 }
-TRAIL = ("prompt", "pixels", "tokens in", "tokens out")  # as `core.Trail` has them
-Marking = Callable[[Sequence[Sample[Any]], Mapping[str, Answer]], Sequence[Row[Any]]]
+TRAIL = ("prompt", "pixels", "tokens in", "tokens out")  # the fields of `core.Trail`
+Scoring = Callable[[Sequence[Sample[Any]], Mapping[str, Answer]], Sequence[Row[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A metric of both runs, their difference (B less A), how its p-value was found, and the smallest difference that
-    so many images would have shown in four of five cases (None: too few to say)."""
+    """A metric of both runs.
+
+    `difference` is B minus A, and `test` names the test of its p-value.  `smallest` is the minimum detectable
+    difference at this sample size; None if there is no interval.
+    """
 
     a: float
     b: float
@@ -54,8 +58,11 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: its record, the samples that it was asked, its answers, the digest of each sample's picture as it
-    kept it (where there was one), and the scores that it kept."""
+    """One of the two runs.
+
+    `samples` are all samples of the run.  By sample id: `answers`, `images` with the digest of the image's file as it
+    was when the answer was stored (if known), and the stored `scores`.
+    """
 
     run: Run
     samples: Sequence[Sample[Any]]
@@ -66,7 +73,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A sample that one run answers better than the other; scores are the task's first, as shares."""
+    """A sample whose score differs between the runs; `before` is A's score and `after` is B's (see `goodness`)."""
 
     a: Row[Any]
     b: Row[Any]
@@ -76,45 +83,46 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare` found.  `worse` and `better` are from run B's side, the largest change first."""
+    """The result of `compare`; `worse` and `better` list the changes of run B, largest first."""
 
     a: Run
     b: Run
     samples: int
     images: int
-    left_out: int  # samples that only one of the runs was asked
-    scored_by: str  # what of a sample is called worse or better: the task's first score
+    left_out: int  # samples of only one of the runs
+    scored_by: str  # the score that `worse` and `better` are about: the task's first
     metrics: Mapping[str, Compared]
     worse: Sequence[Change]
     better: Sequence[Change]
-    other: int  # answers that are not the same: other words, boxes or probabilities
-    parted: str  # the first stage at which they part
-    settings: Mapping[str, tuple[Any, Any]]  # what else a record says differently of the two
+    other: int  # answers that differ, in words, boxes or probabilities
+    parted: str  # the first stage at which the runs diverge
+    settings: Mapping[str, tuple[Any, Any]]  # other entries of the provenance that differ: (A, B)
 
 
 def refuse(a: Run, b: Run) -> None:
-    """DataError, with the reason, where the two cannot be held against each other."""
-    for what, one, other in (
+    """DataError, with the reason, if the two runs cannot be compared."""
+    for field_name, of_a, of_b in (
         ("task", a.spec.task, b.spec.task),
         ("split", a.spec.split, b.spec.split),
         ("data", a.spec.data, b.spec.data),
         ("annotations", a.spec.data_hash[:12], b.spec.data_hash[:12]),
         ("task version", a.spec.version, b.spec.version),
     ):
-        if one != other:
-            hint = "; `score RUN` marks kept answers again, by the version that is here" if "version" in what else ""
-            raise DataError(f"{a.id} and {b.id} are not of the same {what} ({one} and {other}){hint}")
+        if of_a != of_b:
+            hint = "; `score RUN` scores stored answers by the current version" if "version" in field_name else ""
+            raise DataError(f"{a.id} and {b.id} differ in {field_name} ({of_a} and {of_b}){hint}")
     for run in (a, b):
         if not run.finished:
-            raise DataError(f"{run.id} is {run.status}, so it has no result; the same `run` command goes on with it")
+            raise DataError(f"{run.id} is {run.status}, so it has no result; the same `run` command resumes it")
 
 
-def compare(task: Task[Any], a: Side, b: Side, mark: Marking, only: str = "") -> Comparison:
-    """Two finished runs of a task; where one was asked less, over what both were asked.
+def compare(task: Task[Any], a: Side, b: Side, score: Scoring, only: str = "") -> Comparison:
+    """The comparison of two finished runs of a task over the samples that both have.
 
-    `mark` marks samples with their answers.  It is given both runs' over the same samples: a caption's score depends on
-    which others there are.  `only` names the one metric that is wanted: resampling all of them takes long.  DataError
-    where nothing pairs, or what pairs is not the same.
+    `score` turns samples and answers into rows.  Both runs are scored on the same samples, because the score of a
+    caption depends on the other samples.  `only` restricts the comparison to one metric, which saves resampling.
+
+    DataError if the runs cannot be compared, have no sample in common, or have different samples under one id.
     """
     refuse(a.run, b.run)
     both = {sample.id for sample in a.samples} & {sample.id for sample in b.samples}
@@ -126,26 +134,27 @@ def compare(task: Task[Any], a: Side, b: Side, mark: Marking, only: str = "") ->
         raise DataError(
             f"the targets of {task.name} {a.run.spec.split} are not published, so there is nothing to compare by"
         )
-    rows_a = _with_kept(task, mark(samples, a.answers), a.scores)
-    marked_b = mark([one for one in b.samples if one.id in both], b.answers)
+    rows_a = _with_stored_scores(task, score(samples, a.answers), a.scores)
+    scored_b = score([sample for sample in b.samples if sample.id in both], b.answers)
     try:
-        rows_b = in_order_of(rows_a, _with_kept(task, marked_b, b.scores))
+        rows_b = in_order_of(rows_a, _with_stored_scores(task, scored_b, b.scores))
     except ValueError as error:
         raise DataError(f"{a.run.id} and {b.run.id}: {error}") from error
     changes = [
-        Change(one, other, before, after)
-        for one, other in zip(rows_a, rows_b, strict=True)
-        for before, after in [(goodness(one), goodness(other))]
+        Change(row_a, row_b, before, after)
+        for row_a, row_b in zip(rows_a, rows_b, strict=True)
+        for before, after in [(goodness(row_a), goodness(row_b))]
         if abs(after - before) > ROUNDING
     ]
     changes.sort(key=lambda change: (-abs(change.after - change.before), change.a.sample.id))
     other_images = sum(a.images[name] != b.images[name] for name in a.images.keys() & b.images.keys() & both)
-    other = sum(
-        one.answer.raw != two.answer.raw or one.answer.value != two.answer.value
-        for one, two in zip(rows_a, rows_b, strict=True)
+    other_answers = sum(
+        row_a.answer.raw != row_b.answer.raw or row_a.answer.value != row_b.answer.value
+        for row_a, row_b in zip(rows_a, rows_b, strict=True)
     )
     settings = differing(a.run.provenance, b.run.provenance)
     kinds: set[str] = {sample.question.kind for sample in samples}
+    recorded = _divergence_from_records(a.run, b.run, settings, kinds, other_answers)
     return Comparison(
         a=a.run,
         b=b.run,
@@ -156,8 +165,8 @@ def compare(task: Task[Any], a: Side, b: Side, mark: Marking, only: str = "") ->
         metrics=metrics_of(task, rows_a, rows_b, a.run.spec.seed, only),
         worse=[change for change in changes if change.after < change.before],
         better=[change for change in changes if change.after > change.before],
-        other=other,
-        parted=_parted(rows_a, rows_b, other_images, other, _told(a.run, b.run, settings, kinds, other)),
+        other=other_answers,
+        parted=_first_divergence(rows_a, rows_b, other_images, other_answers, recorded),
         settings=settings,
     )
 
@@ -165,59 +174,60 @@ def compare(task: Task[Any], a: Side, b: Side, mark: Marking, only: str = "") ->
 def metrics_of(
     task: Task[Any], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int, only: str = ""
 ) -> dict[str, Compared]:
-    """Every metric that is defined for both, the headline first; then the shares of unreadable and cut-off answers;
-    then what a task reports for each group of samples, as "metric group"."""
+    """Every metric that is defined for both runs, by name; the rows pair.
+
+    The headline is first.  The task's other metrics follow, then `unreadable` and `truncated`, then the metrics of each
+    group of samples as "metric group".  With `only`, the named metric alone, unless it is a metric of a group.
+    """
     order = [task.headline, *(name for name in task.metrics if name != task.headline)]
-    wanted: dict[str, Metric] = {name: task.metrics[name] for name in order}
-    wanted |= variant_metrics(task)
-    wanted |= {
+    metrics: dict[str, Metric] = {name: task.metrics[name] for name in order}
+    metrics |= variant_metrics(task)
+    metrics |= {
         "unreadable": share_of(lambda row: not row.score.readable),
         "truncated": share_of(lambda row: row.answer.truncated),
     }
-    if only in wanted:
-        return _each(task, {only: wanted[only]}, rows_a, rows_b, seed)
-    found = _each(task, wanted, rows_a, rows_b, seed)
+    if only in metrics:
+        return _compared_where_defined(task, {only: metrics[only]}, rows_a, rows_b, seed)
+    compared = _compared_where_defined(task, metrics, rows_a, rows_b, seed)
     groups = dict.fromkeys(group for row in rows_a for group in row.sample.groups) if task.by_group else {}
-    within = replace(task, intervals=replace(task.intervals, stratified=False))
+    unstratified = replace(task, intervals=replace(task.intervals, stratified=False))
     for group in groups:
         a, b = ([row for row in rows if group in row.sample.groups] for rows in (rows_a, rows_b))
-        named = {f"{name} {group}": metric for name, metric in task.by_group.items()}
-        found |= _each(within, named, a, b, seed)
-    return found
+        of_group = {f"{name} {group}": metric for name, metric in task.by_group.items()}
+        compared |= _compared_where_defined(unstratified, of_group, a, b, seed)
+    return compared
 
 
 def variant_metrics(task: Task[Any]) -> dict[str, Metric]:
-    """The metrics of a task's variants that need only the scores that runs keep."""
+    """The metrics of a task's variants that can be computed from stored scores."""
     return {name: metric for variant in task.variants.values() for name, metric in variant.metrics.items()}
 
 
-def _each(
-    task: Task[Any], wanted: Mapping[str, Metric], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int
+def _compared_where_defined(
+    task: Task[Any], metrics: Mapping[str, Metric], rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], seed: int
 ) -> dict[str, Compared]:
-    found = {}
+    """The metrics that are defined for both runs; AP of a size that no object has, for example, is not."""
+    compared = {}
     ones = np.ones(len({row.sample.cluster for row in rows_a}))
-    for name, metric in wanted.items():
+    for name, metric in metrics.items():
         value_a, value_b = (metric.prepare(rows)(ones) for rows in (rows_a, rows_b))
         if not (np.isfinite(value_a) and np.isfinite(value_b)):
-            continue  # an AP of a size that no object has
-        found[name] = _compared(task, name, metric, rows_a, rows_b, seed, value_a, value_b)
-    return found
+            continue
+        compared[name] = _compared(task, name, metric, rows_a, rows_b, seed, value_a, value_b)
+    return compared
 
 
-def _with_kept(task: Task[Any], rows: Sequence[Row[Any]], scores: Mapping[str, Score]) -> list[Row[Any]]:
-    """Rows with the scores of variants that the run kept.  These scores do not depend on the set of samples."""
+def _with_stored_scores(task: Task[Any], rows: Sequence[Row[Any]], scores: Mapping[str, Score]) -> list[Row[Any]]:
+    """The rows with the scores of variants that the run stored; such scores do not depend on the other samples."""
     if not variant_metrics(task) or any(row.sample.id not in scores for row in rows):
         return list(rows)
-    return [
-        replace(
-            row, score=replace(row.score, values={**row.score.values, **_besides(scores[row.sample.id], row.score)})
-        )
-        for row in rows
-    ]
+    return [replace(row, score=_with_added(row.score, scores[row.sample.id])) for row in rows]
 
 
-def _besides(kept: Score, marked: Score) -> dict[str, float]:
-    return {key: value for key, value in kept.values.items() if key not in marked.values}
+def _with_added(score: Score, stored: Score) -> Score:
+    """The score with the stored values that it lacks; they come last, because the first value has a meaning."""
+    added = {name: value for name, value in stored.values.items() if name not in score.values}
+    return replace(score, values={**score.values, **added})
 
 
 def _compared(
@@ -230,30 +240,31 @@ def _compared(
     value_a: float,
     value_b: float,
 ) -> Compared:
-    each = mean_of(metric)
+    score_of = mean_of(metric)  # None if the metric is not a mean over samples
     resamples, stratified = task.intervals.resamples, task.intervals.stratified
-    further = FURTHER * resamples if name == task.headline and each is None else 0
+    further = FURTHER * resamples if name == task.headline and score_of is None else 0
     difference = paired(
         between_runs(metric), rows_a, rows_b, seed, stratified=stratified, resamples=resamples, further=further
     )
-    apart = ", each data set's apart" if stratified else ""
-    test = f"paired bootstrap, {difference.resamples:,} resamples of images{apart}"
+    strata = ", separately for each data set" if stratified else ""
+    test = f"paired bootstrap, {difference.resamples:,} resamples of images{strata}"
     if difference.p is None:
         test = "none"
-    if each is not None and difference.p is not None:
-        p = permuted([each(b) - each(a) for a, b in zip(rows_a, rows_b, strict=True)], clusters_of(rows_a), seed)
-        difference = replace(difference, p=p)
+    if score_of is not None and difference.p is not None:
+        differences = [score_of(b) - score_of(a) for a, b in zip(rows_a, rows_b, strict=True)]
+        difference = replace(difference, p=permuted(differences, clusters_of(rows_a), seed))
         test = f"permutation of images, {PERMUTATIONS:,} times"
-    return Compared(value_a, value_b, difference, test, smallest(difference))
+    return Compared(value_a, value_b, difference, test, minimum_detectable(difference))
 
 
 def permuted(differences: Sequence[float], clusters: Sequence[int], seed: int) -> float:
-    """The two-sided p-value of a mean difference of 0, clusters exchanged between the runs at random.
+    """The two-sided p-value of a mean difference of 0 under random exchanges of clusters between the runs.
 
-    One is added to both counts, so it is never 0 (Phipson and Smyth, 2010).
+    `differences` and `clusters` have one entry for each sample; clusters are numbered from 0.  One is added to both
+    counts, so the p-value is never 0 (Phipson and Smyth, 2010).
     """
     sums = np.bincount(clusters, differences)
-    sums = sums[np.abs(sums) > ROUNDING]  # an image that both answer alike is alike either way
+    sums = sums[np.abs(sums) > ROUNDING]  # exchanging a cluster without a difference changes nothing
     if not len(sums):
         return 1.0
     draw = np.random.default_rng(seed)
@@ -265,81 +276,94 @@ def permuted(differences: Sequence[float], clusters: Sequence[int], seed: int) -
     return (beyond + 1) / (PERMUTATIONS + 1)
 
 
-def smallest(difference: Difference) -> float | None:
-    """The smallest true difference that would have been told from none in four of five cases; None where nothing
-    varies, which says nothing of that."""
+def minimum_detectable(difference: Difference) -> float | None:
+    """The true difference that would be found in 80 % of cases at the 5 % level, from the width of the interval.
+
+    None if there is no interval, or if it has no width, since then the standard error is unknown.
+    """
     if difference.low is None or difference.high is None or difference.high - difference.low <= ROUNDING:
         return None
-    return DETECTED * (difference.high - difference.low) / QUANTILES
+    return DETECTABLE * (difference.high - difference.low) / INTERVAL
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values of several tests, corrected so that the chance of any false alarm stays what it is for one (Holm, 1979).
+    """p-values of several tests, corrected so that the family-wise error rate is that of one test (Holm, 1979).
 
-    The k-th smallest of m is multiplied by m - k + 1, and is no smaller than those before it.
+    The k-th smallest of m values is multiplied by m - k + 1.  A corrected value is at most 1, and at least as large as
+    the corrected values of smaller ones.  The order of the input is kept.
     """
     corrected = [0.0] * len(values)
     highest = 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=lambda place: values[place])):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[place]))
-        corrected[place] = highest
+    for rank, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
+        corrected[index] = highest
     return corrected
 
 
 def goodness(row: Row[Any]) -> float:
-    """The score of a sample that a task names first, of which more is better; 0 where there is none."""
+    """The task's first score of a sample, for which larger is better; 0 if there are no scores."""
     return float(next(iter(row.score.values.values()), 0.0))
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What two records say differently of how they came about, name by name, without what always differs."""
-    found: dict[str, tuple[Any, Any]] = {}
+    """The entries of two provenances that differ, as (A, B) by name, without those that always differ.
+
+    The name of a nested entry is "outer: inner".
+    """
+    differences: dict[str, tuple[Any, Any]] = {}
     for name in dict.fromkeys([*a, *b]):
-        if name in NOT_TOLD:
+        if name in IGNORED:
             continue
-        one, other = a.get(name), b.get(name)
-        if isinstance(one, Mapping) or isinstance(other, Mapping):
-            sides = (side if isinstance(side, Mapping) else {} for side in (one, other))
-            found |= {f"{name}: {key}": pair for key, pair in differing(*sides).items()}
-        elif one != other:
-            found[name] = one, other
-    return found
+        of_a, of_b = a.get(name), b.get(name)
+        if isinstance(of_a, Mapping) or isinstance(of_b, Mapping):
+            sides = (side if isinstance(side, Mapping) else {} for side in (of_a, of_b))
+            differences |= {f"{name}: {key}": pair for key, pair in differing(*sides).items()}
+        elif of_a != of_b:
+            differences[name] = of_a, of_b
+    return differences
 
 
-def _parted(rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], other_images: int, other: int, told: str) -> str:
-    """The first stage of the way from a question to its answer at which any sample is not alike, by what was kept with
-    the answers; where nothing was, what the records tell.  Between tokens in and out they tell what else is another."""
+def _first_divergence(
+    rows_a: Sequence[Row[Any]], rows_b: Sequence[Row[Any]], other_images: int, other_answers: int, recorded: str
+) -> str:
+    """The first stage between question and answer at which any sample differs, by the digests stored with answers.
+
+    `recorded` is the divergence that the records show.  It is returned if answers have no digests, and explains output
+    tokens that differ although everything before is equal.
+    """
     if other_images:
-        return f"data: {other_images} samples have another picture, of the same name"
-    trails = [(one.answer.trail, two.answer.trail) for one, two in zip(rows_a, rows_b, strict=True)]
-    known = [(one, two) for one, two in trails if one is not None and two is not None]
+        return f"data: {other_images} samples have another image of the same name"
+    trails = [(row_a.answer.trail, row_b.answer.trail) for row_a, row_b in zip(rows_a, rows_b, strict=True)]
+    known = [(of_a, of_b) for of_a, of_b in trails if of_a is not None and of_b is not None]
     if len(known) < len(trails):
-        return told
-    for place, stage in enumerate(TRAIL):
-        differ = sum(one[place] != two[place] for one, two in known)
-        if differ:
-            before = ", ".join(("pictures", *TRAIL[:place]))
-            why = f"; {told}" if stage == TRAIL[-1] and told.partition(":")[0] in STAGES else ""
-            return f"{stage}: {differ:,} of {len(known):,} samples have others; alike before that: {before}{why}"
-    if other:
-        return f"reading: {other:,} answers are of the same tokens, with other probabilities or read in another way"
-    return "nowhere: every answer is the same"
+        return recorded
+    for index, stage in enumerate(TRAIL):
+        differing_samples = sum(of_a[index] != of_b[index] for of_a, of_b in known)
+        if differing_samples:
+            equal = ", ".join(("images", *TRAIL[:index]))
+            reason = f"; {recorded}" if stage == TRAIL[-1] and recorded.partition(":")[0] in STAGES else ""
+            return f"{stage}: {differing_samples:,} of {len(known):,} samples differ; equal before: {equal}{reason}"
+    if other_answers:
+        return f"parsing: {other_answers:,} answers have equal tokens, but other probabilities or parsed values"
+    return "nowhere: all answers are equal"
 
 
-def _told(a: Run, b: Run, settings: Mapping[str, tuple[Any, Any]], kinds: set[str], other: int) -> str:
-    """The same from what the records say, where answers were kept without their trail."""
-    ways = [run.provenance.get("model", {}) for run in (a, b)]
-    told = [name for names in STAGES.values() for name in names if all(name in way for way in ways)]
+def _divergence_from_records(
+    a: Run, b: Run, settings: Mapping[str, tuple[Any, Any]], kinds: set[str], other_answers: int
+) -> str:
+    """The first stage at which the two records differ; `settings` are the differing entries of their provenance."""
+    models = [run.provenance.get("model", {}) for run in (a, b)]
+    recorded = [name for names in STAGES.values() for name in names if all(name in model for model in models)]
     for stage, names in STAGES.items():
-        keys = [f"model: {name}" for name in names if name in told]
+        keys = [f"model: {name}" for name in names if name in recorded]
         keys = [f"{key}: {kind}" for key in keys for kind in kinds] if stage == "prompt" else keys
-        differ = [key.removeprefix("model: ") for key in keys if key in settings]
-        if differ:
-            return f"{stage}: another {', '.join(differ)}"
-    if not told:
-        return f"an unknown stage: how {a.spec.model} or {b.spec.model} came to its answers is not recorded"
+        differing_keys = [key.removeprefix("model: ") for key in keys if key in settings]
+        if differing_keys:
+            return f"{stage}: different {', '.join(differing_keys)}"
+    if not recorded:
+        return f"an unknown stage: the records of {a.spec.model} and {b.spec.model} do not describe the model"
     if a.spec.fingerprint != b.spec.fingerprint:
-        return f"the code, or a setting, that answers (the fingerprints differ); {other} answers are others"
-    if other:
-        return f"tokens: {other} answers are others, though pictures, prompts, weights, decoding and code are alike"
-    return "nowhere: every answer is the same"
+        return f"the code, or a setting, of the model (the fingerprints differ); {other_answers} answers differ"
+    if other_answers:
+        return f"tokens: {other_answers} answers differ; equal before: images, prompts, weights, decoding and code"
+    return "nowhere: all answers are equal"
