@@ -1,1 +1,1 @@
-"""Reading: one reader to an annotation format, and what must be on disk."""
+"""Readers of annotation formats, one for each, and what must be on disk."""

@@ -1,11 +1,12 @@
 """Images with reference captions, as COCO, nocaps and TextCaps publish them, and COCO's caption result file.
 
-    captions_val2014.json, nocaps_val_4500_captions.json, coco_karpathy_test_gt.json      COCO's format
-    dataset_coco.json                                          Karpathy's splits: which images are in which
-    TextCaps_0.1_val.json                                      an entry a caption, image ids are strings
+    captions_val2014.json, nocaps_val_4500_captions.json       COCO's format
+    coco_karpathy_test_gt.json                                 COCO's format, with ids as the only fields of images
+    dataset_coco.json                                          Karpathy's splits of the images
+    TextCaps_0.1_val.json                                      one entry for each caption; image ids are strings
 
-References are the captions as their authors wrote them; Karpathy's `tokens` are not read.  An id keeps the type its
-file has (TextCaps: a string), and a result file has to use the same.
+References are the captions as their authors wrote them; Karpathy's `tokens` are ignored.  An id has the type that its
+file gives it (a string for TextCaps), and a result file must use the same type.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from harness.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """An image with its reference captions; `domain` is nocaps's."""
+    """An image with its reference captions; `domain` is the domain of nocaps, "" elsewhere."""
 
     id: str
     file_name: str
@@ -64,37 +65,39 @@ class _Karpathy(msgspec.Struct):
 
 
 def read(path: Path, origin: str, among: frozenset[int] | None = None) -> Iterator[Captioned]:
-    """Every image (or those `among`) with its captions, in the order of the file.
+    """Every image with its captions, in the order of the file; only the image ids in `among`, if it is given.
 
-    DataError where the file is missing or malformed, an id is there twice, an image has no caption or a caption no
-    image, or an image `among` is not in it.
+    DataError if the file is missing or malformed, an id occurs twice, an image has no caption, a caption has no image,
+    or an image in `among` is not in the file.  `origin` says where to obtain the file.
     """
-    found = files.load(path, _Captions, origin)
-    images = files.by_id(found.images, lambda image: image.id, path, "image id")
+    content = files.load(path, _Captions, origin)
+    images = files.by_id(content.images, lambda image: image.id, path, "image id")
     references: dict[int, list[str]] = {}
-    for place, annotation in enumerate(found.annotations):
+    for place, annotation in enumerate(content.annotations):
         if annotation.image_id not in images:
-            raise DataError(f"{path}: $.annotations[{place}] is of image {annotation.image_id}, which is not in it")
+            raise DataError(
+                f"{path}: $.annotations[{place}] is of image {annotation.image_id}, which the file does not list"
+            )
         references.setdefault(annotation.image_id, []).append(annotation.caption)
     absent = sorted((among or frozenset()) - images.keys())
     if absent:
-        raise DataError(f"{path} lacks {len(absent)} images of the split (first: {absent[0]}); take it from {origin}")
-    for image in found.images:
+        raise DataError(f"{path} lacks {len(absent)} images of the split (first: {absent[0]}); obtain it from {origin}")
+    for image in content.images:
         if among is not None and image.id not in among:
             continue
         if image.id not in references:
-            raise DataError(f"{path}: image {image.id} has no caption; take it again from {origin}")
+            raise DataError(f"{path}: image {image.id} has no caption; obtain it again from {origin}")
         size = Size(image.width, image.height) if image.width and image.height else None
         yield Captioned(str(image.id), image.file_name, size, tuple(references[image.id]), image.domain)
 
 
 def karpathy(path: Path, split: str, origin: str) -> frozenset[int]:
-    """COCO's ids of the images of one of Karpathy's splits; DataError where it has none."""
-    found = files.load(path, _Karpathy, origin)
-    chosen = frozenset(image.cocoid for image in found.images if image.split == split)
+    """COCO's image ids of one of Karpathy's splits; DataError if the file has no such split."""
+    content = files.load(path, _Karpathy, origin)
+    chosen = frozenset(image.cocoid for image in content.images if image.split == split)
     if not chosen:
-        there = ", ".join(sorted({image.split for image in found.images})) or "no images at all"
-        raise DataError(f"{path} has no split {split!r}; it has {there}")
+        splits = ", ".join(sorted({image.split for image in content.images})) or "no images"
+        raise DataError(f"{path} has no split {split!r}; it has {splits}")
     return chosen
 
 
@@ -113,18 +116,19 @@ class _TextCaps(msgspec.Struct):
 
 
 def read_textcaps(path: Path, origin: str) -> Iterator[Captioned]:
-    """Every image once, in order of first appearance: the file has an entry for each of its captions.
+    """Every image once with all its captions, in order of first appearance.
 
-    DataError where an image has no references, or not the same ones in each of its entries.
+    The file has one entry for each caption, and every entry lists all references of its image.  DataError if an image
+    has no references, or its entries list different ones.
     """
-    found: dict[str, _TextCapsEntry] = {}
+    entries: dict[str, _TextCapsEntry] = {}
     for place, entry in enumerate(files.load(path, _TextCaps, origin).data):
-        first = found.setdefault(entry.image_id, entry)
+        first = entries.setdefault(entry.image_id, entry)
         if not entry.reference_strs or sorted(first.reference_strs) != sorted(entry.reference_strs):
             raise DataError(
-                f"{path}: $.data[{place}], of image {entry.image_id}, has no references or others than before"
+                f"{path}: $.data[{place}] of image {entry.image_id} has no references, or other ones than before"
             )
-    for entry in found.values():
+    for entry in entries.values():
         size = Size(entry.image_width, entry.image_height) if entry.image_width and entry.image_height else None
         yield Captioned(entry.image_id, f"{entry.image_id}.jpg", size, tuple(entry.reference_strs))
 
@@ -143,8 +147,10 @@ class _Named(msgspec.Struct):
 
 
 def _read(form: Any) -> Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]:
+    """A reader of result files whose entries have this form."""
+
     def read_file(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-        entries = [(str(one.image_id), one.caption) for one in files.predictions(path, form)]
+        entries = [(str(entry.image_id), entry.caption) for entry in files.predictions(path, form)]
         return files.one_each(path, entries, samples, "image_id", _answer)
 
     return read_file
@@ -155,6 +161,8 @@ def _answer(caption: str, _: Sample[Any]) -> Answer:
 
 
 def _write(id_of: Callable[[str], Any]) -> Callable[[Path, Sequence[Row[Any]]], None]:
+    """A writer of result files; `id_of` converts a sample id to the type that the file uses."""
+
     def write_file(path: Path, rows: Sequence[Row[Any]]) -> None:
         captions = [row.answer.value.texts[0] if isinstance(row.answer.value, Text) else "" for row in rows]
         files.write(

@@ -1,4 +1,4 @@
-"""What of a task's data is really there: counts beside the published ones, and every image looked for."""
+"""Checks of a task's data: counts of samples and targets, and whether every image exists and can be decoded."""
 
 from __future__ import annotations
 
@@ -16,46 +16,54 @@ from harness.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """The images of a split that are not there, and those that are and cannot be decoded, with why."""
+class CheckedImages:
+    """The images of a split that do not exist, and the reason for each that cannot be decoded."""
 
     missing: tuple[str, ...]
     unreadable: Mapping[str, str]
 
 
 def counts(samples: Sequence[Sample[Any]]) -> dict[str, int]:
-    """How many samples and images there are, and how many things they are marked by."""
-    found = {"samples": len(samples), "images": len({sample.question.image_name for sample in samples})}
+    """The numbers of samples and of different images, and of the targets' items by name.
+
+    Items are the `references` of captions, the `answers` of other texts, `phrases` or `objects`.  Outlines, masks and
+    quadrilaterals are not counted.
+    """
+    total = {"samples": len(samples), "images": len({sample.question.image_name for sample in samples})}
     for sample in samples:
         target = sample.target
         if isinstance(target, Text):
-            name, more = ("references" if sample.question.kind == "caption" else "answers"), len(target.texts)
+            name, count = ("references" if sample.question.kind == "caption" else "answers"), len(target.texts)
         elif isinstance(target, Grounded):
-            name, more = "phrases", len(target.boxes)
+            name, count = "phrases", len(target.boxes)
         elif isinstance(target, Objects | Boxes):
-            name, more = "objects", len(target.boxes)
+            name, count = "objects", len(target.boxes)
         else:
             continue
-        found[name] = found.get(name, 0) + more
-    return found
+        total[name] = total.get(name, 0) + count
+    return total
 
 
-def look(root: Path, references: Iterable[str], *, decode: bool) -> Looked:
-    """Looks for every image once; `decode` reads each one whole."""
-    wanted = list(dict.fromkeys(references))
-    missing = [image for image in wanted if not images.exists(root, image)]
+def look(root: Path, references: Iterable[str], *, decode: bool) -> CheckedImages:
+    """Checks once that every image exists; with `decode`, also that it can be decoded.
+
+    DataError if a store is corrupt.
+    """
+    different = list(dict.fromkeys(references))
+    missing = [image for image in different if not images.exists(root, image)]
     unreadable: dict[str, str] = {}
     if decode:
-        there = [image for image in wanted if image not in set(missing)]
+        existing = [image for image in different if image not in set(missing)]
         with ThreadPoolExecutor(2) as pool:
-            outcomes = pool.map(lambda image: _wrong_with(root, image), there)
-            for image, wrong in tqdm(zip(there, outcomes, strict=True), "decoding", len(there), disable=None):
-                if wrong:
-                    unreadable[image] = wrong
-    return Looked(tuple(missing), unreadable)
+            reasons = pool.map(lambda image: _decoding_error(root, image), existing)
+            for image, reason in tqdm(zip(existing, reasons, strict=True), "decoding", len(existing), disable=None):
+                if reason:
+                    unreadable[image] = reason
+    return CheckedImages(tuple(missing), unreadable)
 
 
-def _wrong_with(root: Path, image: str) -> str:
+def _decoding_error(root: Path, image: str) -> str:
+    """Why an image cannot be decoded; "" if it can."""
     try:
         images.open_rgb(root, image)
     except DataError as error:

@@ -1,7 +1,7 @@
 """Images with annotated objects in COCO's format, and COCO's detection result file.
 
-Boxes are [x, y, width, height] with 0-based floats; `area` is the segmentation's, not the box's; `iscrowd` objects are
-kept as crowds.  Categories are the file's own, in its order; their ids may have gaps.
+Boxes are [x, y, width, height] in pixels, as floats that start at 0.  `area` is the area of the segmentation, not of
+the box.  Objects with `iscrowd` are crowds.  Categories are in the order of the file; their ids may have gaps.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from harness.data import files
 from harness.errors import DataError
 from harness.geometry.boxes import from_xywh, is_plausible
 
-Found = Callable[[Row[Any]], Iterable[tuple[Xywh, int, float]]]
+Detections = Callable[[Row[Any]], Iterable[tuple[Xywh, int, float]]]
+"""The detections in a row's answer: the box, the category as an index into the question's phrases, and the score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """An image and its objects; `phrases` are the categories' names, the same tuple for all images of a file."""
+    """An image and its objects; `phrases` are the names of all categories, one tuple for all images of a file."""
 
     id: str
     file_name: str
@@ -61,39 +62,40 @@ class _Instances(msgspec.Struct):
 
 
 def read(path: Path, origin: str) -> Iterator[Annotated]:
-    """Every image with its objects, by image id as COCOeval takes them (ties of scores depend on it); none left out.
+    """Every image with its objects, in order of image id, also images without objects.
 
-    DataError where the file is missing or malformed, an id is there twice, or an annotation names an image or a
-    category that is not in it, or has no proper box.
+    COCOeval uses this order, which decides between equal scores.  DataError if the file is missing or malformed, an id
+    or category name occurs twice, or an annotation has an unknown image or category, or an impossible box or area.
     """
-    found = files.load(path, _Instances, origin)
-    images = files.by_id(found.images, lambda image: image.id, path, "image id")
-    categories = files.by_id(found.categories, lambda category: category.id, path, "category id")
-    files.by_id(found.categories, lambda category: category.name, path, "category name")
-    place_of = {number: place for place, number in enumerate(categories)}
-    files.by_id((one for one in found.annotations if one.id is not None), lambda one: one.id, path, "annotation id")
+    content = files.load(path, _Instances, origin)
+    images = files.by_id(content.images, lambda image: image.id, path, "image id")
+    categories = files.by_id(content.categories, lambda category: category.id, path, "category id")
+    files.by_id(content.categories, lambda category: category.name, path, "category name")
+    index_of = {number: index for index, number in enumerate(categories)}
+    identified = (annotation for annotation in content.annotations if annotation.id is not None)
+    files.by_id(identified, lambda annotation: annotation.id, path, "annotation id")
     objects: dict[int, list[_Annotation]] = {}
-    for place, annotation in enumerate(found.annotations):
-        wrong = ""
+    for place, annotation in enumerate(content.annotations):
+        problem = ""
         if annotation.image_id not in images:
-            wrong = f"is of image {annotation.image_id}, which is not in it"
+            problem = f"is of image {annotation.image_id}, which the file does not list"
         elif annotation.category_id not in categories:
-            wrong = f"is of category {annotation.category_id}, which is not in it"
+            problem = f"is of category {annotation.category_id}, which the file does not list"
         elif not is_plausible(from_xywh(annotation.bbox)) or annotation.area < 0:
-            wrong = f"has the bbox {list(annotation.bbox)} and the area {annotation.area}"
-        if wrong:
-            raise DataError(f"{path}: $.annotations[{place}] {wrong}; take it again from {origin}")
+            problem = f"has the bbox {list(annotation.bbox)} and the area {annotation.area}"
+        if problem:
+            raise DataError(f"{path}: $.annotations[{place}] {problem}; obtain it again from {origin}")
         objects.setdefault(annotation.image_id, []).append(annotation)
-    phrases = tuple(Phrase(category.name) for category in found.categories)
-    for image in sorted(found.images, key=lambda image: image.id):
-        here = objects.get(image.id, [])
+    phrases = tuple(Phrase(category.name) for category in content.categories)
+    for image in sorted(content.images, key=lambda image: image.id):
+        own = objects.get(image.id, [])
         size = Size(image.width, image.height) if image.width and image.height else None
         target = Objects(
-            tuple(one.bbox for one in here),
-            tuple(place_of[one.category_id] for one in here),
-            tuple(one.area for one in here),
-            tuple(bool(one.iscrowd) for one in here),
-            tuple(categories),
+            xywh=tuple(annotation.bbox for annotation in own),
+            categories=tuple(index_of[annotation.category_id] for annotation in own),
+            areas=tuple(annotation.area for annotation in own),
+            crowd=tuple(bool(annotation.iscrowd) for annotation in own),
+            ids=tuple(categories),
         )
         yield Annotated(str(image.id), image.file_name, size, phrases, target)
 
@@ -109,27 +111,27 @@ class _Result(msgspec.Struct):
 
 
 def read_results(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    """Every image's boxes in the order of the file, labelled by category; an image without any has found nothing.
+    """The boxes of every sample by sample id, in the order of the file, labelled with category names.
 
-    Ids of samples end in the image's id, after a slash where there are several data sets.  DataError for an image or
-    category that is not in the annotations, and for a box of negative size.
+    An image without an entry has no detections.  A sample id ends in the image id; a data set's name and a slash may
+    come before it.  DataError for an unknown image or category, and for an impossible box.
     """
-    wanted = {sample.id.rpartition("/")[2]: sample for sample in samples}
+    by_image = {sample.id.rpartition("/")[2]: sample for sample in samples}
     ids = frozenset(_target(samples[0]).ids)
-    found: dict[str, list[_Result]] = {name: [] for name in wanted}
+    results: dict[str, list[_Result]] = {name: [] for name in by_image}
     for place, result in enumerate(files.predictions(path, list[_Result])):
         name = str(result.image_id)
-        wrong = ""
-        if name not in wanted:
-            wrong = f"is of image {name}, which is none of the {len(wanted)} of this split"
+        problem = ""
+        if name not in by_image:
+            problem = f"is of image {name}, which is not among the {len(by_image)} images of this split"
         elif result.category_id not in ids:
-            wrong = f"is of category {result.category_id}, which the annotations do not have"
+            problem = f"is of category {result.category_id}, which the annotations do not have"
         elif not is_plausible(from_xywh(result.bbox)):
-            wrong = f"has the bbox {list(result.bbox)}; it is [x, y, width, height]"
-        if wrong:
-            raise DataError(f"{path}: $[{place}] {wrong}")
-        found[name].append(result)
-    return {sample.id: _answer(found[name], sample) for name, sample in wanted.items()}
+            problem = f"has the bbox {list(result.bbox)}; expected [x, y, width, height]"
+        if problem:
+            raise DataError(f"{path}: $[{place}] {problem}")
+        results[name].append(result)
+    return {sample.id: _answer(results[name], sample) for name, sample in by_image.items()}
 
 
 def _answer(results: Sequence[_Result], sample: Sample[Any]) -> Answer:
@@ -145,25 +147,26 @@ def _answer(results: Sequence[_Result], sample: Sample[Any]) -> Answer:
 
 
 def _target(sample: Sample[Any]) -> Objects:
+    """The objects of a sample; TypeError if its target is something else, which is a bug."""
     if not isinstance(sample.target, Objects):
-        raise TypeError(f"sample {sample.id} has no objects to find")
+        raise TypeError(f"the target of sample {sample.id} is not Objects")
     return sample.target
 
 
-def entries(rows: Sequence[Row[Any]], found: Found) -> Iterator[dict[str, Any]]:
-    """Entries of the result file: every box that was found of a category, with its score."""
+def entries(rows: Sequence[Row[Any]], detections: Detections) -> Iterator[dict[str, Any]]:
+    """The entries of a result file; detections with a coordinate that is not finite are left out."""
     for row in rows:
         number, ids = int(row.sample.id.rpartition("/")[2]), _target(row.sample).ids
-        for bbox, category, score in found(row):
+        for bbox, category, score in detections(row):
             if all(map(math.isfinite, bbox)):
                 yield {"image_id": number, "category_id": ids[category], "bbox": bbox, "score": score}
 
 
-def results(found: Found) -> PredictionFormat:
-    """COCO's result file of one data set; `found` says which boxes of a row are of which category, with what score."""
+def results(detections: Detections) -> PredictionFormat:
+    """COCO's result file of one data set; `detections` returns the boxes, categories and scores of a row."""
     return PredictionFormat(
         'JSON: [{"image_id": 42, "category_id": 18, "bbox": [x, y, width, height], "score": 0.9}, ...], COCO\'s result '
-        "format; images without an entry have found nothing",
+        "format; an image without an entry has no detections",
         read_results,
-        lambda path, rows: files.write(path, list(entries(rows, found))),
+        lambda path, rows: files.write(path, list(entries(rows, detections))),
     )

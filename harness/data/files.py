@@ -1,7 +1,7 @@
-"""Annotation and prediction files: read whole, strictly, and complained about by file and record.
+"""Annotation and prediction files: read whole and strictly; errors name the file and the record.
 
-Records are typed (msgspec), so a wrong one is named by its place (`$.annotations[3].bbox`), and what is not needed of a
-large file is never kept.  JSON has no NaN; one in a file is malformed.
+Records are typed (msgspec).  So a malformed record is named by its place (`$.annotations[3].bbox`), and unused fields
+of large files take no memory.  NaN is malformed, because JSON has no NaN.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from harness.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")
-MALFORMED = (ValueError, OverflowError, RecursionError)  # not as it should be, too large, nested too deep
+MALFORMED = (ValueError, OverflowError, RecursionError)  # of another form, too large, nested too deeply
 
 
 def read(path: Path, origin: str) -> bytes:
-    """An annotation file's bytes; DataError, naming its origin, where it is missing or cannot be read."""
+    """The bytes of an annotation file; DataError, naming its origin, if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is not there; it comes from {origin}; `python -m harness data check` says where each file belongs"
+            f"{path} is not there; it comes from {origin}; `python -m harness data check` lists where each file belongs"
         ) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
-    """JSON of a form; DataError naming the first wrong record."""
+    """JSON as a value of type `form`; DataError, naming `path` and the first malformed record, if it has another form.
+
+    `path` is used in the message only.
+    """
     try:
         return msgspec.json.decode(data, type=form)
     except MALFORMED as error:
@@ -43,25 +46,28 @@ def decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
 
 
 def load(path: Path, form: type[T], origin: str) -> T:
-    """Both of the above."""
+    """The JSON of an annotation file as a value of type `form`; DataError as `read` and `decode`."""
     return decode(read(path, origin), form, path)
 
 
 def by_id(records: Iterable[T], key: Callable[[T], R], path: Path, what: str) -> dict[R, T]:
-    """Records under their ids; DataError where two share one."""
-    found: dict[R, T] = {}
+    """Records by id, in their order; DataError if two records have one id.
+
+    `path` and `what`, the name of the id, are used in the message only.
+    """
+    by_key: dict[R, T] = {}
     for record in records:
-        if key(record) in found:
+        if key(record) in by_key:
             raise DataError(f"{path} has the {what} {key(record)!r} twice")
-        found[key(record)] = record
-    return found
+        by_key[key(record)] = record
+    return by_key
 
 
 # ---------------------------------------------------------------------------- predictions
 
 
 def predictions(path: Path, form: type[T]) -> T:
-    """A prediction file of a form; DataError where it cannot be read or is not as expected."""
+    """The JSON of a prediction file as a value of type `form`; DataError if it cannot be read or has another form."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -76,28 +82,32 @@ def one_each(
     key: str,
     answer: Callable[[T, Sample[Any]], Answer],
 ) -> dict[str, Answer]:
-    """An answer to every sample from (id, entry) pairs, no more and no fewer; `key` is what the file calls an id."""
-    wanted = {sample.id: sample for sample in samples}
+    """An Answer for every sample, from exactly one (id, entry) pair each.
+
+    `answer` converts an entry; `key` is the name of the id in the file.  DataError if an id occurs twice, is unknown or
+    is missing, or if an entry cannot be converted.
+    """
+    by_name = {sample.id: sample for sample in samples}
     counts = Counter(name for name, _ in entries)
-    refuse(path, key, "are answered more than once", [i for i, count in counts.items() if count > 1], len(wanted))
-    refuse(path, key, "are none of this split", [i for i in counts if i not in wanted], len(wanted))
-    refuse(path, key, "have no answer", [i for i in wanted if i not in counts], len(wanted))
+    refuse(path, key, "are answered more than once", [i for i, count in counts.items() if count > 1], len(by_name))
+    refuse(path, key, "are not in this split", [i for i in counts if i not in by_name], len(by_name))
+    refuse(path, key, "have no answer", [i for i in by_name if i not in counts], len(by_name))
     answers = {}
     for name, entry in entries:
         try:
-            answers[name] = answer(entry, wanted[name])
+            answers[name] = answer(entry, by_name[name])
         except MALFORMED as error:
             raise DataError(f"{path}: {key} {name}: {error}") from error
     return answers
 
 
 def refuse(path: Path, key: str, what: str, ids: Sequence[str], count: int) -> None:
-    """DataError where there are any such ids."""
+    """DataError if there are any ids; `what` says what is wrong with them, and `count` entries are expected."""
     if ids:
         first = ", ".join(ids[:3])
-        raise DataError(f"{path}: {len(ids)} {key}s {what} (first: {first}); it takes one entry for each of {count}")
+        raise DataError(f"{path}: {len(ids)} {key}s {what} (first: {first}); it needs one entry for each of {count}")
 
 
 def write(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """A JSON list."""
+    """Writes entries as a JSON list."""
     path.write_bytes(msgspec.json.encode(entries))

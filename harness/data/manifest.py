@@ -1,7 +1,7 @@
-"""What a task needs on disk: which of it is there, where the rest comes from, and a digest of the annotations.
+"""The files that a task needs on disk: which exist, where to obtain the others, and a digest of the annotations.
 
-A need that is a file is an annotation file; one that is a folder holds images, as a rule, and counts as there once
-something lies in it, or in the store that it was packed into.  Single images are missed when they are opened.
+A need that is a file is an annotation file.  A need that is a folder usually holds images; it exists if it or its store
+(see `harness.images`) has any content.  Whether single images exist is checked when they are opened.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 from harness.core import FileNeed, Task
 from harness.errors import DataError
 
-ANNOTATIONS = (".json", ".txt", ".xml", ".p")
+ANNOTATIONS = (".json", ".txt", ".xml", ".p")  # suffixes of annotation files
 MOST_FILES = 200_000  # Flickr30k Entities, the largest folder of annotations, has 63,566
 
 
 def needs(task: Task[Any], splits: Iterable[str] = ()) -> tuple[FileNeed, ...]:
-    """What a task needs for these splits (none named: for any)."""
-    wanted = set(splits)
-    return tuple(need for need in task.files if not (wanted and need.splits) or wanted & set(need.splits))
+    """The needs of a task for these splits; without splits, all needs."""
+    chosen = set(splits)
+    return tuple(need for need in task.files if not (chosen and need.splits) or chosen & set(need.splits))
 
 
 def found(need: FileNeed, root: Path) -> Path | None:
-    """Where a need is met under the data root: its own path, or the one that does as well; None: nowhere."""
+    """The existing path of a need under the data root, `path` before `instead`; None if neither exists."""
     for path in (need.path, need.instead):
-        if path and _is_there(root / path):
+        if path and _exists(root / path):
             return root / path
     return None
 
 
 def missing(task: Task[Any], root: Path, splits: Iterable[str] = ()) -> tuple[FileNeed, ...]:
-    """The files and folders of a task that are not under the data root."""
+    """The needs of a task for these splits that do not exist under the data root."""
     return tuple(need for need in needs(task, splits) if found(need, root) is None)
 
 
@@ -44,27 +44,27 @@ def require(task: Task[Any], root: Path, split: str) -> None:
 
 
 def require_files(task: Task[Any], root: Path, wanted: Iterable[FileNeed]) -> None:
-    """The same for some of a task's needs."""
-    lacking = [need for need in wanted if found(need, root) is None]
-    if lacking:
-        more = f" ({len(lacking) - 1} more missing)" if lacking[1:] else ""
+    """DataError, likewise, unless all these needs of a task exist."""
+    absent = [need for need in wanted if found(need, root) is None]
+    if absent:
+        more = f" ({len(absent) - 1} more missing)" if absent[1:] else ""
         raise DataError(
-            f"{task.name} needs {root / lacking[0].path}, which is not there; it comes from {lacking[0].origin}{more}; "
+            f"{task.name} needs {root / absent[0].path}, which is not there; it comes from {absent[0].origin}{more}; "
             f"see `python -m harness data check --task {task.name}`"
         )
 
 
 def annotation_files(task: Task[Any], root: Path, split: str) -> tuple[Path, ...]:
-    """What of a split's needs is digested: its files, and folders of annotations, but no images."""
+    """The existing annotation files of a split, and its folders of annotations; no images."""
     paths = [(need, found(need, root)) for need in needs(task, [split])]
-    kept = [path for need, path in paths if path is not None and (path.is_file() or need.annotations)]
-    return tuple(dict.fromkeys(kept))
+    annotations = [path for need, path in paths if path is not None and (path.is_file() or need.annotations)]
+    return tuple(dict.fromkeys(annotations))
 
 
 def given(path: Path) -> tuple[Path, ...]:
-    """What is digested of annotations given instead: the file, or all such files of the folder, at any depth.
+    """The files of annotations that replace the official ones: the file, or all annotation files below the folder.
 
-    DataError for a folder of more than `MOST_FILES` files: it is hardly the one that was meant.
+    DataError for a folder of more than `MOST_FILES` files, which is probably not the one that was meant.
     """
     if path.is_file():
         return (path,)
@@ -75,9 +75,10 @@ def given(path: Path) -> tuple[Path, ...]:
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """sha256 over names and contents, in the order given; of a folder, the files directly in it.
+    """The sha256 over names and contents of files, in the given order; a folder stands for the files directly in it.
 
-    Where they lie does not enter, so the same files have one digest on every machine.  DataError where one is missing.
+    Folders' paths are not part of it, so equal files have equal digests on every machine.  DataError if a file cannot
+    be read.
     """
     total = hashlib.sha256()
     for path in paths:
@@ -87,7 +88,7 @@ def digest(paths: Iterable[Path]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes; DataError where it cannot be read."""
+    """The sha256 of a file in hexadecimal; DataError if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -96,11 +97,11 @@ def sha256(path: Path) -> str:
 
 
 def is_of_annotations(need: FileNeed) -> bool:
-    """Whether a need is an annotation file, or a folder of them; judged by its name, for it may not be there."""
+    """Whether a need is an annotation file or a folder of them, judged by its name, because it may not exist."""
     return need.annotations or need.path.endswith(ANNOTATIONS)
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     if path.is_dir() and any(path.iterdir()):
         return True
     return path.is_file() or path.with_name(f"{path.name}.lmdb").is_dir()

@@ -1,10 +1,10 @@
-"""Pickles of plain data, as Python 2 or 3 wrote them, without running anything in them.
+"""Reads plain data from pickles of Python 2 and 3, without running any code in them.
 
-Read are numbers, strings, lists, tuples and dicts.  Any other object is made by naming a class or function, and every
-such name is refused: there is no list of safe ones.
+Plain data are numbers, strings, lists, tuples and dicts.  A pickle creates any other object by naming a class or a
+function.  Every such name is refused; there is no list of safe ones.
 
-A Python 2 `str` may hold any bytes.  `load` reads it as UTF-8 and escapes what is not; `text` makes a string of that
-sort into text, Latin-1 where it was not UTF-8.
+A `str` of Python 2 may contain any bytes.  `load` decodes them as UTF-8 and escapes invalid bytes; `text` converts such
+a string to text, in Latin-1 if it was not UTF-8.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import io
 import pickle
 from typing import Any, NoReturn
 
-# What a broken pickle raises, besides ValueError and what derives from it.
-_BROKEN = (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, MemoryError, OverflowError)
+# The errors of a damaged pickle, besides ValueError.
+_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, MemoryError, OverflowError)
 
 
 def load(data: bytes) -> Any:
-    """The data in a pickle of any protocol; ValueError where it is torn or holds anything but plain data."""
+    """The data of a pickle of any protocol; ValueError if it is damaged, or contains anything but plain data."""
     try:
         return _PlainUnpickler(io.BytesIO(data), encoding="utf-8", errors="surrogateescape").load()
-    except _BROKEN as error:
+    except _DAMAGED as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def text(value: str) -> str:
-    """A string from `load` as text; ValueError where it holds half a character (a lone surrogate)."""
+    """A string from `load` as text; ValueError if it contains half a character (a lone surrogate)."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -35,7 +35,7 @@ def text(value: str) -> str:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler to which every class and function is unknown."""
+    """An unpickler that refuses every class and function."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"the pickle holds code ({module}.{name}) and is not read")
+        raise pickle.UnpicklingError(f"the pickle holds code ({module}.{name}) and is refused")

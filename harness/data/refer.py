@@ -1,14 +1,14 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg as the refer toolkit publishes them: a pickle of refs and COCO-like instances.
+"""RefCOCO, RefCOCO+ and RefCOCOg, as the refer toolkit publishes them: a pickle of refs, and instances like COCO's.
 
     <root>/refer/refcoco/refs(unc).p     refer/refcoco+/refs(unc).p     refer/refcocog/refs(umd).p
-    <root>/refer/<name>/instances.json   beside each
+    <root>/refer/<name>/instances.json   for each of them
     <root>/coco/train2014/               the images of all splits
 
-The pickles are read as plain data, see `pickles.py`: one that names any class or function is refused.
-A ref names its object by `ann_id` and its image by `image_id`, both looked up in instances.json; its `file_name` is the
-object's and is not read.  A sentence is its `sent` (cleaned, lower case), not its `raw`.  Boxes are not rounded.
+Pickles are read as plain data; a pickle that names a class or function is refused (see `pickles.py`).  A ref names its
+object by `ann_id` and its image by `image_id`, which are looked up in instances.json.  Its `file_name` is ignored,
+because it names the object.  A sentence is `sent` (cleaned, lower case), not `raw`.  Boxes are not rounded.
 
-The toolkit defines no result file; `BOXES` and `MASKS` are lists with one entry for every sentence.
+The toolkit defines no result file.  `BOXES` and `MASKS` are lists with one entry for each sentence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.geometry.masks import from_coco, to_coco
 
 ORIGIN = "https://github.com/lichengunc/refer"
 IMAGES = "coco/train2014"
-MOST_PIXELS = 1 << 28  # of an image; one that is said to have more is a mistake
+MOST_PIXELS = 1 << 28  # in one image; a larger size is treated as malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,10 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """An object and the sentences that refer to it; box and outline (None: not asked for) in pixels of its image."""
+    """An object with the sentences that refer to it; `box` and `outline` are in pixels of its image.
+
+    `outline` is None if it was not read.
+    """
 
     id: str
     sentences: tuple[Sentence, ...]
@@ -88,36 +91,38 @@ class _Instances(msgspec.Struct):
 
 
 def read(source: Source, name: str, by: str, *, outlines: bool = True) -> Iterator[Ref]:
-    """The refs of a split in the order of the pickle; `by` is who split it (unc, umd).
+    """The refs of a split of the data set `name`, in the order of the pickle.
 
-    Without `outlines` it takes half the time, and what is wrong in them is not seen.
+    `by` names the authors of the splits (unc, umd).  `outlines=False` skips the outlines and their errors, which takes
+    half the time.  `source.annotations` is a refs pickle next to an instances.json, or a folder with both.
 
-    `source.annotations` is a refs pickle with instances.json beside it, or a folder that holds both.  DataError where
-    a file is missing or not what it should be, where the split is not in it, or where the two files do not fit.
+    DataError if a file is missing or malformed, has no such split, or the two files do not belong together.
     """
     refs, instances = _paths(source, name, by)
     entries = _entries(refs)
     chosen = [entry for entry in entries if entry.split == source.split]
     if not chosen:
-        there = ", ".join(sorted({entry.split for entry in entries})) or "no refs at all"
-        raise DataError(f"{refs} has no split {source.split!r}; it has {there}")
-    twice = [i for i, count in Counter(s.sent_id for entry in chosen for s in entry.sentences).items() if count > 1]
+        splits = ", ".join(sorted({entry.split for entry in entries})) or "no refs"
+        raise DataError(f"{refs} has no split {source.split!r}; it has {splits}")
+    counts = Counter(sentence.sent_id for entry in chosen for sentence in entry.sentences)
+    twice = [number for number, count in counts.items() if count > 1]
     if twice:
-        raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); take it again from {ORIGIN}")
-    found = files.load(instances, _Instances, ORIGIN)
-    images = files.by_id(found.images, lambda image: image.id, instances, "image id")
-    annotations = files.by_id(found.annotations, lambda annotation: annotation.id, instances, "annotation id")
+        raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); obtain it again from {ORIGIN}")
+    content = files.load(instances, _Instances, ORIGIN)
+    images = files.by_id(content.images, lambda image: image.id, instances, "image id")
+    annotations = files.by_id(content.annotations, lambda annotation: annotation.id, instances, "annotation id")
     for entry in chosen:
         annotation, image = annotations.get(entry.ann_id), images.get(entry.image_id)
         if annotation is None or image is None or annotation.image_id != image.id:
             raise DataError(
                 f"{instances} does not fit {refs.name}: ref {entry.ref_id} is annotation {entry.ann_id} of image "
-                f"{entry.image_id}, and {_lacks(annotation, image)}; take both files from one folder of {ORIGIN}"
+                f"{entry.image_id}, but {_mismatch(annotation, image)}; obtain both files from one folder of {ORIGIN}"
             )
         yield _joined(entry, annotation, image, refs, instances, outlines)
 
 
 def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
+    """The refs pickle and instances.json."""
     given = source.annotations
     if given is not None and not given.is_dir():
         return given, given.parent / "instances.json"
@@ -126,19 +131,20 @@ def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
 
 
 def _entries(path: Path) -> list[_Entry]:
-    """Every ref in the pickle; DataError where it is no list of refs."""
+    """Every ref in the pickle; DataError if it is not a list of refs."""
     try:
         return msgspec.convert(pickles.load(files.read(path, ORIGIN)), list[_Entry])
     except ValueError as error:
-        raise DataError(f"{path} cannot be read as a list of refs: {error}; take it again from {ORIGIN}") from error
+        raise DataError(f"{path} cannot be read as a list of refs: {error}; obtain it again from {ORIGIN}") from error
 
 
 def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, instances: Path, outlines: bool) -> Ref:
+    """One ref from its three records; DataError, naming the file and the record, if one is malformed."""
     size = Size(image.width, image.height)
     try:
         sentences = tuple(Sentence(str(sentence.sent_id), pickles.text(sentence.sent)) for sentence in entry.sentences)
     except ValueError as error:
-        raise DataError(f"{refs}: ref {entry.ref_id}: {error}; take the file again from {ORIGIN}") from error
+        raise DataError(f"{refs}: ref {entry.ref_id}: {error}; obtain the file again from {ORIGIN}") from error
     try:
         if min(size) < 1 or size.width * size.height > MOST_PIXELS:
             raise ValueError(f"its image is {size.width} x {size.height} pixels")
@@ -146,11 +152,11 @@ def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, i
             raise ValueError(f"its bbox is {list(annotation.bbox)}")
         outline = from_coco(msgspec.json.decode(annotation.segmentation), size) if outlines else None
     except files.MALFORMED as error:
-        raise DataError(f"{instances}: annotation {annotation.id}: {error}; take it again from {ORIGIN}") from error
+        raise DataError(f"{instances}: annotation {annotation.id}: {error}; obtain it again from {ORIGIN}") from error
     return Ref(str(entry.ref_id), sentences, image.file_name, size, from_xywh(annotation.bbox), outline)
 
 
-def _lacks(annotation: _Annotation | None, image: _Image | None) -> str:
+def _mismatch(annotation: _Annotation | None, image: _Image | None) -> str:
     if annotation is None:
         return "there is no such annotation"
     return "there is no such image" if image is None else f"that annotation is of image {annotation.image_id}"
@@ -170,21 +176,21 @@ class _MaskPrediction(msgspec.Struct):
 
 
 def _read_boxes(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    entries = [(str(one.sent_id), one.bbox) for one in files.predictions(path, list[_BoxPrediction])]
+    entries = [(str(entry.sent_id), entry.bbox) for entry in files.predictions(path, list[_BoxPrediction])]
     return files.one_each(path, entries, samples, "sent_id", _box)
 
 
 def _read_masks(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    entries = [(str(one.sent_id), one.segmentation) for one in files.predictions(path, list[_MaskPrediction])]
+    entries = [(str(entry.sent_id), entry.segmentation) for entry in files.predictions(path, list[_MaskPrediction])]
     return files.one_each(path, entries, samples, "sent_id", _outline)
 
 
 def _box(value: msgspec.Raw, _: Sample[Any]) -> Answer:
     numbers = msgspec.json.decode(value, type=list[float])
     if len(numbers) not in (0, 4):
-        raise ValueError(f"a bbox is [x, y, width, height], or [] where none could be read, not {len(numbers)} numbers")
+        raise ValueError(f"a bbox is [x, y, width, height], or [] if there is no box, not {len(numbers)} numbers")
     if numbers and not is_plausible(from_xywh(numbers)):
-        raise ValueError(f"its bbox is {numbers}; it is [x, y, width, height]")
+        raise ValueError(f"its bbox is {numbers}; expected [x, y, width, height]")
     return Answer((bytes(value).decode(),), Boxes((from_xywh(numbers),)) if numbers else None)
 
 
@@ -203,7 +209,7 @@ def _write_boxes(path: Path, rows: Sequence[Row[Any]]) -> None:
         bbox: tuple[float, ...] = ()
         if first and all(abs(number) < FARTHEST / 4 for number in first[0]):
             left, top, width, height = to_xywh(first[0])
-            bbox = left, top, max(0.0, width), max(0.0, height)  # of an inverted one nothing is left, here as in scores
+            bbox = left, top, max(0.0, width), max(0.0, height)  # an inverted box is written as empty
         entries.append({"sent_id": int(row.sample.id), "bbox": bbox})
     files.write(path, entries)
 
@@ -219,13 +225,13 @@ def _write_masks(path: Path, rows: Sequence[Row[Any]]) -> None:
 
 
 BOXES = PredictionFormat(
-    'JSON: [{"sent_id": 1, "bbox": [x, y, width, height]}, ...] in pixels of the image; [] where no box could be read',
+    'JSON: [{"sent_id": 1, "bbox": [x, y, width, height]}, ...] in pixels of the image; [] if there is no box',
     _read_boxes,
     _write_boxes,
 )
 MASKS = PredictionFormat(
     'JSON: [{"sent_id": 1, "segmentation": [[x, y, ...], ...] or {"size": [height, width], "counts": ...}}, ...] '
-    "in pixels of the image; [] where no outline could be read",
+    "in pixels of the image; [] if there is no outline",
     _read_masks,
     _write_masks,
 )

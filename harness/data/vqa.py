@@ -1,8 +1,8 @@
-"""Questions about images with ten answers each: VQA v2, TextVQA and VizWiz, and their result files.
+"""Questions about images with ten answers each, of VQA v2, TextVQA and VizWiz, and their result files.
 
 v2_OpenEnded_mscoco_val2014_questions.json, v2_mscoco_val2014_annotations.json    VQA v2
-TextVQA_0.5.1_val.json                                                           question and answers together
-Annotations/val.json                                                             VizWiz: known by its image
+TextVQA_0.5.1_val.json                                                           TextVQA, with answers
+Annotations/val.json                                                             VizWiz; ids are image names
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ ANSWERS = 10
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, its image's id or file name, and people's answers; none where the benchmark keeps them."""
+    """A question about an image with the answers of ten people.
+
+    `image` is the image's id, or its file name for VizWiz.  `answers` is None if they are not published.
+    """
 
     id: str
     image: str
@@ -64,48 +67,50 @@ class _Annotations(msgspec.Struct):
 
 
 def read_vqav2(questions: Path, annotations: Path | None, origin: str) -> Iterator[Asked]:
-    """Every question in the order of its file, grouped by answer type and question type.
+    """Every question in the order of its file; its groups are the answer type and the question type.
 
-    Without annotations it has no answers.  DataError where the two files do not fit, or a question has not ten answers
-    with ids of their own.
+    Without annotations, questions have no answers.  DataError if a file is missing or malformed, the two files do not
+    belong together, or a question does not have ten answers with different ids.
     """
-    asked = files.load(questions, _Questions, origin).questions
-    files.by_id(asked, lambda question: question.question_id, questions, "question_id")
+    records = files.load(questions, _Questions, origin).questions
+    files.by_id(records, lambda question: question.question_id, questions, "question_id")
     if annotations is None:
-        for one in asked:
-            yield Asked(str(one.question_id), str(one.image_id), one.question, None)
+        for question in records:
+            yield Asked(str(question.question_id), str(question.image_id), question.question, None)
         return
-    found = files.load(annotations, _Annotations, origin).annotations
-    told = files.by_id(found, lambda annotation: annotation.question_id, annotations, "question_id")
-    lone = told.keys() ^ {one.question_id for one in asked}
-    if lone:
+    content = files.load(annotations, _Annotations, origin).annotations
+    by_question = files.by_id(content, lambda annotation: annotation.question_id, annotations, "question_id")
+    unmatched = by_question.keys() ^ {question.question_id for question in records}
+    if unmatched:
         raise DataError(
-            f"{annotations} does not fit {questions.name}: {len(lone)} questions are in one only (first: {min(lone)}); "
-            f"take both from {origin}"
+            f"{annotations} does not fit {questions.name}: {len(unmatched)} questions are in one file only "
+            f"(first: {min(unmatched)}); obtain both files from {origin}"
         )
-    for one in asked:
-        theirs = told[one.question_id]
-        if theirs.image_id != one.image_id:
-            raise DataError(f"{annotations}: question {one.question_id} is of image {theirs.image_id} here only")
-        answers = _ten(theirs.answers, annotations, str(one.question_id))
-        groups = (theirs.answer_type, theirs.question_type)
-        yield Asked(str(one.question_id), str(one.image_id), one.question, answers, groups)
+    for question in records:
+        annotation = by_question[question.question_id]
+        if annotation.image_id != question.image_id:
+            raise DataError(
+                f"{annotations}: question {question.question_id} is of image {annotation.image_id}, "
+                f"but of image {question.image_id} in {questions.name}"
+            )
+        answers = _ten(annotation.answers, annotations, str(question.question_id))
+        groups = (annotation.answer_type, annotation.question_type)
+        yield Asked(str(question.question_id), str(question.image_id), question.question, answers, groups)
 
 
 def _all_or_none(answers: Sequence[object], path: Path) -> None:
-    """A split has answers or it has none: DataError where some questions lack theirs."""
-    lacking = [place for place, one in enumerate(answers) if one is None]
-    if lacking and len(lacking) < len(answers):
-        raise DataError(
-            f"{path}: {len(lacking)} of {len(answers)} questions have no answers (first: entry {lacking[0]})"
-        )
+    """DataError if some questions of a split have answers and others have none."""
+    absent = [place for place, answer in enumerate(answers) if answer is None]
+    if absent and len(absent) < len(answers):
+        raise DataError(f"{path}: {len(absent)} of {len(answers)} questions have no answers (first: entry {absent[0]})")
 
 
 def _ten(answers: Sequence[_Answer], path: Path, name: str) -> tuple[str, ...]:
+    """The texts of ten answers; DataError if there are more or fewer, or two have one id."""
     ids = [answer.answer_id for answer in answers if answer.answer_id is not None]
     if len(answers) != ANSWERS or len(set(ids)) != len(ids):
         raise DataError(
-            f"{path}: question {name} has {len(answers)} answers; it takes {ANSWERS}, with ids of their own"
+            f"{path}: question {name} has {len(answers)} answers; it needs {ANSWERS} answers with different ids"
         )
     return tuple(answer.answer for answer in answers)
 
@@ -127,16 +132,20 @@ class _TextVQA(msgspec.Struct):
 
 
 def read_textvqa(path: Path, origin: str) -> Iterator[Asked]:
-    """Every question, in the order of the file; DataError where it is malformed or a question has not ten answers."""
-    found = files.load(path, _TextVQA, origin).data
-    files.by_id(found, lambda question: question.question_id, path, "question_id")
-    _all_or_none([one.answers for one in found], path)
-    for place, one in enumerate(found):
-        if one.answers is not None and len(one.answers) != ANSWERS:
-            raise DataError(f"{path}: $.data[{place}] has {len(one.answers)} answers; it takes {ANSWERS}")
-        size = Size(one.image_width, one.image_height) if one.image_width and one.image_height else None
-        answers = tuple(one.answers) if one.answers is not None else None
-        yield Asked(str(one.question_id), one.image_id, one.question, answers, (), size)
+    """Every question in the order of the file.
+
+    DataError if the file is missing or malformed, or a question does not have ten answers although others do.
+    """
+    questions = files.load(path, _TextVQA, origin).data
+    files.by_id(questions, lambda question: question.question_id, path, "question_id")
+    _all_or_none([question.answers for question in questions], path)
+    for place, question in enumerate(questions):
+        answers = tuple(question.answers) if question.answers is not None else None
+        if answers is not None and len(answers) != ANSWERS:
+            raise DataError(f"{path}: $.data[{place}] has {len(answers)} answers; it needs {ANSWERS}")
+        width, height = question.image_width, question.image_height
+        size = Size(width, height) if width and height else None
+        yield Asked(str(question.question_id), question.image_id, question.question, answers, (), size)
 
 
 # ---------------------------------------------------------------------------- VizWiz
@@ -151,14 +160,18 @@ class _VizWiz(msgspec.Struct):
 
 
 def read_vizwiz(path: Path, origin: str) -> Iterator[Asked]:
-    """Every question, known by its image's file name, grouped by answer type and whether it can be answered."""
-    found = files.load(path, list[_VizWiz], origin)
-    files.by_id(found, lambda question: question.image, path, "image")
-    _all_or_none([one.answers for one in found], path)
-    for one in found:
-        answers = _ten(one.answers, path, one.image) if one.answers is not None else None
-        groups = (one.answer_type, ANSWERABLE if one.answerable else NOT_ANSWERABLE) if answers else ()
-        yield Asked(one.image, one.image, one.question, answers, groups)
+    """Every question in the order of the file, with its image's file name as id.
+
+    Its groups are the answer type and `ANSWERABLE` or `NOT_ANSWERABLE`, if it has answers.  DataError as
+    `read_textvqa`, or if an image occurs twice.
+    """
+    questions = files.load(path, list[_VizWiz], origin)
+    files.by_id(questions, lambda question: question.image, path, "image")
+    _all_or_none([question.answers for question in questions], path)
+    for question in questions:
+        answers = _ten(question.answers, path, question.image) if question.answers is not None else None
+        groups = (question.answer_type, ANSWERABLE if question.answerable else NOT_ANSWERABLE) if answers else ()
+        yield Asked(question.image, question.image, question.question, answers, groups)
 
 
 ANSWERABLE, NOT_ANSWERABLE = "answerable", "not answerable"
@@ -186,14 +199,18 @@ class _Named(msgspec.Struct):
 
 
 def _reader(form: Any, key: str) -> Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]:
+    """A reader of result files whose entries have this form; `key` is the field of the id."""
+
     def read_file(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-        entries = [(one.key, one.answer) for one in files.predictions(path, form)]
+        entries = [(entry.key, entry.answer) for entry in files.predictions(path, form)]
         return files.one_each(path, entries, samples, key, lambda answer, _: Answer((answer,), Text((answer,))))
 
     return read_file
 
 
 def _writer(key: str, id_of: Callable[[str], Any]) -> Callable[[Path, Sequence[Row[Any]]], None]:
+    """A writer of result files; `id_of` converts a sample id to the type of the field `key`."""
+
     def write_file(path: Path, rows: Sequence[Row[Any]]) -> None:
         values = [row.answer.value for row in rows]
         answers = [value.texts[0] if isinstance(value, Text) else "" for value in values]

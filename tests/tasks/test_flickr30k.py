@@ -200,7 +200,7 @@ def entry(number: int, boxes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("content", "said"), [
     ([entry(0, [[], []])], r"1 image_id/sentence_ids have no answer \(first: 5/2\)"),
     ([entry(0, [[]]), entry(2, [[], []])], "5/0: it has boxes for 1 phrases; the sentence has 2"),
-    ([entry(0, [[], []]), entry(2, [[], []]), entry(1, [])], "1 image_id/sentence_ids are none of this split"),
+    ([entry(0, [[], []]), entry(2, [[], []]), entry(1, [])], "1 image_id/sentence_ids are not in this split"),
     ([entry(0, [[[1, 2, 3]], []]), entry(2, [[], []])], r"\$\[0\]\.boxes\[0\]\[0\]"),
 ])  # fmt: skip
 def test_predictions_that_do_not_fit(tmp_path: Path, content: Any, said: str) -> None:

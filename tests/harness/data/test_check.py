@@ -1,14 +1,20 @@
-"""Counts of samples of every kind."""
+"""Counts of samples and targets of every kind, and checks of images."""
 
 from __future__ import annotations
 
-from harness.core import Boxes, Polygons, Question, Sample, Text, Value
-from harness.data.check import counts
+from pathlib import Path
+
+import pytest
+
+from harness.core import Boxes, Grounded, Objects, Polygons, Question, Sample, Text, Value
+from harness.data import pack
+from harness.data.check import counts, look
+from tests.packed import FOLDER, write_images
 
 REGION = (1.0, 2.0, 3.0, 4.0)
 
 
-def test_kinds_about_regions_are_counted() -> None:
+def test_counts_of_kinds_about_regions_are_by_type_of_target() -> None:
     targets: list[tuple[Question, Value]] = [
         (Question("a.jpg", None, "name", region=REGION), Text(("dog",))),
         (Question("a.jpg", None, "describe", region=REGION), Text(("a dog", "a brown dog"))),
@@ -19,3 +25,30 @@ def test_kinds_about_regions_are_counted() -> None:
     ]
     samples = [Sample(str(place), question, target, "") for place, (question, target) in enumerate(targets)]
     assert counts(samples) == {"samples": 6, "images": 3, "answers": 4, "objects": 3}
+
+
+def test_counts_of_captions_phrases_objects_and_unpublished_targets() -> None:
+    objects = Objects(((0.0, 0.0, 1.0, 1.0),) * 3, (0, 0, 0), (1.0,) * 3, (False,) * 3, (1,))
+    targets: list[tuple[Question, Value | None]] = [
+        (Question("a.jpg", None, "caption"), Text(("a", "b", "c", "d", "e"))),
+        (Question("b.jpg", None, "ground"), Grounded(((REGION,), ()))),
+        (Question("c.jpg", None, "detect"), objects),
+        (Question("d.jpg", None, "vqa"), None),
+    ]
+    samples = [Sample(str(place), question, target, "") for place, (question, target) in enumerate(targets)]
+    assert counts(samples) == {"samples": 4, "images": 4, "references": 5, "phrases": 2, "objects": 3}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_look_lists_missing_and_undecodable_images(tmp_path: Path, packed: bool) -> None:
+    files = write_images(tmp_path, ("a.png", "b.png"))
+    broken = f"{FOLDER}/broken.png"
+    (tmp_path / broken).write_bytes(files[f"{FOLDER}/a.png"][:40])  # a whole header without pixels
+    references = [f"{FOLDER}/gone.png", *files, broken, *files]
+    if packed:
+        pack.pack(tmp_path, references, folder=FOLDER)
+    checked = look(tmp_path, references, decode=True)
+    assert checked.missing == (f"{FOLDER}/gone.png",)
+    assert list(checked.unreadable) == [broken]
+    assert "broken.png cannot be decoded" in checked.unreadable[broken]
+    assert look(tmp_path, references, decode=False).unreadable == {}

@@ -1,4 +1,4 @@
-"""What a task needs on disk."""
+"""The files that a task needs on disk, and digests of its annotations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from tasks import TASKS
 from tests import refer_files
 
 
-def test_missing_and_required(tmp_path: Path) -> None:
+def test_missing_and_require_agree_as_files_are_added(tmp_path: Path) -> None:
     task = TASKS["refcoco"]
     assert [need.path for need in manifest.missing(task, tmp_path)] == [need.path for need in task.files]
     refer_files.write(tmp_path)
     (tmp_path / "coco/train2014").mkdir(parents=True)
-    assert [need.path for need in manifest.missing(task, tmp_path)] == [
-        "coco/train2014"
-    ]  # an empty folder is not there
+    assert [need.path for need in manifest.missing(task, tmp_path)] == ["coco/train2014"]  # the folder is empty
     with pytest.raises(DataError, match=r"coco/train2014, which is not there; it comes from COCO"):
         manifest.require(task, tmp_path, "val")
     (tmp_path / "coco/train2014/a.jpg").touch()
@@ -28,7 +26,7 @@ def test_missing_and_required(tmp_path: Path) -> None:
     manifest.require(task, tmp_path, "val")
 
 
-def test_a_digest_is_of_names_and_contents_not_of_places(tmp_path: Path) -> None:
+def test_digest_depends_on_names_and_contents_not_on_folders(tmp_path: Path) -> None:
     task = TASKS["refcoco"]
     for name in "ab":
         refer_files.write(tmp_path / name)
@@ -45,12 +43,12 @@ def test_a_digest_is_of_names_and_contents_not_of_places(tmp_path: Path) -> None
         manifest.digest([file])
 
 
-def test_how_much_more_is_missing_is_counted(tmp_path: Path) -> None:
+def test_require_counts_further_missing_needs(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"refs\(unc\)\.p, which is not there; .* \(2 more missing\)"):
         manifest.require(TASKS["refcoco"], tmp_path, "val")
 
 
-def test_only_files_are_annotations(tmp_path: Path) -> None:
+def test_annotation_files_leave_out_image_folders(tmp_path: Path) -> None:
     folder = refer_files.write(tmp_path)
     (tmp_path / "coco/train2014").mkdir(parents=True)
     (tmp_path / "coco/train2014/a.jpg").touch()
@@ -58,7 +56,7 @@ def test_only_files_are_annotations(tmp_path: Path) -> None:
     assert files == (folder / "refs(unc).p", folder / "instances.json")
 
 
-def test_a_digest_of_a_folder_is_of_the_files_directly_in_it(tmp_path: Path) -> None:
+def test_digest_of_folder_covers_the_files_directly_in_it(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text(name)
     a, b = tmp_path / "a", tmp_path / "b"
@@ -67,14 +65,14 @@ def test_a_digest_of_a_folder_is_of_the_files_directly_in_it(tmp_path: Path) -> 
     assert manifest.digest([tmp_path]) == manifest.digest([a, b]) != manifest.digest([b, a])
     before = manifest.digest([tmp_path])
     a.write_text("b")
-    b.write_text("a")  # the same names and the same contents, the other way round
+    b.write_text("a")  # the contents are exchanged
     assert manifest.digest([tmp_path]) != before
     before = manifest.digest([a])
-    assert manifest.digest([a.rename(tmp_path / "z")]) != before  # another name, the same contents
+    assert manifest.digest([a.rename(tmp_path / "z")]) != before  # another name
 
 
-def test_a_file_that_does_as_well(tmp_path: Path) -> None:
-    """Karpathy's list with COCO's captions, or BLIP's file alone; and only what a split needs."""
+def test_alternative_file_satisfies_the_need_of_its_split(tmp_path: Path) -> None:
+    """The test split needs Karpathy's list and COCO's captions, or BLIP's file alone."""
     task = TASKS["coco_caption"]
     (tmp_path / "coco/val2014").mkdir(parents=True)
     (tmp_path / "coco/val2014/a.jpg").touch()
@@ -89,7 +87,16 @@ def test_a_file_that_does_as_well(tmp_path: Path) -> None:
     assert len(manifest.missing(task, tmp_path, ["val"])) == 2
 
 
-def test_a_packed_folder_is_there(tmp_path: Path) -> None:
+def test_store_satisfies_the_need_of_its_folder(tmp_path: Path) -> None:
     refer_files.write(tmp_path)
     (tmp_path / "coco/train2014.lmdb").mkdir(parents=True)
     assert manifest.missing(TASKS["refcoco"], tmp_path) == ()
+
+
+def test_given_lists_a_file_or_all_annotation_files_below_a_folder(tmp_path: Path) -> None:
+    folder = refer_files.write(tmp_path)
+    (folder / "notes.md").touch()
+    (folder / "below").mkdir()
+    (folder / "below/x.xml").touch()
+    assert manifest.given(folder / "instances.json") == (folder / "instances.json",)
+    assert manifest.given(folder) == (folder / "below/x.xml", folder / "instances.json", folder / "refs(unc).p")

@@ -1,4 +1,4 @@
-"""The refer toolkit's files, and predictions for them."""
+"""The refer toolkit's files, and result files for them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def read(root: Path, split: str = "val", folder: str = "refcoco", by: str = "unc
     return list(refer.read(Source(root, split), folder, by))
 
 
-def test_refs_of_a_split(tmp_path: Path) -> None:
+def test_read_joins_refs_with_their_annotations(tmp_path: Path) -> None:
     refer_files.write(tmp_path)
     first, second, crowd = read(tmp_path)
     assert [(s.id, s.text) for s in first.sentences] == [("101", "the left square"), ("102", "square on the left")]
     assert first.size == Size(20, 10)
-    assert first.image_name == "COCO_train2014_000000000007.jpg"  # of instances.json, not of the ref
+    assert first.image_name == "COCO_train2014_000000000007.jpg"  # from instances.json, not from the ref
     assert first.box == (2.0, 2.0, 6.0, 6.0)
     assert second.box == (10.5, 1.25, 14.5, 5.75)  # x + width, y + height, not rounded
     # Two parts, 4 x 4 and 3 x 2 pixels, that share 2 x 2: 16 + 6 - 4.
@@ -48,14 +48,14 @@ def test_refs_of_a_split(tmp_path: Path) -> None:
         read(tmp_path, "testB")
 
 
-def test_other_names_and_splitters(tmp_path: Path) -> None:
+def test_read_finds_other_data_sets_and_authors_of_splits(tmp_path: Path) -> None:
     refer_files.write(tmp_path, name="refcocog", by="umd")
     assert len(read(tmp_path, folder="refcocog", by="umd")) == 3
     with pytest.raises(DataError, match=r"refer/refcocog/refs\(google\)\.p is not there"):
         read(tmp_path, folder="refcocog", by="google")
 
 
-def test_pickles_as_python_2_wrote_them(tmp_path: Path) -> None:
+def test_read_accepts_pickles_of_python_2(tmp_path: Path) -> None:
     refs = refer_files.refs()
     refs[0]["sentences"][0]["sent"] = "caf\xe9"
     old = (
@@ -85,8 +85,8 @@ BROKEN: dict[str, tuple[Change, str]] = {
         lambda refs, instances: instances["annotations"][0].update(bbox=[1, 2, 3]),
         r"annotations\[0\].bbox",
     ),
-    "a segmentation that is none": (lambda refs, instances: instances["annotations"][0].update(segmentation="x"), "70"),
-    "a width that is no number": (
+    "a malformed segmentation": (lambda refs, instances: instances["annotations"][0].update(segmentation="x"), "70"),
+    "a width in words": (
         lambda refs, instances: instances["images"][0].update(width="wide"),
         "instances.json",
     ),
@@ -116,32 +116,32 @@ BROKEN: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_malformed_is_named(tmp_path: Path, name: str) -> None:
-    change, said = BROKEN[name]
+def test_read_of_malformed_files_names_the_record_on_one_line(tmp_path: Path, name: str) -> None:
+    change, message = BROKEN[name]
     refs, instances = copy.deepcopy(refer_files.refs()), copy.deepcopy(refer_files.instances())
     change(refs, instances)
     refer_files.write(tmp_path, refs=refs, instances=instances)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"images": NaN}', b""])
-def test_instances_that_are_no_json(tmp_path: Path, data: bytes) -> None:
+def test_read_of_instances_that_are_not_json_raises(tmp_path: Path, data: bytes) -> None:
     refer_files.write(tmp_path, instances=data)
     with pytest.raises(DataError, match=r"instances\.json"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", pickle.dumps({"not": "a list"}), pickle.dumps([1, 2]), pickle.dumps(Size(1, 2))])
-def test_refs_that_are_no_list_of_refs(tmp_path: Path, data: bytes) -> None:
+def test_read_of_pickle_that_is_not_a_list_of_refs_raises(tmp_path: Path, data: bytes) -> None:
     refer_files.write(tmp_path, refs=data)
     with pytest.raises(DataError, match=r"refs\(unc\)\.p"):
         read(tmp_path)
 
 
-class Harmful:
-    """Makes a folder when it is unpickled."""
+class CreatesFolder:
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -150,24 +150,24 @@ class Harmful:
         return (os.mkdir, (str(self.path),))
 
 
-def test_refs_that_hold_code_are_refused_and_not_run(tmp_path: Path) -> None:
+def test_read_refuses_pickles_with_code_without_running_it(tmp_path: Path) -> None:
     refs: list[Any] = refer_files.refs()
-    refs[0]["sentences"][0]["tokens"] = Harmful(tmp_path / "ran")  # in a field that is not even read
+    refs[0]["sentences"][0]["tokens"] = CreatesFolder(tmp_path / "ran")  # in a field that the reader ignores
     refer_files.write(tmp_path, refs=refs)
     with pytest.raises(DataError, match=r"refs\(unc\)\.p cannot be read as a list of refs: the pickle holds code"):
         read(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_annotations_given_instead_of_the_official_ones(tmp_path: Path) -> None:
+def test_read_accepts_annotations_that_replace_the_official_ones(tmp_path: Path) -> None:
     folder = refer_files.write(tmp_path / "elsewhere", by="umd")
     assert [ref.id for ref in refer.read(Source(tmp_path, "testA", folder), "refcocog", "umd")] == ["4"]
-    given = (folder / "refs(umd).p").rename(folder / "mine.p")  # the instances lie beside it
+    given = (folder / "refs(umd).p").rename(folder / "mine.p")  # next to instances.json
     assert [ref.id for ref in refer.read(Source(tmp_path, "testA", given), "refcocog", "umd")] == ["4"]
 
 
 @pytest.mark.parametrize("lost", ["refs(unc).p", "instances.json"])
-def test_a_file_that_is_not_there_is_named_with_its_origin(tmp_path: Path, lost: str) -> None:
+def test_read_of_missing_file_names_it_and_its_origin(tmp_path: Path, lost: str) -> None:
     file = refer_files.write(tmp_path) / lost
     file.unlink()
     with pytest.raises(DataError, match=f"{re.escape(str(file))} is not there; it comes from {refer.ORIGIN}") as caught:
@@ -175,7 +175,7 @@ def test_a_file_that_is_not_there_is_named_with_its_origin(tmp_path: Path, lost:
     assert "\n" not in str(caught.value)
 
 
-def test_compressed_masks_are_pycocotools(tmp_path: Path) -> None:
+def test_read_compressed_mask_equals_pycocotools(tmp_path: Path) -> None:
     pixels = np.zeros((10, 20), np.uint8, order="F")
     pixels[3:5, 4:9] = pixels[9, 19] = 1  # 2 x 5 and 1
     instances = refer_files.instances()
@@ -200,7 +200,7 @@ def rows(samples_: list[Sample[Any]], values: list[Any]) -> list[Row[Any]]:
     return [Row(s, Answer(("x",), value), Score({"iou": 0.0})) for s, value in zip(samples_, values, strict=True)]
 
 
-def test_boxes_written_and_read(tmp_path: Path) -> None:
+def test_written_boxes_are_read_back(tmp_path: Path) -> None:
     asked = samples(tmp_path, "refcoco")
     values = [
         Boxes(((1.5, 2.0, 4.5, 8.25), (0, 0, 1, 1)), ("a", "b")),
@@ -210,14 +210,14 @@ def test_boxes_written_and_read(tmp_path: Path) -> None:
     ]
     file = tmp_path / "boxes.json"
     refer.BOXES.write(file, rows(asked, values))
-    assert json.loads(file.read_text())[0] == {"sent_id": 101, "bbox": [1.5, 2.0, 3.0, 6.25]}  # the first box counts
+    assert json.loads(file.read_text())[0] == {"sent_id": 101, "bbox": [1.5, 2.0, 3.0, 6.25]}  # the first box
     back = refer.BOXES.read(file, asked)
     assert back["101"].value == Boxes(((1.5, 2.0, 4.5, 8.25),))
     assert back["103"].value is None
     assert back["104"].value is None
 
 
-def test_masks_written_and_read(tmp_path: Path) -> None:
+def test_written_masks_are_read_back(tmp_path: Path) -> None:
     asked = samples(tmp_path, "refcoco_res")
     values = [asked[0].target, asked[2].target, asked[3].target, None]
     file = tmp_path / "masks.json"
@@ -234,40 +234,40 @@ def boxes(*numbers: int) -> list[dict[str, Any]]:
     return [entry(number, bbox=[1, 2, 3, 4]) for number in numbers]
 
 
-@pytest.mark.parametrize(("content", "said"), [
+@pytest.mark.parametrize(("content", "message"), [
     (boxes(101, 102, 103), "1 sent_ids have no answer .first: 104"),
     (boxes(101, 102, 103, 104, 104), "answered more than once .first: 104"),
-    (boxes(101, 102, 103, 104, 105), "none of this split .first: 105"),
+    (boxes(101, 102, 103, 104, 105), "not in this split .first: 105"),
     ([*boxes(101, 102, 103), entry(104, bbox=[1, 2, 3])], "sent_id 104: a bbox is"),
     ([*boxes(101, 102, 103), entry(104, bbox="box")], "sent_id 104"),
     ([*boxes(101, 102, 103), entry(104)], "bbox"),
     ([*boxes(101, 102, 103), {"bbox": [1, 2, 3, 4]}], "sent_id"),
     ({"101": [1, 2, 3, 4]}, "is not as expected"),
 ])  # fmt: skip
-def test_predictions_that_do_not_fit(tmp_path: Path, content: Any, said: str) -> None:
+def test_box_predictions_of_other_sentences_or_form_raise(tmp_path: Path, content: Any, message: str) -> None:
     asked = samples(tmp_path, "refcoco")
     file = tmp_path / "p.json"
     file.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         refer.BOXES.read(file, asked)
 
 
-@pytest.mark.parametrize(("segmentation", "said"), [
+@pytest.mark.parametrize(("segmentation", "message"), [
     ({"size": [20, 10], "counts": [200]}, "height, width"),
     ({"size": [10, 20], "counts": [100]}, "does not fill"),
     ([[1, 2, 3]], "lacks a y"),
-    ([["a", "b"]], "a coordinate was expected"),
+    ([["a", "b"]], "expected a coordinate"),
     (7, "a segmentation is"),
 ])  # fmt: skip
-def test_masks_that_do_not_fit(tmp_path: Path, segmentation: Any, said: str) -> None:
+def test_mask_predictions_of_other_size_or_form_raise(tmp_path: Path, segmentation: Any, message: str) -> None:
     asked = samples(tmp_path, "refcoco_res")
     file = tmp_path / "p.json"
     file.write_text(json.dumps([entry(int(s.id), segmentation=segmentation) for s in asked]))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         refer.MASKS.read(file, asked)
 
 
-def test_what_was_written_is_kept_as_the_raw_answer(tmp_path: Path) -> None:
+def test_raw_answer_is_the_text_of_the_entry(tmp_path: Path) -> None:
     asked = samples(tmp_path, "refcoco")
     file = tmp_path / "p.json"
     file.write_text(json.dumps([entry(104, bbox=[]), *boxes(103, 101, 102)]))  # in any order
@@ -281,7 +281,7 @@ def test_what_was_written_is_kept_as_the_raw_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", ["1e400", "NaN", "Infinity", "null", "true", '"1"', "[1]"])
 @pytest.mark.parametrize("task", ["refcoco", "refcoco_res"])
-def test_numbers_that_are_none(tmp_path: Path, task: str, number: str) -> None:
+def test_predictions_with_undefined_numbers_raise(tmp_path: Path, task: str, number: str) -> None:
     asked = samples(tmp_path, task)[:1]
     value = f'"bbox": [1, 2, 3, {number}]' if task == "refcoco" else f'"segmentation": [[1, 2, 3, 2, 3, {number}]]'
     file = tmp_path / "p.json"
@@ -293,18 +293,18 @@ def test_numbers_that_are_none(tmp_path: Path, task: str, number: str) -> None:
 
 @pytest.mark.parametrize(("task", "value"), [
     ("refcoco", Boxes(((math.nan, 0, 1, 1),))),
-    ("refcoco", Boxes(((0, 0, math.inf, 1), (0, 0, 1, 1)))),  # the first box counts
+    ("refcoco", Boxes(((0, 0, math.inf, 1), (0, 0, 1, 1)))),  # the first box
     ("refcoco_res", Polygons((((math.nan, 0), (1, 1), (0, 1)),))),
 ])  # fmt: skip
-def test_what_json_cannot_hold_is_written_as_unreadable(tmp_path: Path, task: str, value: Value) -> None:
+def test_values_with_undefined_numbers_are_written_as_empty(tmp_path: Path, task: str, value: Value) -> None:
     asked = samples(tmp_path, task)
     file = tmp_path / "p.json"
     TASKS[task].predictions.write(file, rows(asked, [value] * len(asked)))
     assert [answer.value for answer in TASKS[task].predictions.read(file, asked).values()] == [None] * len(asked)
 
 
-def test_what_is_written_can_be_read(tmp_path: Path) -> None:
-    """Whatever a model answers: a mask of another image, coordinates beyond all bounds."""
+def test_written_predictions_are_always_readable(tmp_path: Path) -> None:
+    """Also a mask of another image, and coordinates beyond all limits."""
     asked = samples(tmp_path, "refcoco_res")
     far = Polygons((((0.0, 0.0), (1e16, 0.0), (1.0, 1.0)), ((1.0, 1.0), (5.0, 1.0), (5.0, 5.0))))
     masks = tmp_path / "masks.json"
@@ -318,7 +318,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert refer.BOXES.read(boxes_file, asked)[asked[0].id].value is None
 
 
-def test_json_nested_too_deep(tmp_path: Path) -> None:
+def test_predictions_nested_too_deeply_raise(tmp_path: Path) -> None:
     deep = "[" * 3000 + "]" * 3000
     asked = samples(tmp_path, "refcoco_res")
     file = tmp_path / "p.json"
