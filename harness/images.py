@@ -1,7 +1,7 @@
 """An image reference to the bytes of its file, and to 8-bit RGB.
 
 A reference is a path relative to the data root.  `harness data pack` packs the images of a folder F into a store,
-F.lmdb, beside F.  A finished store is read first; the file is read if the store lacks the image.  Of several packed
+F.lmdb, next to F.  A finished store is read first; the file is read if the store lacks the image.  Of several packed
 folders that contain an image, the innermost counts; the folder itself may be gone.
 
 A store is opened when the first image is read from it, once per process, and serves all threads.  A forked process

@@ -74,7 +74,7 @@ def pack(root: Path, references: Iterable[str], *, folder: str, first_map: int =
     path = images.store_path(root, folder)
     names = sorted({_name(reference, folder) for reference in references})
     finished = images.open_store(path)
-    if finished is not None and not _lacking(finished.environment, names):
+    if finished is not None and not _not_in_store(finished.environment, names):
         return Packed(path, already=len(names))
     if not path.exists() and not any((root / folder / name).is_file() for name in names):
         return Packed(path, missing=tuple(f"{folder}/{name}" for name in names))
@@ -129,11 +129,11 @@ class _Writer:
     count: int = 0  # images written
     total: int = 0  # bytes written
 
-    def lacking(self, names: Sequence[str]) -> list[str]:
+    def not_in_store(self, names: Sequence[str]) -> list[str]:
         """The names that are not in the store; DataError if this harness did not write the store."""
         with self.environment.begin() as transaction:
             self._state(transaction)
-        return _lacking(self.environment, names)
+        return _not_in_store(self.environment, names)
 
     def put(self, name: str, data: bytes) -> None:
         """Adds an image to the batch, and writes the batch if it is full."""
@@ -186,7 +186,7 @@ class _Writer:
             os.truncate(self.path / "data.mdb", needed)
 
 
-def _lacking(environment: lmdb.Environment, names: Sequence[str]) -> list[str]:
+def _not_in_store(environment: lmdb.Environment, names: Sequence[str]) -> list[str]:
     """The names that are not in a store; images are not read."""
     with environment.begin() as transaction:
         cursor = transaction.cursor()
@@ -195,12 +195,12 @@ def _lacking(environment: lmdb.Environment, names: Sequence[str]) -> list[str]:
 
 def _fill(writer: _Writer, root: Path, folder: str, names: Sequence[str]) -> Packed:
     """Writes the images that the store lacks, and marks the store as finished."""
-    lacking = writer.lacking(names)
+    absent = writer.not_in_store(names)
     missing: list[str] = []
     unreadable: list[str] = []
-    before = len(names) - len(lacking)
+    before = len(names) - len(absent)
     with tqdm(total=len(names), initial=before, desc=f"packing {folder}", unit="image", disable=None) as progress:
-        for name, data in _read_ahead(root / folder, lacking):
+        for name, data in _read_ahead(root / folder, absent):
             if data is None:
                 missing.append(f"{folder}/{name}")
             elif images.is_image(data):

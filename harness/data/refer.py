@@ -123,10 +123,10 @@ def read(source: Source, name: str, by: str, *, outlines: bool = True) -> Iterat
 
 def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
     """The refs pickle and instances.json."""
-    given = source.annotations
-    if given is not None and not given.is_dir():
-        return given, given.parent / "instances.json"
-    folder = source.root / "refer" / name if given is None else given
+    annotations = source.annotations
+    if annotations is not None and not annotations.is_dir():
+        return annotations, annotations.parent / "instances.json"
+    folder = source.root / "refer" / name if annotations is None else annotations
     return folder / f"refs({by}).p", folder / "instances.json"
 
 

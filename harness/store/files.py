@@ -19,7 +19,7 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, e
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all, and creates its folder; ResourceError if the disk is full or read-only.
 
-    The data goes to a file beside `path` first, which then replaces `path` in one step.
+    The data is written to another file in the same folder, which then replaces `path` in one step.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

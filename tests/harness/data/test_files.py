@@ -52,9 +52,7 @@ def test_load_of_malformed_file_names_the_first_record(tmp_path: Path, text: str
 
 
 def test_read_of_missing_file_or_folder_raises(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"x\.json is not there; it comes from somewhere; `python -m harness data"
-    ):
+    with pytest.raises(DataError, match=r"x\.json is not there; it comes from somewhere; `python -m harness data"):
         files.read(tmp_path / "x.json", "somewhere")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         files.read(tmp_path, "somewhere")
