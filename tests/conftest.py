@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +33,21 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("FLORENCE2_HARNESS_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     yield
+
+
+@pytest.fixture
+def no_meteor() -> Iterator[None]:
+    """Closes this process's shared METEOR program before and after the test."""
+    from harness.metrics import meteor
+
+    meteor.release()
+    yield
+    meteor.release()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def meteor_stays_within_a_module() -> Iterator[None]:
+    """Closes the shared METEOR program after each test file, so that it takes no memory from the others."""
+    yield
+    if meteor := sys.modules.get("harness.metrics.meteor"):
+        meteor.release()
