@@ -1,11 +1,12 @@
-"""Object Detection in the Wild: small data sets of unlike things, 13 or 35 of them, found by their categories' names.
+"""Object Detection in the Wild: 13 or 35 small data sets, whose objects a model finds by category name.
 
-Marked as COCO box AP of each data set, and their plain mean, recomputed here from those; it is given only where every
-data set is there.  The data sets, files and splits are GLIP's (configs/odinw_13 and odinw_35): `val` is what GLIP tests
-on (its `minival` for the large ones), `test` what ELEVATER does; numbers of the two are not comparable.  A category's
-name is that of its annotation file; `--prompt find=said` words it as GLIP's overrides and caption prompts do.
+The metric is COCO's box AP of each data set, and the mean over data sets.  The mean is computed only where all data
+sets are present.  The data sets, files and splits are GLIP's (configs/odinw_13 and odinw_35).  `val` is the split of
+GLIP's evaluation (`minival` for the large data sets); `test` is that of ELEVATER.  Numbers on `val` and `test` are not
+comparable.  A category has the name in its annotation file; with `--prompt find=said` it has the wording of GLIP's
+overrides and caption prompts.
 
-Intervals resample the images of each data set apart.
+Intervals resample the images of each data set separately.
 """
 
 from __future__ import annotations
@@ -34,82 +35,85 @@ from harness.core import (
 from harness.data import detection as files
 from harness.errors import DataError
 from harness.metrics.coco_eval import Engine
-from harness.metrics.detection import POLICY, Detector, OverDataSets, found_in, score
+from harness.metrics.detection import POLICY, Detector, OverDataSets, score
+from harness.metrics.labels import detections_in
 
-ORIGIN = "https://github.com/microsoft/GLIP (odinw, one archive a data set)"
+ORIGIN = "https://github.com/microsoft/GLIP (odinw, one archive for each data set)"
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One of them: by split, its annotation file and image folder below the benchmark's; `said` words a category."""
+    """One data set of the benchmark.  Paths are below the benchmark's folder."""
 
     name: str
-    annotations: Mapping[str, str]
-    images: Mapping[str, str]
-    said: Mapping[str, str]
-    val_is: str = "val"
+    annotations: Mapping[str, str]  # split to annotation file
+    images: Mapping[str, str]  # split to folder of images
+    said: Mapping[str, str]  # category to GLIP's wording for it
+    val_is: str = "val"  # the data set's own name of the split `val`
 
 
 def read_table() -> tuple[tuple[DataSet, ...], tuple[DataSet, ...]]:
-    """The 13 and the 35, from odinw.json."""
+    """The 13 and the 35 data sets, from odinw.json."""
     table = json.loads(Path(__file__).with_name("odinw.json").read_text())
-    every = [DataSet(one["name"], one["annotations"], one["images"], one["said"], one["val_is"]) for one in table]
-    among = [one["among_13"] for one in table]
-    return tuple(one for one, chosen in zip(every, among, strict=True) if chosen), tuple(every)
+    every = [DataSet(row["name"], row["annotations"], row["images"], row["said"], row["val_is"]) for row in table]
+    return tuple(data for data, row in zip(every, table, strict=True) if row["among_13"]), tuple(every)
 
 
 def load(source: Source, sets: Sequence[DataSet], folder: str) -> Iterator[Sample[Objects]]:
-    """A sample an image, data set by data set; `source.annotations` is a folder that holds what is below `folder`.
+    """One sample for each image, data set by data set.
 
-    DataError where a data set is missing: no mean is of fewer than all.
+    `source.annotations` is a folder with the files below `folder`.  DataError where a data set is missing, since a mean
+    over the others would be another benchmark's.
     """
     root = source.annotations or source.root / folder
-    missing = [one.name for one in sets if not (root / one.annotations[source.split]).is_file()]
+    missing = [data.name for data in sets if not (root / data.annotations[source.split]).is_file()]
     if missing:
         raise DataError(
             f"{root} lacks {len(missing)} of {len(sets)} data sets ({', '.join(missing[:3])}); a mean over the others "
-            f"would be of another benchmark; they come from {ORIGIN}"
+            f"would be another benchmark's; they come from {ORIGIN}"
         )
-    for one in sets:
-        for image in files.read(root / one.annotations[source.split], ORIGIN):
-            phrases = tuple(replace(phrase, said=one.said.get(phrase.text, "")) for phrase in image.phrases)
-            where = f"{folder}/{one.images[source.split]}/{image.file_name}"
-            question = Question(where, image.size, "find", "", phrases)
-            yield Sample(f"{one.name}/{image.id}", question, image.objects, where, (one.name,))
+    for data in sets:
+        for image in files.read(root / data.annotations[source.split], ORIGIN):
+            phrases = tuple(replace(phrase, said=data.said.get(phrase.text, "")) for phrase in image.phrases)
+            key = f"{folder}/{data.images[source.split]}/{image.file_name}"
+            question = Question(key, image.size, "find", "", phrases)
+            yield Sample(f"{data.name}/{image.id}", question, image.objects, key, (data.name,))
 
 
 # ---------------------------------------------------------------------------- predictions
 
 
 def read_folder(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    """A result file for each data set; DataError where one is missing, or is of none."""
+    """The answers of a folder with one result file for each data set.
+
+    DataError where a file is missing or has the name of no data set.
+    """
     by_set: dict[str, list[Sample[Any]]] = {}
     for sample in samples:
         by_set.setdefault(sample.groups[0], []).append(sample)
-    there = {file.stem: file for file in sorted(path.glob("*.json"))} if path.is_dir() else {}
-    if there.keys() != by_set.keys():
-        odd = sorted(there.keys() ^ by_set.keys())
+    present = {file.stem: file for file in sorted(path.glob("*.json"))} if path.is_dir() else {}
+    if present.keys() != by_set.keys():
+        odd = sorted(present.keys() ^ by_set.keys())
         raise DataError(
-            f"{path} should be a folder of {len(by_set)} files, a data set's name and .json each; missing, or of no "
-            f"data set: {', '.join(odd[:3])}{', ...' if odd[3:] else ''}"
+            f"{path} must be a folder of {len(by_set)} files, each named after a data set (Aquarium.json, ...); "
+            f"missing or unknown: {', '.join(odd[:3])}{', ...' if odd[3:] else ''}"
         )
     answers: dict[str, Answer] = {}
-    for name, theirs in by_set.items():
-        answers |= files.read_results(there[name], theirs)
+    for name, of_set in by_set.items():
+        answers |= files.read_results(present[name], of_set)
     return answers
 
 
 def write_folder(path: Path, rows: Sequence[Row[Any]]) -> None:
-    """A result file for each data set."""
+    """Writes a folder with one result file for each data set."""
     path.mkdir(parents=True, exist_ok=True)
+    results = files.results(partial(detections_in, synonyms={}))
     for name in dict.fromkeys(row.sample.groups[0] for row in rows):
-        found = files.results(FOUND)
-        found.write(path / f"{name}.json", [row for row in rows if row.sample.groups[0] == name])
+        results.write(path / f"{name}.json", [row for row in rows if row.sample.groups[0] == name])
 
 
-FOUND = partial(found_in, synonyms={})
 RESULTS = PredictionFormat(
-    "a folder of COCO result files, each called after its data set (Aquarium.json, ...)",
+    "a folder of COCO result files, each named after its data set (Aquarium.json, ...)",
     read_folder,
     write_folder,
     folder=True,
@@ -119,28 +123,28 @@ RESULTS = PredictionFormat(
 # ---------------------------------------------------------------------------- tasks
 
 
-def marked_by(sets: Sequence[DataSet], engine: Engine) -> Mapping[str, Any]:
-    """The fields of a task that depend on how AP is computed."""
+def scored_by(sets: Sequence[DataSet], engine: Engine) -> Mapping[str, Any]:
+    """The fields of a task that depend on the engine that computes AP."""
     detector = Detector({}, engine, _policy(sets))
-    ones = detector.metrics()
-    names = tuple(one.name for one in sets)
-    over = {name: OverDataSets(ones[name], names, "mean") for name in ("mAP", "AP50", "AP75", "AR100", "mAP constant")}
+    single = detector.metrics()
+    names = tuple(data.name for data in sets)
+    averaged = ("mAP", "AP50", "AP75", "AR100", "mAP constant")
     return {
         "metrics": {
-            **over,
-            "mAP median": OverDataSets(ones["mAP"], names, "median"),
-            **{name: ones[name] for name in ("precision", "recall", "F1")},
+            **{name: OverDataSets(single[name], names, "mean") for name in averaged},
+            "mAP median": OverDataSets(single["mAP"], names, "median"),
+            **{name: single[name] for name in ("precision", "recall", "F1")},
         },
-        "by_group": {name: ones[name] for name in ("mAP", "AP50")},
+        "by_group": {name: single[name] for name in ("mAP", "AP50")},
         "corpus": detector.corpus,
     }
 
 
 def _policy(sets: Sequence[DataSet]) -> str:
-    """How boxes are ordered, and which split val is, which differs among data sets."""
-    lesser = [one.name for one in sets if one.val_is == "minival"]
-    val = f"val is what GLIP's configuration tests on: minival of {', '.join(lesser)}, val of the others; "
-    return (val if lesser else "") + POLICY
+    """The policy text for records: the order of boxes, and the split that `val` is for each data set."""
+    minival = [data.name for data in sets if data.val_is == "minival"]
+    val = f"val is the split of GLIP's evaluation: minival of {', '.join(minival)}, val of the others; "
+    return (val if minival else "") + POLICY
 
 
 def task(
@@ -154,21 +158,21 @@ def task(
         splits=splits,
         load=partial(load, sets=sets, folder=folder),
         score=score,
-        **marked_by(sets, "pycocotools"),
+        **scored_by(sets, "pycocotools"),
         headline="mAP",
         predictions=RESULTS,
         files=tuple(
             need
-            for one in sets
+            for data in sets
             for split in splits
             for need in (
-                FileNeed(f"{folder}/{one.annotations[split]}", EMBEDDED if sets is TINY else ORIGIN, (split,)),
-                FileNeed(f"{folder}/{one.images[split]}", EMBEDDED if sets is TINY else ORIGIN, (split,)),
+                FileNeed(f"{folder}/{data.annotations[split]}", EMBEDDED if sets is TINY else ORIGIN, (split,)),
+                FileNeed(f"{folder}/{data.images[split]}", EMBEDDED if sets is TINY else ORIGIN, (split,)),
             )
         ),
         seen_in_training=seen,
         intervals=Intervals(resamples=200, stratified=True),
-        variants={"hotcoco": Variant(lambda task: replace(task, **marked_by(sets, "hotcoco")))},
+        variants={"hotcoco": Variant(lambda task: replace(task, **scored_by(sets, "hotcoco")))},
     )
 
 
@@ -182,19 +186,18 @@ TINY = tuple(
     )
 )
 _SEEN = (
-    "Its images come from many places; some (PascalVOC, OpenImages) are in detection data that models train on.  "
-    "Papers do not all say which split their figures are of: GLIP's configuration tests on what is val here, ELEVATER "
-    "on test."
+    "Some of the images (PascalVOC, Open Images) are in detection data that models are trained on.  Not all papers "
+    "name the split of their figures: GLIP's configuration evaluates on val as it is defined here, ELEVATER on test."
 )
 TASKS: tuple[Task[Any], ...] = (
     task("odinw13", "Object Detection in the Wild: 13 data sets", THIRTEEN, ("val", "test"), "odinw", _SEEN),
     task("odinw35", "Object Detection in the Wild: 35 data sets", THIRTY_FIVE, ("val", "test"), "odinw", _SEEN),
     task(
         "odinw_miniature",
-        "the embedded benchmark's three data sets of things that no training scene has, in ODinW's files",
+        "three data sets of the embedded benchmark in ODinW's format, with categories that no training scene has",
         TINY,
         ("val",),
         "odinw_miniature",
-        "Drawn by the project; florence2-nano has seen none of its categories.",
+        "The project draws the images.  florence2-nano was not trained on their categories.",
     ),
 )

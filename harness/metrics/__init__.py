@@ -1,1 +1,1 @@
-"""Marking: from rows to the numbers that papers quote."""
+"""From scored rows to the metrics that papers report."""

@@ -1,13 +1,12 @@
-"""COCO's average precision under any weighting of the images, from matches made and sorted once.
+"""COCO's average precision under any weights of the images.  Matching and sorting are done once.
 
-An image of weight w counts as if it stood w times in the set: its copies follow each other in the order of images, and
-detections are sorted by score as COCOeval sorts them (equal scores by image, then as given).  So whole weights give
-what COCOeval gives for the set with the copies written out, to the last bits, ties included: detections of one image
-and category with equal scores recur copy by copy (first, second, first, second), any other one beside itself.  A
-weight of 2.5 is two copies and half a copy.
+An image of weight w counts as w copies of the image, next to each other in the order of images.  Detections are sorted
+as COCOeval sorts them: by score, equal scores by image, then in the order given.  So integer weights give the same
+numbers as COCOeval on a set that contains the copies, ties included.  Detections of one image and category with equal
+scores are repeated copy by copy (first, second, first, second).  A weight of 2.5 is two copies and half a copy.
 
-A category counts where some truth of it has weight; its AP is the mean over thresholds and 101 recalls of the highest
-precision at that recall or beyond (pycocotools 2.0.11, `COCOeval.accumulate`).
+A category counts if one of its truths has weight.  Its AP is the mean over IoU thresholds and 101 recalls of the
+highest precision at that recall or above (pycocotools 2.0.11, `COCOeval.accumulate`).
 
 Axes: A area ranges, T thresholds, K categories, R recalls, N detections, M truths.
 """
@@ -32,7 +31,7 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 EVERY = slice(0, 10)
-PRECISIONS = {  # area range and thresholds
+PRECISIONS = {  # name: area range, and slice of the thresholds
     "mAP": ("all", EVERY),
     "AP50": ("all", slice(0, 1)),
     "AP75": ("all", slice(5, 6)),
@@ -40,7 +39,7 @@ PRECISIONS = {  # area range and thresholds
     "APm": ("medium", EVERY),
     "APl": ("large", EVERY),
 }
-RECALLED = {  # area range and detections of a category in an image
+RECALLED = {  # name: area range, and limit of detections for each category and image
     "AR1": ("all", 1),
     "AR10": ("all", 10),
     "AR100": ("all", 100),
@@ -48,32 +47,38 @@ RECALLED = {  # area range and detections of a category in an image
     "ARm": ("medium", 100),
     "ARl": ("large", 100),
 }
-SLACK = 1e-12  # of a recall, for sums of weights that are no whole numbers
+SLACK = 1e-12  # relative tolerance of a recall, for sums of weights that are not integers
 
 
-# ---------------------------------------------------------------------------- what is compared
+# ---------------------------------------------------------------------------- truths and detections
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What there is to find, N records.  ValueError names the record that cannot be."""
+    """The annotated objects, one record each; boxes are [x, y, width, height] in pixels.
 
-    image: Indices  # (N,)
-    category: Indices  # (N,)
-    boxes: Numbers  # (N, 4)
-    area: Numbers  # (N,) square pixels of the object's mask, as annotated
-    crowd: Flags  # (N,)
+    ValueError names the first invalid record.
+    """
+
+    image: Indices  # (M,)
+    category: Indices  # (M,)
+    boxes: Numbers  # (M, 4)
+    area: Numbers  # (M,) of the object's mask in square pixels, as annotated
+    crowd: Flags  # (M,)
 
     def __post_init__(self) -> None:
         _check("truth", self.image, self.category, self.boxes, self.area)
         if self.crowd.shape != self.image.shape:
-            raise ValueError(f"{len(self.image)} truths, but crowd is of {self.crowd.shape}")
+            raise ValueError(f"{len(self.image)} truths, but `crowd` has the shape {self.crowd.shape}")
         _refuse("truth", self.area < 0, self.area, "is a negative area")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """What was found, N records.  ValueError names the record that cannot be."""
+    """The predicted boxes, one record each; boxes are [x, y, width, height] in pixels.
+
+    ValueError names the first invalid record.
+    """
 
     image: Indices  # (N,)
     category: Indices  # (N,)
@@ -84,66 +89,70 @@ class Detections:
         _check("detection", self.image, self.category, self.boxes, self.scores)
 
 
-def _check(kind: str, image: Indices, category: Indices, boxes: Numbers, more: Numbers) -> None:
+def _check(kind: str, image: Indices, category: Indices, boxes: Numbers, numbers: Numbers) -> None:
     count = len(image)
-    shapes = image.shape, category.shape, boxes.shape, more.shape
+    shapes = image.shape, category.shape, boxes.shape, numbers.shape
     if shapes != ((count,), (count,), (count, 4), (count,)):
-        raise ValueError(f"{kind}s of unequal lengths: arrays of {shapes}")
-    if boxes.dtype != np.float64 or more.dtype != np.float64:
-        raise ValueError(f"{kind}s are float64, not {boxes.dtype} and {more.dtype}")
+        raise ValueError(f"the {kind} arrays have different lengths: shapes {shapes}")
+    if boxes.dtype != np.float64 or numbers.dtype != np.float64:
+        raise ValueError(f"{kind} arrays must be float64, not {boxes.dtype} and {numbers.dtype}")
     _refuse(kind, ~np.isfinite(boxes).all(axis=1), boxes, "has a number that is not finite")
     _refuse(kind, (boxes[:, 2:] < 0).any(axis=1), boxes, "has a negative width or height")
-    _refuse(kind, ~np.isfinite(more), more, "is not finite")
-    _refuse(kind, image < 0, image, "is no image")
-    _refuse(kind, category < 0, category, "is no category")
+    _refuse(kind, ~np.isfinite(numbers), numbers, "is not finite")
+    _refuse(kind, image < 0, image, "is not an image number")
+    _refuse(kind, category < 0, category, "is not a category number")
 
 
 def _refuse(kind: str, wrong: Any, values: Any, complaint: str) -> None:
+    """ValueError that names the first record flagged as wrong, if there is one."""
     if wrong.any():
         place = int(wrong.argmax())
         raise ValueError(f"{kind} {place}: {values[place].tolist()} {complaint}")
 
 
 def check(truth: Truth, detections: Detections, images: int, categories: int) -> None:
-    """ValueError where a record is of an image or category that there is not."""
+    """ValueError where a record's image or category number is out of range."""
     for kind, records in (("truth", truth), ("detection", detections)):
-        _refuse(kind, records.image >= images, records.image, f"is none of the {images} images")
-        _refuse(kind, records.category >= categories, records.category, f"is none of the {categories} categories")
+        _refuse(kind, records.image >= images, records.image, f"is not one of the {images} images")
+        _refuse(kind, records.category >= categories, records.category, f"is not one of the {categories} categories")
 
 
-# ---------------------------------------------------------------------------- what is summed
+# ---------------------------------------------------------------------------- matches and their sums
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """What greedy matching says of every detection, in the order given, and which truths were to be found."""
+    """The results of greedy matching for every detection, in the order given, and which truths count."""
 
     image: Indices  # (N,)
     category: Indices  # (N,)
     scores: Numbers  # (N,)
-    rank: Indices  # (N,) by score, among those of the same image and category; from 0
+    rank: Indices  # (N,) by falling score within the same image and category; from 0
     right: Flags  # (A, T, N) matched with a truth that counts
     counted: Flags  # (A, T, N) right or wrong, not ignored
     truth_image: Indices  # (M,)
     truth_category: Indices  # (M,)
-    sought: Flags  # (A, M) counts as a truth
+    sought: Flags  # (A, M) the truth counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """The detections that count in one area range, by category, then by falling score, and the truths."""
+    """The detections that count in one area range, sorted by category and falling score, and the truths that count."""
 
     image: Indices  # (N,)
     category: Indices  # (N,)
     rank: Indices  # (N,)
     right: Flags  # (T, N)
     counted: Flags  # (T, N)
-    first: Indices  # (B,) where runs of one category, score and image begin
+    first: Indices  # first row of each run of equal category, score and image
     truth_image: Indices  # (M,)
     truth_category: Indices  # (M,)
 
     def copies(self, weights: Weights) -> tuple[Indices, Numbers]:
-        """Rows with their copies, in order, and the weight of each.  A run of one row is not copied but weighed."""
+        """Row numbers with their copies, in order, and the weight of each copy.
+
+        A run of a single row is not copied: the row gets the whole weight.
+        """
         length = np.diff(self.first, append=len(self.image))
         weight = weights[self.image[self.first]]
         times = np.where(length > 1, np.ceil(weight), weight > 0).astype(np.int64)
@@ -154,13 +163,13 @@ class _Table:
 
 
 def _within(lengths: Indices) -> Indices:
-    """0, 1, 2 and so on within each of some groups that follow each other."""
+    """(sum of lengths,): 0, 1, 2, ... for each of several consecutive groups of these lengths."""
     ends = np.cumsum(lengths)
     return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
 
 
 class MatchTable:
-    """AP and AR under any weights; made once, and summed in milliseconds."""
+    """AP and AR under any weights of the images; only the sums are computed for each set of weights."""
 
     def __init__(self, matches: Matches, images: int, categories: int) -> None:
         self.images = images
@@ -170,12 +179,12 @@ class MatchTable:
     def average_precision(self, weights: Weights, name: str = "mAP") -> float:
         """mAP, AP50, AP75, APs, APm or APl in percent; NaN where no truth has weight.
 
-        `weights` is (images,), finite and not negative, else ValueError.
+        `weights` is (images,).  ValueError where a weight is not finite or is negative.
         """
         return _mean(self.by_category(weights, name))
 
     def by_category(self, weights: Weights, name: str = "mAP") -> Numbers:
-        """(categories,): each one's AP in percent; NaN where none of its truths has weight."""
+        """(categories,): the AP of each category in percent; NaN where none of its truths has weight."""
         area, thresholds = PRECISIONS[name]
         table = self._tables[area]
         sought = self._sought(table, weights)
@@ -189,18 +198,22 @@ class MatchTable:
         precision[:, :-1] = right[:, 1:] - np.repeat(before, lengths, axis=1)
         precision[:, :-1] /= counted[:, 1:] - np.repeat(counted[:, edges[:-1]], lengths, axis=1) + np.spacing(1)
 
-        wanted = before[:, :, None] + _needed(sought, whole=bool((weights == np.floor(weights)).all()))  # (T, K, R)
-        places = np.stack([np.searchsorted(line[1:], values) for line, values in zip(right, wanted, strict=True)])
-        places = places.clip(edges[:-1, None], edges[1:, None])  # the first row that reaches the recall
+        goals = before[:, :, None] + _needed(sought, whole=bool((weights == np.floor(weights)).all()))  # (T, K, R)
+        places = np.stack([np.searchsorted(line[1:], values) for line, values in zip(right, goals, strict=True)])
+        places = places.clip(edges[:-1, None], edges[1:, None])  # the first row that reaches each recall
         starts = places + len(right[0]) * np.arange(len(right))[:, None, None]
-        # from one recall to the next; an empty stretch gives its first row, which does no harm
+        # The best precision from each recall to the next.  Where two recalls start at the same row, `reduceat` gives
+        # the precision of that row, and the maximum over later recalls below is still correct.
         best = np.maximum.reduceat(precision.ravel(), starts.ravel()).reshape(starts.shape)
         best[places == edges[1:, None]] = 0.0
         best = np.maximum.accumulate(best[..., ::-1], axis=-1)
         return np.where(sought > 0, PERCENT * best.mean(axis=(0, 2)), np.nan)
 
     def average_recall(self, weights: Weights, name: str = "AR100") -> float:
-        """AR1, AR10, AR100, ARs, ARm or ARl in percent; NaN where no truth has weight."""
+        """AR1, AR10, AR100, ARs, ARm or ARl in percent; NaN where no truth has weight.
+
+        `weights` is as for `average_precision`.
+        """
         area, most = RECALLED[name]
         table = self._tables[area]
         sought = self._sought(table, weights)
@@ -210,47 +223,50 @@ class MatchTable:
         return _mean(PERCENT * sums[there] / len(THRESHOLDS) / sought[there])
 
     def _sought(self, table: _Table, weights: Weights) -> Numbers:
-        """(categories,): the weight of all truths."""
+        """(categories,): the total weight of the truths of each category."""
         if weights.shape != (self.images,) or not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError(f"weights are {self.images} numbers that are finite and not negative")
+            raise ValueError(f"weights must be {self.images} finite numbers, none of them negative")
         sums = np.bincount(table.truth_category, weights[table.truth_image], self.categories)
-        return sums.astype(np.float64)  # of nothing, bincount gives whole numbers
+        return sums.astype(np.float64)  # `bincount` returns integers for empty arrays
 
     @cached_property
     def _tables(self) -> dict[str, _Table]:
-        them = self._matches
-        order = np.lexsort((them.image, -them.scores, them.category))
+        matches = self._matches
+        order = np.lexsort((matches.image, -matches.scores, matches.category))
         return {area: self._table(order, place) for place, area in enumerate(AREAS)}
 
-    def _table(self, order: Indices, place: int) -> _Table:
-        them = self._matches
-        rows = order[them.counted[place].any(axis=0)[order]]
-        keys = np.stack([them.category[rows], them.image[rows], np.unique(them.scores, return_inverse=True)[1][rows]])
+    def _table(self, order: Indices, area: int) -> _Table:
+        """The table of one area range; `order` sorts the detections, `area` is the range's position."""
+        matches = self._matches
+        rows = order[matches.counted[area].any(axis=0)[order]]
+        score_numbers = np.unique(matches.scores, return_inverse=True)[1]
+        keys = np.stack([matches.category[rows], matches.image[rows], score_numbers[rows]])
         changes = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
         return _Table(
-            image=them.image[rows],
-            category=them.category[rows],
-            rank=them.rank[rows],
-            right=them.right[place][:, rows],
-            counted=them.counted[place][:, rows],
+            image=matches.image[rows],
+            category=matches.category[rows],
+            rank=matches.rank[rows],
+            right=matches.right[area][:, rows],
+            counted=matches.counted[area][:, rows],
             first=np.flatnonzero(np.concatenate([np.ones(min(1, len(rows)), np.bool_), changes])),
-            truth_image=them.truth_image[them.sought[place]],
-            truth_category=them.truth_category[them.sought[place]],
+            truth_image=matches.truth_image[matches.sought[area]],
+            truth_category=matches.truth_category[matches.sought[area]],
         )
 
 
 def _summed(flags: Flags, each: Numbers) -> Numbers:
-    """(T, N) to (T, N + 1): the weight of what is flagged before each row, and at last of all."""
+    """(T, N) to (T, N + 1): the total weight of the flagged rows before each row, and of all rows."""
     sums = np.zeros((len(flags), len(each) + 1))
     np.cumsum(flags * each, axis=1, out=sums[:, 1:])
     return sums
 
 
 def _needed(sought: Numbers, whole: bool) -> Numbers:
-    """(K,) to (K, R): the least weight of right detections that reaches each recall.
+    """(K,) to (K, R): the smallest weight of right detections that reaches each recall.
 
-    In whole numbers it is the least whose quotient is not below the recall as doubles are divided and compared, for
-    that is how COCOeval asks: 57 of 100 do not reach its 0.57, which is 0.5700000000000001.
+    COCOeval divides and compares doubles, so for integer weights this is the smallest integer whose quotient in doubles
+    is not below the recall.  For example, 57 of 100 do not reach COCOeval's recall of 0.57, which is
+    0.5700000000000001.
     """
     total = np.where(sought > 0, sought, 1.0)[:, None]
     least: Numbers = RECALLS * total
@@ -262,6 +278,6 @@ def _needed(sought: Numbers, whole: bool) -> Numbers:
 
 
 def _mean(values: Numbers) -> float:
-    """Of those that are numbers; NaN where there are none."""
+    """The mean of the values that are not NaN; NaN where there are none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")

@@ -1,21 +1,22 @@
-"""COCO's box AP and AR of two tables, truths and detections: COCOeval's own numbers, and its matches computed here.
+"""COCO's box AP and AR from tables of truths and detections, by COCOeval and by matching of our own.
 
-    evaluate(truth, detections, images, categories)               COCOeval's twelve numbers, run as published
-    match(truth, detections, images, categories)                  its matches, to sum again under other image weights
-    precision_recall_f1(truth, detections, images, categories)    counts of each image at one IoU, without scores
+    evaluate(truth, detections, images, categories)               COCOeval's twelve numbers, by the official code
+    match(truth, detections, images, categories)                  COCOeval's matches, for AP under other image weights
+    precision_recall_f1(truth, detections, images, categories)    counts for each image at one IoU, without scores
     constant_score_ap(truth, detections, images, categories)      mAP where all scores are equal
 
-A table has a row for each box.  Boxes are COCO's [x, y, width, height] in float64, as in the files: converted boxes
-could lose an IoU that equals a threshold.  Images and categories are numbered from 0 in the order of evaluation, and
-include those without boxes.  COCOeval takes images in that order, and detections of equal score within an image and
-category in the order of the table.  So AP depends on both orders where many scores are equal; `constant_score_ap`
-measures by how much.
+A table has a row for each box.  Boxes are COCO's [x, y, width, height] in float64, as in the files: converting them
+could change an IoU that equals a threshold.  Images and categories are numbered from 0 in the order of evaluation, and
+include those without boxes.  COCOeval sorts detections of equal score by image; within an image and category, it keeps
+the order of the table.  So AP depends on both orders where many scores are equal; `constant_score_ap` measures how
+much.
 
-Matching follows COCOeval (pycocotools 2.0.11).  Within an image and category, the 100 detections of the highest scores
-are matched, highest first.  Each takes the free truth of the highest IoU that reaches the threshold (the later of
-equals), and an ignored truth only where no other is left.  Ignored truths are crowds and truths outside the area range.
-Any number of detections may share a crowd; their IoU is the intersection over the detection's own area.  Detections
-matched with ignored truths, and unmatched detections outside the area range, count neither as right nor as wrong.
+Matching follows COCOeval (pycocotools 2.0.11).  Within an image and category, the 100 detections with the highest
+scores are matched, highest first.  Each detection takes the free truth with the highest IoU that reaches the threshold
+(the later of equals).  It takes an ignored truth only if no other truth is left.  Ignored truths are crowds and truths
+outside the area range.  Any number of detections may match one crowd; their IoU is the intersection over the
+detection's own area.  Detections matched with ignored truths, and unmatched detections outside the area range, count
+neither as right nor as wrong.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ __all__ = [
 
 Engine = Literal["pycocotools", "hotcoco"]
 NAMES = ("mAP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-MOST = 100  # detections of a category in an image
-HIGHEST = 1 - 1e-10  # a threshold of 1 is reached by what is 1 but for rounding
+MOST = 100  # detections that count for each category and image
+HIGHEST = 1 - 1e-10  # COCOeval's cap on thresholds, so that an IoU just below 1 by rounding reaches a threshold of 1
 
 
 # ---------------------------------------------------------------------------- COCOeval's own numbers
@@ -63,9 +64,10 @@ HIGHEST = 1 - 1e-10  # a threshold of 1 is reached by what is 1 but for rounding
 def evaluate(
     truth: Truth, detections: Detections, images: int, categories: int, *, engine: Engine = "pycocotools"
 ) -> dict[str, float]:
-    """COCOeval's twelve numbers in percent; NaN where there is no truth of that size, for which COCOeval gives -1.
+    """COCOeval's twelve numbers in percent; NaN where no truth has the size (COCOeval gives -1).
 
-    Categories without truth are left out, as there.  UsageError where the engine is not installed.
+    Categories without truths are left out, as in COCOeval.  ValueError where a record's image or category number is
+    out of range; UsageError where the engine is not installed.
     """
     evaluation = _evaluated(truth, detections, images, categories, engine)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -75,23 +77,23 @@ def evaluate(
 
 
 def _evaluated(truth: Truth, detections: Detections, images: int, categories: int, engine: Engine) -> Any:
-    """A COCOeval that has evaluated and accumulated.  Ids start at 1: a match with annotation 0 counts as none."""
+    """A COCOeval after `evaluate` and `accumulate`.  Ids start at 1: COCOeval ignores matches with annotation 0."""
     check(truth, detections, images, categories)
     coco, evaluator = _engine(engine)
     areas = detections.boxes[:, 2] * detections.boxes[:, 3]
-    there = _data_set(truth, images, categories, area=truth.area.tolist(), iscrowd=truth.crowd.astype(int).tolist())
-    found = _data_set(
+    truths = _data_set(truth, images, categories, area=truth.area.tolist(), iscrowd=truth.crowd.astype(int).tolist())
+    predictions = _data_set(
         detections, images, categories, area=areas.tolist(), iscrowd=[0] * len(areas), score=detections.scores.tolist()
     )
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = evaluator(coco(there), coco(found), "bbox")
+        evaluation = evaluator(coco(truths), coco(predictions), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
 
 
 def _engine(engine: Engine) -> tuple[Any, Any]:
-    """How an engine makes a data set of a dictionary, and its COCOeval."""
+    """The engine's COCO, built from a dictionary, and its COCOeval."""
     if engine == "hotcoco":
         try:
             hotcoco: Any = import_module("hotcoco")
@@ -101,17 +103,17 @@ def _engine(engine: Engine) -> tuple[Any, Any]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def made(content: dict[str, Any]) -> Any:
+    def indexed(content: dict[str, Any]) -> Any:
         coco = COCO()
         coco.dataset = content
         coco.createIndex()
         return coco
 
-    return made, COCOeval
+    return indexed, COCOeval
 
 
 def _data_set(records: Truth | Detections, images: int, categories: int, **columns: list[Any]) -> dict[str, Any]:
-    """COCO's dictionary, whose ids are one more than ours."""
+    """The records as a dictionary in COCO's format; its ids are our numbers plus one."""
     indices = zip((records.image + 1).tolist(), (records.category + 1).tolist(), records.boxes.tolist(), strict=True)
     rows = zip(indices, zip(*columns.values(), strict=True), strict=True)
     return {
@@ -134,7 +136,10 @@ def _data_set(records: Truth | Detections, images: int, categories: int, **colum
 
 
 def match(truth: Truth, detections: Detections, images: int, categories: int) -> MatchTable:
-    """All matches that COCOeval makes, in a table whose AP can be summed anew under other weights of the images."""
+    """COCOeval's matches, as a table that computes AP and AR under any weights of the images.
+
+    ValueError where a record's image or category number is out of range.
+    """
     check(truth, detections, images, categories)
     ranges = np.array(list(AREAS.values()))
     return MatchTable(_matches(truth, detections, categories, THRESHOLDS, ranges, MOST), images, categories)
@@ -143,21 +148,21 @@ def match(truth: Truth, detections: Detections, images: int, categories: int) ->
 def precision_recall_f1(
     truth: Truth, detections: Detections, images: int, categories: int, iou: float = 0.5
 ) -> Indices:
-    """(images, 3): detections that are right, detections that count, and truths that count, at one IoU in (0, 1].
+    """(images, 3): detections that are right, detections that count, and truths that count, at one IoU threshold.
 
-    Precision, recall and F1 are ratios of their sums.  All detections count, not only the first 100; crowds, and
-    what is matched with them, do not.
+    Precision, recall and F1 are ratios of sums of these counts.  All detections count, not only the first 100.  Crowds
+    and detections matched with crowds do not count.  ValueError where `iou` is not in (0, 1].
     """
     check(truth, detections, images, categories)
     if not 0 < iou <= 1:
-        raise ValueError(f"an IoU of {iou} is none to reach")
-    everything = np.array([[0.0, np.inf]])
-    found = _matches(truth, detections, categories, np.array([iou]), everything, len(detections.image))
+        raise ValueError(f"the IoU threshold is {iou}; it must be above 0 and at most 1")
+    any_area = np.array([[0.0, np.inf]])
+    matches = _matches(truth, detections, categories, np.array([iou]), any_area, len(detections.image))
     return np.stack(
         [
-            np.bincount(detections.image[found.right[0, 0]], minlength=images),
-            np.bincount(detections.image[found.counted[0, 0]], minlength=images),
-            np.bincount(truth.image[found.sought[0]], minlength=images),
+            np.bincount(detections.image[matches.right[0, 0]], minlength=images),
+            np.bincount(detections.image[matches.counted[0, 0]], minlength=images),
+            np.bincount(truth.image[matches.sought[0]], minlength=images),
         ],
         axis=1,
     )
@@ -166,32 +171,35 @@ def precision_recall_f1(
 def constant_score_ap(
     truth: Truth, detections: Detections, images: int, categories: int, *, orders: int = 10, seed: int = 0
 ) -> tuple[float, float, float]:
-    """mAP with all scores alike: the mean over random orders of the ties, the lowest and the highest of them.
+    """mAP in percent with all scores equal: the mean, lowest and highest over random orders of the ties.
 
-    Images are shuffled, and detections within each; the latter decides the matching too.  NaN where there is no truth.
+    The images are shuffled, and so are the detections, whose order also affects the matching.  NaN where there are no
+    truths.  ValueError where `orders` is below 1.
     """
     if orders < 1:
-        raise ValueError(f"{orders} orders have no mean")
+        raise ValueError(f"the number of orders is {orders}; it must be at least 1")
     check(truth, detections, images, categories)
     draw = np.random.default_rng(seed)
-    found = []
+    results = []
     for _ in range(orders):
         place = draw.permutation(images)
         order = draw.permutation(len(detections.image))
         shuffled = Detections(
             place[detections.image[order]], detections.category[order], detections.boxes[order], np.ones(len(order))
         )
-        there = Truth(place[truth.image], truth.category, truth.boxes, truth.area, truth.crowd)
-        found.append(match(there, shuffled, images, categories).average_precision(np.ones(images)))
-    return float(np.mean(found)), min(found), max(found)
+        moved = Truth(place[truth.image], truth.category, truth.boxes, truth.area, truth.crowd)
+        results.append(match(moved, shuffled, images, categories).average_precision(np.ones(images)))
+    return float(np.mean(results)), min(results), max(results)
 
 
 def _matches(
     truth: Truth, detections: Detections, categories: int, thresholds: Numbers, ranges: Numbers, most: int
 ) -> Matches:
-    """Greedy matching under each area range and threshold: the first of every group at once, then the seconds, ...
+    """Greedy matching for each area range and threshold.
 
-    A group is an image and category.  `ranges` is (A, 2), both ends within.
+    A group is all detections of one image and category.  The first detections of all groups are matched in one step,
+    then the second, and so on.  `ranges` is (A, 2), lowest and highest area, both included; `most` limits the
+    detections of a group.  Axis P: the pairs of one step.
     """
     group = detections.image * categories + detections.category
     rank = _ranks(group, detections.scores)
@@ -203,22 +211,23 @@ def _matches(
     right, matched = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     taken = np.zeros((*shape[:2], len(truth.image)), np.bool_)
     limits = np.minimum(thresholds, HIGHEST)
-    mine, its, iou = _pairs(truth, detections, group, truth.image * categories + truth.category)
-    near = np.flatnonzero((iou >= limits.min()) & (rank[mine] < most))
-    near = near[np.lexsort((iou[near], mine[near], rank[mine[near]]))]  # the best of a detection's pairs is last
-    edges = np.searchsorted(rank[mine[near]], np.arange(rank.max(initial=-1) + 2))
+    pair_detection, pair_truth, iou = _pairs(truth, detections, group, truth.image * categories + truth.category)
+    near = np.flatnonzero((iou >= limits.min()) & (rank[pair_detection] < most))
+    order = np.lexsort((iou[near], pair_detection[near], rank[pair_detection[near]]))
+    near = near[order]  # by rank, detection and IoU: the best pair of a detection is last
+    edges = np.searchsorted(rank[pair_detection[near]], np.arange(rank.max(initial=-1) + 2))
     for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         if start == end:
             continue
         pair = near[start:end]
-        targets, size = its[pair], end - start
+        targets, size = pair_truth[pair], end - start
         free = (~taken[:, :, targets] | truth.crowd[targets]) & (iou[pair] >= limits[:, None])  # (A, T, P)
-        worth = np.arange(size) + size * ~ignored[:, targets]  # (A, P): those that count before all ignored
-        firsts = np.flatnonzero(np.diff(mine[pair], prepend=-1))
+        worth = np.arange(size) + size * ~ignored[:, targets]  # (A, P): truths that count are above all ignored ones
+        firsts = np.flatnonzero(np.diff(pair_detection[pair], prepend=-1))
         best = np.maximum.reduceat(np.where(free, worth[:, None], -1), firsts, axis=2)
         area, threshold, place = np.nonzero(best >= 0)
         target = targets[best[area, threshold, place] % size]
-        detection = mine[pair][firsts[place]]
+        detection = pair_detection[pair][firsts[place]]
         taken[area, threshold, target] = True
         matched[area, threshold, detection] = True
         right[area, threshold, detection] = ~ignored[area, target]
@@ -237,29 +246,32 @@ def _matches(
 
 
 def _ranks(group: Indices, scores: Numbers) -> Indices:
-    """(N,): each one's place in its group by falling score, then as given; from 0."""
+    """(N,): the rank of each detection in its group, by falling score, then in the order given; from 0."""
     order = np.lexsort((-scores, group))
     rank = np.empty(len(group), np.int64)
     rank[order] = np.arange(len(group)) - np.searchsorted(group[order], group[order])
     return rank
 
 
-def _pairs(truth: Truth, detections: Detections, mine: Indices, its: Indices) -> tuple[Indices, Indices, Numbers]:
-    """Detections and truths of the same group that overlap, truths of a detection as given, and their IoU.
+def _pairs(
+    truth: Truth, detections: Detections, group: Indices, truth_group: Indices
+) -> tuple[Indices, Indices, Numbers]:
+    """The pairs of a detection and a truth in one group that overlap: detection numbers, truth numbers and IoU.
 
-    The IoU is pycocotools' `bbIou` step by step, so that it is the same to the last bit.
+    `group` (N,) and `truth_group` (M,) are group numbers.  The truths of a detection are in the order given.  The IoU
+    has the same steps as pycocotools' `bbIou`, so it is equal to the last bit.
     """
-    by_group = np.argsort(its, kind="stable")
-    start = np.searchsorted(its[by_group], mine, side="left")
-    lengths = np.searchsorted(its[by_group], mine, side="right") - start
-    one = np.repeat(np.arange(len(mine)), lengths)
-    other = by_group[np.arange(len(one)) - np.repeat(np.cumsum(lengths) - lengths - start, lengths)]
-    box, target = detections.boxes[one].T, truth.boxes[other].T
+    by_group = np.argsort(truth_group, kind="stable")
+    start = np.searchsorted(truth_group[by_group], group, side="left")
+    lengths = np.searchsorted(truth_group[by_group], group, side="right") - start
+    pair_detection = np.repeat(np.arange(len(group)), lengths)
+    pair_truth = by_group[np.arange(len(pair_detection)) - np.repeat(np.cumsum(lengths) - lengths - start, lengths)]
+    box, target = detections.boxes[pair_detection].T, truth.boxes[pair_truth].T
     width = np.minimum(box[2] + box[0], target[2] + target[0]) - np.maximum(box[0], target[0])
     height = np.minimum(box[3] + box[1], target[3] + target[1]) - np.maximum(box[1], target[1])
     meet = np.flatnonzero((width > 0) & (height > 0))
-    one, other, box, target = one[meet], other[meet], box[:, meet], target[:, meet]
+    pair_detection, pair_truth, box, target = pair_detection[meet], pair_truth[meet], box[:, meet], target[:, meet]
     both = width[meet] * height[meet]
     own = box[2] * box[3]
-    either = np.where(truth.crowd[other], own, own + target[2] * target[3] - both)
-    return one, other, np.divide(both, either, out=np.zeros_like(both), where=either > 0)
+    either = np.where(truth.crowd[pair_truth], own, own + target[2] * target[3] - both)
+    return pair_detection, pair_truth, np.divide(both, either, out=np.zeros_like(both), where=either > 0)

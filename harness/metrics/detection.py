@@ -4,13 +4,13 @@
     detector.metrics()     COCOeval's twelve numbers, AP without scores, precision, recall and F1
     detector.corpus        F1 and counts of each image
 
-`coco_eval.py` computes the numbers from tables of truths and detections.  This module fills the tables, and decides:
+`coco_eval.py` computes the numbers from tables of truths and detections.  This module fills the tables:
 
-- Category.  A label names a category by its exact name, else by the name without case and spaces, else by a table of
-  synonyms.  A box with any other label is no detection; the record counts such boxes (`unmapped labels`).
-- Score.  Florence-2 gives its boxes no scores, and AP needs an order.  `mAP` orders boxes by region score x label
-  score: the geometric means of the probabilities of a box's four location tokens and of its label's tokens.  Boxes of
-  a prediction file keep the scores of the file.
+- Category.  `labels.py` finds the category that a box's label names.  A box whose label names none is not a detection;
+  the record counts such boxes (`unmapped labels`).
+- Score.  Florence-2 gives its boxes no scores, and AP needs an order.  `mAP` ranks boxes by region score x label score:
+  the geometric means of the probabilities of a box's four location tokens and of its label's tokens.  Boxes of a
+  prediction file keep the scores of the file.
 - Ties.  `mAP constant` gives all boxes the same score: the mean, lowest and highest AP over random orders.  Precision,
   recall and F1 at an IoU of 0.5 need no scores.
 
@@ -20,9 +20,9 @@ Images are numbered in the order of the rows, so the order of the samples decide
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -35,7 +35,6 @@ from harness.core import (
     Fixed,
     Metric,
     Objects,
-    Phrase,
     Row,
     Sample,
     Score,
@@ -44,67 +43,23 @@ from harness.core import (
     Weights,
     Xywh,
 )
-from harness.geometry.boxes import is_finite, to_xywh
 from harness.metrics import coco_eval
 from harness.metrics.average_precision import PRECISIONS
+from harness.metrics.labels import Synonyms, detections_in, unmapped
 from harness.metrics.reduce import clusters_of, ratio
 
-Synonyms = Mapping[str, str]
-ORDERS = 10  # of ties
-REMEMBERED = 80  # sets of rows: ODinW has 35, and two runs are compared
+ORDERS = 10  # random orders of ties for `mAP constant`
+CACHED = 80  # sequences of rows with cached results: a comparison of two ODinW runs needs 70
 POLICY = (
-    "mAP orders a model's boxes by region score x label score, geometric means of token probabilities, and a file's by "
-    f"its own scores; constant: all alike, over {ORDERS} orders of the ties; intervals of AP and AR: basic bootstrap"
+    "mAP ranks a model's boxes by region score x label score, which are geometric means of token probabilities, and "
+    "the boxes of a prediction file by the file's scores; mAP constant gives all boxes one score, over "
+    f"{ORDERS} random orders; AP and AR have basic bootstrap intervals"
 )
 
 
 def score(sample: Sample[Objects], answer: Answer) -> Score:
-    """No number for one image by itself (`Detector.scores` gives them); unreadable where the answer is no boxes."""
+    """A score without values, since `Detector.scores` computes them; unreadable where the answer is not boxes."""
     return Score({}, readable=isinstance(answer.value, Boxes))
-
-
-# ---------------------------------------------------------------------------- labels and scores
-
-
-@lru_cache(maxsize=256)
-def _places(phrases: tuple[Phrase, ...]) -> tuple[dict[str, int], dict[str, int]]:
-    exact = {phrase.text: place for place, phrase in reversed(list(enumerate(phrases)))}
-    loose = {_loosely(phrase.text): place for place, phrase in reversed(list(enumerate(phrases)))}
-    return exact, loose
-
-
-def category_of(label: str, phrases: tuple[Phrase, ...], synonyms: Synonyms) -> int | None:
-    """Which of the categories a label names; None: none."""
-    exact, loose = _places(phrases)
-    if label in exact:
-        return exact[label]
-    plain = _loosely(label)
-    return loose[plain] if plain in loose else loose.get(synonyms.get(plain, plain))
-
-
-def _loosely(text: str) -> str:
-    return " ".join(text.lower().split())
-
-
-def found_in(row: Row[Any], synonyms: Synonyms) -> Iterator[tuple[Xywh, int, float]]:
-    """Every proper box of an answer, as COCO has it, with its category and score; not inverted or infinite ones."""
-    value = row.answer.value
-    if not isinstance(value, Boxes):
-        return
-    ones = (1.0,) * len(value.boxes)
-    region, named = value.region_scores or ones, value.label_scores or ones
-    boxes = zip(value.boxes, value.xywh or map(to_xywh, value.boxes), strict=True)
-    for (box, xywh), label, one, other in zip(boxes, value.labels, region, named, strict=True):
-        category = category_of(label, row.sample.question.phrases, synonyms)
-        if category is not None and is_finite(box) and box[0] <= box[2] and box[1] <= box[3]:
-            yield xywh, category, one * other
-
-
-def unmapped(row: Row[Any], synonyms: Synonyms) -> int:
-    """How many of an answer's labels name no category."""
-    value = row.answer.value
-    labels = value.labels if isinstance(value, Boxes) else ()
-    return sum(category_of(label, row.sample.question.phrases, synonyms) is None for label in labels)
 
 
 # ---------------------------------------------------------------------------- rows to tables
@@ -112,89 +67,91 @@ def unmapped(row: Row[Any], synonyms: Synonyms) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Rows as arrays: what there is, what was found, and how many images and categories there are."""
+    """Rows as tables of truths and of detections, with the numbers of images and categories."""
 
     truth: coco_eval.Truth
     found: coco_eval.Detections
     images: int
     categories: int
-    clusters: list[int]
+    clusters: list[int]  # the cluster number of each image
 
 
 def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
-    """ValueError where the rows are not of one set of categories."""
+    """The tables of rows, one image each; ValueError where the rows have different categories."""
     phrases = rows[0].sample.question.phrases
-    there: list[tuple[int, int, Xywh, float, bool]] = []
-    found: list[tuple[int, int, Xywh, float]] = []
+    truths: list[tuple[int, int, Xywh, float, bool]] = []
+    predictions: list[tuple[int, int, Xywh, float]] = []
     for image, row in enumerate(rows):
         target = row.sample.target
         if not isinstance(target, Objects) or row.sample.question.phrases != phrases:
-            raise ValueError(f"sample {row.sample.id} is of another data set than {rows[0].sample.id}")
+            raise ValueError(
+                f"samples {rows[0].sample.id} and {row.sample.id} have different categories: they are of two data sets"
+            )
         for box, category, area, crowd in zip(target.xywh, target.categories, target.areas, target.crowd, strict=True):
-            there.append((image, category, box, area, crowd))
-        found.extend((image, category, box, score) for box, category, score in found_in(row, synonyms))
+            truths.append((image, category, box, area, crowd))
+        predictions.extend((image, category, box, score) for box, category, score in detections_in(row, synonyms))
     truth = coco_eval.Truth(
-        image=np.array([one[0] for one in there], np.int64),
-        category=np.array([one[1] for one in there], np.int64),
-        boxes=np.array([one[2] for one in there], np.float64).reshape(-1, 4),
-        area=np.array([one[3] for one in there], np.float64),
-        crowd=np.array([one[4] for one in there], np.bool_),
+        image=np.array([record[0] for record in truths], np.int64),
+        category=np.array([record[1] for record in truths], np.int64),
+        boxes=np.array([record[2] for record in truths], np.float64).reshape(-1, 4),
+        area=np.array([record[3] for record in truths], np.float64),
+        crowd=np.array([record[4] for record in truths], np.bool_),
     )
     detections = coco_eval.Detections(
-        image=np.array([one[0] for one in found], np.int64),
-        category=np.array([one[1] for one in found], np.int64),
-        boxes=np.array([one[2] for one in found], np.float64).reshape(-1, 4),
-        scores=np.array([one[3] for one in found], np.float64),
+        image=np.array([record[0] for record in predictions], np.int64),
+        category=np.array([record[1] for record in predictions], np.int64),
+        boxes=np.array([record[2] for record in predictions], np.float64).reshape(-1, 4),
+        scores=np.array([record[3] for record in predictions], np.float64),
     )
     return Scene(truth, detections, len(rows), len(phrases), clusters_of(rows))
 
 
-class Known:
-    """What several metrics need of the same rows, each computed once."""
+class Evaluation:
+    """Results that several metrics need from the same rows, each computed once."""
 
     def __init__(self, rows: Sequence[Row[Any]], synonyms: Synonyms, engine: coco_eval.Engine) -> None:
-        self.rows = rows  # kept, so that no other row can take their place in memory
+        self.rows = rows  # a reference to the rows, so that their ids, which are the cache key, are not reused
         self.engine = engine
         self.scene = scene(rows, synonyms)
 
     @cached_property
     def official(self) -> dict[str, float]:
-        """COCOeval's twelve numbers."""
-        here = self.scene
-        return coco_eval.evaluate(here.truth, here.found, here.images, here.categories, engine=self.engine)
+        """COCOeval's twelve numbers in percent."""
+        scene = self.scene
+        return coco_eval.evaluate(scene.truth, scene.found, scene.images, scene.categories, engine=self.engine)
 
     @cached_property
     def matches(self) -> coco_eval.MatchTable:
-        """The table that is summed anew under other weights."""
+        """The table that gives AP and AR under any weights of the images."""
         return coco_eval.match(self.scene.truth, self.scene.found, self.scene.images, self.scene.categories)
 
     @cached_property
     def constant(self) -> tuple[float, float, float]:
-        """mAP with all scores alike: mean, lowest and highest over orders of the ties."""
-        here = self.scene
-        return coco_eval.constant_score_ap(here.truth, here.found, here.images, here.categories, orders=ORDERS)
+        """mAP in percent with all scores equal: mean, lowest and highest over random orders of the ties."""
+        scene = self.scene
+        return coco_eval.constant_score_ap(scene.truth, scene.found, scene.images, scene.categories, orders=ORDERS)
 
 
 class Detector:
-    """The metrics of a benchmark's detections."""
+    """The metrics of a detection benchmark; `policy` is the text about scores and ties in the record of a run."""
 
     def __init__(self, synonyms: Synonyms, engine: coco_eval.Engine = "pycocotools", policy: str = POLICY) -> None:
         self.synonyms = synonyms
         self.engine: coco_eval.Engine = engine
         self.policy = policy
-        self._known: dict[tuple[int, ...], Known] = {}
+        self._cache: dict[tuple[int, ...], Evaluation] = {}
 
-    def known(self, rows: Sequence[Row[Any]]) -> Known:
-        """Of these very rows, in this order."""
+    def evaluation_of(self, rows: Sequence[Row[Any]]) -> Evaluation:
+        """The results of these rows, cached by the identity and order of the rows."""
         key = tuple(map(id, rows))
-        if key not in self._known:
-            if len(self._known) >= REMEMBERED:
-                self._known.pop(next(iter(self._known)))
-            self._known[key] = Known(rows, self.synonyms, self.engine)
-        return self._known[key]
+        if key not in self._cache:
+            if len(self._cache) >= CACHED:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[key] = Evaluation(rows, self.synonyms, self.engine)
+        return self._cache[key]
 
     def metrics(self) -> dict[str, Metric]:
-        """COCOeval's twelve, mAP with all scores alike, and precision, recall and F1 over all boxes."""
+        """COCOeval's twelve numbers, mAP with all scores equal, and precision, recall and F1 over all boxes."""
         return {
             **{name: _Official(self, name) for name in coco_eval.NAMES},
             "mAP constant": _Constant(self, "mean"),
@@ -207,45 +164,51 @@ class Detector:
 
     @property
     def corpus(self) -> Corpus[Objects]:
-        """The scores of all images together; records count the boxes whose label is no category's."""
+        """The scores of all images; the record of a run counts the boxes whose label names no category."""
         return Corpus(self.scores, ("unmapped labels",), self.policy)
 
     def scores(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
-        """Each image's F1 at an IoU of 0.5, what it is made of, and its boxes whose label is no category's."""
-        numbers: list[dict[str, float]] = []
-        for group in alike(rows):
-            here = scene(group, self.synonyms)
-            counts = coco_eval.precision_recall_f1(here.truth, here.found, here.images, here.categories)
+        """For each image: F1 at an IoU of 0.5, its counts, and the number of boxes whose label names no category.
+
+        F1 is 1 where the image has no truths and no detections.
+        """
+        scores: list[dict[str, float]] = []
+        for group in by_categories(rows):
+            tables = scene(group, self.synonyms)
+            counts = coco_eval.precision_recall_f1(tables.truth, tables.found, tables.images, tables.categories)
             for row, (right, found, there) in zip(group, counts.tolist(), strict=True):
                 f1 = 2 * right / (found + there) if found + there else 1.0
                 more = {"right": right, "found": found, "there": there}
                 more |= {"twice right": 2 * right, "found and there": found + there}
-                numbers.append({"F1": f1, **more, "unmapped labels": float(unmapped(row, self.synonyms))})
-        return numbers
+                scores.append({"F1": f1, **more, "unmapped labels": float(unmapped(row, self.synonyms))})
+        return scores
 
 
 def detector_of(task: Task[Any]) -> Detector | None:
-    """What computes a task's AP; None where its answers are not marked as detections."""
+    """The detector that computes a task's AP; None where the task does not score detections."""
     for metric in task.metrics.values():
-        one = metric.one if isinstance(metric, OverDataSets) else metric
-        if isinstance(one, _Official):
-            return one.detector
+        inner = metric.metric if isinstance(metric, OverDataSets) else metric
+        if isinstance(inner, _Official):
+            return inner.detector
     return None
 
 
 def data_sets(task: Task[Any], rows: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
-    """Rows of each data set that a task's AP is of: by their first group where it is over several, else all that follow
-    each other and have the same categories."""
+    """The rows of each data set for which a task computes AP.
+
+    A task over several data sets groups rows by their first group; any other groups consecutive rows that have the same
+    categories.
+    """
     if not any(isinstance(metric, OverDataSets) for metric in task.metrics.values()):
-        return list(alike(rows))
-    by_name: dict[tuple[str, ...], list[Row[Any]]] = {}
+        return list(by_categories(rows))
+    groups: dict[tuple[str, ...], list[Row[Any]]] = {}
     for row in rows:
-        by_name.setdefault(row.sample.groups[:1], []).append(row)
-    return list(by_name.values())
+        groups.setdefault(row.sample.groups[:1], []).append(row)
+    return list(groups.values())
 
 
-def alike(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
-    """Rows that follow each other and have the same categories."""
+def by_categories(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
+    """Groups of consecutive rows that have the same categories."""
     group: list[Row[Any]] = []
     for row in rows:
         if group and row.sample.question.phrases != group[0].sample.question.phrases:
@@ -261,18 +224,20 @@ def alike(rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
 
 @dataclass(frozen=True, slots=True)
 class _Official:
+    """One of COCOeval's twelve numbers."""
+
     detector: Detector
     name: str
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        known = self.detector.known(rows)
-        value = known.official[self.name]
-        table, clusters = known.matches, np.array(known.scene.clusters)
+        evaluation = self.detector.evaluation_of(rows)
+        value = evaluation.official[self.name]
+        table, clusters = evaluation.matches, np.array(evaluation.scene.clusters)
         reweighted = table.average_precision if self.name in PRECISIONS else table.average_recall
 
         def statistic(weights: Weights) -> float:
             if (weights == 1.0).all():
-                return value  # as the official code sums it
+                return value  # the official code's own sum, to the last bit
             return reweighted(weights[clusters], self.name)
 
         return Biased(statistic)
@@ -280,33 +245,35 @@ class _Official:
 
 @dataclass(frozen=True, slots=True)
 class _Constant:
+    """mAP with all scores equal."""
+
     detector: Detector
     which: Literal["mean", "lowest", "highest"]
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        return Fixed(self.detector.known(rows).constant[("mean", "lowest", "highest").index(self.which)])
+        return Fixed(self.detector.evaluation_of(rows).constant[("mean", "lowest", "highest").index(self.which)])
 
 
 @dataclass(frozen=True, slots=True)
 class OverDataSets:
-    """A metric of each data set (a sample's first group), put together by `how`: their plain mean, or their median.
+    """The mean or the median of a metric over data sets, where a sample's first group names its data set.
 
-    Every one of `names` has to be there, or there is no number: a mean of fewer would be of another benchmark.
+    The number is NaN unless all data sets in `names` have rows: a mean of fewer would be another benchmark's.
     """
 
-    one: Metric
+    metric: Metric
     names: tuple[str, ...]
     how: Literal["mean", "median"]
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        apart = {name: [row for row in rows if row.sample.groups[:1] == (name,)] for name in self.names}
-        if not all(apart.values()):
+        by_name = {name: [row for row in rows if row.sample.groups[:1] == (name,)] for name in self.names}
+        if not all(by_name.values()):
             return Fixed(float("nan"))
-        everyone = {row.sample.cluster: place for row, place in zip(rows, clusters_of(rows), strict=True)}
+        numbers = {row.sample.cluster: place for row, place in zip(rows, clusters_of(rows), strict=True)}
         parts = []
-        for theirs in apart.values():
-            places = np.array([everyone[name] for name in dict.fromkeys(row.sample.cluster for row in theirs)])
-            parts.append((self.one.prepare(theirs), places))
+        for group in by_name.values():
+            places = np.array([numbers[name] for name in dict.fromkeys(row.sample.cluster for row in group)])
+            parts.append((self.metric.prepare(group), places))
         combine = np.mean if self.how == "mean" else np.median
         if all(isinstance(part, Fixed) for part, _ in parts):
             return Fixed(float(combine([part(np.ones(len(places))) for part, places in parts])))

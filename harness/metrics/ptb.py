@@ -1,22 +1,25 @@
-"""Captions to the tokens that COCO's caption metrics count, without Java.
+"""The Penn Treebank tokens of captions, which COCO's caption metrics count, without Java.
 
     list(tokens(["A man's dog isn't here."]))        [['a', 'man', "'s", 'dog', 'is', "n't", 'here']]
 
-What pycocoevalcap 1.2's `PTBTokenizer` gives: Stanford CoreNLP 3.4.1 with `-preserveLines -lowerCase`, and then its
-list of punctuation taken out.  As that list is in capitals and the tokens are not, brackets stay, as `-lrb-` and so on.
-A token may hold a no-break space ("3 1/4"); what the lexer does not know, such as emoji, is dropped without a word.
+The tokens are those of pycocoevalcap 1.2's `PTBTokenizer`: Stanford CoreNLP 3.4.1 with `-preserveLines -lowerCase`,
+without the tokens in its list of punctuation.  The list names brackets in capitals ("-LRB-"), and the tokens are in
+lower case, so brackets stay.  A token may contain a no-break space ("3 1/4").  Characters that the lexer does not know,
+such as emoji, are dropped.
 
-Line breaks within a caption (all of `str.splitlines`) become spaces; the official tokeniser is put out of step by most
-of them.  It reads captions one after the other, and the tokens at a caption's end ("size S.", "no.") may depend on how
-the next one begins.  `tokens` reads captions the same way.
+Line breaks within a caption (all of `str.splitlines`) become spaces, since most of them confuse the official tokeniser.
+The official tokeniser reads captions one after the other, so the last tokens of a caption ("size S.", "no.") may depend
+on the start of the next one.  `tokens` does the same.
 
-Most captions are plain words.  They are cut at spaces and each piece is looked up, so that a word is lexed once; what
-follows the first piece that is not plain is lexed as a whole (`harness/metrics/ptb_rules.py`).  Source: the official
-jar, which the tests hold this against.
+Most captions are plain words.  These are split at spaces and each piece is looked up in a cache.  From the first piece
+that is not plain, the rest of the caption is lexed as a whole (`harness/metrics/ptb_rules.py`).  The source is the
+official jar; the tests compare against it.
 
-Differences left: a quoted value in an SGML tag ends with its caption (the official tokeniser reads on into the next);
-a capital sigma within a token of more than letters may be written σ for ς; letters that Java's Unicode does not know
-have their small form here.
+Known differences from the jar:
+
+- A quoted value in an SGML tag ends with its caption; the jar continues into the next caption.
+- A capital sigma in a token that also has characters other than letters may become σ instead of ς.
+- Capital letters that are newer than Java's Unicode version become lower case; the jar leaves them.
 """
 
 from __future__ import annotations
@@ -30,10 +33,10 @@ from harness.metrics.ptb_rules import rules
 # pycocoevalcap/tokenizer/ptbtokenizer.py
 PUNCTUATION = frozenset(("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:-;", "--", "..."))
 LINE_BREAKS = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-WORDS_KEPT = 1 << 16  # pieces that are remembered
+CACHED = 1 << 16  # pieces with cached tokens
 
-# Pieces of which no token or rule looks beyond the space behind them; a full stop at the very end only, and not behind
-# a single letter.
+# Pieces for which no token and no rule depends on the text after the next space.  A full stop may only be at the very
+# end, and not after a single letter.
 _PLAIN = re.compile(r"[A-Za-z'\",;:!? -]*(?:[A-Za-z]{2}\.)? *").fullmatch
 _HEAD = re.compile(r"(?:[A-Za-z'\",;:!?-]* )*").match
 _PLAIN_WORD = re.compile("([A-Za-z]+),? ").match
@@ -41,54 +44,64 @@ _CUT = frozenset(("cannot", "gonna", "gotta", "lemme", "gimme", "wanna"))
 
 
 def tokens(captions: Iterable[str]) -> Iterator[list[str]]:
-    """Each caption's tokens, lower case, read one after the other as the official tokeniser reads a file of them."""
+    """The tokens of each caption in lower case.
+
+    The captions are read one after the other, as the official tokeniser reads the lines of a file.
+    """
     cleaned = [clean(caption) for caption in captions]
-    behind: list[str | None] = [None] * len(cleaned)
+    following: list[str | None] = [None] * len(cleaned)  # the text after each caption's line break
     for place in range(len(cleaned) - 1, 0, -1):
-        after, rest = cleaned[place], behind[place]
+        after, rest = cleaned[place], following[place]
         if rest is not None:
-            after += "\n" if after.strip() else f"\n{rest}"  # of a caption with something in it, that it ends
-        behind[place - 1] = after
-    return map(_tokens, cleaned, behind)
+            # The text beyond the next caption matters only where that caption is blank.
+            after += "\n" if after.strip() else f"\n{rest}"
+        following[place - 1] = after
+    return map(_tokens, cleaned, following)
 
 
 def clean(caption: str) -> str:
-    """The caption on one line: what `str.splitlines` would split at becomes a space."""
+    """The caption on one line: each line break of `str.splitlines` becomes a space."""
     return LINE_BREAKS.sub(" ", caption)
 
 
 def lexed(caption: str, following: str | None = None) -> list[str]:
-    """`tokens` of one clean caption by the full rules alone; `following` is what comes on the next line, if any."""
-    found = list(_lex(*_units(caption, following)))
-    written = " ".join(token for token in map(_text, found) if token)
-    return [token for token in written.lower().rstrip().split(" ") if token and token not in PUNCTUATION]
+    """The tokens of one clean caption by the full rules, without the cache; `following` is the next line, if any."""
+    lexemes = _lex(*_units(caption, following))
+    line = " ".join(token for token in map(_text, lexemes) if token)
+    return [token for token in line.lower().rstrip().split(" ") if token and token not in PUNCTUATION]
 
 
 def _tokens(caption: str, following: str | None) -> list[str]:
+    """The tokens of one clean caption, by the cache as far as the caption is plain."""
     plain = _PLAIN(caption)
     head = plain or _HEAD(caption)
     *pieces, last = (head[0] if head else "").split(" ")
-    found = [token for piece in pieces for token in _piece(piece)]
+    result = [token for piece in pieces for token in _piece(piece)]
     if plain:
-        found.extend(_last(last, None if following is None else following[:1]))
+        result.extend(_last_piece(last, None if following is None else following[:1]))
     else:
-        found.extend(lexed(caption[head.end() if head else 0 :], following))
-    return found
+        result.extend(lexed(caption[head.end() if head else 0 :], following))
+    return result
 
 
-@lru_cache(maxsize=WORDS_KEPT)
+@lru_cache(maxsize=CACHED)
 def _piece(piece: str) -> tuple[str, ...]:
-    """The tokens of what stands between spaces."""
+    """The tokens of the text between two spaces."""
     return tuple(lexed(piece + " "))
 
 
-@lru_cache(maxsize=WORDS_KEPT)
-def _last(piece: str, following: str | None) -> tuple[str, ...]:
+@lru_cache(maxsize=CACHED)
+def _last_piece(piece: str, following: str | None) -> tuple[str, ...]:
+    """The tokens of the text after the last space."""
     return tuple(lexed(piece, following))
 
 
 def _lex(text: str, end: int) -> Iterator[str]:
-    """The tokens that begin before `end`, as they are written."""
+    """The tokens that begin before `end`, as the lexer writes them.
+
+    At each position the rule with the longest match applies; of equally long matches, the first rule.  A character that
+    no rule matches is skipped.
+    """
     place = 0
     while place < end:
         plain = _PLAIN_WORD(text, place)
@@ -110,7 +123,7 @@ def _lex(text: str, end: int) -> Iterator[str]:
 
 
 def _units(caption: str, following: str | None) -> tuple[str, int]:
-    """The caption and the one behind it as UTF-16 code units, a character each, and where the first one ends."""
+    """The caption and the next line as a string of UTF-16 code units, and the length of the caption in code units."""
     end = len(caption)
     text = caption if following is None else f"{caption}\n{following}"
     if text.isascii() or max(text) <= "\uffff":
@@ -121,7 +134,7 @@ def _units(caption: str, following: str | None) -> tuple[str, int]:
 
 
 def _text(units: str) -> str:
-    """What `_units` was made of."""
+    """The text of a string of UTF-16 code units: the inverse of `_units`."""
     if units.isascii() or not any("\ud800" <= unit <= "\udfff" for unit in units):
         return units
     return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -1,14 +1,16 @@
-"""What the Penn Treebank tokeniser takes for a token: an ordered table of regular expressions.
+"""The rules of the Penn Treebank tokeniser: an ordered table of regular expressions.
 
-The table behaves as Stanford CoreNLP 3.4.1's `PTBLexer` does by default, as far as the tokens go that pycocoevalcap
-keeps: where two of the lexer's rules differ in nothing but a quotation mark or a full stop, which are dropped
-afterwards, there is one here.  Of all rules that match at a place the one that reaches farthest counts, what has to
-follow included; of those that reach as far, the first.  So each pattern has to find its own longest match first, by the
-order of its alternatives.
+The table gives the tokens of Stanford CoreNLP 3.4.1's `PTBLexer` with its default options, without those that
+pycocoevalcap drops.  Two rules of the lexer are one rule here where they differ only in a quotation mark or a full
+stop, which are dropped.
 
-Patterns are of UTF-16 code units, as the lexer's are: no rule names anything beyond U+FFFF.  `«name»` stands for a part
-that is defined elsewhere in `PARTS`.  Words within `(?i:...)` match in either case; character sets match as they are
-written, some in one case on purpose.  The only line break there can be stands between a caption and the one behind it.
+Of all rules that match at a position, the one with the longest match applies, including the text that must follow the
+token.  Of equally long matches, the first rule applies.  So the alternatives of each pattern are ordered such that its
+longest match is found first.
+
+Patterns match UTF-16 code units, as in the lexer: no rule names a character above U+FFFF.  `«name»` stands for an entry
+of `PARTS`.  Words within `(?i:...)` match in either case.  Character sets match as written, some in one case only.  The
+only possible line break is the one between a caption and the next.
 """
 
 from __future__ import annotations
@@ -25,14 +27,14 @@ Writer = Callable[[str], str]
 
 
 class Rule(NamedTuple):
-    """`match` finds a token as group 1, and behind it what has to follow; `write` says how the token is written."""
+    """A rule that matches a token."""
 
-    match: Callable[[str, int], re.Match[str] | None]
-    write: Writer
-    twice: int  # characters at the token's end that the next token begins with as well
+    match: Callable[[str, int], re.Match[str] | None]  # group 1 is the token; the text that must follow is after it
+    write: Writer  # the token as the lexer writes it
+    twice: int  # characters at the token's end that are also the start of the next token
 
 
-# ---------------------------------------------------------------------------- how a token is written
+# ---------------------------------------------------------------------------- writing of tokens
 
 
 def _same(text: str) -> str:
@@ -44,7 +46,7 @@ def _nothing(text: str) -> str:
 
 
 def _soft(text: str) -> str:
-    """Without soft hyphens."""
+    """Without soft hyphens; "-" where nothing else is left."""
     return text.replace("\u00ad", "") or "-"
 
 
@@ -57,13 +59,13 @@ def _bracket(text: str) -> str:
     return text.translate(words.BRACKETS)
 
 
-def _round(text: str) -> str:
-    """Of brackets, the round ones only."""
+def _parentheses(text: str) -> str:
+    """With parentheses replaced, and other brackets left."""
     return text.translate(words.PARENTHESES)
 
 
 def _phone(text: str) -> str:
-    return _round(_joined(text))
+    return _parentheses(_joined(text))
 
 
 def _angle(text: str) -> str:
@@ -71,7 +73,7 @@ def _angle(text: str) -> str:
 
 
 def _signs(text: str) -> str:
-    """Fractions and currencies."""
+    """With fractions and currency signs replaced."""
     return text.translate(words.SIGNS)
 
 
@@ -80,7 +82,7 @@ def _amp(text: str) -> str:
 
 
 def _quotes(text: str) -> str:
-    """Of the entities, only those in small letters."""
+    """With quotation marks replaced; of entities, only those in lower case."""
     return text.replace("&apos;", "'").replace("&quot;", "''").translate(words.QUOTES)
 
 
@@ -127,7 +129,7 @@ PARTS = {
     "fraction": r"(?:«digit»{1,4}[- \u00a0])?«digit»{1,4}(?:\\?/|\u2044)«digit»{1,4}",
 }
 
-# Token, what follows, how it is written.
+# The token, the text that must follow it, and the function that writes the token.
 RULES: tuple[tuple[str, str, Writer], ...] = (
     (r"(?i:c\+\+|[cf]#)", "", _same),
     ("(?i:can)", "(?i:not)", _same),
@@ -142,7 +144,7 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     ("«word»", "«clitic»", _soft),
     (r"[A-Za-z\u00ad]*[A-MO-Za-mo-z]\u00ad*", "«not»", _soft),
     ("«word»", "", _soft),
-    # With an apostrophe inside: French and Irish names first, as they reach farthest.
+    # Words with an apostrophe inside: French and Irish names first, since they have the longest matches.
     (r"[«letter»]+[aeiouyAEIOUY]«quote»[aeiouA-Z][«letter»]*|[A-HJ-XZn]«quote»[«letter»]{2,}", "", _same),
     (
         rf"(?i:{words.CONTRACTIONS})|(?i:Dunkin|somethin|ol)«apostrophe»|(?i:O)«quote»(?i:o)|[lLdDjJ]«apostrophe»",
@@ -154,7 +156,7 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     (r'(?i:https?)://[^ \t\n\f\r"<>|(){}]+[^ \t\n\f\r"<>|.!?(){},-]', "", _same),
     (r'(?i:www)\.(?:[^ \t\n\f\r"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}', "", _same),
     (r'(?i:www)\.(?:[^ \t\n\f\r"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}«path»', "", _same),
-    # From the comma to the underscore: no digit and no capital.
+    # `,-_` is a range from the comma to the underscore, so it excludes digits and capitals as well, as in the lexer.
     (r"""(?:[^ \t\n\f\r"`'<>|.!?(){},-_$]+\.)+(?i:com|net|org|edu)(?:«path»)?""", "", _same),
     (
         r'(?:<|(?i:&lt;))?[a-zA-Z0-9][^ \t\n\f\r"<>|(){}\u00a0]*@'
@@ -193,9 +195,9 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     ),
     ('"|(?i:&quot;)', "", _quotes),
     ("[<>]|(?i:&[lg]t;)", "", _angle),
-    (r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]]", "[^A-Za-z0-9]", _round),
-    (r"[\^x=~<>]\.\[\^(?i:x)=[^<\n]*<>\]|[-\^x=~<>']_[-\^x=~<>']", "", _round),
-    (r"\([-\^x=~<>'][_.]?[-\^x=~<>']\)|\([\^x=~<>']-[\^x=~<>'`]\)", "", _round),
+    (r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]]", "[^A-Za-z0-9]", _parentheses),
+    (r"[\^x=~<>]\.\[\^(?i:x)=[^<\n]*<>\]|[-\^x=~<>']_[-\^x=~<>']", "", _parentheses),
+    (r"\([-\^x=~<>'][_.]?[-\^x=~<>']\)|\([\^x=~<>']-[\^x=~<>'`]\)", "", _parentheses),
     (r"[{}()\[\]]", "", _bracket),
     ("-+", "", _hyphens),
     (r"\.{3,5}|(?:\.[ \u00a0]){2,4}\.|[\u0085\u2026]", "", _dots),
@@ -219,12 +221,12 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
 
 
 def _points(ranges: str) -> set[int]:
-    """The code points in ranges of hexadecimal numbers: "41-43 5F" is A, B, C and _."""
-    found: set[int] = set()
-    for one in ranges.split():
-        first, _, last = one.partition("-")
-        found.update(range(int(first, 16), int(last or first, 16) + 1))
-    return found
+    """The code points of ranges of hexadecimal numbers: "41-43 5F" is A, B, C and _."""
+    points: set[int] = set()
+    for item in ranges.split():
+        first, _, last = item.partition("-")
+        points.update(range(int(first, 16), int(last or first, 16) + 1))
+    return points
 
 
 def _category(start: str) -> set[int]:
@@ -232,17 +234,17 @@ def _category(start: str) -> set[int]:
 
 
 def letters() -> set[int]:
-    """The letters the tokeniser knows, as code points."""
+    """The code points of the letters that the tokeniser knows."""
     return _category("L") - _points(words.LETTERS_SINCE) | _points(words.LETTERS_THEN)
 
 
 def digits() -> set[int]:
-    """The digits the tokeniser knows, as code points."""
+    """The code points of the digits that the tokeniser knows."""
     return _category("Nd") - _points(words.DIGITS_SINCE)
 
 
 def _inside(points: set[int]) -> str:
-    """The inside of a character set."""
+    """The content of a regular expression's character set."""
     runs: list[list[int]] = []
     for point in sorted(points):
         if runs and runs[-1][1] == point - 1:
@@ -254,15 +256,13 @@ def _inside(points: set[int]) -> str:
 
 @cache
 def parts() -> dict[str, str]:
-    """All parts; the character sets of letters are made when they are first needed."""
-    known = letters()
-    sets = {"mark": words.MARKS, "symbol": words.SYMBOLS}
-    made = {name: _inside(_points(ranges)) for name, ranges in sets.items()}
-    return PARTS | made | {"letter": _inside(known), "figures": _inside(digits())}
+    """All parts by name, with the character sets, which are computed on first use."""
+    sets = {"letter": letters(), "figures": digits(), "mark": _points(words.MARKS), "symbol": _points(words.SYMBOLS)}
+    return PARTS | {name: _inside(points) for name, points in sets.items()}
 
 
 def filled(pattern: str) -> str:
-    """A pattern with its parts put in."""
+    """A pattern with each `«name»` replaced by its part."""
     while "«" in pattern:
         pattern = re.sub("«([^»]*)»", lambda name: parts()[name[1]], pattern)
     return pattern
@@ -270,8 +270,8 @@ def filled(pattern: str) -> str:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """The table, compiled, in order of precedence."""
+    """The compiled rules, in order of precedence."""
     return tuple(
-        Rule(re.compile(filled(f"({token})(?:{behind})")).match, write, int(token == "«abbreviation»" and not behind))
-        for token, behind, write in RULES
+        Rule(re.compile(filled(f"({token})(?:{after})")).match, write, int(token == "«abbreviation»" and not after))
+        for token, after, write in RULES
     )

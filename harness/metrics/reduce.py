@@ -1,12 +1,11 @@
-"""Scores to the numbers papers quote: means, ratios of sums, and shares, in percent (multiplied by 100 here, once).
-
-Every row counts, whatever its answer was: an unreadable one with the score it was given, which is 0.  Sums are taken
-over each cluster once, in order of first appearance, so that a metric under any weighting of the clusters costs two
-dot products.
+"""From scores of samples to metrics of a run: means, ratios of sums, and shares, in percent.
 
     mean("iou")                 mIoU: the mean over sentences
-    ratio("both", "either")     oIoU (cumulative IoU): all pixels shared over all pixels covered
+    ratio("both", "either")     oIoU (cumulative IoU): the sum of intersections over the sum of unions, in pixels
     share_above("iou", 0.5)     Acc@0.5, P@0.5: the share of sentences with an IoU of 0.5 or more
+
+Only this module multiplies by 100.  Every row counts; an unparsable answer has the score 0.  Scores are summed over
+each cluster once, so a metric under any weights of the clusters costs two dot products.
 """
 
 from __future__ import annotations
@@ -24,42 +23,45 @@ PERCENT = 100.0
 
 
 def clusters_of(rows: Sequence[Row[Any]]) -> list[int]:
-    """Each row's cluster as a number, counted in order of first appearance."""
+    """The cluster of each row as a number from 0, in order of first appearance."""
     numbers: dict[str, int] = {}
     return [numbers.setdefault(row.sample.cluster, len(numbers)) for row in rows]
 
 
 def mean(key: str, *, in_order: bool = False) -> Metric:
-    """The mean of a score over rows; `in_order` added up one by one, as official code that rounds its sums does."""
-    return _Ratio(lambda row: row.score.values[key], _one, in_order=in_order)
+    """The mean of a score over rows.
+
+    `in_order` sums row by row, for equality to the last bit with official code that does so.
+    """
+    return _Ratio(lambda row: row.score.values[key], _row_count, in_order=in_order)
 
 
 def mean_where_defined(key: str) -> Metric:
-    """The mean of a score over rows; none (NaN) where a row has it not, or it is not defined for one."""
-    return _Ratio(lambda row: row.score.values.get(key, math.nan), _one, may_lack=True)
+    """The mean of a score over rows; NaN where a row lacks the score or its score is NaN."""
+    return _Ratio(lambda row: row.score.values.get(key, math.nan), _row_count, may_lack=True)
 
 
 def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
-    """The sum of one score over the sum of another; `empty` (NaN: not defined) where the latter is 0."""
+    """The sum of one score over the sum of another; `empty` where the sum of the denominators is 0."""
     return _Ratio(lambda row: row.score.values[numerator], lambda row: row.score.values[denominator], empty)
 
 
 def share_above(key: str, threshold: float) -> Metric:
-    """The share of rows whose score is the threshold or more."""
-    return _Ratio(lambda row: float(row.score.values[key] >= threshold), _one)
+    """The share of rows whose score is at or above the threshold."""
+    return _Ratio(lambda row: float(row.score.values[key] >= threshold), _row_count)
 
 
 def share_of(holds: Callable[[Row[Any]], bool]) -> Metric:
-    """The share of rows of which something holds."""
-    return _Ratio(lambda row: float(holds(row)), _one)
+    """The share of rows for which `holds` is true."""
+    return _Ratio(lambda row: float(holds(row)), _row_count)
 
 
 @dataclass(frozen=True, slots=True)
 class PairedMetric:
-    """A metric whose difference between two runs is resampled by another metric than the number of one run.
+    """A metric that is resampled in one way for a single run and in another for the difference of two runs.
 
-    CIDEr is such a metric: one run's interval keeps the document frequencies of the whole set, a difference counts them
-    again within each resample.  Both metrics give the same number where nothing is resampled.
+    CIDEr is such a metric.  The interval of one run keeps the document frequencies of the full set; the difference of
+    two runs uses those of each resample.  Without resampling both give the same number.
     """
 
     one_run: Metric
@@ -70,24 +72,25 @@ class PairedMetric:
 
 
 def between_runs(metric: Metric) -> Metric:
-    """The metric that resamples the difference of two runs."""
+    """The metric to resample for the difference of two runs."""
     return metric.two_runs if isinstance(metric, PairedMetric) else metric
 
 
 def mean_of(metric: Metric) -> Callable[[Row[Any]], float] | None:
-    """The score of a row that a metric is the mean of; None where the metric is no mean."""
+    """The function from a row to the score of which the metric is the mean; None where the metric is not a mean."""
     if isinstance(metric, PairedMetric):
         return mean_of(metric.one_run)
-    return metric.above if isinstance(metric, _Ratio) and metric.below is _one else None
+    return metric.above if isinstance(metric, _Ratio) and metric.below is _row_count else None
 
 
-def _one(row: Row[Any]) -> float:
+def _row_count(row: Row[Any]) -> float:
+    """The denominator of a mean: each row counts once."""
     return 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Ratio:
-    """Sum of `above` over sum of `below`: all of the above."""
+    """The sum of `above` over the sum of `below`, in percent; all metrics of this module are of this form."""
 
     above: Callable[[Row[Any]], float]
     below: Callable[[Row[Any]], float]
@@ -96,7 +99,7 @@ class _Ratio:
     may_lack: bool = False
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        """ValueError where there are no rows, or a score is not finite."""
+        """The ratio as a statistic of cluster weights; ValueError where there are no rows or a score is not finite."""
         if not rows:
             raise ValueError("there are no rows to reduce")
         clusters, values = clusters_of(rows), [self.above(row) for row in rows]

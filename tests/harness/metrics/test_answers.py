@@ -1,4 +1,4 @@
-"""Marks for answers, against the official evaluators' steps told again plainly, and against sums done by hand."""
+"""Accuracies of answers, against the official evaluators' steps in plain loops, and against sums by hand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from harness.metrics.answers import (
     vqa_accuracy,
 )
 
-Marker = Callable[[str, Sequence[str]], float]
+Accuracy = Callable[[str, Sequence[str]], float]
 
-# --- the official steps, one after the other, as slowly as they are published ---
+# --- the official steps, in the order of the published code ---
 
 PUNCTUATION = r"""; / [ ] " { } ( ) = + \ _ - > < @ ` , ? !"""
 WORDS = "none zero one two three four five six seven eight nine ten"
@@ -29,13 +29,13 @@ DIGITS = "0 0 1 2 3 4 5 6 7 8 9 10"
 
 def slow_punctuation(text: str) -> str:
     out = text
-    for mark in PUNCTUATION.split():
-        beside_space = re.search(re.escape(mark) + " ", text) or re.search(" " + re.escape(mark), text)
-        if beside_space or re.search(r"\d,\d", text):
-            out = re.sub(re.escape(mark), "", out)
+    for character in PUNCTUATION.split():
+        next_to_space = re.search(re.escape(character) + " ", text) or re.search(" " + re.escape(character), text)
+        if next_to_space or re.search(r"\d,\d", text):
+            out = re.sub(re.escape(character), "", out)
         else:
-            out = re.sub(re.escape(mark), " ", out)
-    # as published: the first group was meant for (?<!\d), and the 32 for a flag
+            out = re.sub(re.escape(character), " ", out)
+    # As published: `(?!<=\d)` was meant to be `(?<!\d)`, and the count of 32 was meant to be the flag re.UNICODE.
     return re.sub(r"(?!<=\d)(\.)(?!\d)", "", out, count=32)
 
 
@@ -90,11 +90,11 @@ def slow_vizwiz(answer: str, truths: Sequence[str]) -> float:
     return slow_leave_one_out(slow_words(slow_punctuation(slow_strip(answer)), answers.VIZWIZ_CONTRACTIONS), truths)
 
 
-SAID = """
+PIECES = """
     yes Yes no a The an none Two ten cat dog's dont DONT don't wheres im couldnt've couldn'tve couldnt’ve somebody'd
     let's somebody’d 's red-brown black/white 0 1 10 3. .5 1,000 1,,0 12:30 e.g. ... £5 ٣ ٣,٤ İ é . , ' ’ : &
 """
-BITS = [*SAID.split(), *PUNCTUATION.split(), " ", "  ", "\n", "\t", "\u00a0", "\u2028"]
+BITS = [*PIECES.split(), *PUNCTUATION.split(), " ", "  ", "\n", "\t", "\u00a0", "\u2028"]
 texts = st.one_of(
     st.lists(st.sampled_from(BITS) | st.characters(), max_size=5).map("".join),
     st.lists(st.sampled_from(BITS), max_size=4).map(" ".join),
@@ -103,14 +103,14 @@ texts = st.one_of(
 
 @st.composite
 def questions(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """An answer and ten truths out of few texts and their near likes, so that they often match."""
+    """An answer and ten truths from a few texts and variants of them, so that they often match."""
     seeds = draw(st.lists(texts, min_size=1, max_size=3))
-    likes: list[Callable[[str], str]] = [
+    variants: list[Callable[[str], str]] = [
         str, str.upper, str.capitalize, lambda text: f" {text}\n", lambda text: f"{text}.",
         lambda text: f"the {text}", lambda text: text.replace("-", " "), lambda text: text.replace(",", ""),
     ]  # fmt: skip
-    said = st.builds(lambda seed, like: like(seed), st.sampled_from(seeds), st.sampled_from(likes))
-    return draw(said), draw(st.lists(said, min_size=10, max_size=10) | said.map(lambda text: [text] * 10))
+    text = st.builds(lambda seed, variant: variant(seed), st.sampled_from(seeds), st.sampled_from(variants))
+    return draw(text), draw(st.lists(text, min_size=10, max_size=10) | text.map(lambda same: [same] * 10))
 
 
 @pytest.mark.parametrize(
@@ -120,23 +120,25 @@ def questions(draw: st.DrawFn) -> tuple[str, list[str]]:
 @given(questions())
 @example(("a" + "." * 40, ["a" + "." * 8] * 2 + ["a"] * 8))
 @example(("yes", [" yes", "yes\n", *["yes"] * 8]))
-def test_as_the_official_steps(ours: Marker, plain: Marker, question: tuple[str, list[str]]) -> None:
+def test_accuracy_equals_the_official_steps_to_the_last_bit(
+    ours: Accuracy, plain: Accuracy, question: tuple[str, list[str]]
+) -> None:
     answer, truths = question
-    assert ours(answer, truths) == plain(answer, truths)  # to the last bit
+    assert ours(answer, truths) == plain(answer, truths)
 
 
 @given(st.lists(questions(), max_size=5))
 @settings(max_examples=50, deadline=None)
-def test_many_at_once(asked: list[tuple[str, list[str]]]) -> None:
-    marks = vqa_accuracies([answer for answer, _ in asked], [truths for _, truths in asked])
-    assert marks.dtype == np.float64
-    assert marks.tolist() == [vqa_accuracy(answer, truths) for answer, truths in asked]
+def test_accuracies_of_many_questions_are_those_of_each(several: list[tuple[str, list[str]]]) -> None:
+    accuracies = vqa_accuracies([answer for answer, _ in several], [truths for _, truths in several])
+    assert accuracies.dtype == np.float64
+    assert accuracies.tolist() == [vqa_accuracy(answer, truths) for answer, truths in several]
 
 
-# --- sums done by hand ---
+# --- sums by hand ---
 
 
-@pytest.mark.parametrize("mark", [vqa_accuracy, textvqa_accuracy, vizwiz_accuracy])
+@pytest.mark.parametrize("accuracy", [vqa_accuracy, textvqa_accuracy, vizwiz_accuracy])
 @pytest.mark.parametrize(
     ("matches", "expected"),
     [
@@ -148,122 +150,123 @@ def test_many_at_once(asked: list[tuple[str, list[str]]]) -> None:
         (10, 1.0),
     ],
 )
-def test_what_each_match_is_worth(mark: Marker, matches: int, expected: float) -> None:
+def test_matches_are_scored_with_one_person_left_out(accuracy: Accuracy, matches: int, expected: float) -> None:
     truths = ["cat"] * matches + [f"dog {place}" for place in range(10 - matches)]
-    assert mark("cat", truths) == pytest.approx(expected, abs=1e-15)
-    assert mark("cat", truths[::-1]) == pytest.approx(expected, abs=1e-15)
+    rounding = 10 * np.finfo(np.float64).eps  # of a sum of ten terms of at most 1
+    assert accuracy("cat", truths) == pytest.approx(expected, abs=rounding)
+    assert accuracy("cat", truths[::-1]) == pytest.approx(expected, abs=rounding)
 
 
-def test_fewer_than_ten_people() -> None:
-    assert vqa_accuracy("cat", ["cat"]) == 0  # nobody is left
+def test_fewer_than_ten_people_are_scored_by_the_same_rule() -> None:
+    assert vqa_accuracy("cat", ["cat"]) == 0  # no other person is left
     assert vqa_accuracy("cat", ["cat", "dog"]) == pytest.approx(1 / 6)  # (0 + 1/3) / 2
-    assert vqa_accuracy("cat", ["cat"] * 3) == pytest.approx(2 / 3)  # each time two are left
+    assert vqa_accuracy("cat", ["cat"] * 3) == pytest.approx(2 / 3)  # two others match, each time
 
 
 def vqa_same(answer: str, truth: str) -> bool:
-    """Whether four people who said `truth`, and six who did not, make `answer` right."""
+    """Whether `answer` scores 1 against four people who answered `truth` and six who did not."""
     return vqa_accuracy(answer, [truth] * 4 + ["otherwise"] * 6) == 1
 
 
 SAME_TO_VQA = [
     *[("Yes", "yes"), ("yes.", "yes"), (" yes\n", "yes"), ("a\tb", "b"), ("", "a"), ("1\u00a02", "1 2")],
     *[("none", "0"), ("ten", "10"), ("one two", "1 2"), ("the cat on a mat", "cat on mat")],
-    *[("3.", "3"), ("e.g.", "eg")],  # a period goes where no digit follows
-    # a comma between digits: every mark goes; digits are Unicode's
+    *[("3.", "3"), ("e.g.", "eg")],  # a period is removed unless a digit follows
+    # with a comma between digits, all punctuation is removed; digits are those of Unicode
     *[("1,000", "1000"), ("1,000-2,000", "10002000"), ("1,000 (a lot)", "1000 lot"), ("٣,٤", "٣٤")],
     *[("red-brown", "red brown"), ("black/white", "black white"), ("red- brown", "red brown")],
-    ("red -brown-green", "red browngreen"),  # a space beside one of them: all of them go
+    ("red -brown-green", "red browngreen"),  # a space next to one hyphen: all hyphens are removed
     *[("dont", "don't"), ("shouldnt've", "shouldn't've"), ("shouldn'tve", "shouldn't've"), ("twas", "'twas")],
     *[("yall'd've", "y'all'd've"), ("'ow'sat", "ow's'at")],
-    ("somebody'd", "somebodyd"),  # the wrong way round
+    ("somebody'd", "somebodyd"),  # the reversed entry of the table
 ]
 OTHERWISE_TO_VQA = [
     *[(".5", "5"), ("1.5", "15"), ("12:30", "1230"), ("cat's", "cats"), ("$5", "5"), ("cats", "cat"), ("eleven", "11")],
-    *[("im", "i'm"), ("ive", "i've"), ("id've", "i'd've")],  # the entries in capitals are never met
+    *[("im", "i'm"), ("ive", "i've"), ("id've", "i'd've")],  # the table's entries in capitals never match
     ("shouldntve", "shouldn't've"),  # two apostrophes are missing
     ("a" + "." * 33, "a"),  # the 33rd period stays
 ]
 
 
 @pytest.mark.parametrize(("answer", "truth"), SAME_TO_VQA)
-def test_the_same_to_vqa(answer: str, truth: str) -> None:
+def test_texts_that_vqa_normalises_alike_match(answer: str, truth: str) -> None:
     assert vqa_same(answer, truth)
     assert vqa_same(truth, answer)
 
 
 @pytest.mark.parametrize(("answer", "truth"), OTHERWISE_TO_VQA)
-def test_not_the_same_to_vqa(answer: str, truth: str) -> None:
+def test_texts_that_vqa_normalises_differently_do_not_match(answer: str, truth: str) -> None:
     assert not vqa_same(answer, truth)
     assert not vqa_same(truth, answer)
 
 
-def test_thirty_two_periods_go() -> None:
+def test_only_the_first_32_periods_are_removed() -> None:
     assert vqa_same("a" + "." * 32, "a")
-    assert not vqa_same("a" + "." * 33, "a" + "." * 34)  # "a." and "a.."
+    assert not vqa_same("a" + "." * 33, "a" + "." * 34)  # "a." is not "a.."
 
 
 @pytest.mark.parametrize("answer", ["Yes", "yes.", "yes!", "the yes", "YES"])
-def test_where_all_agree_nothing_is_normalised(answer: str) -> None:
+def test_vqa_where_all_people_agree_normalises_nothing(answer: str) -> None:
     assert vqa_accuracy(answer, ["yes"] * 10) == 0
     assert vqa_accuracy(answer, ["yes"] * 9 + ["no"]) == 1
     assert vqa_accuracy(answer, [answer] * 10) == 1
 
 
-def test_all_agree_once_stripped() -> None:
+def test_vqa_people_agree_after_stripping_white_space() -> None:
     truths = ["yes", " yes", "yes\n", "\tyes ", *["yes"] * 6]
     assert vqa_accuracy("\nyes", truths) == 1
-    assert vqa_accuracy("Yes", truths) == 0  # normalised, it would match all ten
-    # "Yes" and "yes" do not agree, so both are normalised, and all ten match
+    assert vqa_accuracy("Yes", truths) == 0  # a normalised "Yes" would match all ten
+    # "Yes" and "yes" differ, so all are normalised, and all ten match
     assert vqa_accuracy("YES", ["Yes", *["yes"] * 9]) == 1
 
 
 TO_TEXTVQA = [
-    *[("Yes.", "yes", 1), ("a cat", "cat", 1), ("3.", "3", 1), (".5", "5", 0)],  # ten who agree are normalised too
+    *[("Yes.", "yes", 1), ("a cat", "cat", 1), ("3.", "3", 1), (".5", "5", 0)],  # equal truths are normalised as well
     ("1,000", "1000", 1),
-    ("1,000-2,000", "1000 2000", 1),  # the commas are gone before any mark is looked at: 10002000 to VQA
+    ("1,000-2,000", "1000 2000", 1),  # commas are removed before other punctuation; VQA gives 10002000
     *[("cat's", "cat 's", 1), ("lets go, now?", "lets go now", 1)],
-    ("what's", "whats", 0),  # "what 's", but "what's" for the truth
+    ("what's", "whats", 0),  # the answer becomes "what 's", the truth "what's"
 ]
 TO_VIZWIZ = [
     *[("Yes.", "yes", 1), ("the cat", "cat", 1), ("two", "2", 1)],  # the answer is normalised
-    # no truth is
+    # truths are not
     *[("yes", "Yes", 0), ("Yes", "Yes", 0), ("a cat", "a cat", 0), ("two", "two", 0), ("yes", "yes ", 0)],
-    *[("dont", "don’t", 1), ("dont", "don't", 0), ("don't", "don't", 1)],  # most contractions have the other apostrophe
-    *[("cant", "can't", 1), ("wheres", "where's", 1), ("couldn'tve", "couldn’t’ve", 1)],  # some have not
+    *[("dont", "don’t", 1), ("dont", "don't", 0), ("don't", "don't", 1)],  # most contractions have the apostrophe ’
+    *[("cant", "can't", 1), ("wheres", "where's", 1), ("couldn'tve", "couldn’t’ve", 1)],  # some have the apostrophe '
     *[("couldnt've", "couldnt've", 1), ("shouldnt’ve", "shouldn’t’ve", 1)],
     *[("somebody’d", "somebodyd", 1), ("somebody'd", "somebody'd", 1)],
 ]
 
 
 @pytest.mark.parametrize(("answer", "truth", "expected"), TO_TEXTVQA)
-def test_the_same_to_textvqa(answer: str, truth: str, expected: float) -> None:
+def test_textvqa_normalises_answer_and_truths(answer: str, truth: str, expected: float) -> None:
     assert textvqa_accuracy(answer, [truth] * 10) == expected
     assert textvqa_accuracy(answer, [truth] * 4 + ["otherwise"] * 6) == expected
     assert textvqa_accuracy(answer, [truth] * 3 + ["otherwise"] * 7) == pytest.approx(0.9 * expected)
 
 
 @pytest.mark.parametrize(("answer", "truth", "expected"), TO_VIZWIZ)
-def test_the_same_to_vizwiz(answer: str, truth: str, expected: float) -> None:
+def test_vizwiz_normalises_the_answer_only(answer: str, truth: str, expected: float) -> None:
     assert vizwiz_accuracy(answer, [truth] * 10) == expected
     assert vizwiz_accuracy(answer, [truth] * 4 + ["otherwise"] * 6) == expected
 
 
-def test_the_table_of_contractions() -> None:
+def test_contractions_lack_one_apostrophe() -> None:
     assert len(answers.CONTRACTIONS) == 114  # 120 published, less 4 in capitals and 2 that change nothing
-    for written, meant in answers.CONTRACTIONS.items():
-        assert written.replace("'", "") == meant.replace("'", "")
-        assert written.islower()
-        assert written.count("'") == meant.count("'") + (1 if written == "somebody'd" else -1)
-        assert answers.VIZWIZ_CONTRACTIONS.keys() & {written, written.replace("'", "’")}
+    for short, full in answers.CONTRACTIONS.items():
+        assert short.replace("'", "") == full.replace("'", "")
+        assert short.islower()
+        assert short.count("'") == full.count("'") + (1 if short == "somebody'd" else -1)
+        assert answers.VIZWIZ_CONTRACTIONS.keys() & {short, short.replace("'", "’")}
 
 
-@pytest.mark.parametrize("mark", [vqa_accuracy, textvqa_accuracy, vizwiz_accuracy])
-def test_nobody_answered(mark: Marker) -> None:
-    with pytest.raises(ValueError, match="nobody answered"):
-        mark("yes", [])
+@pytest.mark.parametrize("accuracy", [vqa_accuracy, textvqa_accuracy, vizwiz_accuracy])
+def test_question_without_truths_is_refused(accuracy: Accuracy) -> None:
+    with pytest.raises(ValueError, match="without people's answers"):
+        accuracy("yes", [])
 
 
-def test_as_many_answers_as_questions() -> None:
+def test_different_numbers_of_answers_and_questions_are_refused() -> None:
     with pytest.raises(ValueError, match="2 answers to 1 questions"):
         vqa_accuracies(["yes", "no"], [["yes"] * 10])
     assert vqa_accuracies([], []).shape == (0,)

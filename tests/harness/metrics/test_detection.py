@@ -1,4 +1,4 @@
-"""Labels to categories, boxes to scores, and metrics over data sets, by hand."""
+"""Scores of detections, and metrics over data sets, by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.core import Answer, Boxes, Fixed, Objects, Phrase, Question, Row, Sample, Score, Statistic, Text
-from harness.metrics.detection import Detector, OverDataSets, alike, category_of, found_in, scene, score, unmapped
+from harness.metrics.detection import Detector, OverDataSets, by_categories, scene, score
 from harness.statistics import interval
 from tests.rows import rows
 
@@ -30,35 +30,11 @@ DOG = (0.0, 0.0, 10.0, 10.0)
 FAR = (20.0, 20.0, 30.0, 30.0)
 
 
-def test_label_is_matched_by_name_then_loosely_then_by_synonym() -> None:
-    labels = ("dog", "Dog ", "puppy", "WOMAN", "person", "dogs", "", "unicorn")
-    assert [category_of(label, PHRASES, SYNONYMS) for label in labels] == [0, 0, 0, 1, 1, None, None, None]
-
-
-def test_exact_name_wins_over_another_case() -> None:
-    phrases = (Phrase("Dog"), Phrase("dog"))
-    assert [category_of(label, phrases, {}) for label in ("dog", "Dog", "DOG")] == [1, 0, 0]
-
-
-def test_box_score_is_region_score_times_label_score() -> None:
-    row = image("a", Boxes((DOG, FAR), ("dog", "woman"), (0.5, 1.0), (0.5, 0.25)))
-    assert list(found_in(row, SYNONYMS)) == [((0, 0, 10, 10), 0, 0.25), ((20, 20, 10, 10), 1, 0.25)]
-    assert [one[2] for one in found_in(image("a", Boxes((DOG,), ("dog",))), {})] == [1.0]
-
-
-def test_unknown_labels_and_improper_boxes_are_no_detections() -> None:
-    inverted, infinite = (10.0, 0.0, 0.0, 10.0), (0.0, 0.0, math.inf, 10.0)
-    row = image("a", Boxes((DOG, inverted, infinite), ("unicorn", "dog", "dog")))
-    assert list(found_in(row, {})) == []
-    assert unmapped(row, {}) == 1  # the unicorn; improper boxes have a category
-    assert list(found_in(replace(row, answer=Answer(("",), Text(("dog",)))), {})) == []
-
-
-def test_scores_are_counts_and_f1_of_each_image() -> None:
+def test_scores_of_an_image_are_f1_and_its_counts() -> None:
     detector = Detector(SYNONYMS)
     right, half, none = detector.corpus.scores([
         image("a", Boxes((DOG,), ("dog",))),
-        image("b", Boxes((DOG, FAR), ("puppy", "unicorn"))),  # the unicorn is no detection, so it is not wrong either
+        image("b", Boxes((DOG, FAR), ("puppy", "unicorn"))),  # the unicorn is not a detection, so it is not wrong
         image("c", Boxes((FAR, FAR), ("dog", "dog"))),
     ])  # fmt: skip
     assert right == {"F1": 1.0, "right": 1, "found": 1, "there": 1, "twice right": 2, "found and there": 2,
@@ -67,20 +43,20 @@ def test_scores_are_counts_and_f1_of_each_image() -> None:
     assert (none["F1"], none["right"], none["found"], none["there"]) == (0.0, 0, 2, 1)
     assert detector.corpus.counted == ("unmapped labels",)
     assert "region score x label score" in detector.corpus.policy
-    assert Detector({}, policy="as found").corpus.policy == "as found"
+    assert Detector({}, policy="by name").corpus.policy == "by name"
 
 
 @pytest.mark.parametrize(("value", "readable"), [(Boxes((), ()), True), (Text(("dog",)), False), (None, False)])
 def test_answer_is_readable_if_it_is_boxes(value: Boxes | Text | None, readable: bool) -> None:
-    found = score(image("a", Boxes((), ())).sample, Answer(("",), value))
-    assert (found.values, found.readable) == ({}, readable)
+    result = score(image("a", Boxes((), ())).sample, Answer(("",), value))
+    assert (result.values, result.readable) == ({}, readable)
 
 
-def test_rows_of_other_categories_are_another_scene() -> None:
+def test_rows_with_other_categories_are_another_data_set() -> None:
     others = (Phrase("cat"),)
     mixed = [image("a", Boxes((), ())), image("b", Boxes((), ()), others), image("c", Boxes((), ()), others)]
-    assert [[row.sample.id for row in group] for group in alike(mixed)] == [["a"], ["b", "c"]]
-    with pytest.raises(ValueError, match="sample b is of another data set than a"):
+    assert [[row.sample.id for row in group] for group in by_categories(mixed)] == [["a"], ["b", "c"]]
+    with pytest.raises(ValueError, match="samples a and b have different categories"):
         scene(mixed, {})
 
 
@@ -90,15 +66,15 @@ def test_rows_of_other_categories_are_another_scene() -> None:
 class Count:
     """The number of rows, which no resample changes."""
 
-    def prepare(self, found: Sequence[Row[Any]]) -> Statistic:
-        return Fixed(float(len(found)))
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        return Fixed(float(len(rows)))
 
 
 class Sum:
-    """The sum of the rows' scores, each cluster as often as it is drawn."""
+    """The sum of the rows' scores, times the weight of each cluster."""
 
-    def prepare(self, found: Sequence[Row[Any]]) -> Statistic:
-        values = np.array([row.score.values["iou"] for row in found])
+    def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
+        values = np.array([row.score.values["iou"] for row in rows])
         return lambda weights: float(weights @ values)
 
 
@@ -108,8 +84,8 @@ SAMPLES = [
 ]
 
 
-def test_a_mean_of_fixed_numbers_is_fixed() -> None:
-    """Over data sets as for one: what no resample changes has no interval, and a plain mean is still one."""
+def test_mean_of_fixed_numbers_is_fixed() -> None:
+    """Numbers that no resample changes have no interval, for one data set and over several."""
     mean = OverDataSets(Count(), ("a", "b"), "mean").prepare(SAMPLES)
     median = OverDataSets(Count(), ("a", "b"), "median").prepare(SAMPLES)
     assert mean == median == Fixed(1.5)  # 1 of a, 2 of b
@@ -123,6 +99,6 @@ def test_weights_reach_the_data_set_of_their_cluster() -> None:
     assert mean(np.array([1.0, 0.0, 2.0])) == pytest.approx((0.1 + 2 * 0.3) / 2)
 
 
-def test_a_missing_data_set_leaves_no_mean() -> None:
+def test_missing_data_set_gives_nan() -> None:
     statistic = OverDataSets(Count(), ("a", "b", "c"), "mean").prepare(SAMPLES)
     assert math.isnan(statistic(np.ones(3)))

@@ -1,6 +1,6 @@
-"""The tokeniser against Stanford's: its stored answers, and the jar itself where there is Java.
+"""The tokeniser against Stanford's: stored tokens, and the jar itself where there is Java.
 
-python -m tests.harness.metrics.test_ptb        renews the stored answers; needs Java
+python -m tests.harness.metrics.test_ptb        renews the stored tokens; needs Java
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from harness.metrics import official_captions, ptb
 from harness.metrics.java import java
 
 DATA = Path(__file__).parent / "data"
-STORED = DATA / "ptb.jsonl"  # [caption, its tokens], one behind the other
+STORED = DATA / "ptb.jsonl"  # lines of [caption, tokens], tokenised one after the other
 needs_java = pytest.mark.skipif(java() is None, reason="there is no Java")
 
-# What captions are made of, and what is awkward about them.
+# Pieces of captions: plain words, and pieces with rules of their own.
 PIECES: dict[str, list[str]] = json.loads((DATA / "pieces.json").read_text(encoding="utf-8"))
 PLAIN, AWKWARD = PIECES["plain"], PIECES["awkward"]
-# Capitals that came with Unicode 14 and later: Python or Java may not know their small form.
+# Capital letters of Unicode 14 and later: Python or Java may not know their lower case.
 RECENT = {0x1C89, 0x2C2F, 0xA7C0, 0xA7CB, 0xA7CC, 0xA7D0, 0xA7D6, 0xA7D8, 0xA7DA, 0xA7DC}
 ENDS = ["", "", ".", ".", ". ", " .", "!", "?", "...", '"', "'", ")", ","]
 
 
 def caption(draw: random.Random) -> str:
-    """Plain words with awkward pieces, some of them run together."""
+    """A random caption of plain and awkward pieces, some of them without a space between them."""
     pieces = []
     for _ in range(draw.randint(1, 9)):
         piece = draw.choice(PLAIN if draw.random() < 0.5 else AWKWARD)
@@ -51,13 +51,13 @@ def stored() -> list[tuple[str, str]]:
     return [tuple(json.loads(line)) for line in STORED.read_text(encoding="utf-8").splitlines()]
 
 
-def differences(captions: Sequence[str], found: Sequence[list[str]], expected: Sequence[list[str]]) -> list[object]:
-    return [trio for trio in zip(captions, found, expected, strict=True) if trio[1] != trio[2]]
+def differences(captions: Sequence[str], ours: Sequence[list[str]], expected: Sequence[list[str]]) -> list[object]:
+    return [trio for trio in zip(captions, ours, expected, strict=True) if trio[1] != trio[2]]
 
 
-def test_the_stored_answers() -> None:
-    captions, answers = zip(*stored(), strict=True)
-    expected = [answer.split(" ") if answer else [] for answer in answers]
+def test_tokens_equal_the_stored_ones() -> None:
+    captions, lines = zip(*stored(), strict=True)
+    expected = [line.split(" ") if line else [] for line in lines]
     assert differences(captions, list(ptb.tokens(captions)), expected) == []
 
 
@@ -67,9 +67,9 @@ def test_the_stored_answers() -> None:
         ("", ""),
         (" \t ", ""),
         ("A dog.", "a dog"),
-        ("A man's dogs' isn't I'll see", "a man 's dogs is n't i 'll see"),  # clitics apart, a lone ' dropped
+        ("A man's dogs' isn't I'll see", "a man 's dogs is n't i 'll see"),  # clitics are tokens, a single ' is dropped
         ("cannot gonna 'tis", "can not gon na 't is"),
-        ('"Stop," he said (twice).', "stop he said -lrb- twice -rrb-"),  # the list of punctuation has -LRB-
+        ('"Stop," he said (twice).', "stop he said -lrb- twice -rrb-"),  # the list of punctuation has -LRB- only
         ("[x] {y}", "-lsb- x -rsb- -lcb- y -rcb-"),
         ("black-and-white t-shirt", "black-and-white t-shirt"),
         ("3 1/4 cups", "3\u00a01/4 cups"),
@@ -79,18 +79,18 @@ def test_the_stored_answers() -> None:
         ("AT&amp;T at x@y.com", "at&t at x@y.com"),
     ],
 )
-def test_the_treebank_s_conventions(text: str, tokens: str) -> None:
+def test_tokens_follow_the_treebank(text: str, tokens: str) -> None:
     assert list(ptb.tokens([text])) == [tokens.split(" " if tokens else None)]
 
 
 @pytest.mark.parametrize("separator", [*"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", "\r\n"])
-def test_a_caption_is_one_line(separator: str) -> None:
+def test_line_break_within_a_caption_is_a_space(separator: str) -> None:
     assert ("a" + separator + "b").splitlines() == ["a", "b"]
     assert list(ptb.tokens([f"a{separator}b", "c"])) == [["a", "b"], ["c"]]
 
 
-def test_the_next_caption_counts() -> None:
-    """A single letter's full stop ends a sentence before some words; "no." is short for number before one."""
+def test_last_tokens_depend_on_the_next_caption() -> None:
+    """A full stop after a single letter ends a sentence before some words; "no." is "number" before a digit."""
     assert list(ptb.tokens(["vitamin C.", "The no.", "3"])) == [["vitamin", "c"], ["the", "no."], ["3"]]
     assert list(ptb.tokens(["vitamin C."])) == [["vitamin", "c."]]
     assert list(ptb.tokens(["The no."])) == [["the", "no"]]
@@ -112,7 +112,7 @@ texts = st.lists(pieces, max_size=8).map(" ".join).map(ptb.clean)
 @example("St C.", "A a")
 @example("he'll ", None)
 @example("can NOT.", "")
-def test_plain_captions_are_read_as_all_are(text: str, following: str | None) -> None:
+def test_cached_pieces_give_the_tokens_of_the_full_rules(text: str, following: str | None) -> None:
     both = [text] if following is None else [text, following]
     assert next(ptb.tokens(both)) == ptb.lexed(text, following)
 
@@ -120,7 +120,7 @@ def test_plain_captions_are_read_as_all_are(text: str, following: str | None) ->
 @needs_java
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=3, deadline=None)
-def test_the_jar_reads_captions_alike(seed: int) -> None:
+def test_tokens_of_random_captions_equal_the_jar(seed: int) -> None:
     draw = random.Random(seed)
     captions = [caption(draw) for _ in range(1500)]
     assert differences(captions, list(ptb.tokens(captions)), official_captions.tokens(captions)) == []
@@ -128,8 +128,8 @@ def test_the_jar_reads_captions_alike(seed: int) -> None:
 
 @needs_java
 @pytest.mark.slow
-def test_the_jar_reads_any_character_alike() -> None:
-    """Every one of the basic plane, by itself, within a word, and between digits."""
+def test_tokens_of_every_character_equal_the_jar() -> None:
+    """Each character of the Basic Multilingual Plane, alone, within a word, and between digits."""
     points = [point for point in range(0x10000) if not 0xD800 <= point < 0xE000]
     captions = [ptb.clean(f"{chr(point)} a{chr(point)}b 1{chr(point)}2") for point in points]
     kept = [text for point, text in zip(points, captions, strict=True) if point not in RECENT | {ord("Σ")}]
@@ -137,10 +137,11 @@ def test_the_jar_reads_any_character_alike() -> None:
 
 
 def renew() -> None:
+    """Writes the stored tokens again, by the jar."""
     draw = random.Random(0)
     captions = [*AWKWARD, *(f"a {piece} b" for piece in AWKWARD), *(caption(draw) for _ in range(1200))]
-    found = official_captions.tokens(captions)
-    lines = (json.dumps([text, " ".join(tokens)]) for text, tokens in zip(captions, found, strict=True))
+    official = official_captions.tokens(captions)
+    lines = (json.dumps([text, " ".join(tokens)]) for text, tokens in zip(captions, official, strict=True))
     STORED.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Scores to the numbers papers quote."""
+"""Metrics from scores, by hand."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ONES = np.ones(2)
 ROWS = rows([("a", 0.2), ("b", 0.5), ("a", 0.8)], both=[1, 10, 0], either=[2, 20, 8])
 
 
-def test_numbers_with_all_weights_one() -> None:
+def test_metrics_with_weights_of_one_are_plain_sums() -> None:
     assert mean("iou").prepare(ROWS)(ONES) == pytest.approx(50)  # (0.2 + 0.5 + 0.8) / 3
     assert ratio("both", "either").prepare(ROWS)(ONES) == pytest.approx(100 * 11 / 30)
     assert share_above("iou", 0.5).prepare(ROWS)(ONES) == pytest.approx(200 / 3)  # 0.5 itself counts
     assert share_above("iou", 0.9).prepare(ROWS)(ONES) == 0
 
 
-def test_weights_are_of_clusters_in_order_of_appearance() -> None:
-    # a twice, b not at all: 0.2, 0.8, 0.2, 0.8
+def test_weights_are_those_of_clusters_in_order_of_appearance() -> None:
+    # a twice, b never: 0.2, 0.8, 0.2, 0.8
     assert mean("iou").prepare(ROWS)(np.array([2.0, 0.0])) == pytest.approx(50)
     # b alone
     assert mean("iou").prepare(ROWS)(np.array([0.0, 3.0])) == pytest.approx(50)
@@ -31,25 +31,25 @@ def test_weights_are_of_clusters_in_order_of_appearance() -> None:
     assert ratio("both", "either").prepare(ROWS)(np.array([0.0, 0.0])) == 0
 
 
-def test_what_cannot_be_reduced() -> None:
+def test_no_rows_or_scores_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="no rows"):
         mean("iou").prepare([])
     with pytest.raises(ValueError, match="not finite"):
         mean("iou").prepare(rows([("a", math.nan)]))
 
 
-def test_paired_metric_is_the_first_for_one_run_and_the_second_between_runs() -> None:
+def test_paired_metric_uses_the_first_metric_for_one_run_and_the_second_for_two() -> None:
     first, second = mean("iou"), ratio("both", "either")
     both = PairedMetric(first, second)
     assert both.prepare(ROWS)(ONES) == pytest.approx(50)  # the mean, as above
     assert between_runs(both) is second and between_runs(first) is first
-    each = mean_of(both)  # a permutation test exchanges the scores of the one-run metric
+    each = mean_of(both)  # a permutation test exchanges the scores of the metric of one run
     assert each is not None and [each(row) for row in ROWS] == [0.2, 0.5, 0.8]
     assert mean_of(PairedMetric(second, first)) is None
 
 
 @pytest.mark.parametrize("metric", [mean("iou"), ratio("both", "either"), share_above("iou", 0.5)])
-def test_a_weight_is_as_many_copies(metric: Metric) -> None:
+def test_weight_counts_as_copies(metric: Metric) -> None:
     a, b = [ROWS[0], ROWS[2]], [ROWS[1]]
     copies = metric.prepare([*a * 3, *b * 2])
     assert metric.prepare(ROWS)(np.array([3.0, 2.0])) == pytest.approx(copies(ONES))

@@ -1,7 +1,7 @@
-"""Has tidecv tell the sets of `tidecv.json` again, where somebody doubts the file.
+"""Checks the results in `tidecv.json` against tidecv.
 
 pip install tidecv==1.0.1                            # not a dependency
-python tests/harness/metrics/data/tidecv_again.py    # 0: the file is what tidecv says
+python tests/harness/metrics/data/tidecv_again.py    # status 0: the file has tidecv's results
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ORDER = ("classification", "localisation", "both", "duplicate", "background", "missed")
 
 
-def told(case: dict[str, Any]) -> dict[str, Any]:
+def results_of(case: dict[str, Any]) -> dict[str, Any]:
     """AP50, counts and costs of one set, in tidecv's percent."""
     from tidecv import TIDE, Data
     from tidecv.errors.main_errors import BackgroundError, BoxError, ClassError, DuplicateError, MissedError, OtherError
@@ -23,7 +23,7 @@ def told(case: dict[str, Any]) -> dict[str, Any]:
     truth, found = Data("truth"), Data("found")
     for category in range(3):
         truth.add_class(category, str(category))
-    for image in range(12):  # an image without truths is else left out, with what was found there
+    for image in range(12):  # otherwise tidecv leaves out images without truths, with their detections
         truth.add_image(image, str(image))
     for image, category, box in zip(case["ti"], case["tc"], case["tb"], strict=True):
         truth.add_ground_truth(image, category, box)
@@ -43,5 +43,5 @@ def told(case: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     cases = json.loads((HERE / "tidecv.json").read_text())
-    wrong = [place for place, case in enumerate(cases) if told(case) != case["tide"]]
-    sys.exit(f"tidecv says otherwise of sets {wrong}" if wrong else 0)
+    wrong = [place for place, case in enumerate(cases) if results_of(case) != case["tide"]]
+    sys.exit(f"tidecv gives other results for the sets {wrong}" if wrong else 0)
