@@ -1,8 +1,8 @@
-"""What can be measured: TASKS, name to Task.  Naming one loads nothing.
+"""The tasks by name: TASKS.  Importing this package loads no data.
 
-A task may come from another package: by an entry point of the group `florence2_harness.tasks`, whose value is a Task or
-several, or by `package.module:NAME` without one.  Packages are only imported when a task is asked for that is not the
-project's own, or when all are listed.
+Another package may add tasks with an entry point in the group `florence2_harness.tasks`, whose value is a Task or
+several.  A task without an entry point is named `package.module:NAME`.  Other packages are imported only when a name is
+not one of the project's own tasks, or when all tasks are listed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ log = logging.getLogger(__name__)
 
 
 def select(patterns: str | Iterable[str]) -> list[Task[Any]]:
-    """Tasks by name, by glob, `package.module:NAME` or 'all', apart by commas; each once, in the order asked for.
+    """The tasks that match names, globs, `package.module:NAME` or 'all', separated by commas.
 
-    UsageError, with names that come close, where one matches nothing.
+    Each task is returned once, in the order of the patterns.  UsageError, with similar names, where a pattern matches
+    no task.
     """
     chosen: dict[str, Task[Any]] = {}
-    for given in [patterns] if isinstance(patterns, str) else patterns:
-        for pattern in map(str.strip, given.split(",")):
+    for text in [patterns] if isinstance(patterns, str) else patterns:
+        for pattern in map(str.strip, text.split(",")):
             chosen |= {task.name: task for task in _matching(pattern) if task.name not in chosen}
     if not chosen:
         raise UsageError("no task was named; `python -m harness tasks` lists them, and 'all' means all of them")
@@ -46,12 +47,15 @@ def select(patterns: str | Iterable[str]) -> list[Task[Any]]:
 
 
 def every() -> dict[str, Task[Any]]:
-    """The project's own tasks and those of installed packages; one that cannot be loaded is logged and left out."""
+    """The project's own tasks and those of installed packages, by name.
+
+    A task that cannot be loaded is logged and left out.
+    """
     return outside.joined(TASKS, GROUP, Task, "tasks")
 
 
 def origin_of(task: Task[Any], named: str) -> dict[str, Any]:
-    """How a record names a task that is not the project's own: what was typed."""
+    """The provenance entry of a task that is not the project's own: the name that the user typed."""
     return {} if TASKS.get(task.name) is task else {"task from": named}
 
 
@@ -60,15 +64,14 @@ def _matching(pattern: str) -> list[Task[Any]]:
         return [TASKS[pattern]]
     if ":" in pattern:
         return outside.named(pattern, Task, "--task")
-    there = every()
-    found = [task for name, task in there.items() if pattern == "all" or fnmatchcase(name, pattern)]
-    if not found:
-        raise UsageError(_unknown(pattern, there))
-    return found
+    available = every()
+    matching = [task for name, task in available.items() if pattern == "all" or fnmatchcase(name, pattern)]
+    if not matching:
+        raise UsageError(_unknown(pattern, list(available)))
+    return matching
 
 
-def _unknown(pattern: str, there: Iterable[str]) -> str:
-    names = list(there)
+def _unknown(pattern: str, names: list[str]) -> str:
     close = get_close_matches(pattern, names, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {len(names)}."
     return f"no task is called {pattern!r}; {hint}  `python -m harness tasks` lists them"

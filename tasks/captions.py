@@ -1,16 +1,16 @@
-"""COCO (Karpathy's splits), nocaps and TextCaps: an image in, a sentence out.
+"""COCO captions (Karpathy's splits), nocaps and TextCaps: a model describes an image in a sentence.
 
-Marked as COCO's caption evaluation marks (pycocoevalcap): captions through the Penn Treebank tokeniser, CIDEr-D with
-the document frequencies of all references of the split, corpus BLEU, ROUGE-L.  Every image of the split counts; an
-answer that cannot be read is an empty caption.  Papers' CIDEr is this, times 100.  With one image it is not defined:
-no number is given.
+Captions are scored as in COCO's caption evaluation (pycocoevalcap).  The Penn Treebank tokeniser splits them into
+words. CIDEr-D uses the document frequencies of all references of the split; BLEU is that of the corpus; ROUGE-L is a
+mean. Every image of the split counts, and an unparsable answer is an empty caption.  CIDEr is multiplied by 100, as in
+papers. CIDEr is undefined for a single image and is left out.
 
-METEOR, which its own program counts, is a variant of these tasks and needs Java; SPICE is another and needs Stanford's
-models as well.  Neither changes the other numbers.
+METEOR is a variant of these tasks and needs Java, since the official program counts the matches.  SPICE is another
+variant and needs Stanford's models as well.  Neither changes the other metrics.
 
-nocaps reports its domains: CIDEr is computed once over all 4,500 images and averaged within a domain, which is how the
-published rows add up.  A run's intervals are by image, with the document frequencies of the full set; the difference of
-two runs is told with those of each resample.
+nocaps reports its domains.  CIDEr is computed once over all 4,500 images and averaged within each domain, as in the
+published tables.  The interval of one run resamples images with the document frequencies of the full set.  The
+difference of two runs uses those of each resample.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from harness.core import (
 )
 from harness.data import captions as files
 from harness.errors import ResourceError
-from harness.metrics import captions
+from harness.metrics import captions as metrics
 from harness.metrics.reduce import PERCENT, PairedMetric, clusters_of, mean, mean_where_defined
 
 COCO_ORIGIN = "https://cocodataset.org (annotations_trainval2014.zip)"
@@ -56,7 +56,7 @@ BLIP_ORIGIN = "https://storage.googleapis.com/sfr-vision-language-research/datas
 NOCAPS_ORIGIN = "https://nocaps.org"
 TEXTCAPS_ORIGIN = "https://textvqa.org/textcaps"
 KIND: Kind = "caption"
-COCO_TRAINING = {"train": "train2014", "restval": "val2014"}  # where Karpathy's training images were published
+COCO_TRAINING = {"train": "train2014", "restval": "val2014"}  # Karpathy's training split to COCO's folder of images
 log = logging.getLogger(__name__)
 
 
@@ -64,22 +64,23 @@ log = logging.getLogger(__name__)
 
 
 def load_coco(source: Source) -> Iterator[Sample[Text]]:
-    """Karpathy's split of COCO 2014: from dataset_coco.json, or the split's own COCO-style file (BLIP's form).
+    """One of Karpathy's splits of COCO 2014.
 
-    BLIP's file of the training split is of another form, and is not read.  `source.annotations` is a file in COCO's
-    caption format that holds the split, or a folder with the files below ROOT.
+    The split is read from dataset_coco.json and COCO's captions, or from one file of the split in COCO's caption
+    format, as BLIP publishes it.  BLIP's file of the training split has another format and is not read.
+    `source.annotations` is such a file, or a folder with the files below ROOT/coco.
     """
     given, year = source.annotations, COCO_TRAINING.get(source.split, "val2014")
     folder = given if given is not None and given.is_dir() else source.root / "coco"
-    alone = given if given is not None and given.is_file() else folder / f"coco_karpathy_{source.split}_gt.json"
-    listed, captioned = folder / "dataset_coco.json", folder / f"annotations/captions_{year}.json"
-    there = listed.is_file() and (captioned.is_file() or not alone.is_file())
-    if given is not alone and (there or source.split in COCO_TRAINING):
-        among = files.karpathy(listed, source.split, KARPATHY_ORIGIN)
-        found = files.read(captioned, COCO_ORIGIN, among)
+    single = given if given is not None and given.is_file() else folder / f"coco_karpathy_{source.split}_gt.json"
+    split_list, captions = folder / "dataset_coco.json", folder / f"annotations/captions_{year}.json"
+    complete = split_list.is_file() and (captions.is_file() or not single.is_file())
+    if given is not single and (complete or source.split in COCO_TRAINING):
+        ids = files.karpathy(split_list, source.split, KARPATHY_ORIGIN)
+        images = files.read(captions, COCO_ORIGIN, ids)
     else:
-        found = files.read(alone, BLIP_ORIGIN)
-    for image in found:
+        images = files.read(single, BLIP_ORIGIN)
+    for image in images:
         name = image.file_name or f"COCO_{year}_{int(image.id):012d}.jpg"
         yield _sample(image, f"coco/{year}/{name}")
 
@@ -92,52 +93,55 @@ def load_nocaps(source: Source) -> Iterator[Sample[Text]]:
 
 
 def load_textcaps(source: Source) -> Iterator[Sample[Text]]:
-    """TextCaps; its images are TextVQA's, under train_images for either split."""
+    """TextCaps.  Its images are TextVQA's; those of both splits are in the folder train_images."""
     path = source.annotations or source.root / f"textcaps/TextCaps_0.1_{source.split}.json"
     for image in files.read_textcaps(path, TEXTCAPS_ORIGIN):
         yield _sample(image, f"textvqa/train_images/{image.file_name}")
 
 
-def _sample(image: files.Captioned, where: str, groups: tuple[str, ...] = ()) -> Sample[Text]:
-    return Sample(image.id, Question(where, image.size, KIND), Text(image.references), where, groups)
+def _sample(image: files.Captioned, key: str, groups: tuple[str, ...] = ()) -> Sample[Text]:
+    """A sample of an image with its references; `key` is the image's path below the root."""
+    return Sample(image.id, Question(key, image.size, KIND), Text(image.references), key, groups)
 
 
-# ---------------------------------------------------------------------------- marking
+# ---------------------------------------------------------------------------- scoring
 
 
 def score(sample: Sample[Text], answer: Answer) -> Score:
-    """Nothing by itself: see `marks`."""
+    """A score without values, since `marks` computes them over all captions together."""
     return Score({}, readable=isinstance(answer.value, Text))
 
 
-def said(row: Row[Text]) -> str:
-    """The caption that is marked."""
+def caption_of(row: Row[Text]) -> str:
+    """The caption to score; empty where the answer is unparsable."""
     return row.answer.value.texts[0] if isinstance(row.answer.value, Text) else ""
 
 
-def wanted(row: Row[Text]) -> tuple[str, ...]:
-    """An image's reference captions."""
+def references_of(row: Row[Text]) -> tuple[str, ...]:
+    """The reference captions of an image; ValueError where there are none."""
     if row.sample.target is None:
         raise ValueError(f"sample {row.sample.id} has no reference captions")
     return row.sample.target.texts
 
 
 def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-    """`cider` (NaN where there is one image only), `rouge_l`, and what BLEU is summed from, for each caption."""
-    return _numbers(captions.mark([said(row) for row in rows], [wanted(row) for row in rows]))
+    """For each caption: `cider` (0 to 10; NaN for a single image), `rouge_l` (0 to 1), and the counts for BLEU."""
+    return _by_caption(metrics.mark([caption_of(row) for row in rows], [references_of(row) for row in rows]))
 
 
 def official_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-    """The same from pycocoevalcap's own pipeline, which needs Java.  ResourceError where there is none."""
+    """The same as `marks` by pycocoevalcap's own pipeline; ResourceError where there is no Java."""
     from harness.metrics import official_captions
 
-    return _numbers(official_captions.mark([said(row) for row in rows], [wanted(row) for row in rows]))
+    candidates, references = [caption_of(row) for row in rows], [references_of(row) for row in rows]
+    return _by_caption(official_captions.mark(candidates, references))
 
 
 def with_meteor(task: Task[Text], *, needed: bool = True) -> Task[Text]:
-    """With METEOR as well; its program begins to load at once.
+    """The task with METEOR as well; the METEOR program starts to load at once.
 
-    ResourceError where there is no Java, or the program stops; where it is not `needed`, that is a warning.
+    ResourceError where there is no Java or the program fails.  Where METEOR is not `needed`, that is a warning, and the
+    other metrics are computed.
     """
     from harness.metrics import meteor
 
@@ -150,62 +154,64 @@ def with_meteor(task: Task[Text], *, needed: bool = True) -> Task[Text]:
         log.warning("no METEOR: %s", error)
         return task
 
-    def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+    def scores(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
         try:
-            counts = program.counts([said(row) for row in rows], [wanted(row) for row in rows])
+            counts = program.counts([caption_of(row) for row in rows], [references_of(row) for row in rows])
         except ResourceError as error:
             if needed:
                 raise
             log.warning("no METEOR: %s", error)
             return [{} for _ in rows]
-        each = meteor.score(counts).tolist()
+        values = meteor.score(counts).tolist()
         parts = [dict(zip(METEOR_COUNTS, row, strict=True)) for row in counts.tolist()]
-        return [{"meteor": one, **more} for one, more in zip(each, parts, strict=True)]
+        return [{"meteor": value, **part} for value, part in zip(values, parts, strict=True)]
 
-    return _also(task, marks, METEOR)
+    return _with_scores(task, scores, METEOR)
 
 
 def with_spice(task: Task[Text]) -> Task[Text]:
-    """With SPICE as well.  ResourceError where there is no Java, or its models are not where pycocoevalcap has them."""
+    """The task with SPICE as well; ResourceError where there is no Java, or Stanford's models are not in place."""
     from harness.metrics import official_captions
 
     official_captions.require_spice()
 
-    def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-        found = official_captions.spice([said(row) for row in rows], [wanted(row) for row in rows])
-        return [{"spice": one} for one in found.tolist()]
+    def scores(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+        values = official_captions.spice([caption_of(row) for row in rows], [references_of(row) for row in rows])
+        return [{"spice": value} for value in values.tolist()]
 
-    return _also(task, marks, SPICE)
+    return _with_scores(task, scores, SPICE)
 
 
-def _also(
+def _with_scores(
     task: Task[Text],
-    marks: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
-    metrics: Mapping[str, Metric],
+    scores: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
+    more: Mapping[str, Metric],
 ) -> Task[Text]:
+    """The task with further corpus scores and the metrics that need them."""
     before = task.corpus
 
-    def both(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-        first = before.scores(rows) if before is not None else [{} for _ in rows]
-        return [{**one, **other} for one, other in zip(first, marks(rows), strict=True)]
+    def all_scores(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+        earlier = before.scores(rows) if before is not None else [{} for _ in rows]
+        return [{**values, **others} for values, others in zip(earlier, scores(rows), strict=True)]
 
-    return replace(task, corpus=Corpus(both), metrics={**task.metrics, **metrics})
+    return replace(task, corpus=Corpus(all_scores), metrics={**task.metrics, **more})
 
 
-def _numbers(found: captions.CaptionScores) -> list[dict[str, float]]:
-    numbers = []
-    for place in range(len(found.cider)):
-        bleu = {f"correct {n + 1}": float(found.correct[place, n]) for n in range(4)}
-        bleu |= {f"guessed {n + 1}": float(found.guessed[place, n]) for n in range(4)}
-        lengths = {"length": float(found.length[place]), "reference length": float(found.reference_length[place])}
-        first = {"cider": float(found.cider[place]), "rouge_l": float(found.rouge_l[place])}
-        numbers.append({**first, **bleu, **lengths})
-    return numbers
+def _by_caption(scores: metrics.CaptionScores) -> list[dict[str, float]]:
+    """The scores of each caption by key."""
+    rows = []
+    for place in range(len(scores.cider)):
+        bleu = {f"correct {n + 1}": float(scores.correct[place, n]) for n in range(4)}
+        bleu |= {f"guessed {n + 1}": float(scores.guessed[place, n]) for n in range(4)}
+        lengths = {"length": float(scores.length[place]), "reference length": float(scores.reference_length[place])}
+        values = {"cider": float(scores.cider[place]), "rouge_l": float(scores.rouge_l[place])}
+        rows.append({**values, **bleu, **lengths})
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
 class Bleu:
-    """Corpus BLEU up to n-grams of a length, from sums."""
+    """BLEU of the corpus for n-grams of 1 to `length` words, in percent, from sums over images."""
 
     length: int
 
@@ -214,15 +220,15 @@ class Bleu:
 
         def statistic(weights: Weights) -> float:
             total = sums @ weights
-            found = captions.corpus_bleu(total[:4], total[4:8], float(total[8]), float(total[9]))
-            return PERCENT * found[self.length - 1]
+            bleu = metrics.corpus_bleu(total[:4], total[4:8], float(total[8]), float(total[9]))
+            return PERCENT * bleu[self.length - 1]
 
         return statistic
 
 
 @dataclass(frozen=True, slots=True)
 class Meteor:
-    """METEOR of the corpus, from sums; none where it was not counted."""
+    """METEOR of the corpus in percent, from sums over images; NaN where the rows have no METEOR counts."""
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
         from harness.metrics import meteor
@@ -235,30 +241,30 @@ class Meteor:
 
 @dataclass(frozen=True, slots=True)
 class Cider:
-    """CIDEr with the document frequencies of each weighting: those of the set in which the images stand so often.
+    """CIDEr with the document frequencies of the weighted set, where an image of weight 2 counts as two images.
 
-    An image that is drawn twice makes its own words common, so resamples are lower than the number; over all of a
-    split's images, since a part of them has other frequencies.
+    An image that is drawn twice makes its own words more frequent, so resamples are lower than the number itself.  The
+    rows must be all images of the split, since a part of them has other document frequencies.
     """
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
-        found = captions.copies([said(row) for row in rows], [wanted(row) for row in rows])
+        corpus = metrics.copies([caption_of(row) for row in rows], [references_of(row) for row in rows])
         clusters = np.array(clusters_of(rows))
-        return Biased(lambda weights: PERCENT * found.cider(weights[clusters]))
+        return Biased(lambda weights: PERCENT * corpus.cider(weights[clusters]))
 
 
-BLEU_COUNTS = (*(f"{what} {n}" for what in ("correct", "guessed") for n in range(1, 5)), "length", "reference length")
+BLEU_COUNTS = (*(f"{name} {n}" for name in ("correct", "guessed") for n in range(1, 5)), "length", "reference length")
 METEOR_COUNTS = tuple(f"meteor {place}" for place in range(23))
 
 
 def _sums(rows: Sequence[Row[Any]], keys: Sequence[str]) -> NDArray[np.float64]:
-    """(keys, clusters): the sum of each of these scores over each cluster."""
+    """(keys, clusters): the sum of each score over each cluster."""
     table = np.array([[row.score.values[key] for key in keys] for row in rows])
     clusters = clusters_of(rows)
     return np.stack([np.bincount(clusters, column) for column in table.T])
 
 
-CIDER = mean_where_defined("cider")  # with the document frequencies of the whole split
+CIDER = mean_where_defined("cider")  # with the document frequencies of the full split
 METEOR: Mapping[str, Metric] = {"METEOR": Meteor()}
 SPICE: Mapping[str, Metric] = {"SPICE": mean_where_defined("spice")}
 METRICS: Mapping[str, Metric] = {
@@ -329,14 +335,15 @@ def _task(
 TASKS: tuple[Task[Any], ...] = (
     _task(
         "coco_caption",
-        "COCO captions: a sentence about an image (Karpathy's splits)",
+        "COCO captions: describe an image in a sentence (Karpathy's splits)",
         ("test", "val"),
         load_coco,
         files.NUMBERED,
         _COCO_FILES,
-        "The images are in COCO val2014.  The zero-shot checkpoints of Florence-2 were trained on none of COCO's "
-        "captions; the fine-tuned ones on those of Karpathy's training split, and for detection on COCO train2017, "
-        "which holds most images of val2014: they have seen most of these images, though not their captions.",
+        "The images are in COCO val2014.  Florence-2's zero-shot checkpoints were not trained on COCO's captions.  The "
+        "fine-tuned ones were trained on the captions of Karpathy's training split, and for detection on COCO "
+        "train2017, which contains most images of val2014.  So they have seen most of these images without their "
+        "captions.",
         {
             "test": {"images": 5000, "references": 25010},
             "val": {"images": 5000, "references": 25010},
@@ -347,7 +354,7 @@ TASKS: tuple[Task[Any], ...] = (
     ),
     _task(
         "nocaps",
-        "nocaps: a sentence about an image of things that COCO's captions do not name",
+        "nocaps: describe an image, often of objects that COCO's captions do not name",
         ("val",),
         load_nocaps,
         files.NUMBERED,
@@ -355,13 +362,14 @@ TASKS: tuple[Task[Any], ...] = (
             FileNeed("nocaps/nocaps_val_4500_captions.json", NOCAPS_ORIGIN),
             FileNeed("nocaps/val", "Open Images validation images, https://nocaps.org/download"),
         ),
-        "The images are Open Images validation images.  FLD-5B's images include Open Images' training set.",
+        "The images are in Open Images' validation set.  FLD-5B, Florence-2's training data, includes images of Open "
+        "Images' training set.",
         {"val": {"images": 4500, "references": 45000}},
         {"CIDEr": CIDER},
     ),
     _task(
         "textcaps",
-        "TextCaps: a sentence about an image and what is written in it",
+        "TextCaps: describe an image, including the text in it",
         ("val",),
         load_textcaps,
         files.NAMED,
@@ -370,8 +378,8 @@ TASKS: tuple[Task[Any], ...] = (
             FileNeed("textcaps/TextCaps_0.1_train.json", TEXTCAPS_ORIGIN, ("train",)),
             FileNeed("textvqa/train_images", "https://textvqa.org/dataset (train_val_images.zip)"),
         ),
-        "The images are Open Images training images, as are many of FLD-5B's; the captions are not in it.  The "
-        "fine-tuned checkpoints were tuned on TextCaps' training split.",
+        "The images are in Open Images' training set, which is part of FLD-5B, Florence-2's training data; the "
+        "captions are not.  The fine-tuned checkpoints were trained on TextCaps' training split.",
         {"val": {"images": 3166, "references": 15830}, "train": {"images": 21953, "references": 109765}},
         train_splits=("train",),
     ),

@@ -1,12 +1,13 @@
-"""Flickr30k Entities: the boxes of each phrase of a sentence.
+"""Flickr30k Entities: a model finds the boxes of each phrase of a sentence.
 
-Marked as MDETR marks it, and Kosmos-2 and GLIP with it: a phrase is right when one of its first k boxes has an IoU of
-0.5 or more with any of its chain's boxes (any-box); `merged` takes the one box around all of them instead.  Phrases
-without boxes are not asked about, a phrase without an answer is a miss, coordinates are as in the files (nothing is
-subtracted), and IoU is plain.  A sentence is a sample; intervals are by image.
+Phrases are scored as by MDETR, Kosmos-2 and GLIP (the any-box protocol).  A phrase is right at k if one of its first k
+boxes has an IoU of 0.5 or more with any box of its chain.  The merged-boxes protocol (`merged`) uses the smallest box
+around all boxes of the chain instead.  Phrases without boxes are not queried, and a phrase without a predicted box is
+wrong.  Coordinates are as in the files, without an offset, and IoU has no pixel added.  A sentence is a sample;
+intervals resample images.
 
-This is the paper's "Flickr30k R@1".  The Entities splits are not Karpathy's: some of his test images are in the
-Entities training split.
+This is "Flickr30k R@1" of the Florence-2 paper.  The Entities splits are not Karpathy's: some of his test images are in
+the Entities training split.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from harness.data import flickr30k as files
 from harness.geometry.boxes import iou
 from harness.metrics.reduce import ratio
 
-ENOUGH = 0.5
-FIRST = (1, 5, 10)
+THRESHOLD = 0.5  # IoU at which a box is right
+FIRST = (1, 5, 10)  # k of R@k
 TYPES = ("people", "clothing", "bodyparts", "animals", "vehicles", "instruments", "scene", "other")
 
 
 def load(source: Source) -> Iterator[Sample[Grounded]]:
-    """A sample a sentence; `source.annotations` is a folder that holds what is below ROOT/flickr30k."""
+    """One sample for each sentence; `source.annotations` is a folder with the files below ROOT/flickr30k."""
     for sentence in files.read(source.annotations or source.root / "flickr30k", source.split):
         image = f"flickr30k/{files.IMAGES}/{sentence.image}.jpg"
         question = Question(image, sentence.size, "ground", sentence.text, sentence.phrases)
@@ -33,14 +34,17 @@ def load(source: Source) -> Iterator[Sample[Grounded]]:
 
 
 def score(sample: Sample[Grounded], answer: Answer) -> Score:
-    """How many of a sentence's phrases are right, under each rule, and how many there are, also by type."""
+    """The number of a sentence's phrases, of those that are right under each rule, and both by type of phrase.
+
+    `share` is the share of phrases that are right at 1.  ValueError where the sample has no target.
+    """
     if sample.target is None:
         raise ValueError(f"sample {sample.id} has no target")
     phrases = len(sample.target.boxes)
-    guess = answer.value if isinstance(answer.value, Grounded) else None
-    found = guess.boxes if guess and len(guess.boxes) == phrases else ((),) * phrases
+    value = answer.value if isinstance(answer.value, Grounded) else None
+    predicted = value.boxes if value and len(value.boxes) == phrases else ((),) * phrases
     values = dict.fromkeys(_KEYS, 0.0)
-    for boxes, true, types in zip(found, sample.target.boxes, sample.target.types, strict=True):
+    for boxes, true, types in zip(predicted, sample.target.boxes, sample.target.types, strict=True):
         rank = first_right(boxes, true)
         values["phrases"] += 1
         for first in FIRST:
@@ -50,7 +54,7 @@ def score(sample: Sample[Grounded], answer: Answer) -> Score:
         for type_ in set(types) & set(TYPES):
             values[type_] += 1
             values[f"{type_} right"] += rank == 0
-    return Score({"share": values["right at 1"] / phrases, **values}, readable=guess is not None)
+    return Score({"share": values["right at 1"] / phrases, **values}, readable=value is not None)
 
 
 _KEYS = (
@@ -60,15 +64,18 @@ _KEYS = (
 
 
 def first_right(boxes: Sequence[Box], true: Sequence[Box]) -> int:
-    """The place of the first box that overlaps enough with any true one; their number or more where none does."""
+    """The position of the first box with an IoU of 0.5 or more with any true box.
+
+    Where there is no such box, the result is at least the number of boxes and at least the largest k of R@k.
+    """
     for place, box in enumerate(boxes):
-        if any(iou(box, other) >= ENOUGH for other in true):
+        if any(iou(box, other) >= THRESHOLD for other in true):
             return place
     return max(len(boxes), FIRST[-1])
 
 
 def around(boxes: Sequence[Box]) -> Box:
-    """The smallest box around all."""
+    """The smallest box around all boxes."""
     return (
         min(box[0] for box in boxes),
         min(box[1] for box in boxes),
@@ -80,7 +87,7 @@ def around(boxes: Sequence[Box]) -> Box:
 TASK: Task[Grounded] = Task(
     name="flickr30k",
     version=1,
-    about="Flickr30k Entities: the boxes of each phrase of a sentence (phrase grounding, not retrieval)",
+    about="Flickr30k Entities: find the boxes of each phrase of a sentence (phrase grounding, not retrieval)",
     splits=("test", "val"),
     train_splits=("train",),
     load=load,
@@ -101,7 +108,10 @@ TASK: Task[Grounded] = Task(
         FileNeed("flickr30k/Sentences", files.ORIGIN, annotations=True),
         FileNeed("flickr30k/flickr30k-images", "https://shannon.cs.illinois.edu/DenotationGraph (on request)"),
     ),
-    seen_in_training="Flickr30k's training split is in the fine-tuned checkpoints' data; val and test are in none.",
+    seen_in_training=(
+        "Florence-2's fine-tuned checkpoints were trained on Flickr30k's training split.  No checkpoint was trained on "
+        "val or test."
+    ),
     published={
         "test": {"images": 1000, "samples": 4969, "phrases": 14481},
         "val": {"images": 1000, "samples": 4986, "phrases": 14433},

@@ -1,13 +1,14 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg: one sentence in, one object's box (REC) or mask (RES) out.
+"""RefCOCO, RefCOCO+ and RefCOCOg: a model finds the box (REC) or the mask (RES) of the object that a sentence names.
 
-Every sentence is a sample; its text is the toolkit's `sent`.  Intervals are by image.
+Each sentence is a sample; its text is the toolkit's `sent`.  Intervals resample images.
 
-REC: the first box of an answer counts, whatever follows, in pixels of the original image as it stands: no second
-reading of the coordinates is tried.  It is right at an IoU of 0.5 or more (plain IoU, no rounding).
-RES: masks are compared at the image's own resolution, both sides filled as pycocotools fills.  mIoU is the mean over
-sentences, oIoU all pixels shared over all pixels covered; nothing drawn where nothing is scores 0.
+REC: the first box of an answer counts, in pixels of the original image; further boxes are ignored.  The box is right at
+an IoU of 0.5 or more (plain IoU, no rounding).
 
-An answer of another kind, or none, scores 0, stays in every mean, and is counted as unreadable.
+RES: both masks are filled by pycocotools at the resolution of the image.  mIoU is the mean over sentences.  oIoU is the
+sum of intersections over the sum of unions, in pixels.  The IoU of two empty masks is 0.
+
+An answer of another type, or an unparsable one, scores 0, stays in every mean, and counts as unreadable.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from harness.metrics.reduce import mean, ratio, share_above
 
 
 class Published(NamedTuple):
-    """One of the three data sets: its folder in the refer toolkit, who split it, and the sentences of each split."""
+    """One of the three data sets, as published."""
 
     name: str
     title: str
-    folder: str
-    by: str
-    sentences: dict[str, int]
+    folder: str  # in the refer toolkit
+    by: str  # the authors of the splits, in the toolkit's file names
+    sentences: dict[str, int]  # split to number of sentences
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """For `data check`."""
+        """The published counts of each split, for `data check`."""
         return {split: {"samples": count} for split, count in self.sentences.items()}
 
 
@@ -43,13 +44,14 @@ REFCOCO_PLUS = Published("refcoco_plus", "RefCOCO+", "refcoco+", "unc", {"val": 
 REFCOCOG = Published("refcocog", "RefCOCOg", "refcocog", "umd", {"val": 4_896, "test": 9_602})
 
 SEEN = (
-    "The images of every split, val and test included, are in COCO train2014.  The zero-shot checkpoints of Florence-2 "
-    "have not seen RefCOCO's expressions; the fine-tuned ones were tuned on the training splits of the RefCOCO mix."
+    "The images of all splits, val and test included, are in COCO train2014.  Florence-2's zero-shot checkpoints were "
+    "not trained on the expressions.  The fine-tuned ones were trained on the training splits of RefCOCO, RefCOCO+ and "
+    "RefCOCOg."
 )
 
 
 def load_boxes(source: Source, data: Published) -> Iterator[Sample[Boxes]]:
-    """A sample a sentence; the target is one box, labelled with the sentence.  DataError as `refer.read`."""
+    """One sample for each sentence; the target is a box labelled with the sentence.  DataError as for `refer.read`."""
     for ref in refer.read(source, data.folder, data.by, outlines=False):
         for sentence in ref.sentences:
             question = Question(f"{refer.IMAGES}/{ref.image_name}", ref.size, kind="refer", text=sentence.text)
@@ -57,7 +59,7 @@ def load_boxes(source: Source, data: Published) -> Iterator[Sample[Boxes]]:
 
 
 def load_outlines(source: Source, data: Published) -> Iterator[Sample[Polygons | Mask]]:
-    """A sample a sentence; the target is the object's polygons, or its mask where it is published as one."""
+    """One sample for each sentence; the target is the object's polygons, or its mask where the files have a mask."""
     for ref in refer.read(source, data.folder, data.by):
         for sentence in ref.sentences:
             question = Question(f"{refer.IMAGES}/{ref.image_name}", ref.size, kind="segment", text=sentence.text)
@@ -65,27 +67,30 @@ def load_outlines(source: Source, data: Published) -> Iterator[Sample[Polygons |
 
 
 def score_box(sample: Sample[Boxes], answer: Answer) -> Score:
-    """`iou` of the first box.  No box at all is readable, and 0."""
+    """`iou` of the first box; 0 and readable where there is no box.  ValueError where the sample has no target."""
     if sample.target is None:
         raise ValueError(f"sample {sample.id} has no target")
-    guess = answer.value if isinstance(answer.value, Boxes) else None
-    first = guess.boxes[:1] if guess else ()
-    return Score({"iou": iou(first[0], sample.target.boxes[0]) if first else 0.0}, readable=guess is not None)
+    value = answer.value if isinstance(answer.value, Boxes) else None
+    first = value.boxes[:1] if value else ()
+    return Score({"iou": iou(first[0], sample.target.boxes[0]) if first else 0.0}, readable=value is not None)
 
 
 def score_outline(sample: Sample[Polygons | Mask], answer: Answer) -> Score:
-    """`both` and `either` in pixels, and their ratio `iou`.  No ring at all is readable, and 0."""
+    """The intersection `both` and the union `either` in pixels, and their ratio `iou`.
+
+    An outline without rings is readable and scores 0.  ValueError where the sample has no target or no image size.
+    """
     size = sample.question.size
     if sample.target is None or size is None:
-        raise ValueError(f"sample {sample.id} has no target, or its image no size")
+        raise ValueError(f"sample {sample.id} has no target, or its image has no size")
     outline = _outline(answer.value, size)
     both, either = overlap(rasterise(outline or Polygons(()), size), rasterise(sample.target, size))
-    share = both / either if either else 0.0  # nothing drawn where nothing is: 0, as LAVT and PolyFormer count it
+    share = both / either if either else 0.0  # two empty masks score 0, as in LAVT and PolyFormer
     return Score({"iou": share, "both": both, "either": either}, readable=outline is not None)
 
 
 def _outline(value: Value | None, size: Size) -> Polygons | Mask | None:
-    """What an answer draws; a mask of another size is of another image, and draws nothing in this one."""
+    """The outline of an answer; None where the answer has another type or a mask of another image size."""
     if isinstance(value, Mask):
         return value if value.size == size else None
     return value if isinstance(value, Polygons) else None
@@ -101,11 +106,11 @@ def _files(data: Published) -> tuple[FileNeed, ...]:
 
 
 def comprehension(data: Published) -> Task[Boxes]:
-    """REC: the box of what a sentence refers to."""
+    """The task REC on a data set."""
     return Task(
         name=data.name,
         version=2,
-        about=f"{data.title}: the box of the object that a sentence refers to ({data.by} splits)",
+        about=f"{data.title}: find the box of the object that a sentence refers to ({data.by} splits)",
         splits=tuple(data.sentences),
         train_splits=("train",),
         load=partial(load_boxes, data=data),
@@ -124,11 +129,11 @@ def comprehension(data: Published) -> Task[Boxes]:
 
 
 def segmentation(data: Published) -> Task[Polygons | Mask]:
-    """RES: the mask of what a sentence refers to."""
+    """The task RES on a data set."""
     return Task(
         name=f"{data.name}_res",
         version=2,
-        about=f"{data.title}: the mask of the object that a sentence refers to ({data.by} splits)",
+        about=f"{data.title}: find the mask of the object that a sentence refers to ({data.by} splits)",
         splits=tuple(data.sentences),
         train_splits=("train",),
         load=partial(load_outlines, data=data),

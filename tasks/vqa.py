@@ -1,11 +1,11 @@
-"""VQA v2, TextVQA and VizWiz: a question about an image, a few words in answer.
+"""VQA v2, TextVQA and VizWiz: a model answers a question about an image in a few words.
 
-Each is marked as its own official evaluator marks it (`metrics/answers.py`), against ten people's answers; they do not
-normalise alike.  An answer that cannot be read is worth 0.  Accuracy is also given for each type of answer and of
-question, where the data set has them.  Intervals are by image.
+Each data set has its official evaluator's accuracy, against the answers of ten people (`metrics/answers.py`).  The
+evaluators normalise texts in different ways.  An unparsable answer scores 0.  Accuracy is also reported for each type
+of answer and of question, where the data set names them.  Intervals resample images.
 
-VizWiz's second task asks whether a question can be answered; a model that says "unanswerable" (or "unsuitable") has
-said no.  Only this is read in its answer; published average precisions rest on graded confidences.
+VizWiz's second task is to predict whether a question can be answered.  Here a model predicts that it cannot by the
+answer "unanswerable" or "unsuitable".  Published average precisions use graded confidences instead.
 """
 
 from __future__ import annotations
@@ -49,77 +49,78 @@ ACCURACY = {"accuracy": mean("accuracy", in_order=True)}
 
 
 def load_vqav2(source: Source) -> Iterator[Sample[Text]]:
-    """With answers, but for test-dev; `source.annotations` is a folder with the files below ROOT/vqav2."""
+    """VQA v2, without targets for test-dev; `source.annotations` is a folder with the files below ROOT/vqav2."""
     folder = source.annotations or source.root / "vqav2"
     year = COCO_YEARS[source.split]
     hidden = source.split == "test-dev"
-    named = "test-dev2015" if hidden else year
-    annotations = None if hidden else folder / f"v2_mscoco_{named}_annotations.json"
-    asked = files.read_vqav2(folder / f"v2_OpenEnded_mscoco_{named}_questions.json", annotations, VQA_ORIGIN)
-    return _samples(asked, lambda image: f"coco/{year}/COCO_{year}_{int(image):012d}.jpg")
+    name = "test-dev2015" if hidden else year
+    annotations = None if hidden else folder / f"v2_mscoco_{name}_annotations.json"
+    questions = files.read_vqav2(folder / f"v2_OpenEnded_mscoco_{name}_questions.json", annotations, VQA_ORIGIN)
+    return _samples(questions, lambda image: f"coco/{year}/COCO_{year}_{int(image):012d}.jpg")
 
 
 def load_textvqa(source: Source) -> Iterator[Sample[Text]]:
-    """TextVQA; the images are under train_images for either split."""
+    """TextVQA; the images of both splits are in the folder train_images."""
     path = source.annotations or source.root / f"textvqa/TextVQA_0.5.1_{source.split}.json"
     return _samples(files.read_textvqa(path, TEXTVQA_ORIGIN), lambda image: f"textvqa/train_images/{image}.jpg")
 
 
 def load_vizwiz(source: Source) -> Iterator[Sample[Text]]:
-    """VizWiz, each split's images in a folder of its name."""
+    """VizWiz; the images of each split are in a folder named after the split."""
     path = source.annotations or source.root / f"vizwiz/Annotations/{source.split}.json"
     return _samples(files.read_vizwiz(path, VIZWIZ_ORIGIN), lambda image: f"vizwiz/{source.split}/{image}")
 
 
-def _samples(asked: Iterable[files.Asked], where: Callable[[str], str]) -> Iterator[Sample[Text]]:
-    for one in asked:
-        image = where(one.image)
-        target = Text(one.answers) if one.answers is not None else None
-        yield Sample(one.id, Question(image, one.size, "vqa", one.question), target, image, one.groups)
+def _samples(questions: Iterable[files.Asked], key: Callable[[str], str]) -> Iterator[Sample[Text]]:
+    """One sample for each question; `key` maps the image's name in the files to its path below the root."""
+    for entry in questions:
+        image = key(entry.image)
+        target = Text(entry.answers) if entry.answers is not None else None
+        yield Sample(entry.id, Question(image, entry.size, "vqa", entry.question), target, image, entry.groups)
 
 
-# ---------------------------------------------------------------------------- marking
+# ---------------------------------------------------------------------------- scoring
 
 
 def score(sample: Sample[Text], answer: Answer) -> Score:
-    """Nothing by itself: questions are marked together, which is quicker."""
+    """A score without values, since the accuracies of all questions are computed together."""
     return Score({}, readable=isinstance(answer.value, Text))
 
 
-def said(row: Row[Text]) -> str:
-    """The answer that is marked."""
+def answer_of(row: Row[Text]) -> str:
+    """The answer to score; empty where it is unparsable."""
     return row.answer.value.texts[0] if isinstance(row.answer.value, Text) else ""
 
 
 def declines(answer: str) -> bool:
-    """Whether an answer says that there is none."""
+    """Whether an answer says that the question cannot be answered."""
     return answer.strip().rstrip(".").lower() in DECLINED
 
 
 def truths(row: Row[Text]) -> tuple[str, ...]:
-    """People's answers."""
+    """The answers of people; ValueError where they are not published."""
     if row.sample.target is None:
         raise ValueError(f"the answers to question {row.sample.id} are not published")
     return row.sample.target.texts
 
 
-def vqav2_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-    """`accuracy` of each answer, 0..1."""
-    marks = answers.vqa_accuracies([said(row) for row in rows], [truths(row) for row in rows])
-    return [{"accuracy": mark * row.score.readable} for row, mark in zip(rows, marks.tolist(), strict=True)]
+def vqav2_scores(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+    """`accuracy` of each answer, 0 to 1."""
+    accuracies = answers.vqa_accuracies([answer_of(row) for row in rows], [truths(row) for row in rows])
+    return [{"accuracy": value * row.score.readable} for row, value in zip(rows, accuracies.tolist(), strict=True)]
 
 
-def textvqa_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-    """`accuracy` of each answer, 0..1."""
-    return [{"accuracy": answers.textvqa_accuracy(said(row), truths(row)) * row.score.readable} for row in rows]
+def textvqa_scores(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+    """`accuracy` of each answer, 0 to 1."""
+    return [{"accuracy": answers.textvqa_accuracy(answer_of(row), truths(row)) * row.score.readable} for row in rows]
 
 
-def vizwiz_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-    """`accuracy` of each answer, 0..1; whether it was `declined` and whether it is `unanswerable`."""
+def vizwiz_scores(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
+    """`accuracy` of each answer, 0 to 1; whether the model `declined`; whether the question is `unanswerable`."""
     return [
         {
-            "accuracy": answers.vizwiz_accuracy(said(row), truths(row)) * row.score.readable,
-            "declined": float(declines(said(row))),
+            "accuracy": answers.vizwiz_accuracy(answer_of(row), truths(row)) * row.score.readable,
+            "declined": float(declines(answer_of(row))),
             "unanswerable": float(files.NOT_ANSWERABLE in row.sample.groups),
         }
         for row in rows
@@ -128,7 +129,11 @@ def vizwiz_marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Unanswerable:
-    """Average precision or F1 of declining to answer, in percent, from counts: declining is all or nothing."""
+    """Average precision or F1 of declining to answer, in percent; NaN where no question is unanswerable.
+
+    A model either declines or does not, so the scores have two levels.  The precision-recall curve then has two points:
+    the declined questions, and all questions.
+    """
 
     which: Literal["average precision", "F1"]
 
@@ -141,13 +146,13 @@ class Unanswerable:
         )
 
         def statistic(weights: Weights) -> float:
-            right, said_so, true, everyone = map(float, parts @ weights)
+            right, predicted, true, everything = map(float, parts @ weights)
             if not true:
-                return math.nan  # nothing to be told apart
+                return math.nan
             if self.which == "F1":
-                return PERCENT * 2 * right / (said_so + true)
-            first = right / said_so * right / true if said_so else 0.0
-            return PERCENT * (first + (true - right) / true * true / everyone)
+                return PERCENT * 2 * right / (predicted + true)
+            first = right / predicted * right / true if predicted else 0.0
+            return PERCENT * (first + (true - right) / true * true / everything)
 
         return statistic
 
@@ -159,7 +164,7 @@ def _task(
     name: str,
     about: str,
     load: Callable[[Source], Iterator[Sample[Text]]],
-    marks: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
+    scores: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
     predictions: PredictionFormat,
     files_: tuple[FileNeed, ...],
     seen: str,
@@ -176,7 +181,7 @@ def _task(
         train_splits=("train",),
         load=load,
         score=score,
-        corpus=Corpus(marks),
+        corpus=Corpus(scores),
         metrics={**ACCURACY, **(more or {})},
         headline="accuracy",
         predictions=predictions,
@@ -188,15 +193,15 @@ def _task(
 
 
 _TUNED = (
-    "The zero-shot checkpoints of Florence-2 were trained on no questions; the fine-tuned ones were tuned on this data "
-    "set among others, and which of its splits is not published."
+    "Florence-2's zero-shot checkpoints were not trained on questions.  The fine-tuned ones were trained on this data "
+    "set among others; the split is not published."
 )
 TASKS: tuple[Task[Any], ...] = (
     _task(
         "vqav2",
-        "VQA v2: a question about an image (test-dev's answers are not published: export writes the submission)",
+        "VQA v2: answer a question about an image (test-dev has no public answers; `export` writes the submission)",
         load_vqav2,
-        vqav2_marks,
+        vqav2_scores,
         files.NUMBERED,
         (
             FileNeed("vqav2/v2_OpenEnded_mscoco_val2014_questions.json", VQA_ORIGIN, ("val",)),
@@ -210,8 +215,8 @@ TASKS: tuple[Task[Any], ...] = (
                 "coco/train2014", "COCO's 2014 training images, https://cocodataset.org (train2014.zip)", ("train",)
             ),
         ),
-        f"{_TUNED}  Images are COCO's val2014, of which most are in train2017 (tuned on for detection) and many in "
-        "Karpathy's training split of captions, and test2015, of which none are.",
+        f"{_TUNED}  The images of val are COCO's val2014: most are in train2017, the training data for detection, and "
+        "many in Karpathy's training split of captions.  Those of test-dev are COCO's test2015, which is in neither.",
         {
             "val": {"images": 40504, "samples": 214354},
             "test-dev": {"samples": 107394},
@@ -221,23 +226,23 @@ TASKS: tuple[Task[Any], ...] = (
     ),
     _task(
         "textvqa",
-        "TextVQA: a question about what is written in an image",
+        "TextVQA: answer a question about the text in an image",
         load_textvqa,
-        textvqa_marks,
+        textvqa_scores,
         files.NUMBERED,
         (
             FileNeed("textvqa/TextVQA_0.5.1_val.json", TEXTVQA_ORIGIN, ("val",)),
             FileNeed("textvqa/TextVQA_0.5.1_train.json", TEXTVQA_ORIGIN, ("train",)),
             FileNeed("textvqa/train_images", f"{TEXTVQA_ORIGIN} (train_val_images.zip)"),
         ),
-        f"{_TUNED}  Images are Open Images training images, as are many of FLD-5B's.",
+        f"{_TUNED}  The images are in Open Images' training set, which is part of FLD-5B, Florence-2's training data.",
         {"val": {"images": 3166, "samples": 5000}, "train": {"images": 21953, "samples": 34602}},
     ),
     _task(
         "vizwiz",
-        "VizWiz: a question that a blind person asked about their photograph",
+        "VizWiz: answer a question that a blind person asked about a photograph",
         load_vizwiz,
-        vizwiz_marks,
+        vizwiz_scores,
         files.NAMED,
         (
             FileNeed("vizwiz/Annotations/val.json", VIZWIZ_ORIGIN, ("val",)),

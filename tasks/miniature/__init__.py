@@ -1,7 +1,8 @@
-"""The embedded benchmark: a small world drawn by the project itself, made on first use into the user's cache folder.
+"""The embedded benchmark: a small world that the project draws into the user's cache folder on first use.
 
-The same pixels and annotations on every machine: `manifest.json` has the sha256 of every file, and what was made is
-held against it.  Beside it, made likewise when it is asked for, a root of other scenes to train on (`train_files`).
+Pixels and annotations are the same on every machine.  `manifest.json` has the sha256 of every file, and the drawn files
+are checked against it.  Two more roots are drawn on first use: other scenes to train on (`train_files`), and a smaller
+world for studies (`small_world`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tasks.miniature import coco, flickr30k, odinw, reading, refcoco, small_worl
 
 MANIFEST = Path(__file__).with_name("manifest.json")
 MOST_PROCESSES = 8
-WORTH_A_PROCESS = 500  # scenes
+SCENES_PER_PROCESS = 500  # fewer scenes do not pay for one more process
 
 
 def cache_folder() -> Path:
@@ -29,9 +30,10 @@ def cache_folder() -> Path:
 
 
 def ensure(cache: Path | None = None) -> Path:
-    """The miniature's root; drawn where it is not there yet, checked against the manifest.
+    """The root of the miniature, drawn on first use and checked against the manifest.
 
-    DataError where what was drawn is not what the manifest says, ResourceError where it cannot be written.
+    `cache` replaces the default cache folder.  DataError where the drawn files differ from the manifest; ResourceError
+    where they cannot be written.
     """
     expected = json.loads(MANIFEST.read_text())
 
@@ -40,19 +42,20 @@ def ensure(cache: Path | None = None) -> Path:
         wrong = differences(manifest(root), expected)
         if wrong:
             raise DataError(
-                f"the miniature drawn here is not the manifest's ({len(wrong)} files differ, first {wrong[0]}); "
-                "install the pinned packages (constraints.txt), Pillow and numpy above all"
+                f"the drawn miniature differs from its manifest in {len(wrong)} files, first {wrong[0]}; install the "
+                "pinned packages of constraints.txt, above all Pillow and numpy"
             )
         return ""
 
-    return _once((cache or cache_folder()) / f"miniature-{digest(expected)[:12]}", make)
+    return _drawn_once((cache or cache_folder()) / f"miniature-{digest(expected)[:12]}", make)
 
 
 def ensure_training(cache: Path | None = None) -> Path:
-    """The training root; drawn where it is not there yet, over the machine's cores.
+    """The root of the training scenes, drawn on first use by several processes.
 
-    Its name has a digest of what makes its content: counts, version, and the benchmark's manifest, which changes with
-    the drawing.  Its file `complete` has the sha256 over its annotations.  ResourceError where it cannot be written.
+    The folder's name contains a digest of everything that determines the content: the counts of images, the version,
+    and the benchmark's manifest, which changes with the drawing code.  The file `complete` contains a sha256 of the
+    annotations.  ResourceError where the files cannot be written.
     """
     images = train_files.FULL
     counts = {name: str(count) for name, count in asdict(images).items()}
@@ -60,15 +63,15 @@ def ensure_training(cache: Path | None = None) -> Path:
     name = digest({**counts, "version": str(train_files.VERSION), "drawing": drawing})[:12]
 
     def make(root: Path) -> str:
-        processes = min(os.cpu_count() or 1, MOST_PROCESSES, 1 + images.total // WORTH_A_PROCESS)
+        processes = min(os.cpu_count() or 1, MOST_PROCESSES, 1 + images.total // SCENES_PER_PROCESS)
         train_files.write(root, images, processes)
         return digest(manifest(root, images=False))
 
-    return _once((cache or cache_folder()) / f"miniature-train-{name}", make)
+    return _drawn_once((cache or cache_folder()) / f"miniature-train-{name}", make)
 
 
 def ensure_small(cache: Path | None = None) -> Path:
-    """The studies' smaller world; drawn where it is not there yet."""
+    """The root of the smaller world for studies, drawn on first use; ResourceError where it cannot be written."""
     drawing = digest(json.loads(MANIFEST.read_text()))
     name = digest({"version": str(small_world.VERSION), "images": str(small_world.EVALUATED), "drawing": drawing})[:12]
 
@@ -76,11 +79,15 @@ def ensure_small(cache: Path | None = None) -> Path:
         small_world.write(root)
         return digest(manifest(root, images=False))
 
-    return _once((cache or cache_folder()) / f"miniature-small-{name}", make)
+    return _drawn_once((cache or cache_folder()) / f"miniature-small-{name}", make)
 
 
-def _once(root: Path, make: Callable[[Path], str]) -> Path:
-    """A root, made aside and moved into place whole; its file `complete` then has what `make` returns."""
+def _drawn_once(root: Path, make: Callable[[Path], str]) -> Path:
+    """`root`, whose content `make` draws unless it is complete.
+
+    The content is drawn into a temporary folder, which is then renamed.  The file `complete` contains the text that
+    `make` returns.
+    """
     if (root / "complete").is_file():
         return root
     cache = root.parent
@@ -88,8 +95,8 @@ def _once(root: Path, make: Callable[[Path], str]) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=cache, prefix="miniature-"))
         try:
-            told = make(partial)
-            (partial / "complete").write_text(told)
+            text = make(partial)
+            (partial / "complete").write_text(text)
             partial.chmod(0o755)
             if root.exists() and not (root / "complete").is_file():
                 shutil.rmtree(root)
@@ -98,36 +105,36 @@ def _once(root: Path, make: Callable[[Path], str]) -> Path:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         if (root / "complete").is_file():
-            return root  # another process was quicker
+            return root  # another process was faster
         raise ResourceError(
-            f"cannot make the miniature in {cache}: {error}; set XDG_CACHE_HOME to a writable folder"
+            f"cannot draw the miniature into {cache}: {error}; set XDG_CACHE_HOME to a writable folder"
         ) from error
     return root
 
 
 def write(root: Path) -> None:
-    """Every benchmark's files under `root`."""
+    """Writes the files of all benchmarks under `root`."""
     for benchmark in (refcoco, coco, reading, flickr30k, odinw):
         benchmark.write(root)
 
 
 def verify(root: Path) -> list[str]:
-    """The files under a miniature's root that are missing, changed or not known, by relative path."""
+    """The relative paths under the miniature's root that are missing, changed or unknown."""
     return differences(manifest(root), json.loads(MANIFEST.read_text()))
 
 
 def manifest(root: Path, *, images: bool = True) -> dict[str, str]:
-    """Relative path to sha256 for every file of a root, or every annotation file only."""
-    found = (path for path in root.rglob("*") if path.is_file() and path.name != "complete")
-    files = sorted(path for path in found if images or path.suffix != ".jpg")
+    """The sha256 of each file of a root by relative path; without `images`, of annotation files only."""
+    paths = (path for path in root.rglob("*") if path.is_file() and path.name != "complete")
+    files = sorted(path for path in paths if images or path.suffix != ".jpg")
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
-    """The paths that two manifests do not agree on."""
-    return sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
+def differences(actual: dict[str, str], expected: dict[str, str]) -> list[str]:
+    """The paths at which two manifests differ."""
+    return sorted(path for path in actual.keys() | expected.keys() if actual.get(path) != expected.get(path))
 
 
 def digest(files: dict[str, str]) -> str:
-    """One sha256 for a manifest."""
+    """The sha256 of a manifest."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

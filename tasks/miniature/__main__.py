@@ -1,4 +1,4 @@
-"""`python -m tasks.miniature`: draws the world anew and writes its manifest, for whoever changed the drawing."""
+"""`python -m tasks.miniature` draws the world again and writes its manifest, after a change of the drawing code."""
 
 import json
 import tempfile

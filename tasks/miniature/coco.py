@@ -1,15 +1,16 @@
-"""The miniature world as COCO captions, COCO detection and VQA v2, in exactly the published files.
+"""The miniature world as COCO captions, COCO detection and VQA v2, in the published file formats.
 
     coco/val2014/                          the images of captions and questions
     coco/annotations/captions_val2014.json
-    coco/dataset_coco.json                 Karpathy's splits of them
-    coco/val2017/                          the same pictures under their later names, as COCO's are
+    coco/dataset_coco.json                 Karpathy's splits of these images
+    coco/val2017/                          the same images under COCO's later file names
     coco/annotations/instances_val2017.json
     coco/test2015/, vqav2/                 questions and annotations; test-dev has no annotations
 
-`train_files` writes the same of train2014 and train2017.
+`train_files` writes the same for train2014 and train2017.
 
-Category ids have gaps.  Where three things or more share a category, two of them may be annotated as one crowd.
+Category ids have gaps, as in COCO.  In half of the scenes where three or more things share a category, two of these are
+annotated as one crowd.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.geometry.outlines import area, flat, refill
-from tasks.miniature.drawing import Order, drawn, save
+from tasks.miniature.drawing import Job, drawn, save
 from tasks.miniature.render import Rendered
 from tasks.miniature.scene import Draw
 from tasks.miniature.shapes import SEEN
 from tasks.miniature.telling import Query, noisy, queries, references
 
 FIRST_SEED = 100_000
-SPLITS = (("train", 20), ("val", 40), ("test", 90))  # Karpathy's, and how many images
-TEST_DEV = 10
-QUESTIONS = 4  # of an image
+SPLITS = (("train", 20), ("val", 40), ("test", 90))  # Karpathy's splits with their numbers of images
+TEST_DEV = 10  # images
+QUESTIONS = 4  # for each image
 CATEGORY_IDS = tuple(1 + place + place // 3 for place in range(len(SEEN)))
 INFO = {"description": "miniature: an embedded world in COCO's format", "version": "1", "year": 2026}
 Json = dict[str, Any]
@@ -41,7 +42,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A scene with its number and Karpathy's split."""
+    """A scene with its image id and Karpathy's split."""
 
     number: int
     split: str
@@ -49,14 +50,14 @@ class Photo:
 
 
 def write(root: Path) -> None:
-    """Images and annotations under `root`."""
+    """Writes images and annotations under `root`."""
     splits = [split for split, count in (*SPLITS, ("test-dev", TEST_DEV)) for _ in range(count)]
     numbers = [200_000 + 13 * place for place in range(len(splits))]
-    orders = [
-        Order(FIRST_SEED + place, file_of(number, "test2015" if split == "test-dev" else "val2014"), outlines=True)
+    jobs = [
+        Job(FIRST_SEED + place, file_of(number, "test2015" if split == "test-dev" else "val2014"), outlines=True)
         for place, (number, split) in enumerate(zip(numbers, splits, strict=True))
     ]
-    scenes = drawn(root, orders, "drawing COCO")
+    scenes = drawn(root, jobs, "drawing COCO")
     photos = [Photo(*photo) for photo in zip(numbers, splits, scenes, strict=True)]
     known, hidden = [p for p in photos if p.split != "test-dev"], [p for p in photos if p.split == "test-dev"]
     for photo in known:
@@ -68,48 +69,48 @@ def write(root: Path) -> None:
 
 
 def file_of(number: int, year: str) -> str:
-    """Where below the root a picture of this number is; from 2017 on the name no longer has the year."""
+    """The path below the root of an image; COCO's file names of 2017 do not contain the year."""
     return f"coco/{year}/{number:012d}.jpg" if "2017" in year else f"coco/{year}/COCO_{year}_{number:012d}.jpg"
 
 
 def annotate_captions(root: Path, year: str, photos: Sequence[Photo]) -> None:
-    """COCO's captions, and Karpathy's splits of them."""
+    """Writes COCO's captions and Karpathy's splits of them."""
     save_json(root / f"coco/annotations/captions_{year}.json", _captions(photos, year))
     save_json(root / "coco/dataset_coco.json", _karpathy(photos, year))
 
 
 def annotate_objects(root: Path, year: str, photos: Sequence[Photo]) -> None:
-    """COCO's instances."""
+    """Writes COCO's instances."""
     save_json(root / f"coco/annotations/instances_{year}.json", _instances(photos, year))
 
 
 def annotate_questions(
     root: Path, year: str, photos: Sequence[Photo], most: int = QUESTIONS, *, answered: bool = True
 ) -> None:
-    """VQA's questions, so many of a photo at most, and what people answered."""
-    asked, annotations = _questions(photos, most)
+    """Writes VQA's questions, at most `most` for each photo, and people's answers unless `answered` is false."""
+    entries, annotations = _questions(photos, most)
     common = {"info": INFO, "license": {}, "data_type": "mscoco", "data_subtype": year}
-    questions = {**common, "task_type": "Open-Ended", "questions": asked}
+    questions = {**common, "task_type": "Open-Ended", "questions": entries}
     save_json(root / f"vqav2/v2_OpenEnded_mscoco_{year}_questions.json", questions)
     if answered:
         save_json(root / f"vqav2/v2_mscoco_{year}_annotations.json", {**common, "annotations": annotations})
 
 
 def save_json(path: Path, value: Any) -> None:
-    """A JSON file."""
+    """Writes a JSON file and the folders above it."""
     save(path, json.dumps(value).encode())
 
 
 def image_entry(number: int | str, file_name: str, rendered: Rendered) -> Json:
-    """An image as COCO lists it."""
+    """COCO's entry of an image."""
     size = rendered.scene.size
     return {"id": number, "file_name": file_name, "width": size.width, "height": size.height, "license": 1}
 
 
 def _captions(photos: Sequence[Photo], year: str) -> Json:
     images = [image_entry(p.number, Path(file_of(p.number, year)).name, p.rendered) for p in photos]
-    told = [(p.number, text) for p in photos for text in references(p.rendered, Draw(p.number))]
-    annotations = [{"image_id": number, "id": place + 1, "caption": text} for place, (number, text) in enumerate(told)]
+    texts = [(p.number, text) for p in photos for text in references(p.rendered, Draw(p.number))]
+    annotations = [{"image_id": number, "id": place + 1, "caption": text} for place, (number, text) in enumerate(texts)]
     return {"info": INFO, "images": images, "licenses": [], "type": "captions", "annotations": annotations}
 
 
@@ -161,7 +162,7 @@ def _instances(photos: Sequence[Photo], year: str) -> Json:
 
 
 def thing_entry(rendered: Rendered, place: int) -> Json:
-    """A thing as COCO annotates it, with its `place` in the scene."""
+    """COCO's annotation of a thing, with its `place` in the scene."""
     left, top, right, bottom = rendered.boxes[place]
     rings = rendered.rings[place]
     return {
@@ -174,7 +175,7 @@ def thing_entry(rendered: Rendered, place: int) -> Json:
 
 
 def _crowd(names: Sequence[str], draw: Draw) -> tuple[int, ...]:
-    """Two things of a category that three or more are of, in every other such scene."""
+    """Two things of a category that three or more things have, in half of such scenes."""
     many = [place for place, name in enumerate(names) if names.count(name) >= 3]
     return tuple(many[:2]) if many and draw.random() < 0.5 else ()
 
@@ -197,7 +198,7 @@ def _crowd_entry(rendered: Rendered, places: tuple[int, ...]) -> Json:
 
 
 def _runs(mask: NDArray[np.bool_]) -> list[int]:
-    """Lengths of runs down the columns, of zeros first: COCO's uncompressed code."""
+    """COCO's uncompressed run-length code: lengths of runs down the columns, of zeros first."""
     column_major = mask.T.reshape(-1)
     ends = np.flatnonzero(column_major[1:] != column_major[:-1]) + 1
     lengths = np.diff(np.concatenate([[0], ends, [column_major.size]])).tolist()
@@ -208,16 +209,16 @@ def _runs(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def _questions(photos: Sequence[Photo], most: int) -> tuple[list[Json], list[Json]]:
-    """Questions and their annotations, some of each image's."""
-    asked: list[Json] = []
+    """Questions and their annotations, at most `most` for each image."""
+    questions: list[Json] = []
     annotations: list[Json] = []
     for photo in photos:
         draw = Draw(photo.number + 3)
         for place, query in enumerate(draw.shuffled(queries(photo.rendered, draw))[:most]):
             number = 1000 * photo.number + place
-            asked.append({"image_id": photo.number, "question": query.question, "question_id": number})
+            questions.append({"image_id": photo.number, "question": query.question, "question_id": number})
             annotations.append({"image_id": photo.number, "question_id": number, **_annotation(query, draw)})
-    return asked, annotations
+    return questions, annotations
 
 
 def _annotation(query: Query, draw: Draw) -> Json:

@@ -1,4 +1,4 @@
-"""Scenes drawn and saved, here or over several processes; of each is kept what annotations are written from."""
+"""Draws scenes and saves their images, in this process or in several; keeps the parts that annotations need."""
 
 from __future__ import annotations
 
@@ -14,38 +14,41 @@ from tqdm import tqdm
 
 from tasks.miniature.render import Rendered, jpeg, rendered_scene, rendered_signs
 
-AT_ONCE = 16  # scenes handed to a process together
+CHUNK = 16  # scenes sent to a process together
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A scene to draw, with signs or without, and where under the root its picture goes."""
+class Job:
+    """A scene to draw, and the path of its image below the root."""
 
     seed: int
     path: str
     signs: bool = False
-    outlines: bool = False  # whether they are kept: they are most of what a scene weighs
+    outlines: bool = False  # keep the outlines, which take most of a scene's memory
 
 
-def drawn(root: Path, orders: Sequence[Order], about: str, processes: int = 1) -> Iterator[Rendered]:
-    """The scenes in this order, without their pixels, each with its picture saved; `about` is what is being drawn."""
+def drawn(root: Path, jobs: Sequence[Job], about: str, processes: int = 1) -> Iterator[Rendered]:
+    """The scenes of jobs, in order, without pixels; the image of each is saved.
+
+    `about` is the text of the progress bar.
+    """
     draw = partial(_draw, root)
     if processes == 1:
-        yield from tqdm(map(draw, orders), about, len(orders), disable=None)
+        yield from tqdm(map(draw, jobs), about, len(jobs), disable=None)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from tqdm(pool.map(draw, orders, chunksize=AT_ONCE), about, len(orders), disable=None)
+        yield from tqdm(pool.map(draw, jobs, chunksize=CHUNK), about, len(jobs), disable=None)
 
 
 def save(path: Path, data: bytes) -> None:
-    """A file, and the folders above it."""
+    """Writes a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
 
-def _draw(root: Path, order: Order) -> Rendered:
-    rendered = rendered_signs(order.seed) if order.signs else rendered_scene(order.seed)
-    save(root / order.path, jpeg(rendered))
+def _draw(root: Path, job: Job) -> Rendered:
+    rendered = rendered_signs(job.seed) if job.signs else rendered_scene(job.seed)
+    save(root / job.path, jpeg(rendered))
     height, width = rendered.image.shape[:2]
     bare = replace(rendered, image=np.zeros((0, width, 3), np.uint8), masks=np.zeros((0, height, width), bool))
-    return bare if order.outlines else replace(bare, rings=())
+    return bare if job.outlines else replace(bare, rings=())

@@ -1,9 +1,9 @@
-"""The miniature world as Flickr30k Entities, in exactly the published files.
+"""The miniature world as Flickr30k Entities, in the published file formats.
 
     flickr30k/val.txt, test.txt, Sentences/<image>.txt, Annotations/<image>.xml, flickr30k-images/<image>.jpg
 
-A chain is a set of things that some phrase names; boxes count pixels from 1, as published.  The place of a scene is a
-chain without a box, and "there" is marked as not visual.
+A chain is a set of things that a phrase names.  Boxes count pixels from 1, as in the published files.  The place of a
+scene ("in a meadow") is a chain without a box, and "there" is annotated as not visual.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tasks.miniature.drawing import Order, drawn, save
-from tasks.miniature.language import caption, look
+from tasks.miniature.drawing import Job, drawn, save
+from tasks.miniature.language import appearances, caption
 from tasks.miniature.render import Rendered
 from tasks.miniature.scene import Draw
 from tasks.miniature.telling import SETTINGS
@@ -21,30 +21,30 @@ from tasks.miniature.telling import SETTINGS
 FIRST_SEED = 500_000
 SPLITS = (("val", 20), ("test", 60))
 TYPES = {"robot": "people", "cat": "animals", "fish": "animals", "car": "vehicles", "boat": "vehicles"}
-Chain = tuple[int, ...]  # the things of a chain; none: the place
+Chain = tuple[int, ...]  # the numbers of its things; empty for the place of a scene
 
 
 def write(root: Path) -> None:
-    """Images, sentences and annotations under `root`."""
+    """Writes images, sentences and annotations under `root`."""
     first = FIRST_SEED
     for split, count in SPLITS:
         seeds = range(first, first + count)
-        annotate(root, split, zip(seeds, drawn(root, orders(seeds), f"drawing Flickr30k {split}"), strict=True))
+        annotate(root, split, zip(seeds, drawn(root, jobs(seeds), f"drawing Flickr30k {split}"), strict=True))
         first += count
 
 
-def orders(seeds: Iterable[int]) -> list[Order]:
-    """What is to be drawn."""
-    return [Order(seed, f"flickr30k/flickr30k-images/{_name(seed)}.jpg") for seed in seeds]
+def jobs(seeds: Iterable[int]) -> list[Job]:
+    """The scenes to draw."""
+    return [Job(seed, f"flickr30k/flickr30k-images/{_name(seed)}.jpg") for seed in seeds]
 
 
 def annotate(root: Path, split: str, scenes: Iterable[tuple[int, Rendered]]) -> None:
-    """A split's list, and sentences and annotations of its scenes, which come with their seeds."""
+    """Writes the list of a split, and the sentences and annotations of its scenes, given with their seeds."""
     folder, names = root / "flickr30k", []
     for seed, rendered in scenes:
         name = _name(seed)
         chains: dict[Chain, int] = {}
-        lines = [_marked(rendered, *said, seed, chains) for said in _said(rendered, Draw(seed))]
+        lines = [_annotated(rendered, *sentence, seed, chains) for sentence in _sentences(rendered, Draw(seed))]
         save(folder / f"Sentences/{name}.txt", "".join(f"{line}\n" for line in lines).encode())
         save(folder / f"Annotations/{name}.xml", _annotation(rendered, name, chains))
         names.append(name)
@@ -55,16 +55,19 @@ def _name(seed: int) -> str:
     return str(1_000_000_000 + 97 * (seed - FIRST_SEED))
 
 
-def _said(rendered: Rendered, draw: Draw) -> Iterator[tuple[str, tuple[tuple[int, int, Chain], ...], str]]:
-    """Five sentences with their phrases; two of them with the place, one of the largest things only."""
-    things = look(rendered)
+def _sentences(rendered: Rendered, draw: Draw) -> Iterator[tuple[str, tuple[tuple[int, int, Chain], ...], str]]:
+    """Five sentences with the spans of their phrases, and the place of the scene or "".
+
+    Two sentences have the place; one names the two largest things only.
+    """
+    things = appearances(rendered)
     largest = sorted(range(len(things)), key=lambda i: -things[i].area)[:2]
     for number in range(5):
         text, spans = caption(rendered, draw, largest if number == 3 else None)
         yield text, spans, SETTINGS[rendered.scene.background] if number in (1, 4) else ""
 
 
-def _marked(
+def _annotated(
     rendered: Rendered,
     text: str,
     spans: Sequence[tuple[int, int, Chain]],
@@ -72,7 +75,7 @@ def _marked(
     seed: int,
     chains: dict[Chain, int],
 ) -> str:
-    """A sentence with its phrases marked; new chains are numbered on."""
+    """A sentence with Flickr30k's annotation of its phrases; adds new chains to `chains`."""
     line, end = "", 0
     for start, stop, things in spans:
         number = chains.setdefault(things, 10 * seed + len(chains))
@@ -90,6 +93,7 @@ def _marked(
 
 
 def _annotation(rendered: Rendered, name: str, chains: dict[Chain, int]) -> bytes:
+    """The XML file of an image: the box of each thing that a chain contains, and the place without a box."""
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = f"{name}.jpg"
     size = ElementTree.SubElement(root, "size")

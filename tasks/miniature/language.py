@@ -1,11 +1,12 @@
-"""What a scene says: captions with grounded phrases, and expressions that pick out one thing.
+"""Texts about a scene: captions with grounded phrases, and expressions that refer to one thing.
 
-An expression is a noun phrase and, perhaps, a place, a rank or a relation, each a predicate over the things'
-visible boxes and attributes.  It is said only of the one thing that satisfies it, and a comparison only where it is
-clear (`MARGIN` of the picture's side, or `BIGGER` times the area).
+An expression is a noun phrase, possibly with a place, a rank or a relation.  Each of these is a predicate over the
+visible boxes and attributes of the things.  An expression is used only for the one thing that satisfies it.  A
+comparison is used only where it is clear: by a difference of more than `MARGIN` of the image's side, or by a ratio of
+areas above `BIGGER`.
 
-Styles: `refcoco` says anything, briefly; `refcoco+` has no word of place, order or relation; `refcocog` makes a
-sentence of it.
+Styles: `refcoco` is short and uses all predicates; `refcoco+` has no places, ranks or relations; `refcocog` has whole
+noun phrases with relative clauses.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from tasks.miniature.scene import Draw
 Style = Literal["refcoco", "refcoco+", "refcocog"]
 MARGIN = 0.09
 BIGGER = 1.35
-MOST = 3  # expressions a thing
-OFTEN = ("noun",) * 3 + ("place",) * 3 + ("order", "relation")  # how people put it, roughly
+MOST = 3  # expressions for each thing
+FREQUENCIES = ("noun",) * 3 + ("place",) * 3 + ("order", "relation")  # roughly as in RefCOCO
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A thing as an onlooker knows it: what it is, and its visible box's centre as shares of the picture."""
+class Appearance:
+    """The visible attributes of a thing, and the centre of its visible box as shares of the image's sides."""
 
     category: str
     colour: str
     large: bool
     x: float
     y: float
-    area: float
+    area: float  # of the box in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A noun phrase without its article, and which things it fits."""
+    """A noun phrase without its article, and the numbers of the things that it fits."""
 
     text: str
     fits: tuple[int, ...]
@@ -48,41 +49,42 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A text, the kind of words it rests on, and which things it fits."""
+    """A text, the kind of its predicate, and the numbers of the things that it fits."""
 
     text: str
     kind: Literal["noun", "place", "order", "relation"]
     fits: tuple[int, ...]
 
 
-def look(rendered: Rendered) -> list[Seen]:
-    """The scene's things, in order."""
+def appearances(rendered: Rendered) -> list[Appearance]:
+    """The appearances of the scene's things, in order."""
     width, height = rendered.scene.size
-    seen = []
+    result = []
     for thing, box in zip(rendered.scene.things, rendered.boxes, strict=True):
         x, y = (box[0] + box[2]) / 2 / width, (box[1] + box[3]) / 2 / height
-        seen.append(Seen(thing.category, thing.colour, thing.large, x, y, _area(box)))
-    return seen
+        result.append(Appearance(thing.category, thing.colour, thing.large, x, y, _area(box)))
+    return result
 
 
 def expressions(rendered: Rendered, style: Style, draw: Draw) -> list[tuple[str, ...]]:
-    """For each thing, up to three expressions that fit it alone; () where there is none."""
-    things = look(rendered)
-    found = []
+    """For each thing, up to three expressions that fit no other thing; () where there is none."""
+    things = appearances(rendered)
+    result = []
     for place in range(len(things)):
         options = [e for e in _candidates(things, place, style) if e.fits == (place,)]
-        said: list[str] = []
-        while options and len(said) < MOST:
-            kind = draw.one_of([kind for kind in OFTEN if any(option.kind == kind for option in options)])
+        chosen: list[str] = []
+        while options and len(chosen) < MOST:
+            kind = draw.one_of([kind for kind in FREQUENCIES if any(option.kind == kind for option in options)])
             option = draw.one_of([option for option in options if option.kind == kind])
-            said.append(option.text)
+            chosen.append(option.text)
             options = [other for other in options if other.text != option.text]
-        found.append(tuple(said))
-    return found
+        result.append(tuple(chosen))
+    return result
 
 
-def _candidates(things: Sequence[Seen], me: int, style: Style) -> Iterator[Expression]:
-    nouns = list(_nouns(things, me))
+def _candidates(things: Sequence[Appearance], target: int, style: Style) -> Iterator[Expression]:
+    """All expressions about the thing `target`, also those that fit several things or another one."""
+    nouns = list(_nouns(things, target))
     for noun in nouns:
         yield Expression(_sentence(noun.text, "", style), "noun", noun.fits)
     for noun in nouns:
@@ -94,32 +96,30 @@ def _candidates(things: Sequence[Seen], me: int, style: Style) -> Iterator[Expre
     if style == "refcoco+":
         return
     for noun in nouns:
-        if len(noun.fits) > 1 or noun.text == things[me].category:
+        if len(noun.fits) > 1 or noun.text == things[target].category:
             yield from _places(things, noun, style)
         if len(noun.fits) > 2:
             yield from _orders(things, noun, style)
-        yield from _relations(things, me, noun, style)
+        yield from _relations(things, noun, style)
 
 
-def _nouns(things: Sequence[Seen], me: int) -> Iterator[Phrase]:
-    """From bare to full: category, colour, size."""
-    mine = things[me]
-    size = "big" if mine.large else "small"
-    tests: list[tuple[str, Callable[[Seen], bool]]] = [
-        (mine.category, lambda t: t.category == mine.category),
-        (f"{mine.colour} {mine.category}", lambda t: (t.category, t.colour) == (mine.category, mine.colour)),
-        (f"{size} {mine.category}", lambda t: (t.category, t.large) == (mine.category, mine.large)),
-        (
-            f"{size} {mine.colour} {mine.category}",
-            lambda t: (t.category, t.large, t.colour) == (mine.category, mine.large, mine.colour),
-        ),
-        (f"{mine.colour} thing", lambda t: t.colour == mine.colour),
+def _nouns(things: Sequence[Appearance], target: int) -> Iterator[Phrase]:
+    """Noun phrases for a thing, from short to full: with its category, colour and size."""
+    thing = things[target]
+    category, colour, large = thing.category, thing.colour, thing.large
+    size = "big" if large else "small"
+    tests: list[tuple[str, Callable[[Appearance], bool]]] = [
+        (category, lambda t: t.category == category),
+        (f"{colour} {category}", lambda t: (t.category, t.colour) == (category, colour)),
+        (f"{size} {category}", lambda t: (t.category, t.large) == (category, large)),
+        (f"{size} {colour} {category}", lambda t: (t.category, t.large, t.colour) == (category, large, colour)),
+        (f"{colour} thing", lambda t: t.colour == colour),
     ]
     for text, test in tests:
-        yield Phrase(text, tuple(place for place, thing in enumerate(things) if test(thing)))
+        yield Phrase(text, tuple(place for place, other in enumerate(things) if test(other)))
 
 
-_SIDES: tuple[tuple[str, str, Callable[[Seen], float]], ...] = (
+_SIDES: tuple[tuple[str, str, Callable[[Appearance], float]], ...] = (
     ("left", "on the left", lambda t: -t.x),
     ("right", "on the right", lambda t: t.x),
     ("top", "at the top", lambda t: -t.y),
@@ -127,8 +127,8 @@ _SIDES: tuple[tuple[str, str, Callable[[Seen], float]], ...] = (
 )
 
 
-def _places(things: Sequence[Seen], noun: Phrase, style: Style) -> Iterator[Expression]:
-    """The left-most, right-most, top-most or bottom-most of those the noun fits."""
+def _places(things: Sequence[Appearance], noun: Phrase, style: Style) -> Iterator[Expression]:
+    """The leftmost, rightmost, topmost and bottommost of the things that the noun fits."""
     if len(noun.fits) < 2:
         return
     for word, phrase, measure in _SIDES:
@@ -142,8 +142,8 @@ def _places(things: Sequence[Seen], noun: Phrase, style: Style) -> Iterator[Expr
             yield Expression(_sentence(noun.text, f"{phrase} of the picture", style), "place", (best,))
 
 
-def _orders(things: Sequence[Seen], noun: Phrase, style: Style) -> Iterator[Expression]:
-    """The middle ones of three or four, counted from either side."""
+def _orders(things: Sequence[Appearance], noun: Phrase, style: Style) -> Iterator[Expression]:
+    """The inner things of three or four that the noun fits, counted from both sides."""
     line = sorted(noun.fits, key=lambda i: things[i].x)
     gaps = [things[b].x - things[a].x for a, b in pairwise(line)]
     if min(gaps) < MARGIN or len(line) > 4:
@@ -157,7 +157,7 @@ def _orders(things: Sequence[Seen], noun: Phrase, style: Style) -> Iterator[Expr
         yield Expression(_sentence(f"{word} {noun.text}", "from the right", style), "order", (thing,))
 
 
-_RELATIONS: tuple[tuple[str, str, Callable[[Seen, Seen], float]], ...] = (
+_RELATIONS: tuple[tuple[str, str, Callable[[Appearance, Appearance], float]], ...] = (
     ("left of", "to the left of", lambda a, b: b.x - a.x),
     ("right of", "to the right of", lambda a, b: a.x - b.x),
     ("above", "above", lambda a, b: b.y - a.y),
@@ -165,8 +165,11 @@ _RELATIONS: tuple[tuple[str, str, Callable[[Seen, Seen], float]], ...] = (
 )
 
 
-def _relations(things: Sequence[Seen], me: int, noun: Phrase, style: Style) -> Iterator[Expression]:
-    """Beside a landmark that needs no explaining; none of those it fits may stand unclearly."""
+def _relations(things: Sequence[Appearance], noun: Phrase, style: Style) -> Iterator[Expression]:
+    """Relations to a landmark: a thing that has a noun phrase of its own.
+
+    A relation is used only where it clearly holds or clearly fails for each thing that the noun fits.
+    """
     for other in range(len(things)):
         if other in noun.fits:
             continue
@@ -174,16 +177,19 @@ def _relations(things: Sequence[Seen], me: int, noun: Phrase, style: Style) -> I
         if landmark is None:
             continue
         for short, long, measure in _RELATIONS:
-            far = [measure(things[i], things[other]) for i in noun.fits]
-            if any(-MARGIN / 2 < gap < MARGIN for gap in far):
+            gaps = [measure(things[i], things[other]) for i in noun.fits]
+            if any(-MARGIN / 2 < gap < MARGIN for gap in gaps):
                 continue
-            fits = tuple(i for i, gap in zip(noun.fits, far, strict=True) if gap >= MARGIN)
+            fits = tuple(i for i, gap in zip(noun.fits, gaps, strict=True) if gap >= MARGIN)
             text = f"{short if style == 'refcoco' else long} the {landmark}"
             yield Expression(_sentence(noun.text, text, style), "relation", fits)
 
 
 def _extreme(fits: Sequence[int], measures: Sequence[float], ratio: bool = False) -> int | None:
-    """The one with the greatest measure, where it is clearly the greatest."""
+    """The thing with the greatest measure; None where it is not clearly the greatest.
+
+    With `ratio`, measures are compared by their ratio (`BIGGER`), otherwise by their difference (`MARGIN`).
+    """
     order = sorted(fits, key=lambda i: measures[i], reverse=True)
     best, second = measures[order[0]], measures[order[1]]
     much_bigger = abs(best) > BIGGER * abs(second) or abs(second) > BIGGER * abs(best)
@@ -201,11 +207,12 @@ def _sentence(noun: str, tail: str, style: Style) -> str:
 def caption(
     rendered: Rendered, draw: Draw, among: Sequence[int] | None = None
 ) -> tuple[str, tuple[tuple[int, int, tuple[int, ...]], ...]]:
-    """A sentence that names everything (or those `among`) from left to right, and each phrase's span and things.
+    """A sentence that names all things, or those `among`, from left to right; and the span and things of each phrase.
 
-    Things of one colour and category are named together: "a red car, two blue fish and a house"; a sign says its word.
+    Things of the same colour and category share a phrase: "a red car, two blue fish and a green house".  The word of a
+    sign is in the sentence.
     """
-    things = look(rendered)
+    things = appearances(rendered)
     groups: dict[tuple[str, str, str], list[int]] = {}
     for place in sorted(range(len(things)) if among is None else among, key=lambda i: things[i].x):
         word = rendered.scene.things[place].word
@@ -222,13 +229,13 @@ def caption(
 
 
 def counted(count: int, colour: str, category: str) -> str:
-    """ "a red car", "two blue fish"."""
+    """A phrase with a count of 1 to 5: "a red car", "two blue fish"."""
     article = "an" if colour[0] in "aeiou" else "a"
     return f"{('', article, 'two', 'three', 'four', 'five')[count]} {colour} {plural(category, count)}"
 
 
 def plural(category: str, count: int = 2) -> str:
-    """The word for so many of a category."""
+    """The noun of a category for this count."""
     if count == 1 or category == "fish":
         return category
     return f"{category}es" if category.endswith("x") else f"{category}s"

@@ -1,4 +1,4 @@
-"""Capital letters of 5 x 7 cells, and the words that signs say."""
+"""Capital letters of 5 x 7 cells, and the words on signs."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ _ROWS = {
     "Z": "11111 00001 00010 00100 01000 10000 11111",
 }
 GLYPHS = {letter: [[cell == "1" for cell in row] for row in rows.split()] for letter, rows in _ROWS.items()}
-HIGH, ACROSS, BETWEEN = 7, 5, 1  # cells
-WIDTH, HEIGHT = 1.76, 0.8  # of the room for a word, as shares of a board's half side
+HIGH, ACROSS, BETWEEN = 7, 5, 1  # height and width of a letter, and the gap between letters, in cells
+WIDTH, HEIGHT = 1.76, 0.8  # space for a word, relative to half the side of the board
 
 
 def cell_size(word: str, half: float) -> float:
-    """The side of a cell, in pixels, so that a word fits its board."""
+    """The side of a cell in pixels such that the word fits a board of half side `half`."""
     return min(WIDTH * half / _across(word), HEIGHT * half / HIGH)
 
 
 def place(word: str, x: float, y: float, half: float) -> Quad:
-    """The corners of a word centred on a point, clockwise from the top left, in pixels."""
+    """The corners of a word centred on (x, y), clockwise from the top left, in pixels."""
     cell = cell_size(word, half)
     left, top = x - _across(word) * cell / 2, y - HIGH * cell / 2
     right, bottom = left + _across(word) * cell, top + HIGH * cell
@@ -60,7 +60,7 @@ def place(word: str, x: float, y: float, half: float) -> Quad:
 
 
 def letter_places(word: str, x: float, y: float, half: float) -> list[Box]:
-    """The box of each letter of a word centred on a point, in pixels."""
+    """The box of each letter of a word centred on (x, y), in pixels."""
     cell = cell_size(word, half)
     (left, top), _, (_, bottom), _ = place(word, x, y, half)
     starts = [left + (ACROSS + BETWEEN) * number * cell for number in range(len(word))]
@@ -68,7 +68,10 @@ def letter_places(word: str, x: float, y: float, half: float) -> list[Box]:
 
 
 def paint(canvas: NDArray[np.float64], word: str, x: float, y: float, half: float, tone: NDArray[np.float64]) -> None:
-    """Writes a word on a canvas (H, W, 3); a pixel takes the tone in the share of it that lit cells cover."""
+    """Writes a word on a canvas (H, W, 3), centred on (x, y).
+
+    The weight of `tone` (3,) in a pixel is the share of the pixel that lit cells cover.
+    """
     cell = cell_size(word, half)
     (left, top), _, (right, bottom), _ = place(word, x, y, half)
     first, last = max(0, int(left)), min(canvas.shape[1], int(right) + 1)
@@ -92,6 +95,6 @@ def _across(word: str) -> int:
 
 
 def _overlap(pixels: NDArray[np.float64], begin: float, end: float) -> NDArray[np.float64]:
-    """How much of each pixel lies between two places on its axis."""
+    """The share of each pixel of an axis that lies between two positions."""
     covered: NDArray[np.float64] = np.maximum(np.minimum(pixels + 1.0, end) - np.maximum(pixels, begin), 0.0)
     return covered

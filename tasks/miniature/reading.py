@@ -1,11 +1,11 @@
-"""The miniature world as TextCaps and TextVQA (signs to read), VizWiz, and nocaps, in exactly the published files.
+"""The miniature world as TextCaps and TextVQA (scenes with signs), VizWiz, and nocaps, in the published file formats.
 
     textvqa/train_images/, textvqa/TextVQA_0.5.1_<split>.json, textcaps/TextCaps_0.1_<split>.json
     vizwiz/<split>/, vizwiz/Annotations/<split>.json
     nocaps/val/, nocaps/nocaps_val_4500_captions.json
 
-nocaps's domains are kept by categories: in-domain scenes have those of training, out-of-domain ones those that no
-training scene has, near-domain ones both.
+The domains of nocaps are defined by categories.  In-domain scenes have the categories of training, out-of-domain scenes
+have those that no training scene has, and near-domain scenes have both.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ from typing import Any
 from tqdm import tqdm
 
 from tasks.miniature.coco import INFO, Json, image_entry, save_json
-from tasks.miniature.drawing import Order, drawn, save
+from tasks.miniature.drawing import Job, drawn, save
 from tasks.miniature.render import Rendered, jpeg, rendered_scene
 from tasks.miniature.scene import Draw
 from tasks.miniature.shapes import HELD_OUT, SEEN
-from tasks.miniature.telling import hopeless, noisy, queries, reading, references
+from tasks.miniature.telling import noisy, queries, reading, references, unanswerable
 
 SIGNS_SEED, VIZWIZ_SEED, NOCAPS_SEED = 300_000, 400_000, 200_000
-SIGNS, VIZWIZ, EACH_DOMAIN = 80, 80, 30
-FIRST_QUESTION = {"train": 0, "val": 34_602}  # TextVQA's ids, as published
-HOPELESS = 0.3  # of VizWiz's questions
+SIGNS, VIZWIZ, EACH_DOMAIN = 80, 80, 30  # images
+FIRST_QUESTION = {"train": 0, "val": 34_602}  # TextVQA's published question ids
+UNANSWERABLE_SHARE = 0.3  # of VizWiz's questions
 DOMAINS = {"in-domain": SEEN, "near-domain": (*SEEN[:4], *HELD_OUT), "out-domain": HELD_OUT}
 
 
 def write(root: Path) -> None:
-    """Images and annotations under `root`."""
+    """Writes images and annotations under `root`."""
     seeds = range(SIGNS_SEED, SIGNS_SEED + SIGNS)
-    annotate_signs(root, "val", zip(seeds, drawn(root, sign_orders(seeds), "drawing signs"), strict=True))
+    annotate_signs(root, "val", zip(seeds, drawn(root, sign_jobs(seeds), "drawing signs"), strict=True))
     seeds = range(VIZWIZ_SEED, VIZWIZ_SEED + VIZWIZ)
-    orders = vizwiz_orders(seeds, "val")
-    annotate_vizwiz(root, "val", zip(seeds, drawn(root, orders, "drawing VizWiz"), strict=True))
+    jobs = vizwiz_jobs(seeds, "val")
+    annotate_vizwiz(root, "val", zip(seeds, drawn(root, jobs, "drawing VizWiz"), strict=True))
     _write_nocaps(root)
 
 
-def sign_orders(seeds: Iterable[int]) -> list[Order]:
-    """What is to be drawn for TextCaps and TextVQA."""
-    return [Order(seed, f"textvqa/train_images/{_hexadecimal(seed)}.jpg", signs=True) for seed in seeds]
+def sign_jobs(seeds: Iterable[int]) -> list[Job]:
+    """The scenes to draw for TextCaps and TextVQA."""
+    return [Job(seed, f"textvqa/train_images/{_hexadecimal(seed)}.jpg", signs=True) for seed in seeds]
 
 
-def vizwiz_orders(seeds: Iterable[int], split: str) -> list[Order]:
-    """What is to be drawn for VizWiz."""
-    return [Order(seed, f"vizwiz/{split}/{_vizwiz(place, split)}") for place, seed in enumerate(seeds)]
+def vizwiz_jobs(seeds: Iterable[int], split: str) -> list[Job]:
+    """The scenes to draw for VizWiz."""
+    return [Job(seed, f"vizwiz/{split}/{_vizwiz(place, split)}") for place, seed in enumerate(seeds)]
 
 
 def annotate_signs(root: Path, split: str, scenes: Iterable[tuple[int, Rendered]]) -> None:
-    """TextCaps' and TextVQA's files of a split; its scenes come with their seeds."""
+    """Writes the files of TextCaps and TextVQA for a split, whose scenes are given with their seeds."""
     captions: list[Json] = []
     questions: list[Json] = []
     for seed, rendered in scenes:
@@ -65,27 +65,27 @@ def annotate_signs(root: Path, split: str, scenes: Iterable[tuple[int, Rendered]
             "flickr_300k_url": "",
             "set_name": split,
         }
-        said = references(rendered, draw)
-        for text in said:
-            more = {"caption_id": len(captions), "caption_str": text, "reference_strs": said}
+        texts = references(rendered, draw)
+        for text in texts:
+            more = {"caption_id": len(captions), "caption_str": text, "reference_strs": texts}
             captions.append({**common, **more, "image_name": name, "image_path": f"train/{name}.jpg"})
         for query in reading(rendered):
             more = {"question": query.question, "question_tokens": query.question.lower().strip("?").split()}
             number = FIRST_QUESTION[split] + len(questions)
             questions.append({**common, **more, "question_id": number, "answers": noisy(query, draw)})
-    named = {"dataset_type": split, "dataset_name": "textcaps", "dataset_version": "0.1"}
-    save_json(root / f"textcaps/TextCaps_0.1_{split}.json", {**named, "data": captions})
-    named = {"dataset_type": split, "dataset_name": "textvqa", "dataset_version": "0.5.1"}
-    save_json(root / f"textvqa/TextVQA_0.5.1_{split}.json", {**named, "data": questions})
+    header = {"dataset_type": split, "dataset_name": "textcaps", "dataset_version": "0.1"}
+    save_json(root / f"textcaps/TextCaps_0.1_{split}.json", {**header, "data": captions})
+    header = {"dataset_type": split, "dataset_name": "textvqa", "dataset_version": "0.5.1"}
+    save_json(root / f"textvqa/TextVQA_0.5.1_{split}.json", {**header, "data": questions})
 
 
 def annotate_vizwiz(root: Path, split: str, scenes: Iterable[tuple[int, Rendered]]) -> None:
-    """VizWiz's file of a split; its scenes come with their seeds, in the order of `vizwiz_orders`."""
+    """Writes VizWiz's file for a split, whose scenes are given with their seeds in the order of `vizwiz_jobs`."""
     entries: list[dict[str, Any]] = []
     for place, (seed, rendered) in enumerate(scenes):
         draw = Draw(seed)
-        answerable = draw.random() >= HOPELESS
-        query = draw.one_of(queries(rendered, draw)) if answerable else hopeless(rendered, draw)
+        answerable = draw.random() >= UNANSWERABLE_SHARE
+        query = draw.one_of(queries(rendered, draw)) if answerable else unanswerable(rendered, draw)
         answers = [{"answer": answer, "answer_confidence": "yes"} for answer in noisy(query, draw)]
         entries.append(
             {
@@ -104,7 +104,7 @@ def _vizwiz(place: int, split: str) -> str:
 
 
 def _hexadecimal(seed: int) -> str:
-    """A name as Open Images has them."""
+    """A file name in the style of Open Images."""
     return f"{seed * 0x9E3779B97F4A7C15 % 2**64:016x}"
 
 
@@ -125,7 +125,7 @@ def _write_nocaps(root: Path) -> None:
 
 
 def _of_domain(first: int, domain: str) -> Rendered:
-    """The first scene from a seed on that is of the domain: near has things that training has, and others."""
+    """The first scene of the domain from a seed on; near-domain scenes have categories of training and others."""
     seed = first
     while True:
         rendered = rendered_scene(seed, DOMAINS[domain])

@@ -1,10 +1,10 @@
-"""The miniature world as RefCOCO, RefCOCO+ and RefCOCOg, in exactly the published files.
+"""The miniature world as RefCOCO, RefCOCO+ and RefCOCOg, in the published file formats.
 
     refer/refcoco/refs(unc).p    refer/refcoco+/refs(unc).p    refer/refcocog/refs(umd).p
     refer/<data set>/instances.json                            coco/train2014/COCO_train2014_<12 digits>.jpg
 
-As published, every image is under train2014 and a ref's `file_name` is its object's, not its image's.  testA holds
-the scenes with something living in it (the real testA has people), testB the others.
+As in the published files, every image is under train2014, and the `file_name` of a ref names the object, not the image.
+testA has the scenes with a living thing (the real testA has people), testB the others.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tasks.miniature.render import Rendered, jpeg, rendered_scene
 from tasks.miniature.scene import Draw
 from tasks.miniature.shapes import LIVING, SEEN
 
-SPLITS = (("train", 200), ("val", 250), ("testA", 120), ("testB", 120))  # and how many images
+SPLITS = (("train", 200), ("val", 250), ("testA", 120), ("testB", 120))  # numbers of images
 STYLES: tuple[tuple[Style, str], ...] = (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd"))
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A scene with its place in the benchmark; `image_id` is unlike the seed, as COCO's ids are."""
+    """A scene with its split; `image_id` differs from the seed, so that ids are not consecutive, as in COCO."""
 
     image_id: int
     split: str
@@ -38,12 +38,12 @@ class Picture:
 
     @property
     def file_name(self) -> str:
-        """As COCO names it."""
+        """COCO's file name for the image."""
         return f"COCO_train2014_{self.image_id:012d}.jpg"
 
 
 def pictures() -> Iterator[Picture]:
-    """Every scene of the benchmark, from the first seeds; testA and testB part by what lives in them."""
+    """All scenes of the benchmark, from seed 0 on; testA has living things, testB has none."""
     seed = 0
     for split, count in SPLITS:
         taken = 0
@@ -57,7 +57,7 @@ def pictures() -> Iterator[Picture]:
 
 
 def write(root: Path) -> None:
-    """Images, refs and instances under `root`."""
+    """Writes images, refs and instances under `root`."""
     images = root / "coco" / "train2014"
     images.mkdir(parents=True)
     shown = []
@@ -69,7 +69,7 @@ def write(root: Path) -> None:
 
 
 def annotate(root: Path, shown: Sequence[Picture]) -> None:
-    """Refs and instances of pictures that are there already."""
+    """Writes the refs and instances of scenes whose images are saved."""
     instances, numbers = _instances(shown)
     for style, by in STYLES:
         folder = root / "refer" / style
@@ -79,7 +79,7 @@ def annotate(root: Path, shown: Sequence[Picture]) -> None:
 
 
 def _instances(shown: Sequence[Picture]) -> tuple[dict[str, Any], dict[tuple[int, int], int]]:
-    """COCO's instances, and the annotation id of each (image id, place of the thing)."""
+    """COCO's instances, and the annotation id of each (image id, number of the thing)."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     numbers: dict[tuple[int, int], int] = {}
@@ -117,6 +117,7 @@ def _instances(shown: Sequence[Picture]) -> tuple[dict[str, Any], dict[tuple[int
 
 
 def _refs(shown: Sequence[Picture], style: Style, numbers: dict[tuple[int, int], int]) -> list[dict[str, Any]]:
+    """The toolkit's refs, one for each thing that has expressions."""
     refs: list[dict[str, Any]] = []
     sentences = 0
     for picture in shown:
@@ -124,25 +125,25 @@ def _refs(shown: Sequence[Picture], style: Style, numbers: dict[tuple[int, int],
         if style == "refcocog":
             split = {"testA": "test", "testB": "test"}.get(split, split)
         draw = Draw(picture.image_id)
-        for place, said in enumerate(expressions(picture.rendered, style, draw)):
-            if not said:
+        for place, texts in enumerate(expressions(picture.rendered, style, draw)):
+            if not texts:
                 continue
             number = numbers[picture.image_id, place]
-            told = []
-            for sentence in said:
+            entries = []
+            for sentence in texts:
                 raw = sentence[0].upper() + sentence[1:] + "." if draw.random() < 0.3 else sentence
-                told.append({"tokens": sentence.split(), "raw": raw, "sent_id": sentences, "sent": sentence})
+                entries.append({"tokens": sentence.split(), "raw": raw, "sent_id": sentences, "sent": sentence})
                 sentences += 1
             refs.append(
                 {
-                    "sent_ids": [sentence["sent_id"] for sentence in told],
+                    "sent_ids": [entry["sent_id"] for entry in entries],
                     "file_name": picture.file_name.replace(".jpg", f"_{number}.jpg"),
                     "ann_id": number,
                     "ref_id": len(refs) + 1,
                     "image_id": picture.image_id,
                     "category_id": SEEN.index(picture.rendered.scene.things[place].category) + 1,
                     "split": split,
-                    "sentences": told,
+                    "sentences": entries,
                 }
             )
     return refs

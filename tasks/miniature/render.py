@@ -1,7 +1,8 @@
-"""A scene to pixels and masks, bit for bit the same everywhere.
+"""From a scene to pixels and masks, with the same bits on every machine.
 
-Only + - * /, square roots and comparisons of doubles, element by element, so no machine's rounding differs.  Edges
-are softened by a part's signed distance; a pixel belongs to the front-most thing that covers at least half of it.
+The drawing uses only + - * /, square roots and comparisons of doubles, element by element, which all machines round
+alike.  Edges are smoothed by the signed distance to a part.  A pixel belongs to the front-most thing that covers at
+least half of it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from tasks.miniature.scene import Scene, Thing, draw_scene, draw_signs
 from tasks.miniature.shapes import COLOURS, FIXED, SEEN, SHAPES, Ellipse, Part
 
 Map = NDArray[np.float64]
-LEAST_VISIBLE = 0.6
-PALE = ("yellow", "white", "pink", "orange")
+LEAST_VISIBLE = 0.6  # share of a thing's pixels
+PALE = ("yellow", "white", "pink", "orange")  # signs of these colours have black letters
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A scene's picture (H, W, 3), the visible part of each thing (n, H, W), and its outline."""
+    """A scene's image (H, W, 3), and the visible masks (n, H, W), outlines and boxes of its n things.
+
+    Boxes are (left, top, right, bottom) in pixels, with exclusive right and bottom edges.
+    """
 
     scene: Scene
     image: NDArray[np.uint8]
@@ -38,33 +42,38 @@ class Rendered:
 
 
 def rendered_scene(seed: int, categories: tuple[str, ...] = SEEN, most: int = 5) -> Rendered:
-    """The first attempt at a seed in which every thing is mostly visible and no mask has a hole."""
+    """The scene of a seed: the first attempt in which every thing is mostly visible and no mask has a hole."""
     return first_acceptable(lambda attempt: draw_scene(seed, attempt, categories, most))
 
 
 def rendered_signs(seed: int, categories: tuple[str, ...] = SEEN) -> Rendered:
-    """The same with something to read."""
+    """The scene of a seed with one or two signs."""
     return first_acceptable(lambda attempt: draw_signs(seed, attempt, categories))
 
 
 def first_acceptable(draw: Callable[[int], Scene | None]) -> Rendered:
-    """The first of the scenes 0, 1, 2, ... that can be used; None is one that cannot."""
+    """The first of the attempts 0, 1, 2, ... that is acceptable; `draw` returns None for one that is not."""
     for attempt in count():
         scene = draw(attempt)
-        done = _acceptable(scene) if scene is not None else None
-        if done is not None:
-            return done
-    raise AssertionError("attempts do not end")
+        rendered = _acceptable(scene) if scene is not None else None
+        if rendered is not None:
+            return rendered
+    raise AssertionError("unreachable: attempts do not end")
 
 
 def jpeg(rendered: Rendered) -> bytes:
-    """The picture as a file, hardly compressed."""
+    """The image as a JPEG file of quality 95."""
     buffer = io.BytesIO()
     Image.fromarray(rendered.image).save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
 
 
 def _acceptable(scene: Scene) -> Rendered | None:
+    """The rendered scene.
+
+    None unless it has two things or more, and each is mostly visible, has no hole and at most two pieces, and is
+    restored exactly by filling its outline.
+    """
     if len(scene.things) < 2:
         return None
     image, masks, whole = render(scene)
@@ -72,10 +81,10 @@ def _acceptable(scene: Scene) -> Rendered | None:
     for mask, area in zip(masks, whole, strict=True):
         if int(mask.sum()) < LEAST_VISIBLE * area or has_hole(mask):
             return None
-        found = outline(mask)
-        if len(found) > 2 or not np.array_equal(refill(found, scene.size), mask):
+        pieces = outline(mask)
+        if len(pieces) > 2 or not np.array_equal(refill(pieces, scene.size), mask):
             return None
-        rings.append(found)
+        rings.append(pieces)
     boxes = []
     for mask in masks:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -84,7 +93,7 @@ def _acceptable(scene: Scene) -> Rendered | None:
 
 
 def render(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[int]]:
-    """The picture, the visible masks (n, H, W), and how many pixels each thing would cover alone."""
+    """The image (H, W, 3), the visible masks (n, H, W), and the number of pixels that each thing covers alone."""
     width, height = scene.size
     canvas = _background(scene)
     for thing in scene.things:
@@ -112,14 +121,14 @@ def render(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[int
 
 
 def _window(thing: Thing, height: int, width: int) -> tuple[int, int, int, int]:
-    """The pixels a thing can touch: top, left, bottom, right."""
+    """The window of pixels that a thing can touch: top, left, bottom, right."""
     reach = 1.45 * thing.half + 2
     left, top = max(0, int(thing.x - reach)), max(0, int(thing.y - reach))
     return top, left, min(height, int(thing.y + reach) + 1), min(width, int(thing.x + reach) + 1)
 
 
 def _paint(canvas: Map, thing: Thing) -> Map:
-    """Draws a thing; how much of each pixel of its window it covers."""
+    """Draws a thing on the canvas, and returns the share of each pixel of its window that it covers."""
     top, left, bottom, right = _window(thing, *canvas.shape[:2])
     view = canvas[top:bottom, left:right]
     x = (np.arange(left, right) + 0.5 - thing.x)[None, :]
@@ -143,7 +152,7 @@ def _paint(canvas: Map, thing: Thing) -> Map:
 
 
 def _near(part: Part, along: Map, down: Map, half: float) -> tuple[slice, slice]:
-    """The rows and columns of a window that a part may touch."""
+    """The rows and columns of a window that a part can touch."""
     if isinstance(part, Ellipse):
         left, right, top, bottom = part.x - part.rx, part.x + part.rx, part.y - part.ry, part.y + part.ry
     else:
@@ -168,7 +177,7 @@ def _tone(colour: str, tone: str) -> Map:
 
 
 def _distance(part: Part, x: Map, y: Map, half: float) -> Map:
-    """About how far each pixel is outside the part, in pixels; negative within."""
+    """The approximate signed distance of each pixel to the edge of a part, in pixels; negative inside."""
     if isinstance(part, Ellipse):
         u, v = (x / half - part.x) / part.rx, (y / half - part.y) / part.ry
         return (np.sqrt(u * u + v * v) - 1.0) * (min(part.rx, part.ry) * half)
@@ -181,11 +190,12 @@ def _distance(part: Part, x: Map, y: Map, half: float) -> Map:
         outward = (dy / length) * (x - ax * half) - (dx / length) * (y - ay * half)
         farthest = outward if farthest is None else np.maximum(farthest, outward)
     if farthest is None:
-        raise ValueError("a polygon has points")
+        raise ValueError("the polygon has no points")
     return farthest
 
 
 def _shadow(canvas: Map, thing: Thing) -> None:
+    """Darkens an ellipse at the foot of a thing."""
     height, width = canvas.shape[:2]
     top, left, bottom, right = _window(thing, height, width)
     u = (np.arange(left, right) + 0.5 - thing.x)[None, :] / (0.95 * thing.half)
@@ -194,7 +204,7 @@ def _shadow(canvas: Map, thing: Thing) -> None:
     canvas[top:bottom, left:right] *= (1.0 - 0.32 * dark)[..., None]
 
 
-_SKIES = {
+_SKIES = {  # sky at the top and at the horizon, ground at the horizon and at the bottom
     "meadow": ((168, 212, 240), (222, 238, 244), (150, 190, 110), (110, 160, 84)),
     "hills": ((190, 220, 236), (240, 236, 220), (164, 178, 120), (126, 146, 96)),
     "sea": ((180, 214, 236), (236, 240, 240), (92, 150, 184), (60, 112, 156)),
@@ -204,6 +214,7 @@ _SKIES = {
 
 
 def _background(scene: Scene) -> Map:
+    """The background (H, W, 3) in 0 to 255."""
     width, height = scene.size
     x, y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
     if scene.background in ("paper", "checks"):

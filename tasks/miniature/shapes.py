@@ -1,7 +1,7 @@
-"""What each category is made of: convex parts in a frame of -1..1, y down, back to front.
+"""The shapes of the categories: convex parts from back to front, in coordinates of -1 to 1 with y down.
 
-A part is a polygon or an ellipse, and a tone: `main`, `light` and `dark` take the object's colour, the others are
-fixed.  No part leaves a hole in the outline.
+A part is a polygon or an ellipse with a tone.  The tones `main`, `light` and `dark` depend on the object's colour; the
+others are fixed colours.  No shape has a hole in its outline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Polygon:
-    """Convex, clockwise on the screen."""
+    """A convex polygon; the points are clockwise in the image."""
 
     points: Points
     tone: str = "main"
@@ -21,7 +21,7 @@ class Polygon:
 
 @dataclass(frozen=True, slots=True)
 class Ellipse:
-    """Centre and radii."""
+    """An ellipse by its centre and radii."""
 
     x: float
     y: float
@@ -38,7 +38,7 @@ def _rect(left: float, top: float, right: float, bottom: float, tone: str = "mai
 
 
 def _dome(left: float, top: float, right: float, bottom: float, tone: str = "main") -> Polygon:
-    """The upper half of an ellipse, as eleven points of the rational circle."""
+    """The upper half of an ellipse as eleven points, by the rational parametrisation of the circle."""
     middle, rx, ry = (left + right) / 2, (right - left) / 2, bottom - top
     points = []
     for step in range(-5, 6):
@@ -192,7 +192,7 @@ SHAPES: dict[str, tuple[Part, ...]] = {
 }
 HELD_OUT = ("bird", "snowman", "balloon", "ice cream")
 SEEN = tuple(name for name in SHAPES if name not in HELD_OUT)
-SIGN = "sign"  # only where there is something to read
+SIGN = "sign"  # in scenes with words only
 SHAPES[SIGN] = (_rect(-0.07, 0.4, 0.07, 1.0, "wood"), _rect(-1.0, -0.5, 1.0, 0.5))
 LIVING = ("cat", "fish", "robot")
 

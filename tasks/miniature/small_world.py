@@ -1,7 +1,7 @@
-"""A smaller world for studies: 64 pixels, one or two things of four categories and four colours.
+"""A smaller world for studies: images of 64 x 64 pixels with two things of four categories and four colours.
 
-A study trains dozens of models, so each must rise well above the floor in minutes.  Scenes, files and marking are the
-miniature's in all else.  Evaluation draws from seeds of 7,000,000 on, training from 8,000,000.
+A study trains dozens of models, so each must score well above the floor after minutes.  In all other respects, scenes,
+files and scoring are those of the miniature.  Evaluation uses seeds from 7,000,000 on, training from 8,000,000 on.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CATEGORIES = ("house", "fish", "car", "cat")
 COLOURS = ("red", "yellow", "green", "blue")
 BACKGROUNDS = ("paper", "night", "meadow")
 MORE: Kind = "more_detailed_caption"
-HALF = (0.19, 0.29)  # an object's half side, as a share of the picture's
+HALF = (0.19, 0.29)  # half the side of a thing, as a share of the image's side: lowest and highest
 
 
 def small_scene(seed: int) -> MiniatureScene:
-    """The scene of a seed with all that is taught of it, and each thing's box and classes: category and colour."""
+    """The scene of a seed with its training samples, and the box and classes (category, colour) of each thing."""
     rendered = rendered_small(seed)
     things: list[tuple[Box, tuple[int, ...]]] = [
         (box, (CATEGORIES.index(thing.category), COLOURS.index(thing.colour)))
@@ -49,16 +49,16 @@ def small_scene(seed: int) -> MiniatureScene:
 
 
 def rendered_small(seed: int) -> Rendered:
-    """The first attempt at a seed in which every thing is mostly visible."""
+    """The scene of a seed: the first attempt that `render.first_acceptable` accepts."""
     return first_acceptable(lambda attempt: _draw(Draw(seed * 1000 + attempt), seed * 1000 + attempt))
 
 
 def write(root: Path) -> None:
-    """Captions, boxes, phrases and outlines of the evaluation scenes, in the official files of four benchmarks."""
+    """Writes the evaluation scenes' captions, boxes, phrases and outlines in the files of four benchmarks."""
     scenes = [(seed, rendered_small(seed)) for seed in range(FIRST_SEED, FIRST_SEED + EVALUATED)]
     photos = [coco.Photo(seed, "test", rendered) for seed, rendered in scenes]
-    for (_, rendered), photo, order in zip(scenes, photos, flickr30k.orders(seed for seed, _ in scenes), strict=True):
-        for path in (coco.file_of(photo.number, "val2014"), coco.file_of(photo.number, "val2017"), order.path):
+    for (_, rendered), photo, job in zip(scenes, photos, flickr30k.jobs(seed for seed, _ in scenes), strict=True):
+        for path in (coco.file_of(photo.number, "val2014"), coco.file_of(photo.number, "val2017"), job.path):
             save(root / path, jpeg(rendered))
         save(root / coco.file_of(photo.number, "train2014"), jpeg(rendered))
     coco.annotate_captions(root, "val2014", photos)
@@ -68,6 +68,7 @@ def write(root: Path) -> None:
 
 
 def _draw(draw: Draw, texture: int) -> Scene:
+    """A scene of one or two things; `first_acceptable` skips those with one."""
     things: list[Thing] = []
     for _ in range(1 + draw.below(2)):
         half = draw.between(*HALF) * SIDE

@@ -1,7 +1,8 @@
-"""Scenes to learn from: everything a scene says, as samples.
+"""Training scenes: a scene with all questions about it and their targets, as samples.
 
-Seeds are apart: benchmarks draw from below 1,000,000, training from 1,000,000, validation from 9,000,000.  Every
-third scene of `every_scene` has signs to read; `training_scene` has none, and asks for less.
+Seeds do not overlap: benchmarks use seeds below 1,000,000, training from 1,000,000 on, validation from 9,000,000 on.
+`every_scene` has samples of all kinds, and signs in every third scene.  `training_scene` has no signs, and samples for
+captions, detection, grounding, expressions and outlines only.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from tasks.miniature.language import Style, caption, expressions
 from tasks.miniature.render import Rendered, rendered_scene, rendered_signs
 from tasks.miniature.scene import Draw, Thing
 from tasks.miniature.shapes import COLOURS, SEEN, SIGN
-from tasks.miniature.telling import detailed, hopeless, more_detailed, queries, reading, spaced, words
+from tasks.miniature.telling import detailed, more_detailed, queries, reading, spaced, unanswerable, words
 
 FIRST_TRAINING_SEED = 1_000_000
 FIRST_VALIDATION_SEED = 9_000_000
-OUTLINE_POINTS = 16
-WITH_SIGNS = 3  # one scene in so many
+OUTLINE_POINTS = 16  # at most, for each ring
+WITH_SIGNS = 3  # every third scene has signs
 STYLES: tuple[Style, ...] = ("refcoco", "refcoco+", "refcocog")
 CATEGORIES = (*SEEN, SIGN)
 
 
 @dataclass(frozen=True, slots=True)
 class MiniatureScene:
-    """An image (H, W, 3), everything that can be asked of it, and each thing's box and classes: category and colour.
+    """An image (H, W, 3) with its samples, and the box and classes of each thing: category and colour.
 
-    Of `every_scene` also the letter, 0 for none: a sign's letters are there as well, each with its box.
+    In `every_scene` the classes also have the letter, 0 for none, and each letter on a sign is an entry of `things`.
     """
 
     image: NDArray[np.uint8]
@@ -41,26 +42,26 @@ class MiniatureScene:
 
 
 def training_scene(seed: int) -> MiniatureScene:
-    """The scene of a seed, with captions, detection, grounding, expressions and outlines."""
+    """The scene of a seed with captions, detection, grounding, expressions and outlines."""
     rendered = rendered_scene(seed)
     return MiniatureScene(rendered.image, tuple(regions_of(rendered, seed)), tuple(things_of(rendered)))
 
 
 def every_scene(seed: int) -> MiniatureScene:
-    """The same, every third with signs; also captions at length, questions, categories to find, and words to read."""
+    """As `training_scene`, with longer captions, questions, categories to find, and words on signs to read."""
     rendered = rendered_signs(seed) if seed % WITH_SIGNS == 0 else rendered_scene(seed)
-    samples = regions_of(rendered, seed) + _told(rendered, seed)
+    samples = regions_of(rendered, seed) + _text_samples(rendered, seed)
     things = [(box, (*classes, 0)) for box, classes in things_of(rendered)]
     return MiniatureScene(rendered.image, tuple(samples), (*things, *letters_of(rendered)))
 
 
 def things_of(rendered: Rendered) -> list[tuple[Box, tuple[int, int]]]:
-    """Each thing's box and its classes: category and colour."""
+    """The box of each thing and its classes: category and colour."""
     return [(box, _classes(thing)) for thing, box in zip(rendered.scene.things, rendered.boxes, strict=True)]
 
 
 def letters_of(rendered: Rendered) -> list[tuple[Box, tuple[int, int, int]]]:
-    """Each sign's letters with their boxes: the sign's classes and the letter's."""
+    """The box of each letter on a sign and its classes: the sign's category and colour, and the letter."""
     letters = tuple(lettering.GLYPHS)
     return [
         (box, (*_classes(thing), 1 + letters.index(letter)))
@@ -75,29 +76,32 @@ def _classes(thing: Thing) -> tuple[int, int]:
     return CATEGORIES.index(thing.category), tuple(COLOURS).index(thing.colour)
 
 
-def _told(rendered: Rendered, seed: int) -> list[Sample[Value]]:
-    """Everything that is answered in words, and the things of a category, there or not."""
+def _text_samples(rendered: Rendered, seed: int) -> list[Sample[Value]]:
+    """Long captions, questions, words on signs, a sentence to ground, and phrases to find, present or not."""
     image, size, draw = f"scene {seed}", rendered.scene.size, Draw(seed + 1)
 
-    def told(kind: Kind, answer: str, question: str = "") -> Sample[Value]:
+    def text_sample(kind: Kind, answer: str, question: str = "") -> Sample[Value]:
         return Sample(f"{kind} {question}", Question(image, size, kind, question), Text((answer,)), image)
 
-    found = [told("detailed_caption", detailed(rendered)), told("more_detailed_caption", more_detailed(rendered))]
-    asked = [*queries(rendered, draw), hopeless(rendered, draw)]
+    samples = [
+        text_sample("detailed_caption", detailed(rendered)),
+        text_sample("more_detailed_caption", more_detailed(rendered)),
+    ]
+    questions = [*queries(rendered, draw), unanswerable(rendered, draw)]
     if words(rendered):
-        asked += reading(rendered) * 4  # as often as the others together
-        found += [*written(image, rendered), *spelled(image, rendered)]
-    found += [told("vqa", query.answer, query.question) for query in asked]
+        questions += reading(rendered) * 4  # about as many as the others together
+        samples += [*written(image, rendered), *spelled(image, rendered)]
+    samples += [text_sample("vqa", query.answer, query.question) for query in questions]
     text, spans = spaced(*caption(rendered, draw))
     phrases = tuple(Phrase(text[start:end], start, end) for start, end, _ in spans)
     boxes = Grounded(tuple(tuple(rendered.boxes[i] for i in places) for _, _, places in spans))
-    found.append(Sample("ground spaced", Question(image, size, "ground", text, phrases), boxes, image))
-    found += [_found(image, rendered, phrase) for phrase in _to_find(rendered, draw)]
-    return found
+    samples.append(Sample("ground spaced", Question(image, size, "ground", text, phrases), boxes, image))
+    samples += [_find_sample(image, rendered, phrase) for phrase in _phrases_to_find(rendered, draw)]
+    return samples
 
 
 def written(image: str, rendered: Rendered) -> list[Sample[Value]]:
-    """The words on signs, and each with its corners."""
+    """The words on signs as one text, and each word with its corners."""
     size, signs = rendered.scene.size, words(rendered)
     text = Text((" ".join(word for word, _ in signs),))
     quads = Quads(tuple(quad for _, quad in signs), tuple(word for word, _ in signs))
@@ -108,34 +112,34 @@ def written(image: str, rendered: Rendered) -> list[Sample[Value]]:
 
 
 def spelled(image: str, rendered: Rendered) -> list[Sample[Value]]:
-    """The letters of the signs, word by word, each with its box, and the box of some that are there once.
+    """The letters on signs with their boxes, and the box of each letter that occurs once.
 
-    Letters are to be told apart before words can be read.
+    A model must distinguish letters before it can read words.
     """
     size = rendered.scene.size
     signs = sorted((thing for thing in rendered.scene.things if thing.word), key=lambda thing: (thing.y, thing.x))
     letters = "".join(sign.word for sign in signs)
     boxes = [box for sign in signs for box in lettering.letter_places(sign.word, sign.x, sign.y, sign.half)]
     question = Question(image, size, "find", phrases=(Phrase("letters"),))
-    found: list[Sample[Value]] = [Sample("find letters", question, Boxes(tuple(boxes), tuple(letters)), image)] * 3
+    samples: list[Sample[Value]] = [Sample("find letters", question, Boxes(tuple(boxes), tuple(letters)), image)] * 3
     for letter, box in zip(letters, boxes, strict=True):
         if letters.count(letter) == 1:
             sentence = f"the letter {letter}"
             refer = Question(image, size, "refer", sentence)
-            found.append(Sample(sentence, refer, Boxes((box,), (sentence,)), image))
-    return found
+            samples.append(Sample(sentence, refer, Boxes((box,), (sentence,)), image))
+    return samples
 
 
-def _to_find(rendered: Rendered, draw: Draw) -> list[str]:
-    """Names of what is there, with and without a colour, and of one category that is not."""
+def _phrases_to_find(rendered: Rendered, draw: Draw) -> list[str]:
+    """The categories of the scene, one thing with its colour, and one category that is not in the scene."""
     things = rendered.scene.things
     names = [thing.category for thing in things]
     coloured = [f"{thing.colour} {draw.one_of((thing.category, 'thing'))}" for thing in things]
     return [*dict.fromkeys(names), draw.one_of(coloured), draw.one_of([name for name in SEEN if name not in names])]
 
 
-def _found(image: str, rendered: Rendered, phrase: str) -> Sample[Value]:
-    """The boxes of everything that a phrase names, from left to right."""
+def _find_sample(image: str, rendered: Rendered, phrase: str) -> Sample[Value]:
+    """A phrase to find, with the boxes of all things that it fits, from left to right."""
     fits = [
         box
         for thing, box in zip(rendered.scene.things, rendered.boxes, strict=True)
@@ -146,12 +150,12 @@ def _found(image: str, rendered: Rendered, phrase: str) -> Sample[Value]:
 
 
 def regions_of(rendered: Rendered, seed: int) -> list[Sample[Value]]:
-    """Captions, detection, grounding, expressions and outlines of a scene."""
+    """The samples of a scene for captions, detection, grounding, expressions and outlines."""
     scene, boxes, draw = rendered.scene, rendered.boxes, Draw(seed)
     image, size = f"scene {seed}", scene.size
     text, spans = caption(rendered, draw)
     order = sorted(range(len(boxes)), key=lambda i: (boxes[i][0], boxes[i][1]))
-    found: list[Sample[Value]] = [
+    samples: list[Sample[Value]] = [
         Sample("caption", Question(image, size, "caption"), Text((text,)), image),
         Sample(
             "detect",
@@ -170,17 +174,17 @@ def regions_of(rendered: Rendered, seed: int) -> list[Sample[Value]]:
     ]
     outlines = [outline_of(rendered, place) for place in range(len(boxes))]
     for style in STYLES:
-        for place, said in enumerate(expressions(rendered, style, draw)):
-            for sentence in said:
+        for place, sentences in enumerate(expressions(rendered, style, draw)):
+            for sentence in sentences:
                 name = f"{style} {place} {sentence}"
                 refer = Question(image, size, "refer", sentence)
-                found.append(Sample(name, refer, Boxes((boxes[place],), (sentence,)), image))
+                samples.append(Sample(name, refer, Boxes((boxes[place],), (sentence,)), image))
                 segment = Question(image, size, "segment", sentence)
-                found.append(Sample(name, segment, outlines[place], image))
-    return found
+                samples.append(Sample(name, segment, outlines[place], image))
+    return samples
 
 
 def outline_of(rendered: Rendered, place: int) -> Polygons:
-    """A thing's outline, each piece in few points, the largest first."""
+    """The outline of a thing, largest piece first, each piece simplified to at most 16 points."""
     rings = (simplify(ring, OUTLINE_POINTS) for ring in rendered.rings[place])
     return Polygons(tuple(ring for ring in rings if len(ring) >= 3))

@@ -1,4 +1,4 @@
-"""Flickr30k Entities: its files, and MDETR's way of marking, restated in the slowest words."""
+"""Flickr30k Entities: its files, and recall against a plain loop of MDETR's protocol."""
 
 from __future__ import annotations
 
@@ -37,23 +37,26 @@ def write(root: Path, sentences: str = SENTENCES, boxes: str = BOXES) -> Path:
     return folder
 
 
-def test_phrases_and_their_boxes(tmp_path: Path) -> None:
+def test_load_gives_phrases_with_their_boxes(tmp_path: Path) -> None:
     write(tmp_path)
     first, third = TASK.load(Source(tmp_path, "test"))  # the second sentence has no phrase with a box
     assert (first.id, third.id) == ("5/0", "5/2")
     assert first.question.image == "flickr30k/flickr30k-images/5.jpg"
     assert first.question.text == "Two men in red shirts stand on a street ."
     assert first.question.size == Size(100, 80)
-    assert first.question.phrases == (Phrase("Two men", 0, 7), Phrase("red shirts", 11, 21))  # no street
+    assert first.question.phrases == (Phrase("Two men", 0, 7), Phrase("red shirts", 11, 21))  # the street has no box
     assert first.target == Grounded(
-        (((1.0, 2.0, 30.0, 40.0), (50.0, 2.0, 80.0, 40.0)), ((5.0, 10.0, 25.0, 30.0),)),  # as they stand, no minus one
+        (
+            ((1.0, 2.0, 30.0, 40.0), (50.0, 2.0, 80.0, 40.0)),
+            ((5.0, 10.0, 25.0, 30.0),),
+        ),  # as in the files, without an offset
         (("people",), ("clothing", "people")),
     )
     assert third.target is not None
-    assert third.target.boxes[1] == ((50.0, 2.0, 80.0, 40.0),)  # one object of two chains
+    assert third.target.boxes[1] == ((50.0, 2.0, 80.0, 40.0),)  # one object in two chains
 
 
-@pytest.mark.parametrize(("sentences", "boxes", "said"), [
+@pytest.mark.parametrize(("sentences", "boxes", "message"), [
     ("[/EN#11/people Two men stand .", BOXES, r"5\.txt, line 1: a phrase is not marked"),
     ("[/EN#11/people ] stand .", BOXES, "line 1"),
     (SENTENCES, BOXES[:200], r"5\.xml is not as expected"),
@@ -64,50 +67,50 @@ def test_phrases_and_their_boxes(tmp_path: Path) -> None:
     (SENTENCES, f'<?xml version="1.0" encoding="nonsense"?>{BOXES}', "unknown encoding"),
     (SENTENCES, BOXES.replace("<width>100<", "<width>wide<"), "wide"),
 ])  # fmt: skip
-def test_files_that_are_not_as_expected(tmp_path: Path, sentences: str, boxes: str, said: str) -> None:
+def test_malformed_file_is_a_data_error(tmp_path: Path, sentences: str, boxes: str, message: str) -> None:
     write(tmp_path, sentences, boxes)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         list(TASK.load(Source(tmp_path, "test")))
 
 
-@pytest.mark.parametrize(("listed", "said"), [(b"5\n5\n", "has the image '5' twice"), (b"\xff5\n", "is not UTF-8")])
-def test_lists_that_are_not_as_expected(tmp_path: Path, listed: bytes, said: str) -> None:
-    (write(tmp_path) / "test.txt").write_bytes(listed)
-    with pytest.raises(DataError, match=said):
+@pytest.mark.parametrize(("content", "message"), [(b"5\n5\n", "has the image '5' twice"), (b"\xff5\n", "is not UTF-8")])
+def test_malformed_list_of_a_split_is_a_data_error(tmp_path: Path, content: bytes, message: str) -> None:
+    (write(tmp_path) / "test.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message):
         list(TASK.load(Source(tmp_path, "test")))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named_with_its_origin(tmp_path: Path) -> None:
     folder = write(tmp_path)
     (folder / "Annotations/5.xml").unlink()
     with pytest.raises(DataError, match=r"Annotations/5\.xml is not there; it comes from"):
         list(TASK.load(Source(tmp_path, "test")))
 
 
-# ---------------------------------------------------------------------------- marking
+# ---------------------------------------------------------------------------- scoring
 
 
 def plain_iou(a: Box, b: Box) -> float:
-    """On a grid of unit cells, for boxes of whole numbers."""
+    """IoU of boxes with integer coordinates, by counting unit cells."""
     cells_a = {(x, y) for x in range(int(a[0]), int(a[2])) for y in range(int(a[1]), int(a[3]))}
     cells_b = {(x, y) for x in range(int(b[0]), int(b[2])) for y in range(int(b[1]), int(b[3]))}
     return len(cells_a & cells_b) / len(cells_a | cells_b) if cells_a | cells_b else 0.0
 
 
-def mdetr(samples: list[Sample[Any]], found: list[tuple[tuple[Box, ...], ...]], k: int, *, merged: bool) -> float:
-    """The share of phrases one of whose first k boxes overlaps a true box by half or more."""
+def mdetr(samples: list[Sample[Any]], predicted: list[tuple[tuple[Box, ...], ...]], k: int, *, merged: bool) -> float:
+    """The percentage of phrases of which one of the first k boxes has an IoU of 0.5 or more with a true box."""
     right = total = 0
-    for sample, boxes in zip(samples, found, strict=True):
-        for mine, true in zip(boxes, sample.target.boxes, strict=True):
+    for sample, boxes in zip(samples, predicted, strict=True):
+        for candidates, true in zip(boxes, sample.target.boxes, strict=True):
             if merged:
                 true = (tuple(f([t[i] for t in true]) for i, f in enumerate((min, min, max, max))),)
-            best = max((plain_iou(m, t) for m in mine[:k] for t in true), default=0.0)
+            best = max((plain_iou(m, t) for m in candidates[:k] for t in true), default=0.0)
             right += best >= 0.5
             total += 1
     return 100 * right / total
 
 
-def test_recall_is_mdetrs() -> None:
+def test_recall_equals_a_plain_loop_of_mdetrs_protocol() -> None:
     draw = random.Random(3)
 
     def box(around: Box | None = None) -> Box:
@@ -118,34 +121,33 @@ def test_recall_is_mdetrs() -> None:
             right, bottom = x + draw.randrange(1, 9), y + draw.randrange(1, 9)
         return (float(x), float(y), float(max(right, x)), float(max(bottom, y)))
 
-    samples, found = [], []
+    samples, predicted = [], []
     for number in range(60):
         true = tuple(tuple(box() for _ in range(draw.choice((1, 1, 2, 3)))) for _ in range(draw.choice((1, 2, 4))))
         types = tuple((draw.choice(TYPES),) for _ in true)
         question = sample_of(number, len(true))
         samples.append(Sample(f"{number}/0", question, Grounded(true, types), f"{number // 2}.jpg"))
-        found.append(tuple(
-            tuple(box(draw.choice(theirs) if draw.random() < 0.5 else None) for _ in range(draw.randrange(8)))
-            for theirs in true
+        predicted.append(tuple(
+            tuple(box(draw.choice(boxes) if draw.random() < 0.5 else None) for _ in range(draw.randrange(8)))
+            for boxes in true
         ))  # fmt: skip
     rows = [
         Row(sample, answer := Answer(("",), Grounded(boxes)), TASK.score(sample, answer))
-        for sample, boxes in zip(samples, found, strict=True)
+        for sample, boxes in zip(samples, predicted, strict=True)
     ]
     for name, k, merged in (("R@1", 1, False), ("R@5", 5, False), ("R@10", 10, False), ("R@all", 99, False),
                             ("R@1 merged", 1, True)):  # fmt: skip
         value = estimate(TASK.metrics[name], rows, seed=0).value
-        assert value == pytest.approx(mdetr(samples, found, k, merged=merged), abs=1e-12), name
-    # By type: the phrases of that type alone.
-    people = [(s, b) for s, b in zip(samples, found, strict=True)]
+        assert value == pytest.approx(mdetr(samples, predicted, k, merged=merged), abs=1e-12), name
+    # By type: the phrases of one type alone.
     only = [
         (Sample(s.id, s.question, Grounded(tuple(t for t, y in zip(s.target.boxes, s.target.types, strict=True)
                                                  if y == ("people",))), s.cluster),
          tuple(m for m, y in zip(b, s.target.types, strict=True) if y == ("people",)))
-        for s, b in people
+        for s, b in zip(samples, predicted, strict=True)
     ]  # fmt: skip
-    wanted = mdetr([s for s, _ in only], [b for _, b in only], 1, merged=False)
-    assert estimate(TASK.metrics["R@1 people"], rows, seed=0).value == pytest.approx(wanted, abs=1e-12)
+    expected = mdetr([s for s, _ in only], [b for _, b in only], 1, merged=False)
+    assert estimate(TASK.metrics["R@1 people"], rows, seed=0).value == pytest.approx(expected, abs=1e-12)
 
 
 def sample_of(number: int, phrases: int) -> Any:
@@ -154,7 +156,7 @@ def sample_of(number: int, phrases: int) -> Any:
     return Question(f"{number // 2}.jpg", None, "ground", "x", tuple(Phrase("x") for _ in range(phrases)))
 
 
-def test_exactly_half_is_enough_and_merging_is_not_any_box() -> None:
+def test_iou_of_exactly_half_is_right_and_merged_boxes_differ_from_any_box() -> None:
     """Two true boxes, 10 x 10 each, 20 apart: the box around both is 30 wide."""
     true = ((0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0))
     sample = Sample("0/0", sample_of(0, 1), Grounded((true,), (("people",),)), "0.jpg")
@@ -165,15 +167,19 @@ def test_exactly_half_is_enough_and_merging_is_not_any_box() -> None:
 
 
 @pytest.mark.parametrize("value", [None, Boxes(((0, 0, 10, 10),)), Grounded(()), Grounded(((),))])
-def test_no_answer_is_a_miss_and_stays(value: Any) -> None:
+def test_phrase_without_a_box_is_wrong_and_counts(value: Any) -> None:
     sample = Sample("0/0", sample_of(0, 1), Grounded((((0.0, 0.0, 10.0, 10.0),),), (("people",),)), "0.jpg")
     score = TASK.score(sample, Answer(("",), value))
     assert (score.values["phrases"], score.values["right at 10"], score.values["right at all"]) == (1, 0, 0)
     assert score.readable == isinstance(value, Grounded)
 
 
-def test_intervals_are_by_image() -> None:
-    """Both sentences of an image stand or fall together, so the interval is that of the images."""
+def test_interval_resamples_images() -> None:
+    """Both sentences of an image are right or wrong together, so the interval is that of 50 images.
+
+    The half width of a binomial interval is 1.96 (p (1 - p) / 50)^0.5.  The tolerance of 15 % is for 1000 resamples,
+    whose percentiles vary by a few percent, and for the skewness of the distribution.
+    """
     rng = np.random.default_rng(0)
     right = rng.random(50) < 0.6
     rows = []
@@ -183,11 +189,11 @@ def test_intervals_are_by_image() -> None:
         )
         answer = Answer(("",), Grounded((((0.0, 0.0, 9.0, 9.0),),) if right[number // 2] else ((),)))
         rows.append(Row(sample, answer, TASK.score(sample, answer)))
-    got = estimate(TASK.metrics["R@1"], rows, seed=0)
-    assert got.value is not None and got.low is not None and got.high is not None
+    result = estimate(TASK.metrics["R@1"], rows, seed=0)
+    assert result.value is not None and result.low is not None and result.high is not None
     share = float(right.mean())
     half = 196 * (share * (1 - share) / 50) ** 0.5  # of 50 images, not of 100 sentences
-    assert (got.high - got.low) / 2 == pytest.approx(half, rel=0.15)
+    assert (result.high - result.low) / 2 == pytest.approx(half, rel=0.15)
 
 
 # ---------------------------------------------------------------------------- predictions
@@ -197,20 +203,20 @@ def entry(number: int, boxes: Any) -> dict[str, Any]:
     return {"image_id": "5", "sentence_id": number, "boxes": boxes}
 
 
-@pytest.mark.parametrize(("content", "said"), [
+@pytest.mark.parametrize(("content", "message"), [
     ([entry(0, [[], []])], r"1 image_id/sentence_ids have no answer \(first: 5/2\)"),
     ([entry(0, [[]]), entry(2, [[], []])], "5/0: it has boxes for 1 phrases; the sentence has 2"),
     ([entry(0, [[], []]), entry(2, [[], []]), entry(1, [])], "1 image_id/sentence_ids are not in this split"),
     ([entry(0, [[[1, 2, 3]], []]), entry(2, [[], []])], r"\$\[0\]\.boxes\[0\]\[0\]"),
 ])  # fmt: skip
-def test_predictions_that_do_not_fit(tmp_path: Path, content: Any, said: str) -> None:
+def test_predictions_of_other_samples_are_a_data_error(tmp_path: Path, content: Any, message: str) -> None:
     write(tmp_path)
     (tmp_path / "p.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         flickr30k.BOXES.read(tmp_path / "p.json", list(TASK.load(Source(tmp_path, "test"))))
 
 
-def test_what_is_written_can_be_read(tmp_path: Path) -> None:
+def test_written_predictions_are_read_back(tmp_path: Path) -> None:
     write(tmp_path)
     samples = list(TASK.load(Source(tmp_path, "test")))
     values = [Grounded((((1.5, 2.0, 3.25, 4.0), (0.0, 0.0, 1.0, 1.0)), ())), None]
@@ -218,4 +224,4 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     flickr30k.BOXES.write(tmp_path / "p.json", rows)
     read = flickr30k.BOXES.read(tmp_path / "p.json", samples)
     assert read["5/0"].value == values[0]
-    assert read["5/2"].value == Grounded(((), ()))  # nothing readable is no box
+    assert read["5/2"].value == Grounded(((), ()))  # an unparsable answer has no boxes

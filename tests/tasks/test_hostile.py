@@ -1,4 +1,4 @@
-"""Every parser against whatever a file may hold: it reads it, or says in one line what is wrong, and where."""
+"""Parsers against malformed files: each file is read, or refused with one line that names the file and the problem."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ VALUES = st.recursive(
 QUIET = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def only_complains(read: Callable[[], object], name: str) -> None:
-    """Reading succeeds, or fails with one line that names the file."""
+def reads_or_refuses(read: Callable[[], object], name: str) -> None:
+    """Checks that reading succeeds, or fails with one line that names the file."""
     try:
         read()
     except DataError as error:
@@ -41,24 +41,24 @@ def only_complains(read: Callable[[], object], name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def asked(miniature: Path) -> dict[str, list[Sample[Any]]]:
-    """Three samples of every task."""
+def samples(miniature: Path) -> dict[str, list[Sample[Any]]]:
+    """Three samples of each task."""
     return {name: list(TASKS[name].load(Source(miniature, TASKS[name].splits[0])))[:3] for name in EMBEDDED}
 
 
 def mutate(draw: st.DrawFn, entries: list[Any]) -> Any:
-    """A good file with one thing changed somewhere, or something else altogether."""
+    """The content of a good file with one change, or any other content."""
     value = json.loads(json.dumps(entries))
-    what = draw(st.sampled_from(["value", "drop", "extra", "double", "whole"]))
-    if what == "whole" or not value or not isinstance(value[0], dict):
+    change = draw(st.sampled_from(["value", "drop", "extra", "double", "whole"]))
+    if change == "whole" or not value or not isinstance(value[0], dict):
         return draw(VALUES)
     entry = value[draw(st.integers(0, len(value) - 1))]
     key = draw(st.sampled_from(sorted(entry)))
-    if what == "value":
+    if change == "value":
         entry[key] = draw(VALUES)
-    elif what == "drop":
+    elif change == "drop":
         del entry[key]
-    elif what == "extra":
+    elif change == "extra":
         value.append(draw(VALUES))
     else:
         value.append(entry)
@@ -73,31 +73,32 @@ def changed(draw: st.DrawFn, entries: list[Any]) -> Any:
 @pytest.mark.parametrize("name", [name for name in EMBEDDED if not TASKS[name].predictions.folder])
 @QUIET
 @given(data=st.data())
-def test_predictions(name: str, asked: dict[str, list[Sample[Any]]], tmp_path: Path, data: st.DataObject) -> None:
+def test_changed_predictions_are_read_or_refused(
+    name: str, samples: dict[str, list[Sample[Any]]], tmp_path: Path, data: st.DataObject
+) -> None:
     task: Task[Any] = TASKS[name]
     good = tmp_path / "good.json"
     if not good.exists():
         from baselines.oracle import Oracle
         from harness.core import Row, Score
 
-        oracle = Oracle(asked[name])
+        oracle = Oracle(samples[name])
         rows = [
             Row(s, answer, Score({}))
-            for s in asked[name]
+            for s in samples[name]
             if not hasattr(answer := oracle.answer_to(s.question), "reason")
         ]
         task.predictions.write(good, rows)
-        assert task.predictions.read(good, asked[name]).keys() == {s.id for s in asked[name]}
+        assert task.predictions.read(good, samples[name]).keys() == {s.id for s in samples[name]}
     path = tmp_path / "p.json"
     path.write_text(json.dumps(data.draw(changed(json.loads(good.read_text())))))
-    only_complains(lambda: task.predictions.read(path, asked[name]), "p.json")
+    reads_or_refuses(lambda: task.predictions.read(path, samples[name]), "p.json")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in EMBEDDED if name != "flickr30k"]
-)  # whose files have tests of their own
-def test_torn_annotations(name: str, miniature: Path, tmp_path: Path) -> None:
-    """Every annotation file cut off at a third, emptied, and full of zeros."""
+# test_flickr30k.py tests the files of Flickr30k.
+@pytest.mark.parametrize("name", [name for name in EMBEDDED if name != "flickr30k"])
+def test_truncated_annotations_are_a_data_error(name: str, miniature: Path, tmp_path: Path) -> None:
+    """Each annotation file truncated to a third, empty, and full of zeros."""
     task: Task[Any] = TASKS[name]
     split = task.splits[0]
     needed = [need for need in manifest.needs(task, [split]) if need.path.endswith((".json", ".p"))]

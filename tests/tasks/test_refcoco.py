@@ -1,4 +1,4 @@
-"""RefCOCO's six tasks: scores by hand, by a plain loop, and by pycocotools; floor and ceiling."""
+"""The six RefCOCO tasks: scores by hand, by a plain loop, and by pycocotools; floor and ceiling."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def boxed(answer: Value | None) -> Any:
 
 @pytest.mark.parametrize(("value", "iou", "readable"), [
     (SQUARE, 1.0, True),
-    (Boxes(((4.0, 2.0, 8.0, 6.0),)), 8 / 24, True),  # 2 x 4 shared, 16 + 16 - 8 covered
+    (Boxes(((4.0, 2.0, 8.0, 6.0),)), 8 / 24, True),  # intersection 2 x 4, union 16 + 16 - 8
     (Boxes(((10.0, 2.0, 12.0, 6.0), (2.0, 2.0, 6.0, 6.0))), 0.0, True),  # the first box counts
     (Boxes(()), 0.0, True),
     (Boxes(((6.0, 6.0, 2.0, 2.0),)), 0.0, True),  # inverted
     (Text(("a square",)), 0.0, False),
     (None, 0.0, False),
 ])  # fmt: skip
-def test_boxes(value: Value | None, iou: float, readable: bool) -> None:
+def test_box_score_is_the_iou_of_the_first_box(value: Value | None, iou: float, readable: bool) -> None:
     score = boxed(value)
     assert score.values["iou"] == pytest.approx(iou)
     assert score.readable is readable
 
 
-def test_half_is_right() -> None:
+def test_box_score_of_half_is_exact() -> None:
     # 4 x 2 of 4 x 4: an IoU of exactly 0.5
     assert boxed(Boxes(((2.0, 2.0, 6.0, 4.0),))).values["iou"] == 0.5
 
@@ -60,7 +60,7 @@ PAIR = Polygons((ring((1, 1), (6, 1), (6, 6), (1, 6)), ring((4, 4), (12, 4), (12
 
 
 @pytest.mark.parametrize(("one", "other"), [(TRIANGLE, PAIR), (PAIR, TRIANGLE), (PAIR, PAIR)])
-def test_masks_against_pycocotools_and_a_plain_loop(one: Polygons, other: Polygons) -> None:
+def test_outline_score_equals_pycocotools_and_a_plain_loop(one: Polygons, other: Polygons) -> None:
     codes = []
     for value in (one, other):
         flat = [[coordinate for point in part for coordinate in point] for part in value.rings]
@@ -74,14 +74,14 @@ def test_masks_against_pycocotools_and_a_plain_loop(one: Polygons, other: Polygo
 
 
 def _pixels(code: dict[str, Any]) -> list[list[bool]]:
-    """The mask by walking its runs, as COCO defines them: down each column, 0s first."""
+    """The mask from COCO's runs: down each column, zeros first."""
     runs = runs_of(code)
     flat = [bool(place % 2) for place, run in enumerate(runs) for _ in range(run)]
     return [[flat[x * 10 + y] for x in range(20)] for y in range(10)]
 
 
 def runs_of(code: dict[str, Any]) -> list[int]:
-    """Run lengths from their compressed code (pycocotools' rleFrString, written out)."""
+    """Run lengths from the compressed code, by the steps of pycocotools' rleFrString."""
     runs: list[int] = []
     place, text = 0, code["counts"]
     while place < len(text):
@@ -101,23 +101,23 @@ def runs_of(code: dict[str, Any]) -> list[int]:
 @pytest.mark.parametrize(("answer", "readable"), [
     (None, False),
     (Text(("a square",)), False),
-    (SQUARE, False),  # a box is no outline
-    (Mask(Size(10, 10), b"d3"), False),  # of another image
-    (Polygons(()), True),  # nothing drawn is an answer
+    (SQUARE, False),  # a box is not an outline
+    (Mask(Size(10, 10), b"d3"), False),  # of another image size
+    (Polygons(()), True),  # an empty outline is readable
 ])  # fmt: skip
-def test_outlines_that_score_nothing(answer: Value | None, readable: bool) -> None:
+def test_missing_or_wrong_outline_scores_zero(answer: Value | None, readable: bool) -> None:
     score = outlined(TRIANGLE, answer)
     assert score.values["iou"] == 0
-    assert score.values["either"] > 0  # and they stay in oIoU's denominator
+    assert score.values["either"] > 0  # the sample stays in the denominator of oIoU
     assert score.readable is readable
 
 
-def test_nothing_drawn_where_nothing_is_scores_nothing() -> None:
+def test_two_empty_masks_score_zero() -> None:
     empty = rasterise(Polygons(()), SIZE)
     assert outlined(empty, Polygons(())).values == {"iou": 0.0, "both": 0, "either": 0}
 
 
-def test_the_six() -> None:
+def test_tasks_have_the_published_splits_and_metrics() -> None:
     splits = {task.name: task.splits for task in refcoco.TASKS}
     unc, umd = ("val", "testA", "testB"), ("val", "test")
     assert splits == {
@@ -133,15 +133,15 @@ def headline(task: str, root: Path, split: str, make: Any) -> float:
     samples = list(TASKS[task].load(Source(root, split)))
     model: Model = make(samples)
     answers = dict(model.answer((place, sample.question) for place, sample in enumerate(samples)))
-    kept = {sample.id: answers[place] for place, sample in enumerate(samples)}
-    rows = runner.mark(TASKS[task], samples, {i: a for i, a in kept.items() if isinstance(a, Answer)})
+    by_id = {sample.id: answers[place] for place, sample in enumerate(samples)}
+    rows = runner.mark(TASKS[task], samples, {i: a for i, a in by_id.items() if isinstance(a, Answer)})
     value = runner.reduce(TASKS[task], rows, 0)[TASKS[task].headline].value
     assert value is not None
     return value
 
 
 @pytest.mark.parametrize("task", [task.name for task in refcoco.TASKS])
-def test_ceiling_and_floor_on_the_miniature(task: str, miniature: Path) -> None:
+def test_oracle_reaches_the_ceiling_and_whole_image_the_floor_on_the_miniature(task: str, miniature: Path) -> None:
     assert headline(task, miniature, "val", Oracle) == 100
     quantised = headline(task, miniature, "val", OracleQuantised)
     assert 99 <= quantised <= 100
@@ -149,61 +149,63 @@ def test_ceiling_and_floor_on_the_miniature(task: str, miniature: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["refcoco", "refcoco_res"])
-def test_the_oracle_reaches_the_ceiling_on_published_files(task: str, tmp_path: Path) -> None:
+def test_oracle_reaches_the_ceiling_on_published_files(task: str, tmp_path: Path) -> None:
     refer_files.write(tmp_path)
     assert headline(task, tmp_path, "val", Oracle) == 100
 
 
-def marked(task: str, root: Path, values: list[Value | None]) -> tuple[dict[str, float | None], int]:
-    """All metrics of answers to the tiny val split, and how many were unreadable."""
+def scored(task: str, root: Path, values: list[Value | None]) -> tuple[dict[str, float | None], int]:
+    """The metrics of answers to the tiny val split, and the number of unreadable answers."""
     refer_files.write(root)
     samples = list(TASKS[task].load(Source(root, "val")))
     answers = {sample.id: Answer(("x",), value) for sample, value in zip(samples, values, strict=True)}
     rows = runner.mark(TASKS[task], samples, answers)
     estimates = runner.reduce(TASKS[task], rows, 0)
-    return {name: one.value for name, one in estimates.items()}, sum(not row.score.readable for row in rows)
+    return {name: estimate.value for name, estimate in estimates.items()}, sum(not row.score.readable for row in rows)
 
 
 def test_box_metrics_by_hand(tmp_path: Path) -> None:
     # Targets: (2, 2, 6, 6) twice, (10.5, 1.25, 14.5, 5.75), (2, 0, 3, 10).  IoUs: 1, 0.5 (half of it), unreadable, 0.
     values = [SQUARE, Boxes(((2.0, 2.0, 6.0, 4.0),)), None, Boxes(((10.0, 0.0, 12.0, 10.0), (2.0, 0.0, 3.0, 10.0)))]
-    metrics, unreadable = marked("refcoco", tmp_path, values)
+    metrics, unreadable = scored("refcoco", tmp_path, values)
     assert unreadable == 1
-    assert metrics["mIoU"] == pytest.approx(100 * (1 + 0.5) / 4)  # of all four
-    assert [metrics[f"Acc@0.{tenths}"] for tenths in range(1, 10)] == [50] * 5 + [25] * 4  # 0.5 is right at 0.5
+    assert metrics["mIoU"] == pytest.approx(100 * (1 + 0.5) / 4)  # over all four
+    assert [metrics[f"Acc@0.{tenths}"] for tenths in range(1, 10)] == [50] * 5 + [
+        25
+    ] * 4  # an IoU of 0.5 is right at 0.5
 
 
 def test_outline_metrics_by_hand(tmp_path: Path) -> None:
-    # Targets of 16, 16, 18 and 10 pixels.  Answers: the square; its upper half (8 of 16); a mask of another size
-    # (unreadable: 0 of 18); columns 2 and 3 (20 pixels, 10 of them shared).
+    # Targets of 16, 16, 18 and 10 pixels.  Answers: the square; its upper half (8 of 16); a mask of another image size
+    # (unreadable, 0 of 18); columns 2 and 3 (20 pixels with an intersection of 10).
     upper = Polygons((ring((2, 2), (6, 2), (6, 4), (2, 4)),))
     square = Polygons((ring((2, 2), (6, 2), (6, 6), (2, 6)),))
     columns = Polygons((ring((2, 0), (4, 0), (4, 10), (2, 10)),))
     other = Mask(Size(10, 10), coco.frPyObjects({"size": [10, 10], "counts": [0, 100]}, 10, 10)["counts"])
-    metrics, unreadable = marked("refcoco_res", tmp_path, [square, upper, other, columns])
+    metrics, unreadable = scored("refcoco_res", tmp_path, [square, upper, other, columns])
     assert unreadable == 1
     assert metrics["mIoU"] == pytest.approx(100 * (1 + 0.5 + 0 + 0.5) / 4)
     assert metrics["oIoU"] == pytest.approx(100 * (16 + 8 + 0 + 10) / (16 + 16 + 18 + 20))
     assert [metrics[f"P@0.{tenths}"] for tenths in range(5, 10)] == [75, 25, 25, 25, 25]
 
 
-def test_the_floor_by_hand(tmp_path: Path) -> None:
+def test_whole_image_score_by_hand(tmp_path: Path) -> None:
     # The whole image is 200 pixels.  Boxes of 4 x 4, 4 x 4, 4 x 4.5 and 1 x 10; outlines of 16, 16, 18 and 10 pixels.
     whole = (0.0, 0.0, 20.0, 10.0)
     shares = 100 * (16 + 16 + 18 + 10) / 200 / 4
-    metrics, _ = marked("refcoco", tmp_path / "boxes", [Boxes((whole,))] * 4)
+    metrics, _ = scored("refcoco", tmp_path / "boxes", [Boxes((whole,))] * 4)
     assert (metrics["mIoU"], metrics["Acc@0.5"]) == (pytest.approx(shares), 0)
-    metrics, _ = marked("refcoco_res", tmp_path / "outlines", [Polygons((rectangle(whole),))] * 4)
+    metrics, _ = scored("refcoco_res", tmp_path / "outlines", [Polygons((rectangle(whole),))] * 4)
     assert (metrics["mIoU"], metrics["oIoU"]) == (pytest.approx(shares), pytest.approx(shares))
     [answer] = dict(WholeImage().answer([(0, Question("x.jpg", SIZE, "refer", "it"))])).values()
     assert isinstance(answer, Answer) and answer.value == Boxes((whole,), ("it",))
 
 
-def test_the_quantised_ceiling_on_published_files(tmp_path: Path) -> None:
-    # Bins are 0.02 and 0.01 pixels: no coordinate moves by more than half of one, so a 4 x 4 box keeps an IoU of at
-    # least (4 - 0.02) x (4 - 0.01) / 16 > 0.99, and 1 x 10 one of (1 - 0.02) x (10 - 0.01) / 10 > 0.97.
+def test_quantised_oracle_keeps_boxes_within_half_a_bin(tmp_path: Path) -> None:
+    # Bins are 0.02 and 0.01 pixels, and no coordinate moves by more than half a bin.  So a box of 4 x 4 keeps an IoU of
+    # at least (4 - 0.02) x (4 - 0.01) / 16 > 0.99, and one of 1 x 10 at least (1 - 0.02) x (10 - 0.01) / 10 > 0.97.
     refer_files.write(tmp_path)
-    assert headline("refcoco", tmp_path, "val", OracleQuantised) == 100  # all of them above 0.5
+    assert headline("refcoco", tmp_path, "val", OracleQuantised) == 100  # all IoUs are above 0.5
     samples = list(TASKS["refcoco"].load(Source(tmp_path, "val")))
     for place, answer in OracleQuantised(samples).answer(enumerate(sample.question for sample in samples)):
         assert isinstance(answer, Answer)

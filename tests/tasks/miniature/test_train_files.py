@@ -1,4 +1,4 @@
-"""The training root: every task's own training files, true to the scenes, and apart from every benchmark's."""
+"""The training root: training files of each task, which agree with the scenes and share no image with a benchmark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks.miniature.train_files import COCO_SEED, FLICKR_SEED, SIGNS_SEED, VIZW
 from tasks.miniature.training import FIRST_TRAINING_SEED, FIRST_VALIDATION_SEED
 
 FEW = Images(coco=7, signs=6, vizwiz=5, flickr30k=4)
-RESTVAL = "restval"  # of COCO's validation images; the miniature has none to train on
+RESTVAL = "restval"  # of COCO's validation images; the miniature's training root has none
 SPLITS = [(name, split) for name, task in TASKS.items() for split in task.train_splits if split != RESTVAL]
 
 
@@ -42,7 +42,7 @@ def load(root: Path, task: str, split: str = "train") -> list[Sample[Any]]:
 
 
 def photos() -> dict[str, Rendered]:
-    """COCO's scenes by the number of their image."""
+    """COCO's scenes by image number."""
     return {str(number_of(seed)): rendered_scene(seed) for seed in range(COCO_SEED, COCO_SEED + FEW.coco)}
 
 
@@ -50,7 +50,7 @@ def number_in(image: str) -> str:
     return str(int(Path(image).stem.rpartition("_")[2]))
 
 
-def test_who_has_training_splits() -> None:
+def test_all_tasks_but_nocaps_and_odinw_have_training_splits() -> None:
     without = {name for name, task in TASKS.items() if not task.train_splits}
     assert without == {"nocaps", "odinw13", "odinw35", "odinw_miniature"}
     assert TASKS["coco_caption"].train_splits == ("train", RESTVAL)
@@ -70,11 +70,11 @@ def test_every_training_split_loads_with_its_images(root: Path, task: str, split
             assert image.size == (size or image.size)
 
 
-def test_boxes_and_outlines_are_the_scenes(root: Path) -> None:
-    """Of each expression that the scene's own language makes, and of no other."""
+def test_refcoco_has_the_boxes_and_masks_of_the_scenes(root: Path) -> None:
+    """For each expression of the scene, and for no other."""
     scenes = photos()
     for name, style in (("refcoco", "refcoco"), ("refcoco_plus", "refcoco+"), ("refcocog", "refcocog")):
-        said = {
+        places = {
             (number, sentence): place
             for number, scene in scenes.items()
             for place, sentences in enumerate(expressions(scene, style, Draw(int(number))))  # type: ignore[arg-type]
@@ -83,9 +83,9 @@ def test_boxes_and_outlines_are_the_scenes(root: Path) -> None:
         for task in (name, f"{name}_res"):
             samples = load(root, task)
             keys = [(number_in(sample.question.image), sample.question.text) for sample in samples]
-            assert keys == list(said)
+            assert keys == list(places)
             for sample, (number, sentence) in zip(samples, keys, strict=True):
-                scene, place = scenes[number], said[number, sentence]
+                scene, place = scenes[number], places[number, sentence]
                 if task == name:
                     assert sample.target == Boxes((scene.boxes[place],), (sentence,))
                 else:
@@ -94,22 +94,22 @@ def test_boxes_and_outlines_are_the_scenes(root: Path) -> None:
                     assert np.array_equal(filled, scene.masks[place])
 
 
-def test_objects_are_the_scenes_things(root: Path) -> None:
+def test_detection_has_the_things_of_the_scenes(root: Path) -> None:
     scenes, samples = photos(), load(root, "coco_detection", "train2017")
     assert [sample.id for sample in samples] == list(scenes)
     for sample in samples:
         scene, target = scenes[sample.id], sample.target
         assert isinstance(target, Objects)
-        every = zip(target.xywh, target.categories, target.crowd, strict=True)
-        found = {(from_xywh(xywh), SEEN[category]) for xywh, category, crowd in every if not crowd}
+        objects = zip(target.xywh, target.categories, target.crowd, strict=True)
+        single = {(from_xywh(xywh), SEEN[category]) for xywh, category, crowd in objects if not crowd}
         things = zip(scene.boxes, (thing.category for thing in scene.scene.things), strict=True)
-        assert found <= set(things)
-        assert len(found) == len(scene.boxes) - 2 * sum(target.crowd)  # a crowd is of two
-        there = root / sample.question.image
-        assert there.read_bytes() == (root / f"coco/train2014/COCO_train2014_{int(sample.id):012d}.jpg").read_bytes()
+        assert single <= set(things)
+        assert len(single) == len(scene.boxes) - 2 * sum(target.crowd)  # a crowd has two things
+        path = root / sample.question.image
+        assert path.read_bytes() == (root / f"coco/train2014/COCO_train2014_{int(sample.id):012d}.jpg").read_bytes()
 
 
-def test_captions_name_what_is_there(root: Path) -> None:
+def test_captions_name_the_things_of_the_scenes(root: Path) -> None:
     scenes = photos()
     samples = load(root, "coco_caption")
     assert [sample.id for sample in samples] == list(scenes)
@@ -118,11 +118,11 @@ def test_captions_name_what_is_there(root: Path) -> None:
         assert all(thing.category[:3] in sample.target.texts[0].lower() for thing in scenes[sample.id].scene.things)
 
 
-def test_up_to_eight_questions_of_an_image_each_with_ten_answers(root: Path) -> None:
+def test_vqa_has_up_to_eight_questions_for_an_image_with_ten_answers(root: Path) -> None:
     scenes, samples = photos(), load(root, "vqav2")
-    asked = Counter(number_in(sample.question.image) for sample in samples)
-    assert asked.keys() == scenes.keys()
-    assert max(asked.values()) <= train_files.QUESTIONS and min(asked.values()) >= 6
+    questions = Counter(number_in(sample.question.image) for sample in samples)
+    assert questions.keys() == scenes.keys()
+    assert max(questions.values()) <= train_files.QUESTIONS and min(questions.values()) >= 6
     for sample in samples:
         assert len(sample.target.texts) == 10 and sample.id.startswith(number_in(sample.question.image))
         if sample.question.text == "How many things are there?":
@@ -130,21 +130,20 @@ def test_up_to_eight_questions_of_an_image_each_with_ten_answers(root: Path) -> 
             assert most == str(len(scenes[number_in(sample.question.image)].boxes))
 
 
-def test_signs_say_what_is_written(root: Path) -> None:
+def test_textcaps_and_textvqa_have_the_words_of_the_signs(root: Path) -> None:
     words = []
     for seed in range(SIGNS_SEED, SIGNS_SEED + FEW.signs):
         words.append([thing.word for thing in rendered_signs(seed).scene.things if thing.word])
-    told = load(root, "textcaps")
-    for sample, written in zip(told, words, strict=True):
+    for sample, written in zip(load(root, "textcaps"), words, strict=True):
         assert all(word in sample.target.texts[0] for word in written)
-    asked = load(root, "textvqa")
-    assert [int(sample.id) for sample in asked] == list(range(sum(map(len, words))))  # ids that no val question has
-    assert max(int(sample.id) for sample in asked) < reading.FIRST_QUESTION["val"]
-    answers = [Counter(sample.target.texts).most_common(1)[0][0].upper() for sample in asked]
+    questions = load(root, "textvqa")
+    assert [int(sample.id) for sample in questions] == list(range(sum(map(len, words))))
+    assert max(int(sample.id) for sample in questions) < reading.FIRST_QUESTION["val"]
+    answers = [Counter(sample.target.texts).most_common(1)[0][0].upper() for sample in questions]
     assert Counter(answers) == Counter(word for written in words for word in written)
 
 
-def test_vizwiz_has_a_question_an_image(root: Path) -> None:
+def test_vizwiz_has_one_question_for_each_image(root: Path) -> None:
     samples = load(root, "vizwiz")
     assert [sample.id for sample in samples] == [f"VizWiz_train_{place:08d}.jpg" for place in range(FEW.vizwiz)]
     assert all(sample.question.image == f"vizwiz/train/{sample.id}" for sample in samples)
@@ -154,10 +153,9 @@ def test_vizwiz_has_a_question_an_image(root: Path) -> None:
             assert image.size == size
 
 
-def test_phrases_are_where_their_things_are(root: Path) -> None:
+def test_flickr30k_has_the_boxes_of_the_scenes(root: Path) -> None:
     scenes = {
-        order.path: rendered_scene(order.seed)
-        for order in flickr30k.orders(range(FLICKR_SEED, FLICKR_SEED + FEW.flickr30k))
+        job.path: rendered_scene(job.seed) for job in flickr30k.jobs(range(FLICKR_SEED, FLICKR_SEED + FEW.flickr30k))
     }
     samples = load(root, "flickr30k")
     assert len(samples) == 5 * FEW.flickr30k
@@ -167,19 +165,19 @@ def test_phrases_are_where_their_things_are(root: Path) -> None:
         assert {box for boxes in sample.target.boxes for box in boxes} <= true  # the files count pixels from 1
 
 
-# ---------------------------------------------------------------------------- apart from the benchmarks
+# ---------------------------------------------------------------------------- other images than the benchmarks
 
 
-def test_no_picture_is_a_benchmarks(root: Path, miniature: Path) -> None:
-    def seen(folder: Path) -> set[str]:
-        pictures = (np.asarray(Image.open(path)).tobytes() for path in sorted(folder.rglob("*.jpg")))
-        return {hashlib.sha256(picture).hexdigest() for picture in pictures}
+def test_no_image_is_in_a_benchmark(root: Path, miniature: Path) -> None:
+    def digests(folder: Path) -> set[str]:
+        images = (np.asarray(Image.open(path)).tobytes() for path in sorted(folder.rglob("*.jpg")))
+        return {hashlib.sha256(image).hexdigest() for image in images}
 
-    assert len(seen(root)) == FEW.total
-    assert not seen(root) & seen(miniature)
+    assert len(digests(root)) == FEW.total
+    assert not digests(root) & digests(miniature)
 
 
-def test_families_have_seeds_of_their_own() -> None:
+def test_seeds_of_families_do_not_overlap() -> None:
     full = train_files.FULL
     families = (
         (COCO_SEED, full.coco),
@@ -201,8 +199,10 @@ def test_families_have_seeds_of_their_own() -> None:
     ("textvqa", "train", "textvqa/TextVQA_0.5.1_train.json"),
     ("vizwiz", "train", "vizwiz/Annotations/train.json"),
 ])  # fmt: skip
-def test_each_split_needs_its_own_files(miniature: Path, root: Path, task: str, split: str, file: str) -> None:
-    """Where there are none to train on, that is said, and evaluation goes on; and the other way round."""
+def test_training_and_evaluation_need_only_their_own_files(
+    miniature: Path, root: Path, task: str, split: str, file: str
+) -> None:
+    """Without training files, training is refused and evaluation works; without evaluation files, the reverse."""
     with pytest.raises(DataError, match=f"needs {miniature / file}, which is not there"):
         manifest.require(TASKS[task], miniature, split)
     with pytest.raises(DataError, match=f"{miniature / file} is not there"):
@@ -214,13 +214,13 @@ def test_each_split_needs_its_own_files(miniature: Path, root: Path, task: str, 
             manifest.require(TASKS[task], root, other)
 
 
-def test_restval_is_of_cocos_validation_images() -> None:
+def test_restval_needs_cocos_validation_images() -> None:
     needed = [need.path for need in manifest.needs(TASKS["coco_caption"], [RESTVAL])]
     assert needed == ["coco/dataset_coco.json", "coco/annotations/captions_val2014.json", "coco/val2014"]
 
 
-def test_restval_is_read_as_val_is(miniature: Path, tmp_path: Path) -> None:
-    """The test split's images, called restval in Karpathy's list: the same samples; BLIP's form is not looked for."""
+def test_restval_is_read_from_karpathys_list_only(miniature: Path, tmp_path: Path) -> None:
+    """With the test split renamed to restval in the list, the samples are the same; BLIP's file is not used."""
     (tmp_path / "coco/annotations").mkdir(parents=True)
     for name, old, new in (
         ("dataset_coco.json", '"test"', '"restval"'),
@@ -233,25 +233,9 @@ def test_restval_is_read_as_val_is(miniature: Path, tmp_path: Path) -> None:
         load(tmp_path, "coco_caption", RESTVAL)
 
 
-# ---------------------------------------------------------------------------- drawn once
+# ---------------------------------------------------------------------------- processes
 
 
-def test_the_bytes_do_not_depend_on_processes(root: Path, tmp_path: Path) -> None:
+def test_files_do_not_depend_on_the_number_of_processes(root: Path, tmp_path: Path) -> None:
     train_files.write(tmp_path, FEW, processes=2)
     assert miniature.manifest(tmp_path) == miniature.manifest(root)
-
-
-def test_it_is_drawn_once_and_whole(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_files, "FULL", FEW)
-    made = miniature.ensure_training(tmp_path)
-    files = miniature.manifest(made)
-    assert files == miniature.manifest(root)
-    annotations = {path: sha for path, sha in files.items() if not path.endswith(".jpg")}
-    assert (made / "complete").read_text() == miniature.digest(annotations)
-    monkeypatch.setattr(train_files, "write", None)  # a second call draws nothing
-    assert miniature.ensure_training(tmp_path) == made
-    assert list(tmp_path.iterdir()) == [made]
-    monkeypatch.setattr(train_files, "FULL", Images(coco=8))
-    with pytest.raises(TypeError):
-        miniature.ensure_training(tmp_path)  # another content, another folder; of what failed nothing is left
-    assert list(tmp_path.iterdir()) == [made]
