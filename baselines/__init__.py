@@ -1,8 +1,8 @@
-"""The models: MODELS, name to Entry.  Naming one loads nothing, and imports no torch.
+"""The models by name: MODELS.  Importing this package loads no model and does not import torch.
 
-A model may come from another package: by an entry point of the group `florence2_harness.models`, whose value is an
-Entry or several, or by `package.module:NAME` without one.  Packages are only imported when a model is named that is
-not the project's own, or when all are listed.
+Another package may add models with an entry point in the group `florence2_harness.models`, whose value is an Entry or
+several.  A model without an entry point is named `package.module:NAME`.  Other packages are imported only when a name
+is not one of the project's own models, or when all models are listed.
 """
 
 from __future__ import annotations
@@ -24,29 +24,32 @@ log = logging.getLogger(__name__)
 
 
 def find(name: str) -> Entry:
-    """A model by name, or by `package.module:NAME`; UsageError, with names that come close, where there is none."""
+    """The model of a name or of `package.module:NAME`; UsageError, with similar names, where there is none."""
     if name in MODELS:
         return MODELS[name]
     if ":" in name:
         entries = outside.named(name, Entry, "--model")
         if len(entries) > 1:
-            raise UsageError(f"--model {name} names {len(entries)} models; a run is of one")
+            raise UsageError(f"--model {name} names {len(entries)} models; a run needs exactly one")
         return entries[0]
-    there = every()
-    if name in there:
-        return there[name]
-    close = get_close_matches(name, there, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(there)};"
+    available = every()
+    if name in available:
+        return available[name]
+    close = get_close_matches(name, available, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(available)};"
     raise UsageError(f"no model is called {name!r}; {hint} `python -m harness models` lists them")
 
 
 def every() -> dict[str, Entry]:
-    """The project's own models and those of installed packages; one that cannot be loaded is logged and left out."""
+    """The project's own models and those of installed packages, by name.
+
+    A model that cannot be loaded is logged and left out.
+    """
     return outside.joined(MODELS, GROUP, Entry, "models")
 
 
 def origin_of(entry: Entry, named: str) -> dict[str, Any]:
-    """How a record names a model that is not the project's own: what was typed, and its own name."""
+    """The provenance entry of a model that is not the project's own: the name that the user typed."""
     return {} if MODELS.get(entry.name) is entry else {"model from": named}
 
 

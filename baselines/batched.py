@@ -1,11 +1,11 @@
-"""A Model from a function that answers a batch: what most rivals and small models of one's own need.
+"""Makes a Model from a function that answers a batch of questions.
 
-    def answer(images, questions):  # RGB images of Pillow's, and as many questions
+    def answer(images, questions):  # Pillow images in RGB, and one question for each
         return [Boxes(((0.0, 0.0, *image.size),)) for image in images]
 
     model = Batched("whole image, version 1", answer, setting)
 
-Images are opened ahead in a thread while the function works.
+Threads open the images of the next batch while the function answers the current one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ from harness.images import open_rgb
 if TYPE_CHECKING:
     from PIL import Image
 
-    Reply = Answer | Failure | Value | str | None  # a Value or a str is the whole answer; None: it cannot be parsed
+    Reply = Answer | Failure | Value | str | None  # a Value or a text is the whole answer; None: it is unparsable
     AnswerBatch = Callable[[Sequence[Image.Image], Sequence[Question]], Sequence[Reply]]
-    Asked = tuple[Ticket, Question, Future[Image.Image]]
+    Pending = tuple[Ticket, Question, Future[Image.Image]]
 
 
 class Batched:
-    """A Model (see `core`).  `fingerprint` names everything that an answer depends on: raise its version with it."""
+    """A Model (see `core`) from a function that answers a batch.
+
+    `fingerprint` must name everything on which an answer depends: raise a version in it whenever an answer could
+    change. `batch_size` applies where the setting gives none.
+    """
 
     def __init__(self, fingerprint: str, answer: AnswerBatch, setting: Setting, *, batch_size: int = 8) -> None:
         self.fingerprint = fingerprint
@@ -40,7 +44,7 @@ class Batched:
         self._root = setting.root
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """An answer or a Failure for every question, batch after batch; an image that cannot be opened is a Failure."""
+        """An answer or a Failure for each question, batch by batch; an image that cannot be opened is a Failure."""
         stream = iter(questions)
         with ThreadPoolExecutor(2, "images") as pool:
             following = self._opening(stream, pool)
@@ -48,11 +52,12 @@ class Batched:
                 batch, following = following, self._opening(stream, pool)
                 yield from self._answered(batch)
 
-    def _opening(self, stream: Iterator[tuple[Ticket, Question]], pool: ThreadPoolExecutor) -> list[Asked]:
-        taken = islice(stream, self.batch_size)
-        return [(ticket, asked, pool.submit(open_rgb, self._root, asked.image)) for ticket, asked in taken]
+    def _opening(self, stream: Iterator[tuple[Ticket, Question]], pool: ThreadPoolExecutor) -> list[Pending]:
+        """The next batch of questions, with their images being opened."""
+        batch = islice(stream, self.batch_size)
+        return [(ticket, question, pool.submit(open_rgb, self._root, question.image)) for ticket, question in batch]
 
-    def _answered(self, batch: Sequence[Asked]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+    def _answered(self, batch: Sequence[Pending]) -> Iterator[tuple[Ticket, Answer | Failure]]:
         opened: list[tuple[Ticket, Question, Image.Image]] = []
         for ticket, question, image in batch:
             try:

@@ -1,4 +1,4 @@
-"""How a model is named and built: an Entry says what the model is, a Setting and its own options how it runs."""
+"""Names and builds models: an Entry describes a model; a Setting and the model's own options say how it runs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,10 @@ RESERVED = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What every model is given.  None leaves the choice to the model.
+    """The settings that all models share.  None leaves the choice to the model."""
 
-    `root` is the data root that image references are relative to; `samples` are for oracles, which answer with the
-    targets: no other model may look at them.
-    """
-
-    root: Path = Path()
-    samples: Sequence[Sample[Any]] = ()
+    root: Path = Path()  # the data root, to which image references are relative
+    samples: Sequence[Sample[Any]] = ()  # for oracles, which answer with the targets; no other model may use them
     weights: str | None = None  # a checkpoint folder, or a hub repository (owner/name[@revision])
     device: str | None = None  # "cpu", "cuda", "cuda:1"
     dtype: str | None = None
@@ -37,53 +33,54 @@ class Setting:
 
     @property
     def given(self) -> list[str]:
-        """The names of the settings that are not left to the model."""
+        """The names of the settings that are not None."""
         return [name for name in ("weights", "device", "dtype", "batch_size") if getattr(self, name) is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    """The options of a model that has none of its own."""
+    """The options of a model without options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A model by name, and what the harness may do with it.  Naming a model loads nothing.
+    """A model by name, and the functions by which the harness uses it.  Creating an Entry loads nothing.
 
-    `build(setting, options)` gives the Model, where `options` is an instance of `options`, a frozen dataclass whose
-    fields all have defaults: `run --model NAME --help` shows them, with the string below each field as its help.
-    `uses` names the fields of Setting that the model takes; the others are refused.  `kinds` are the question kinds
-    it answers (None: all of them).  The hooks are None where the model has no such ability:
+    `options` is a frozen dataclass whose fields all have defaults.  `run --model NAME --help` shows its fields, with
+    the string below each field as help.  `build(setting, options)` returns the Model for an instance of it.
 
-    - `refuse(setting, options)` raises UsageError or ResourceError for a setting that cannot work, before any loading;
-    - `at_hand()` says where the weights lie on this machine ("" if nowhere);
-    - `checkpoint(weights)` gives the folder of the weights, fetched if need be: fine-tuning starts from it, and its
-      `training.json` says what they were trained on;
-    - `bench(setting, options, request)` gives what `bench` measures (see `harness.speed.systems`).
+    The following functions are None where the model does not support them:
+
+    - `refuse(setting, options)` raises UsageError or ResourceError for a setting that cannot work, before any loading.
+    - `at_hand()` returns the place of the weights on this machine, "" where they are not on it.
+    - `checkpoint(weights)` returns the folder of the weights and downloads them if necessary.  Fine-tuning starts from
+      it, and its file `training.json` states the training data.
+    - `bench(setting, options, request)` returns the subject of `bench` (see `harness.speed.systems`).
     """
 
     name: str
     about: str
     build: Callable[[Setting, Any], Model]
     options: type[Any] = NoOptions
-    uses: frozenset[str] = frozenset()
-    kinds: frozenset[Kind] | None = None
+    uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
+    kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"
     parameters: str = "-"
     repo: str = "-"
     revision: str = "-"
-    embedded: bool = False  # made for the embedded benchmark, which is its data where none is given
-    sees_targets: bool = False  # an oracle: built anew for each task, from its samples
-    protocol: str = "zero_shot"  # the protocol of its published figures
+    embedded: bool = False  # the embedded benchmark is its default data
+    sees_targets: bool = False  # an oracle: built again for each task, from the task's samples
+    protocol: str = "zero_shot"  # of its published figures
     checkpoint: Callable[[str | None], Path] | None = None
-    recipe: str = ""  # what `finetune` uses where none is named
+    recipe: str = ""  # the default recipe of `finetune`
     bench: Callable[[Setting, Any, Any], Any] | None = None
 
     def __post_init__(self) -> None:
-        """UsageError for a name or an options class that the command line cannot take."""
+        """UsageError for a name or an options class that the command line cannot use."""
         if not NAME.fullmatch(self.name):
-            raise UsageError(f"the model name {self.name[:60]!r}: up to 100 letters, digits, spaces and . _ + @ ( ) -")
+            allowed = "up to 100 letters, digits, spaces and . _ + @ ( ) -"
+            raise UsageError(f"the model name {self.name[:60]!r} is not valid; allowed are {allowed}")
         if not is_dataclass(self.options):
             raise UsageError(f"model {self.name}: options is {self.options!r}; a frozen dataclass is expected")
         names = {field.name for field in fields(self.options)}
@@ -93,23 +90,23 @@ class Entry:
             if field.default is MISSING and field.default_factory is MISSING:
                 raise UsageError(f"model {self.name}: its option {field.name!r} has no default")
 
-    def options_from(self, given: Mapping[str, Any]) -> Any:
-        """An instance of `options`; UsageError, naming what there is, for one that the model does not have."""
+    def options_from(self, values: Mapping[str, Any]) -> Any:
+        """An instance of `options`; UsageError, with the existing options, for an unknown name."""
         known = [field.name for field in fields(self.options)]
-        for name in given:
+        for name in values:
             if name not in known:
-                there = f"it has {', '.join(known)}" if known else "it has no options of its own"
-                raise UsageError(f"model {self.name} has no option {name!r}; {there}")
-        return self.options(**given)
+                existing = f"it has {', '.join(known)}" if known else "it has no options of its own"
+                raise UsageError(f"model {self.name} has no option {name!r}; {existing}")
+        return self.options(**values)
 
     def load(self, setting: Setting, **options: Any) -> Model:
-        """The model, ready to answer; UsageError for a setting or an option that it does not take."""
+        """The model, ready to answer; UsageError or ResourceError for a setting or an option that it cannot use."""
         chosen = self.options_from(options)
         self.check(setting, chosen)
         return self.build(setting, chosen)
 
     def check(self, setting: Setting, options: Any) -> None:
-        """UsageError or ResourceError for a setting that the model cannot run by."""
+        """UsageError or ResourceError for a setting or options that the model cannot use."""
         for name in ("weights", "device", "dtype"):
             value = getattr(setting, name)
             if value is not None and not value.strip():

@@ -1,8 +1,8 @@
-"""Florence-2 by name: which weights, which revision, which size.
+"""The Florence-2 models: their weights, revisions, sizes and options.
 
-`microsoft/Florence-2-large` is pinned to f0acedb, the last revision with the paper's weights: its main branch has
-since been trained further, to a context of 4,096 tokens, and scores differently.  The other repositories carry no
-such note; their main branch is used.
+`microsoft/Florence-2-large` is pinned to f0acedb, the last revision with the paper's weights.  The weights of its main
+branch were trained further, to a context of 4,096 tokens, and score differently.  The other repositories do not mention
+such a change; their main branches are used.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from harness.florence2.predictor import Parts, Predictor
 
 WEIGHTS = Path(__file__).parent / "weights"
-NEEDED = ("config.json",)
-WANTED = ("preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+NEEDED_FILES = ("config.json",)
+OPTIONAL_FILES = ("preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MAX_NEW_TOKENS = 1024
 DTYPES = ("float32", "bfloat16", "float16", "int8", "float8")
@@ -33,35 +33,38 @@ USES = frozenset({"weights", "device", "dtype", "batch_size"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What only Florence-2 takes.  None leaves the choice to the checkpoint."""
+    """The options of Florence-2 models.  None leaves the choice to the checkpoint."""
 
     beams: int | None = None
-    "Beams of the search; 1 is greedy [default: 3]"
+    "Beams of the search; 1 is greedy search [default: 3]"
     max_new_tokens: int | None = None
-    "Longest answer in tokens; longer ones are cut and counted as truncated [default: 1024]"
+    "Maximum length of an answer in tokens; a longer answer is cut and counts as truncated [default: 1024]"
     resolution: int | None = None
-    "Side of the input in pixels [default: the checkpoint's; 768 for the published ones]"
+    "Side of the model's input image in pixels [default: the checkpoint's; 768 for the published ones]"
     prompt: str | None = None
-    "Other prompts, as kind=form with commas: find=said, refer=open, caption=detailed"
+    "Other prompt forms, as kind=form, separated by commas, such as find=said,caption=detailed"
     threads: str | None = None
-    "CPU threads, or 'auto': the fastest count, found by a trial [default: torch's, one per core]"
+    "CPU threads, or 'auto' for the fastest number by a trial [default: torch's, one per core]"
     fast_resize: bool = False
-    "Resize with torch: about 3 times as fast; 0.05 to 0.2 % of pixel values differ, by up to 2 of 255"
+    "Resize images with torch: about 3 times as fast; 0.05 to 0.2 % of pixel values differ, by up to 2 of 255"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an entry's weights come from: a folder of this project, or a repository on the hub."""
+    """The source of an entry's weights: a folder of this project, or a repository on the hub."""
 
     name: str
-    size: Config  # of a network with random weights, for `bench`
+    size: Config  # for networks with random weights in `bench`
     folder: Path | None = None
     repo: str = ""
     revision: str = "main"
-    family: str = "pretrained"  # of prompts
+    family: str = "pretrained"  # the family of prompts
 
     def checkpoint(self, given: str | None = None) -> Path:
-        """The folder of the weights, or of those given instead; CheckpointError where they cannot be had."""
+        """The folder of the weights, or of the weights `given` instead, downloaded if necessary.
+
+        CheckpointError where they are neither on this machine nor on the hub; ResourceError where a download fails.
+        """
         if given is not None:
             return _given(given)
         if self.folder is not None:
@@ -69,7 +72,7 @@ class Source:
         return _fetched(self.repo, self.revision, f"{self.name} needs the weights of")
 
     def at_hand(self) -> str:
-        """Where the weights lie on this machine; "" where they do not."""
+        """The folder of the weights on this machine; "" where they are not on it."""
         if self.folder is not None:
             return str(self.folder) if (self.folder / "model.safetensors").is_file() else ""
         return cached(self.repo, self.revision, WEIGHT_FILES)
@@ -78,7 +81,7 @@ class Source:
 def entry(
     source: Source, about: str, parameters: str, *, protocol: str = "zero_shot", recipe: str = "unified"
 ) -> Entry:
-    """A checkpoint as an entry of MODELS."""
+    """The Entry of a checkpoint."""
     return Entry(
         name=source.name,
         about=about,
@@ -99,9 +102,9 @@ def entry(
 
 
 def build(setting: Setting, options: Options, source: Source) -> Predictor:
-    """The checkpoint behind a Predictor: from `setting.weights`, a folder or `repo[@revision]`, else its own.
+    """A Predictor with the weights of `setting.weights`, a folder or `repo[@revision]`, or with those of `source`.
 
-    CheckpointError where weights are missing or unusable, UsageError for a setting that cannot work.
+    CheckpointError where the weights are missing or unusable; UsageError for a setting that cannot work.
     """
     folder = source.checkpoint(setting.weights)
     from harness.florence2 import prompts
@@ -129,7 +132,7 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
 
 
 def refuse(setting: Setting, options: Options) -> None:
-    """UsageError or ResourceError for a setting that no checkpoint can run by, before any is loaded or made."""
+    """UsageError or ResourceError for a setting that no checkpoint can use, before anything is loaded."""
     from harness.florence2 import prompts
     from harness.florence2.fast import threads
 
@@ -153,7 +156,10 @@ def _bench(setting: Setting, options: Options, request: Any, source: Source) -> 
 
 
 def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = False) -> Parts:
-    """Everything in a checkpoint folder; CheckpointError where a part is missing or of another network."""
+    """The network, tokenizer and preprocessing of a checkpoint folder.
+
+    CheckpointError where a part is missing or does not fit the network.
+    """
     from harness.florence2 import weights
     from harness.florence2.predictor import Parts
     from harness.florence2.preprocess import read_preprocess
@@ -168,7 +174,10 @@ def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = Fals
 
 
 def choose_device(name: str | None) -> str:
-    """What was asked for, or the first GPU, or the CPU; ResourceError where there is no such device here."""
+    """The device of this name; without a name a GPU where there is one, else the CPU.
+
+    ResourceError where this machine has no such device.
+    """
     import torch
 
     if name is None:
@@ -181,9 +190,9 @@ def choose_device(name: str | None) -> str:
 
 
 def choose_dtype(name: str | None, device: str) -> torch.dtype:
-    """What was asked for; bfloat16 on a GPU (see `fast.choose`) and float32 elsewhere.
+    """The precision of this name; without a name bfloat16 on a GPU (see `fast.choose`) and float32 elsewhere.
 
-    UsageError for another name, and for int8 on a GPU or float8 on a CPU.
+    UsageError for an unknown name, for int8 on a GPU, and for float8 on a CPU.
     """
     import torch
 
@@ -201,20 +210,20 @@ def choose_dtype(name: str | None, device: str) -> torch.dtype:
 
 
 def _given(weights: str) -> Path:
-    """`--weights`: a folder, or a repository on the hub."""
+    """The folder of `--weights`, which names a folder or a repository on the hub."""
     folder = Path(weights).expanduser()
     if folder.is_dir():
         return folder
     repo, _, revision = weights.partition("@")
     if repo.count("/") != 1 or folder.exists() or weights.startswith(("/", ".", "~")):
         raise CheckpointError(
-            f"--weights {weights}: no such folder, and no hub repository (owner/name or owner/name@revision)"
+            f"--weights {weights}: no such folder, and not a hub repository (owner/name or owner/name@revision)"
         )
     return _fetched(repo, revision or "main", "--weights names")
 
 
 def _fetched(repo: str, revision: str, why: str) -> Path:
-    return fetch(repo, revision, needed=NEEDED, wanted=WANTED, one_of=WEIGHT_FILES, why=why)
+    return fetch(repo, revision, needed=NEEDED_FILES, optional=OPTIONAL_FILES, one_of=WEIGHT_FILES, why=why)
 
 
 def _published(name: str, size: Config, repo: str, revision: str = "main", family: str = "pretrained") -> Source:
@@ -224,13 +233,13 @@ def _published(name: str, size: Config, repo: str, revision: str = "main", famil
 ENTRIES = (
     entry(
         Source("florence2-nano", NANO, WEIGHTS / "florence2-nano"),
-        "the same code at a small size, pre-trained on drawings",
+        "a small Florence-2, pre-trained on drawings of the embedded benchmark's kind",
         "3.3 M",
         recipe="nano-unified",
     ),
     entry(
         Source("florence2-nano-ft", NANO, WEIGHTS / "florence2-nano-ft"),
-        "the same, fine-tuned on the miniature's training splits",
+        "florence2-nano, fine-tuned on the training splits of the embedded benchmark",
         "3.3 M",
         protocol="fine_tuned",
         recipe="nano-unified",
@@ -242,7 +251,7 @@ ENTRIES = (
     ),
     entry(
         _published("florence2-l", LARGE, "microsoft/Florence-2-large", "f0acedb"),
-        "Florence-2-L, pre-trained on FLD-5B (zero-shot), the paper's weights",
+        "Florence-2-L, pre-trained on FLD-5B (zero-shot), with the paper's weights",
         "0.77 B",
     ),
     entry(

@@ -1,4 +1,4 @@
-"""What `bench` measures of a Florence-2: a checkpoint over a task's questions, or a network with random weights."""
+"""The subjects of `bench` for Florence-2: a checkpoint with a task's questions, or a network with random weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from harness.florence2.preprocess import Preprocess
 from harness.speed.asked import asked_of
 from harness.speed.systems import RANDOM, Queries, Request, Subject, drawn, random_model
 
-NEW_TOKENS = 20  # of random weights, where no number is given
+NEW_TOKENS = 20  # the default for random weights
 
 
 def prepared(
     setting: Setting, options: florence2.Options, request: Request, source: florence2.Source
 ) -> tuple[Subject, Queries, dict[str, Any]]:
-    """The model, the queries with their images opened, and what a record says of the model."""
+    """The model to measure, its queries with opened images, and the model's provenance for the record."""
     if setting.weights == RANDOM:
         subject = _with_random_weights(setting, options, request, source)
         config = subject.model.config
@@ -42,7 +42,10 @@ def prepared(
 def _with_random_weights(
     setting: Setting, options: florence2.Options, request: Request, source: florence2.Source
 ) -> Subject:
-    """A network of the model's size with random weights, without files."""
+    """A network of the model's size with random weights; needs no files.
+
+    UsageError for more new tokens than the network has positions.
+    """
     config = source.size
     florence2.refuse(setting, options)
     side = options.resolution or config.image_size
@@ -50,7 +53,7 @@ def _with_random_weights(
     dtype = florence2.choose_dtype(setting.dtype, device)
     new_tokens = request.new_tokens or NEW_TOKENS
     if new_tokens > config.text.positions:
-        raise UsageError(f"--new-tokens {new_tokens}: this size has positions for {config.text.positions}")
+        raise UsageError(f"--new-tokens {new_tokens}: this model has positions for {config.text.positions}")
     network = accelerated(random_model(config), torch.device(device), dtype)
     decoding = Decoding(beams=options.beams or 3, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
     threads.settle(options.threads, network, side, decoding)

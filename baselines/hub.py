@@ -1,4 +1,4 @@
-"""Checkpoint files from the Hugging Face hub: fetched once, resumed where interrupted, read offline when cached."""
+"""Downloads checkpoint files from the Hugging Face hub: once, with resumption, and without a network where cached."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from harness.errors import CheckpointError, ResourceError
 
 
 def cached(repo: str, revision: str, one_of: Sequence[str]) -> str:
-    """Where the first of these files lies in the hub's cache; '' where none does."""
+    """The folder in the hub's cache that has one of these files; '' where there is none."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in one_of:
-        found = try_to_load_from_cache(repo, name, revision=revision)
-        if isinstance(found, str):
-            return str(Path(found).parent)
+        path = try_to_load_from_cache(repo, name, revision=revision)
+        if isinstance(path, str):
+            return str(Path(path).parent)
     return ""
 
 
 def fetch(
-    repo: str, revision: str, *, needed: Sequence[str], wanted: Sequence[str], one_of: Sequence[str], why: str
+    repo: str, revision: str, *, needed: Sequence[str], optional: Sequence[str], one_of: Sequence[str], why: str
 ) -> Path:
-    """The folder of a revision with all `needed` files, those `wanted` that exist, and the first of `one_of`.
+    """The folder of a revision with all `needed` files, the `optional` files that exist, and the first of `one_of`.
 
-    What is cached is used without asking the network (a branch that has moved on is not noticed; a revision pins it).
-    CheckpointError where a file is neither cached nor to be had,
-    ResourceError where the network or the disk fails in the middle of a file.
+    Cached files are used without a request, so a later commit of a branch is not noticed; a commit as revision avoids
+    this.  `why` is the start of error messages.  CheckpointError where a file is neither cached nor on the hub;
+    ResourceError where the network or the disk fails during a download.
     """
     missing = f"{why} {repo} at revision {revision}"
     folder = Path()
     for name in needed:
-        found = _file(repo, name, revision, missing)
-        if found is None:
+        path = _file(repo, name, revision, missing)
+        if path is None:
             raise CheckpointError(f"{missing}, which has no {name}: it is not a Florence-2 checkpoint")
-        folder = found.parent
-    for name in wanted:
+        folder = path.parent
+    for name in optional:
         _file(repo, name, revision, missing)
     for name in one_of:
         if _file(repo, name, revision, missing) is not None:
@@ -44,7 +44,7 @@ def fetch(
 
 
 def _file(repo: str, name: str, revision: str, missing: str) -> Path | None:
-    """One file, from the cache without asking, else from the hub; None where the repository has no such file."""
+    """One file from the cache, else from the hub; None where the repository has no such file."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         EntryNotFoundError,
@@ -55,9 +55,9 @@ def _file(repo: str, name: str, revision: str, missing: str) -> Path | None:
     )
 
     known = try_to_load_from_cache(repo, name, revision=revision)
-    if known is not None:  # a path, or the hub's mark for a file that it does not have
+    if known is not None:  # a path, or the cache's marker for a file that the repository does not have
         return Path(known) if isinstance(known, str) else None
-    remedy = "give --weights FOLDER, or run once where there is a network"
+    remedy = "give --weights FOLDER, or run once with a network"
     try:
         return Path(hf_hub_download(repo, name, revision=revision))
     except LocalEntryNotFoundError as error:

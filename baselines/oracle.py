@@ -1,10 +1,10 @@
-"""The ceiling: answers with the target, and so tests a task from end to end (100, or the reason why not).
+"""The ceiling: models that answer with the target, which also test a task from end to end.
 
-`Oracle` gives the target as it is.  `OracleQuantised` gives what is left of it once it is written in Florence-2's
-1,000 location bins a side and read back, which is the most that a model with that alphabet can score.
+`Oracle` answers with the target itself.  `OracleQuantised` writes the target in Florence-2's location bins, 1,000 for
+each side of the image, and parses the text again.  Its score is the highest that a model with these bins can reach.
 
-Both know a target by its question.  Where two samples ask the same of one image and want different things, the answer
-is the first one's: no model that sees only questions could tell them apart.
+Both find a target by its question.  Where two samples have the same question and different targets, the answer is the
+target of the first: a model that sees only questions cannot distinguish the two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ANSWERS_VERSION = 1  # raise it whenever an answer of either oracle could change
 
 
 class Oracle:
-    """Answers with the target; of several texts, with the most frequent (the first of those)."""
+    """Answers with the target; of several texts, with the most frequent (the first of equally frequent ones)."""
 
     def __init__(self, samples: Iterable[Sample[Any]]) -> None:
         self._targets: dict[Question, Value | None] = {}
@@ -45,20 +45,20 @@ class Oracle:
 
     @property
     def fingerprint(self) -> str:
-        """The answers version, and a digest of the targets: they are its weights."""
+        """The answers version, and a digest of the targets."""
         return f"oracle:v{ANSWERS_VERSION}:{hashlib.sha256(repr(self._targets).encode()).hexdigest()[:12]}"
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Nothing: it runs anywhere alike."""
+        """Empty: answers do not depend on the machine."""
         return {}
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """One answer a question, in order; a Failure where there is no target."""
+        """One answer for each question, in order; a Failure where there is no target."""
         return ((ticket, self.answer_to(question)) for ticket, question in questions)
 
     def answer_to(self, question: Question) -> Answer | Failure:
-        """The target of one question."""
+        """The target of a question as an answer; a Failure where there is none."""
         target = self._targets.get(question)
         if target is None:
             return Failure("the oracle has no target for this question")
@@ -66,12 +66,12 @@ class Oracle:
             text = Counter(target.texts).most_common(1)[0][0]
             return Answer((text,), Text((text,)))
         if isinstance(target, Objects):
-            return Answer(("oracle",), _found(question, target))
+            return Answer(("oracle",), _detections(question, target))
         return Answer(("oracle",), target)
 
 
 class OracleQuantised:
-    """The oracle's boxes, quads and outlines through Florence-2's bins, as its own codec writes and reads them."""
+    """Answers with the target's boxes, quadrilaterals and outlines, rounded by Florence-2's location codec."""
 
     def __init__(self, samples: Iterable[Sample[Any]]) -> None:
         self._oracle = Oracle(samples)
@@ -83,25 +83,25 @@ class OracleQuantised:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Nothing: it runs anywhere alike."""
+        """Empty: answers do not depend on the machine."""
         return {}
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """One answer a question, in order; a Failure too for a mask, which has no outline to write."""
+        """One answer for each question, in order; a Failure where there is no target or the target is a mask."""
         return ((ticket, _quantised(self._oracle.answer_to(question), question.size)) for ticket, question in questions)
 
 
 def _quantised(answer: Answer | Failure, size: Size | None) -> Answer | Failure:
-    """An answer as it comes back from location bins; texts have none and stay."""
+    """An answer written in location bins and parsed again; texts are returned unchanged."""
     if isinstance(answer, Failure) or isinstance(answer.value, Text):
         return answer
     if size is None:
-        return Failure("the annotations do not give the image's size, and bins are shares of it")
+        return Failure("the annotations do not give the image's size, which location bins need")
     value = answer.value
     if isinstance(value, Boxes):
         text = locations.write_boxes(value, size)
-        read = locations.read_boxes(locations.items(text), size)
-        return Answer((text,), read if value.labels else Boxes(read.boxes))
+        parsed = locations.read_boxes(locations.items(text), size)
+        return Answer((text,), parsed if value.labels else Boxes(parsed.boxes))
     if isinstance(value, Quads):
         text = locations.write_quads(value, size)
         return Answer((text,), locations.read_quads(locations.items(text), size))
@@ -113,15 +113,15 @@ def _quantised(answer: Answer | Failure, size: Size | None) -> Answer | Failure:
         return Answer(
             tuple(texts), Grounded(tuple(locations.read_boxes(locations.items(t), size).boxes for t in texts))
         )
-    return Failure("this target is a mask, which location bins cannot write")
+    return Failure("the target is a mask, which location bins cannot represent")
 
 
-def _found(question: Question, target: Objects) -> Boxes:
-    """A perfect detector's boxes: every object that is not a crowd, with its category unless proposals are queried."""
-    alone = [place for place, crowd in enumerate(target.crowd) if not crowd]
-    named = alone if question.kind != "propose" else []
-    names = tuple(question.phrases[target.categories[place]].text for place in named)
-    return Boxes(tuple(target.boxes[place] for place in alone), names)
+def _detections(question: Question, target: Objects) -> Boxes:
+    """The boxes of all objects that are not crowds, with their categories unless the question is for proposals."""
+    single = [place for place, crowd in enumerate(target.crowd) if not crowd]
+    labelled = single if question.kind != "propose" else []
+    labels = tuple(question.phrases[target.categories[place]].text for place in labelled)
+    return Boxes(tuple(target.boxes[place] for place in single), labels)
 
 
 def _entry(name: str, about: str, kind: type[Oracle | OracleQuantised]) -> Entry:
@@ -135,10 +135,10 @@ def _entry(name: str, about: str, kind: type[Oracle | OracleQuantised]) -> Entry
 
 
 ENTRIES = (
-    _entry("oracle", "answers with the target: the ceiling, and the self-test of every task", Oracle),
+    _entry("oracle", "answers with the target: the highest possible score, and a test of each task", Oracle),
     _entry(
         "oracle-quantised",
-        "the target through Florence-2's 1,000 location bins: the most such a model can score",
+        "answers with the target in Florence-2's 1,000 location bins: the highest score with these bins",
         OracleQuantised,
     ),
 )

@@ -1,4 +1,4 @@
-"""The floor: the score of an answer that depends on the question and the image's size alone."""
+"""The floor: a model whose answers depend only on the question and the image's size."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ ANSWERS_VERSION = 1  # raise it whenever an answer could change
 
 
 class WholeImage:
-    """Gives the whole image for every phrase and category, a region's rectangle as its outline, "yes", and no words."""
+    """Answers with the whole image for phrases and categories, the rectangle of a region, "yes", and empty texts."""
 
     @property
     def fingerprint(self) -> str:
-        """The name and the answers version: nothing else decides an answer."""
+        """The name and the answers version."""
         return f"whole-image:v{ANSWERS_VERSION}"
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Nothing: it runs anywhere alike."""
+        """Empty: answers do not depend on the machine."""
         return {}
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """One answer a question, in order; a Failure where the image's size is needed and not known."""
+        """One answer for each question, in order; a Failure where the image's size is needed and unknown."""
         return ((ticket, _answer(question)) for ticket, question in questions)
 
 
@@ -40,7 +40,7 @@ def _answer(question: Question) -> Answer | Failure:
             return Failure("an 'outline' question needs a region, and this one has none")
         return Answer(("the whole region",), Polygons((rectangle(question.region),)))
     if question.size is None:
-        return Failure("the annotations do not give the image's size, and its pixels are not looked at")
+        return Failure("the annotations do not give the image's size, and this model does not open images")
     whole = (0.0, 0.0, float(question.size.width), float(question.size.height))
     count = len(question.phrases)
     value: Value
@@ -60,7 +60,7 @@ def _answer(question: Question) -> Answer | Failure:
 ENTRIES = (
     Entry(
         name="whole-image",
-        about="points at the whole image: the floor",
+        about="answers with the whole image: the lowest score of a useful model",
         build=lambda setting, _: WholeImage(),
         embedded=True,
     ),

@@ -1,4 +1,4 @@
-"""The ceiling gives a question's target, and what is left of it in location bins."""
+"""The oracles: targets as answers, and targets rounded to location bins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from harness.core import (
     Boxes,
     Failure,
     Kind,
+    Mask,
     Objects,
+    Phrase,
     Polygons,
     Question,
     Sample,
@@ -45,10 +47,10 @@ def value_of(oracle: Oracle | OracleQuantised, question: Question) -> Value | No
     ("regions", Boxes(BOXES, ("a dog", "a cat"))),
     ("propose", Boxes(BOXES)),
 ])  # fmt: skip
-def test_target_comes_back(kind: Kind, target: Value) -> None:
-    one = sample(kind, target, REGION)
-    assert value_of(Oracle([one]), one.question) == target
-    quantised = value_of(OracleQuantised([one]), one.question)
+def test_answer_is_the_target_and_quantised_at_the_centres_of_bins(kind: Kind, target: Value) -> None:
+    known = sample(kind, target, REGION)
+    assert value_of(Oracle([known]), known.question) == target
+    quantised = value_of(OracleQuantised([known]), known.question)
     if isinstance(target, Text):
         assert quantised == target
     elif isinstance(target, Boxes):
@@ -62,7 +64,7 @@ def test_target_comes_back(kind: Kind, target: Value) -> None:
         )
 
 
-def test_regions_of_an_image_have_targets_of_their_own() -> None:
+def test_answer_depends_on_the_region_of_the_question() -> None:
     one, other = sample("name", Text(("dog",)), REGION), sample("name", Text(("cat",)), (1.0, 2.0, 3.0, 4.0))
     oracle = Oracle([one, other])
     assert value_of(oracle, one.question) == Text(("dog",))
@@ -71,10 +73,36 @@ def test_regions_of_an_image_have_targets_of_their_own() -> None:
     assert isinstance(missing, Failure)
 
 
-def test_objects_are_proposed_without_categories() -> None:
+def test_proposals_are_single_objects_without_labels() -> None:
     objects = Objects(
         xywh=((1.0, 2.0, 3.0, 4.0), (5.0, 5.0, 1.0, 1.0)), categories=(0, 1), areas=(12.0, 1.0), crowd=(False, True),
         ids=(),
     )  # fmt: skip
-    one = sample("propose", objects)
-    assert value_of(Oracle([one]), one.question) == Boxes(((1.0, 2.0, 4.0, 6.0),))  # the crowd is left out
+    known = sample("propose", objects)
+    assert value_of(Oracle([known]), known.question) == Boxes(((1.0, 2.0, 4.0, 6.0),))  # without the crowd
+
+
+def test_detections_have_the_category_names_of_the_question() -> None:
+    objects = Objects(xywh=((1.0, 2.0, 3.0, 4.0),), categories=(1,), areas=(12.0,), crowd=(False,), ids=(3, 9))
+    question = Question("x.jpg", SIZE, "detect", phrases=(Phrase("cat"), Phrase("dog")))
+    oracle = Oracle([Sample("1", question, objects, "x.jpg")])
+    assert value_of(oracle, question) == Boxes(((1.0, 2.0, 4.0, 6.0),), ("dog",))
+
+
+def test_text_is_the_most_frequent_one_and_equal_questions_have_the_first_target() -> None:
+    first = sample("vqa", Text(("blue", "red", "red", "blue", "green")))
+    assert value_of(Oracle([first, sample("vqa", Text(("pink",)))]), first.question) == Text(("blue",))
+
+
+def test_mask_or_unknown_size_cannot_be_quantised() -> None:
+    mask = sample("segment", Mask(SIZE, b""))
+    unknown = Sample("1", Question("y.jpg", None, "refer"), Boxes(BOXES), "y.jpg")
+    for known, message in ((mask, "the target is a mask"), (unknown, "do not give the image's size")):
+        [(_, failure)] = OracleQuantised([known]).answer([(0, known.question)])
+        assert isinstance(failure, Failure) and message in failure.reason
+
+
+def test_fingerprint_depends_on_the_targets() -> None:
+    one, other = sample("name", Text(("dog",))), sample("name", Text(("cat",)))
+    assert Oracle([one]).fingerprint == Oracle([one]).fingerprint != Oracle([other]).fingerprint
+    assert OracleQuantised([one]).fingerprint.endswith(Oracle([one]).fingerprint)

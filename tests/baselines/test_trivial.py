@@ -1,4 +1,4 @@
-"""The floor answers every kind without a look at the image."""
+"""The floor: answers to every kind of question, without opening the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def answer_to(question: Question) -> Answer | Failure:
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_every_kind_has_an_answer(kind: Kind) -> None:
+def test_question_of_every_kind_has_an_answer(kind: Kind) -> None:
     question = Question("x.jpg", SIZE, kind, region=REGION, text="a dog", phrases=(Phrase("a dog"),))
     assert isinstance(answer_to(question), Answer)
 
@@ -33,7 +33,7 @@ def test_every_kind_has_an_answer(kind: Kind) -> None:
     ("regions", Boxes(((0.0, 0.0, 640.0, 480.0),), ("",))),
     ("propose", Boxes(((0.0, 0.0, 640.0, 480.0),))),
 ])  # fmt: skip
-def test_kinds_about_regions(kind: Kind, value: Value) -> None:
+def test_answer_about_a_region_is_its_rectangle_or_an_empty_text(kind: Kind, value: Value) -> None:
     answer = answer_to(Question("x.jpg", SIZE, kind, region=REGION))
     assert isinstance(answer, Answer)
     assert answer.value == value

@@ -1,4 +1,4 @@
-"""A rival from somebody else's package: run, compared, gated and reported; and entries that cannot be used."""
+"""Models by name, and a model of another package: it is run, compared, gated and reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import baselines
-from baselines import Entry, NoOptions
+from baselines import Entry
 from harness.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -30,14 +30,14 @@ def not_imported() -> Iterator[None]:
 
 
 def page_example() -> str:
-    """The one Python block of the page that defines a rival."""
+    """The Python block of the documentation page that defines a model."""
     [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 20
     return str(code)
 
 
 def package(root: Path, code: str, entry: str = "") -> Path:
-    """A package `rival` as pip leaves it: its module, and its metadata."""
+    """A package `rival` as pip installs it: its module, and its metadata."""
     (root / "rival.py").write_text(code)
     if entry:
         info = root / "rival-1.0.dist-info"
@@ -54,7 +54,25 @@ def call(folder: Path, *arguments: str, path: Path | None = None) -> subprocess.
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_installed_rival_is_run_compared_gated_and_reported(tmp_path: Path) -> None:
+def test_names_are_those_of_the_project_s_models() -> None:
+    assert set(baselines.MODELS) == {
+        "florence2-nano", "florence2-nano-ft", "florence2-b", "florence2-l", "florence2-b-ft", "florence2-l-ft",
+        "oracle", "oracle-quantised", "whole-image",
+    }  # fmt: skip
+    assert all(entry.about for entry in baselines.MODELS.values())
+    with pytest.raises(UsageError, match="did you mean florence2-l"):
+        baselines.find("florence-2-l")
+
+
+def test_origin_is_recorded_for_models_of_other_packages_only() -> None:
+    assert baselines.origin_of(baselines.find("oracle"), "oracle") == {}
+    other = Entry(
+        name="oracle", about="", build=lambda setting, options: baselines.find("oracle").build(setting, options)
+    )
+    assert baselines.origin_of(other, "a.b:ORACLE") == {"model from": "a.b:ORACLE"}
+
+
+def test_installed_model_is_run_compared_gated_and_reported(tmp_path: Path) -> None:
     package(tmp_path, page_example(), "rival:MIDDLE")
     done = call(tmp_path, "run", "--task", "refcoco", "--model", "middle", "--share", "0.8", *DATA, "--json")
     assert done.returncode == 0, done.stderr
@@ -67,8 +85,8 @@ def test_installed_rival_is_run_compared_gated_and_reported(tmp_path: Path) -> N
     assert floor.returncode == 0, floor.stderr
     compared = call(tmp_path, "compare", "whole-image", "middle", "--json")
     assert compared.returncode == 0, compared.stderr
-    [found] = json.loads(compared.stdout)
-    assert "Acc@0.5" in found["metrics"]
+    [comparison] = json.loads(compared.stdout)
+    assert "Acc@0.5" in comparison["metrics"]
     promise = '[promise.floor]\ntask = "refcoco"\nmodel = "middle"\nlimit = 6\nmetric = "mIoU"\nat_least = 0.1\n'
     (tmp_path / "gates.toml").write_text(promise)
     gated = call(tmp_path, "gate", "--promises", "gates.toml")
@@ -80,7 +98,7 @@ def test_installed_rival_is_run_compared_gated_and_reported(tmp_path: Path) -> N
     assert "the middle of the image" in listed.stdout
 
 
-def test_named_rival_needs_no_installation_and_help_has_its_options(tmp_path: Path) -> None:
+def test_model_named_by_module_runs_without_installation_and_help_has_its_options(tmp_path: Path) -> None:
     package(tmp_path, page_example())
     helped = call(tmp_path, "run", "--model", "rival:MIDDLE", "--help")
     assert "Side of the box, as a share" in helped.stdout and "--share" in helped.stdout
@@ -90,7 +108,7 @@ def test_named_rival_needs_no_installation_and_help_has_its_options(tmp_path: Pa
     assert (record["spec"]["model"], record["provenance"]["model from"]) == ("middle", "rival:MIDDLE")
 
 
-def test_kinds_that_a_rival_does_not_answer_are_left_out_of_all_and_refused_by_name(tmp_path: Path) -> None:
+def test_task_of_another_kind_is_left_out_of_all_and_refused_by_name(tmp_path: Path) -> None:
     package(tmp_path, page_example())
     named = call(tmp_path, "run", "--task", "vizwiz", "--model", "rival:MIDDLE", *DATA)
     assert named.returncode == 2
@@ -101,8 +119,8 @@ def test_kinds_that_a_rival_does_not_answer_are_left_out_of_all_and_refused_by_n
     assert "left out: coco_caption, since middle answers no caption questions" in every.stderr
 
 
-def test_current_folder_shadows_nothing(tmp_path: Path) -> None:
-    """A user's own `tasks` and `baselines` are found after the project's, and a rival in the folder still is."""
+def test_modules_of_the_current_folder_do_not_hide_the_project_s(tmp_path: Path) -> None:
+    """With the user's own `tasks` and `baselines` in the folder, the project's are used, and the model is found."""
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/__init__.py").write_text("raise RuntimeError('the wrong tasks')")
     (tmp_path / "baselines.py").write_text("raise RuntimeError('the wrong baselines')")
@@ -111,17 +129,18 @@ def test_current_folder_shadows_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_entry_point_that_raises_is_named_and_others_work(
+def test_entry_point_that_raises_is_logged_and_other_models_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     package(tmp_path, "raise RuntimeError('half installed')", "rival:MIDDLE")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "rival", raising=False)
     assert list(baselines.every()) == list(baselines.MODELS)
     assert "the models of rival:MIDDLE cannot be loaded: half installed" in caplog.text
     assert baselines.find("oracle").name == "oracle"
 
 
-def test_second_model_of_a_name_is_left_out(
+def test_second_model_with_a_name_is_logged_and_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     package(tmp_path, page_example().replace('name="middle"', 'name="oracle"'), "rival:MIDDLE")
@@ -130,36 +149,12 @@ def test_second_model_of_a_name_is_left_out(
     assert "rival:MIDDLE has models 'oracle', whose name is taken: it is left out" in caplog.text
 
 
-@pytest.mark.parametrize(("given", "said"), [
+@pytest.mark.parametrize(("name", "message"), [
     ("nowhere.to_be:MODEL", "No module named 'nowhere'"),
     ("json:MODEL", "has no attribute 'MODEL'"),
     ("json:", "module:NAME"),
     ("json:loads", "neither an Entry nor several"),
 ])  # fmt: skip
-def test_name_of_what_is_no_entry_is_one_line(given: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        baselines.find(given)
-
-
-class Clashing:
-    """An options class whose field has the name of an option of `run`."""
-
-
-@pytest.mark.parametrize(("name", "options", "said"), [
-    ("a/b", NoOptions, "the model name 'a/b'"),
-    ("x" * 300, NoOptions, "up to 100 letters"),
-    ("<b>", NoOptions, "the model name '<b>'"),
-    ("fine", dict, "a frozen dataclass is expected"),
-])  # fmt: skip
-def test_entry_that_cannot_be_used_is_refused(name: str, options: type, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
-        Entry(name=name, about="", build=lambda setting, _: None, options=options)  # type: ignore[arg-type,return-value]
-
-
-def test_options_that_clash_or_have_no_default_are_refused() -> None:
-    from dataclasses import make_dataclass
-
-    for field, said in ((("limit", int, 3), "its option 'limit' has the name of an option of the harness"),
-                        (("share", float), "its option 'share' has no default")):  # fmt: skip
-        with pytest.raises(UsageError, match=said):
-            Entry(name="one", about="", build=lambda s, o: None, options=make_dataclass("Options", [field]))  # type: ignore[arg-type,return-value,list-item]
+def test_name_of_a_module_without_a_model_is_a_usage_error(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        baselines.find(name)
