@@ -7,7 +7,7 @@
     run = harness.evaluate("refcoco_res", "florence2-nano-ft", limit=50)
     harness.read_runs("results").pivot_table("value", "task", "model")
 
-Everything here is imported when it is first used, so importing `harness` takes no time and loads no torch.
+A name is imported when it is first used, so `import harness` is fast and imports no torch.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported now."""
+    """A public name, imported on first use; AttributeError, with the names that exist, for another."""
     if name not in _PLACE_OF:
         raise AttributeError(f"module 'harness' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_PLACE_OF[name]), name)

@@ -1,4 +1,4 @@
-"""`python -m harness`."""
+"""Entry point of `python -m harness`: sets the search path and environment variables, then runs a command."""
 
 import gc
 import os
@@ -8,9 +8,10 @@ from pathlib import Path
 
 
 def _search_current_folder_last() -> None:
-    """Moves the current folder to the end of the search path, unless this project lies in it.
+    """Moves the current folder to the end of the search path, unless it is this project's folder.
 
-    So a `tasks/` or a `baselines.py` of the user's hides nothing, and `--task my_module:TASK` is still found.
+    So a `tasks/` or `baselines.py` of the user's shadows no module of this project, and `--task my_module:TASK` is
+    still found.
     """
     here, project = Path.cwd(), Path(__file__).resolve().parents[1]
     if here == project:
@@ -22,27 +23,25 @@ def _search_current_folder_last() -> None:
 
 _search_current_folder_last()
 
-# Threads that wait for work look for it some microseconds long and then sleep: on a shared machine, spinning ones are
-# up to nine times slower, and ones that sleep at once cost a small model a quarter of its speed.
-# OpenMP reads this once, when torch is imported.
+# Waiting threads spin for some microseconds and then sleep.  Longer spinning slows down a shared machine; no spinning
+# slows down a small model.  OpenMP reads these variables once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-# oneDNN, and torch above it, keep half a megabyte for each of the last 1,024 shapes that were multiplied.  Of the few
-# that come again and again (see `linear.filled`) none is made anew for want of room; with more of it, memory would grow
-# with a run's questions.
+# oneDNN and torch each cache kernels for the last 1,024 shapes by default, so memory would grow with a run's questions.
+# 128 entries hold the few shapes that recur (see `linear.filled`).
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "128")
-# MKL keeps buffers of its own as well; without them products were as quick.
+# MKL's buffers cost memory and make no product faster.
 os.environ.setdefault("MKL_DISABLE_FAST_MM", "1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status.
+    """Runs one command and returns its exit status.
 
-    Python looks for cycles after every 700 new objects and, ever more rarely, through all there are: a seventh of a
-    second each time once torch is imported, and there are next to none.
+    Garbage collection starts more rarely than by default: this project makes few cycles, and a search through all
+    objects of torch takes long.
     """
-    from harness import cli  # once the search path and the settings above are in place
+    from harness import cli  # after the search path and the variables above are set
 
     gc.set_threshold(100_000, 20, 20)
     return cli.main(arguments)

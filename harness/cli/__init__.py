@@ -1,4 +1,7 @@
-"""The command line: the one room that knows every room.  Results go to stdout, progress and complaints to stderr."""
+"""The command line: each command parses, calls one function and prints.
+
+Results go to stdout; progress and errors go to stderr.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,10 @@ LOGGERS = ("harness", "tasks", "baselines")
 
 
 def application(entry: Entry | None = None) -> App:
-    """The commands; those that take a model's options take those of `entry`."""
+    """The application of all commands; `run` and `bench` have the options of the model `entry`."""
     app = App(
         name="python -m harness",
-        help="Evaluate Florence-2 and its rivals.  Begin with: run --task refcoco_res --model florence2-nano",
+        help="Benchmark Florence-2 and its rivals.  A first run: run --task refcoco_res --model florence2-nano",
         version=__version__,
         result_action="return_value",
         suppress_keyboard_interrupt=False,
@@ -53,39 +56,39 @@ def application(entry: Entry | None = None) -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status (see `errors`)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs one command and returns its exit status (see `harness.errors`)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with _log_on_stderr():
         try:
-            application(_model_of(given))(given, exit_on_error=False, print_error=False)
+            application(_model_of(words))(words, exit_on_error=False, print_error=False)
         except cyclopts.CycloptsError as error:
-            hint = "`--help` after a command says what it takes"
-            if isinstance(error, cyclopts.UnknownOptionError) and "--model" in given:
+            hint = "`--help` after a command lists its options"
+            if isinstance(error, cyclopts.UnknownOptionError) and "--model" in words:
                 hint = "`--model NAME --help` lists the options of a model"
-            return _complain(f"{_one_line(error)} ({hint})", UsageError.exit_status)
+            return _print_error(f"{_one_line(error)} ({hint})", UsageError.exit_status)
         except HarnessError as error:
-            return _complain(_one_line(error), error.exit_status)
+            return _print_error(_one_line(error), error.exit_status)
         except KeyboardInterrupt as error:
-            kept = "what was done is kept; run the same command again to resume"
-            return _complain(f"interrupted; {str(error) or kept}", 130)
-        except BrokenPipeError:  # `| head`
+            resume = "finished work is kept; run the same command again to resume"
+            return _print_error(f"interrupted; {str(error) or resume}", 130)
+        except BrokenPipeError:  # as under `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except OSError as error:  # a path or a disk that cannot be used, anywhere
+        except OSError as error:  # of any path or disk that the command uses
             if error.filename is None and error.strerror is None:
                 raise
             where = f"{error.filename}: " if error.filename is not None else ""
-            return _complain(f"{where}{error.strerror or error}", ResourceError.exit_status)
+            return _print_error(f"{where}{error.strerror or error}", ResourceError.exit_status)
     return 0
 
 
 def _model_of(arguments: list[str]) -> Entry | None:
-    """The model whose options the command takes, if it is one that takes any."""
+    """The model of a command that has options of its model; None for other commands."""
     return model_named(arguments) if arguments[:1] in (["run"], ["bench"]) else None
 
 
 @contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Within it, what this project logs is lines on stderr."""
+    """Prints this project's log messages as lines on stderr, within the context."""
     handler = logging.StreamHandler(sys.stderr)
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
@@ -101,6 +104,6 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _complain(message: str, status: int) -> int:
+def _print_error(message: str, status: int) -> int:
     print(f"error: {message}", file=sys.stderr)
     return status

@@ -18,50 +18,50 @@ REPORTS = Path("reports/studies")
 @app.command
 def ablate(
     *,
-    study: Annotated[str, Parameter(help="granularity, prompts, init, resolution, scale, or all.")],
+    study: Annotated[str, Parameter(help="Study: granularity, prompts, init, resolution, scale, or all")],
     arm: Annotated[
         list[str] | None,
-        Parameter(help="An arm to run, of those of the study; may be repeated [default: all]", negative=()),
+        Parameter(help="Arm of the study to run; may be repeated [default: all arms]", negative=()),
     ] = None,
-    seeds: Annotated[int, Parameter(help="Number of seeds for each arm.")] = 3,
+    seeds: Annotated[int, Parameter(help="Number of seeds per arm")] = 3,
     world: Annotated[
         Literal["small", "full"],
-        Parameter(help="small: minutes for a cell on one core; full: the miniature, for a GPU."),
+        Parameter(help="Scenes: small (minutes per cell on one core) or full (the miniature; for a GPU)"),
     ] = "small",
     jobs: Annotated[
         int | None,
         Parameter(
-            help="Cells in parallel [default: one per core, at most 4; on a GPU 4]", validator=validators.Number(gte=1)
+            help="Number of cells in parallel [default: one per core, at most 4; 4 on a GPU]",
+            validator=validators.Number(gte=1),
         ),
     ] = None,
     device: Device = None,
     minutes: Annotated[
-        float | None, Parameter(help="Minutes after which no cell is started [default: no limit]")
+        float | None, Parameter(help="Minutes after which no new cell starts [default: no limit]")
     ] = None,
-    report: Annotated[bool, Parameter(help="Write the table and figure of finished cells.")] = True,
-    only_report: Annotated[bool, Parameter(negative=(), help="Write the table and figure, and run nothing.")] = False,
-    to: Annotated[Path, Parameter(help="Folder for tables and figures.")] = REPORTS,
+    report: Annotated[bool, Parameter(help="Table and figure of the finished cells")] = True,
+    only_report: Annotated[bool, Parameter(negative=(), help="Table and figure only; no cell is run")] = False,
+    to: Annotated[Path, Parameter(help="Folder for tables and figures")] = REPORTS,
     out: Out = RESULTS,
 ) -> None:
-    """Run a study of the paper on small models, cell by cell (an arm with a seed), and write its table and figure.
+    """Run an ablation study of the paper on small models, and write its table and figure.
 
-    Interrupted at any moment, the same command resumes.  The record of a finished cell is kept in OUT/ablations; arms
-    that are the same model are trained once for all studies.
+    A cell is one arm of the study with one seed.  The record of a finished cell is kept in OUT/ablations, so the same
+    command resumes an interrupted study.  A cell that several studies share is trained once.
 
     python -m harness ablate --study granularity --seeds 3
     """
     from harness.protocols import studies
 
-    chosen = list(studies.STUDIES.values()) if study == "all" else [studies.find(study)]
+    named = list(studies.STUDIES.values()) if study == "all" else [studies.find(study)]
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
+    arms = [name for each in named for name in each.arms]
     for name in arm or ():
-        if not any(name in one.arms for one in chosen):
-            there = ", ".join(arm for one in chosen for arm in one.arms)
-            raise UsageError(f"--arm {name}: there is none; there are {there}")
+        if name not in arms:
+            raise UsageError(f"--arm {name}: no such arm; there are {', '.join(arms)}")
     if not only_report:
-        run_cells(chosen, arm, range(seeds), world, jobs, device, minutes, out, command_line())
+        run_cells(named, arm, range(seeds), world, jobs, device, minutes, out, command_line())
     if report or only_report:
-        for one in chosen:
-            path = render(one, range(seeds), world, out, to)
-            print(f"study: {path}")
+        for each in named:
+            print(f"study: {render(each, range(seeds), world, out, to)}")

@@ -19,28 +19,30 @@ COUNT = Parameter(validator=validators.Number(gte=0))
 
 @app.command
 def compare(
-    a: Annotated[str, Parameter(help="A run (id, its beginning, or folder), a folder of results, or a model's name.")],
-    b: Annotated[str, Parameter(help="The same; runs of both of the same task, split and data are paired.")],
+    a: Annotated[str, Parameter(help="Run (id, its beginning, or folder), folder of results, or model name")],
+    b: Annotated[str, Parameter(help="The same; runs of the same task, split and data are compared")],
     /,
     *,
     task: TaskOfRun = None,
     data: Data = None,
     out: Out = RESULTS,
-    to: Annotated[Path | None, Parameter(help="Folder for a page with pictures of the largest changes.")] = None,
+    to: Annotated[
+        Path | None, Parameter(help="Folder for a page with images of the largest changes [default: no page]")
+    ] = None,
     changes: Annotated[
-        int, COUNT, Parameter(help="Number of changes listed, each way, largest first.")
+        int, COUNT, Parameter(help="Number of changes listed in each direction, largest first")
     ] = compared.SHOWN,
-    pictures: Annotated[int, COUNT, Parameter(help="Largest number of pictures for a pair of runs.")] = 24,
+    pictures: Annotated[int, COUNT, Parameter(help="Largest number of images per pair of runs")] = 24,
     json: Json = False,
 ) -> None:
     """Compare two runs sample by sample: every difference with its interval and p-value, and which answers changed.
 
-    python -m harness compare florence2-nano florence2-nano-ft         # every task that both have
+    python -m harness compare florence2-nano florence2-nano-ft         # two models, on every task that both have
 
-    python -m harness compare 3f2a 9bc1 --to changes                   # two runs, with pictures
+    python -m harness compare 3f2a 9bc1 --to changes                   # two runs, with images
     """
     pairs = list(compare_each(a, b, data=data, task=task, out=out))
-    found, roots = [comparison for comparison, _ in pairs], [root for _, root in pairs]
-    print(store.as_json(compared.as_json(found)) if json else compared.describe(found, changes))
+    comparisons, roots = [comparison for comparison, _ in pairs], [root for _, root in pairs]
+    print(store.as_json(compared.as_json(comparisons)) if json else compared.describe(comparisons, changes))
     if to is not None:
-        print(f"page: {compared.write(found, roots, to, pictures)}", file=sys.stderr)
+        print(f"page: {compared.write(comparisons, roots, to, pictures)}", file=sys.stderr)

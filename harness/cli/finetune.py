@@ -11,40 +11,50 @@ from harness.cli.options import Data, Device, key_values
 from harness.evaluation.tuning import tuned
 
 app = App()
-To = Annotated[Path | None, Parameter(help="Folder for training states, log and checkpoint [default: runs/...]")]
+To = Annotated[
+    Path | None, Parameter(help="Folder for training states, log and checkpoint [default: a folder under runs/]")
+]
 Set = Annotated[
     list[str] | None,
-    Parameter(name="--set", help="Changed settings of the recipe: --set rate=1e-5 --set steps=500; see `recipes`"),
+    Parameter(
+        name="--set",
+        negative=(),
+        help="Setting of the recipe to change, as in --set rate=1e-5; may be repeated; `recipes NAME` lists them",
+    ),
 ]
 
 
 @app.command
 def finetune(
     *,
-    model: Annotated[str, Parameter(help="Model name, as `models` lists them.")],
+    model: Annotated[str, Parameter(help="Model name (`models` lists them)")],
     task: Annotated[
-        str | None, Parameter(help="Task names, with commas or globs [default: every task of the recipe]")
+        str | None, Parameter(help="Task names with commas, or a glob [default: every task of the recipe]")
     ] = None,
-    recipe: Annotated[str | None, Parameter(help="A recipe for fine-tuning [default: the model's]")] = None,
+    recipe: Annotated[str | None, Parameter(help="Recipe for fine-tuning [default: the model's]")] = None,
     weights: Annotated[
-        str | None, Parameter(help="Checkpoint folder, or hub repository, in place of the model's own.")
+        str | None, Parameter(help="Checkpoint folder or hub repository to start from [default: the model's own]")
     ] = None,
-    split: Annotated[str | None, Parameter(help="Training splits, with commas [default: all of each task's]")] = None,
+    split: Annotated[str | None, Parameter(help="Training splits with commas [default: all of each task]")] = None,
     data: Data = None,
     set_: Set = None,
     workers: Annotated[
         int | None,
         Parameter(
-            help="Processes that read images [default: 4 on a GPU, else none]", validator=validators.Number(gte=0)
+            help="Number of processes that read images [default: 4 on a GPU, else 0]",
+            validator=validators.Number(gte=0),
         ),
     ] = None,
     device: Device = None,
     to: To = None,
 ) -> None:
-    """Fine-tune a checkpoint on tasks' training splits: one task, several, or the paper's mixture of all.
+    """Fine-tune a checkpoint on the training splits of one task, of several tasks, or of the paper's mixture of tasks.
 
-    `run --weights` takes the checkpoint that it writes.  Interrupted at any moment, the same command resumes.
+    The command prints the folder of the checkpoint, which `run --weights` evaluates.  The same command resumes an
+    interrupted training.
     On several GPUs: torchrun --nproc-per-node N -m harness finetune ...
+
+    python -m harness finetune --model florence2-b --task refcoco --data /data
     """
     folder = tuned(
         model, task=task, recipe=recipe, weights=weights, split=split, data=data, changes=key_values(set_),

@@ -22,57 +22,57 @@ GATES = Path("baselines/gates.toml")
 @app.command
 def gate(
     *,
-    promises_: Annotated[Path, Parameter(name="--promises", help="TOML file of promises.")] = GATES,
-    only: Annotated[str | None, Parameter(help="Names of promises, with commas or globs.")] = None,
-    data: Data = None,
-    out: Annotated[
-        Path | None, Parameter(help="Folder to keep the gate's runs in [default: they are removed afterwards]")
+    promises_: Annotated[Path, Parameter(name="--promises", help="TOML file of promises")] = GATES,
+    only: Annotated[
+        str | None, Parameter(help="Names of promises to judge, with commas or globs [default: all]")
     ] = None,
-    junit: Annotated[Path | None, Parameter(help="File for the verdicts as JUnit XML.")] = None,
+    data: Data = None,
+    out: Annotated[Path | None, Parameter(help="Folder for the gate's runs [default: a temporary folder]")] = None,
+    junit: Annotated[Path | None, Parameter(help="File for the verdicts as JUnit XML")] = None,
     github: Annotated[
-        bool | None, Parameter(help="Print annotations, and append to the job's summary [default: in GitHub Actions]")
+        bool | None, Parameter(help="Annotations and job summary of GitHub Actions [default: only in GitHub Actions]")
     ] = None,
     import_: Annotated[
         list[str] | None,
         Parameter(
             name="--import",
             negative=(),
-            help="package.module:NAME that a promise may import as its task or model; may be repeated.",
+            help="package.module:NAME of a task or model that promises may import; may be repeated [default: none]",
         ),
     ] = None,
     freeze: Annotated[
-        bool, Parameter(negative=(), help="Write the frozen answers, scores and prompts again, and judge nothing.")
+        bool, Parameter(negative=(), help="New frozen answers, scores and prompts; nothing is judged")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Judge promises about a model: query it afresh, score, and fail (exit status 5) where a promise is broken.
+    """Judge promises about a model, such as a least score; the exit status is 5 where a promise does not hold.
 
-    A promise that cannot be decided fails too, unless it says otherwise.  Kept records are only ever references.
+    The gate fails where a promise is broken, or cannot be decided (unless the promise passes undecided).  The model is
+    always queried again; kept runs serve as references only.
 
     python -m harness gate                                             # the project's own promises
 
     python -m harness gate --promises mine.toml --junit gate.xml
     """
-    found = promises.read(promises_, import_ or ())
+    gates = promises.read(promises_, import_ or ())
     if freeze:
-        if found.frozen is None:
-            raise UsageError(f'{promises_} names no folder: frozen = "frozen"')
-        frozen.freeze(found.frozen)
-        print(f"frozen in {found.frozen}: look at what `git diff` says of it", file=sys.stderr)
+        if gates.frozen is None:
+            raise UsageError(f'{promises_} names no folder: add frozen = "frozen"')
+        frozen.freeze(gates.frozen)
+        print(f"frozen in {gates.frozen}: review the changes with `git diff`", file=sys.stderr)
         return
     try:
-        verdicts = judge.judge(found, promises_, only, data, out)
+        verdicts = judge.judge(gates, promises_, only, data, out)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("nothing was judged: a gate queries everything afresh, and starts over") from None
+        raise KeyboardInterrupt("nothing was judged; the next gate starts again from the first promise") from None
     if junit is not None:
         store.replace_file(junit, rendering.junit(verdicts))
-    told = encoder.dumps(rendering.as_json(verdicts), indent=1) if json else rendering.describe(verdicts)
-    print(told, flush=True)
+    print(encoder.dumps(rendering.as_json(verdicts), indent=1) if json else rendering.describe(verdicts), flush=True)
     if github if github is not None else os.environ.get("GITHUB_ACTIONS") == "true":
         print(rendering.github(verdicts), file=sys.stderr if json else sys.stdout, flush=True)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(summary).open("a", encoding="utf-8") as stream:
                 stream.write(rendering.summary(verdicts))
-    red = [one.name for one in verdicts if one.red]
+    red = [verdict.name for verdict in verdicts if verdict.red]
     if red:
         raise GateError(f"{len(red)} of {len(verdicts)} promises do not hold: {', '.join(red)}")

@@ -14,17 +14,23 @@ app = App()
 
 @app.command(name="models")
 def list_models(*, json: Json = False) -> None:
-    """List models: size, repository, pinned revision, and where their weights lie on this machine."""
-    found = [(name, entry, entry.at_hand()) for name, entry in baselines.every().items()]
+    """List models: number of parameters, repository, pinned revision, and the folder of the weights on this machine."""
+    entries = baselines.every()
     if json:
-        print(
-            store.as_json(
-                [
-                    {"name": n, "parameters": e.parameters, "repo": e.repo, "revision": e.revision, "at_hand": where}
-                    for n, e, where in found
-                ]
-            )
-        )
+        records = [
+            {
+                "name": name,
+                "parameters": entry.parameters,
+                "repo": entry.repo,
+                "revision": entry.revision,
+                "at_hand": entry.at_hand(),
+            }
+            for name, entry in entries.items()
+        ]
+        print(store.as_json(records))
         return
-    rows = [(n, e.parameters, e.repo, e.revision, where or "no", e.about) for n, e, where in found]
+    rows = [
+        (name, entry.parameters, entry.repo, entry.revision, entry.at_hand() or "no", entry.about)
+        for name, entry in entries.items()
+    ]
     print(text.table(("model", "parameters", "repository", "revision", "weights here", "description"), rows))

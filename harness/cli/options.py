@@ -1,9 +1,10 @@
-"""What several commands share: their options, and how a run is printed."""
+"""Options that several commands share, and how a run is printed."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -26,117 +27,124 @@ from harness.store import RunFolder
 __all__ = ["RESULTS"]
 Data = Annotated[
     str | None,
-    Parameter(help=f"Data root, or 'miniature' (embedded) [default: ${DATA_VARIABLE}; embedded models use miniature]"),
+    Parameter(
+        help=f"Data root (folder of data sets), or 'miniature' (embedded data) [default: ${DATA_VARIABLE}, else "
+        "miniature for embedded models]"
+    ),
 ]
 Annotations = Annotated[
     Path | None,
-    Parameter(help="File or folder of your own, in the task's official format, in place of the data root's."),
+    Parameter(help="Annotation file or folder in the task's official format [default: the data root's]"),
 ]
 Images = Annotated[
     Path | None,
-    Parameter(help="Folder of images, named as in the annotations, in place of the task's own."),
+    Parameter(help="Folder of images, named as in the annotations [default: the task's in the data root]"),
 ]
-Out = Annotated[Path, Parameter(help="Folder of results.")]
-Json = Annotated[bool, Parameter(negative=(), help="Print records as JSON.")]
-TaskNames = Annotated[str, Parameter(help="Task names, with commas or globs ('refcoco*'), or 'all'.")]
+Out = Annotated[Path, Parameter(help="Folder of results")]
+Json = Annotated[bool, Parameter(negative=(), help="Output as JSON")]
+TaskNames = Annotated[str, Parameter(help="Task names with commas, a glob such as 'refcoco*', or 'all'")]
 TaskOfRun = Annotated[
-    str | None, Parameter(help="package.module:NAME of the run's task, where it is of another package.")
+    str | None, Parameter(help="package.module:NAME of the run's task, for a task of another package")
 ]
 Seed = Annotated[
-    int, Parameter(help="Random seed for --limit sampling and for the bootstrap.", validator=validators.Number(gte=0))
+    int, Parameter(help="Random seed for --limit sampling and for the bootstrap", validator=validators.Number(gte=0))
 ]
-Split = Annotated[str | None, Parameter(help="Splits, with commas, or 'all' [default: the task's first].")]
-Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1 ... [default: a GPU if there is one]")]
+Split = Annotated[str | None, Parameter(help="Split names with commas, or 'all' [default: the task's first]")]
+Device = Annotated[
+    str | None, Parameter(help="Device: cpu, cuda, cuda:1 ... [default: a GPU if there is one, else cpu]")
+]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ModelSetting:
-    """What every model is given."""
+    """Options of every model."""
 
     weights: str | None = None
-    "Checkpoint folder, or hub repository (owner/name[@revision]), in place of the model's own"
+    "Checkpoint folder or hub repository (owner/name[@revision]) [default: the model's own]"
     device: str | None = None
-    "cpu, cuda, cuda:1 ... [default: a GPU if there is one]"
+    "Device: cpu, cuda, cuda:1 ... [default: a GPU if there is one, else cpu]"
     dtype: str | None = None
-    "float32, bfloat16, float16, int8 (CPU) or float8 (GPU) [default: float32 on a CPU, bfloat16 on a GPU]"
+    "Precision: float32, bfloat16, float16, int8 (CPU) or float8 (GPU) [default: float32 on a CPU, bfloat16 on a GPU]"
     batch_size: int | None = None
-    "Answers decoded together; changes no answer [default: 32 on a CPU, 64 on a GPU]"
+    "Number of answers decoded together; changes no answer [default: 32 on a CPU, 64 on a GPU]"
 
 
 def model_named(arguments: list[str]) -> Entry | None:
-    """The model whose options a command line takes: that of `--model`; None where none is named."""
+    """The model that a command line names with `--model`; None where it names none."""
     for place, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == "--model":
-            found = value if equals else next(iter(arguments[place + 1 :]), "")
-            return baselines.find(found) if found and not found.startswith("--") else None
+        option, equals, value = argument.partition("=")
+        if option == "--model":
+            name = value if equals else next(iter(arguments[place + 1 :]), "")
+            return baselines.find(name) if name and not name.startswith("--") else None
     return None
 
 
 def options_type(entry: Entry | None) -> Any:
-    """The annotation of a command's `options`: the options class of the model, in a help group of its own."""
-    kind = entry.options if entry is not None else baselines.NoOptions
-    title = f"Options of {entry.name}" if entry is not None else "Options of the model"
-    return Annotated[kind, Parameter(name="*", negative=(), group=Group(title))]
+    """The annotation of a command's `options`: the model's options class, in its own help group.
+
+    Without a model, there are no options and no group.
+    """
+    if entry is None:
+        return Annotated[baselines.NoOptions, Parameter(name="*", show=False)]
+    return Annotated[entry.options, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))]
 
 
 def listed_options(entry: Entry | None) -> tuple[Any, Any]:
-    """The same with a list with commas for each option, which `bench` sweeps over; and the default."""
+    """The annotation of the options of `bench`, and its default: each option takes a list with commas, for a sweep."""
     if entry is None:
         return options_type(None), None
-    said = field_help(entry.options)
+    helps = field_help(entry.options)
     listed = [
-        (field.name, Annotated[str | None, Parameter(help=f"{said.get(field.name, '')}; with commas: a sweep")], None)
+        (field.name, Annotated[str | None, Parameter(help=f"{helps.get(field.name, '')}; with commas: a sweep")], None)
         for field in fields(entry.options)
     ]
     kind = make_dataclass("Listed", listed, frozen=True, kw_only=True)
-    kind.__module__ = __name__  # where cyclopts looks for the names in its annotations
+    kind.__module__ = __name__  # cyclopts resolves the annotations of the class in this module
     return Annotated[kind, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))], kind()
 
 
 def field_help(kind: type[Any]) -> dict[str, str]:
-    """The string below each field of a dataclass; none where its source is not to be had."""
+    """The help of each field of a dataclass: the string literal below it; {} where the class has no source file."""
     try:
-        [found] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     except (OSError, TypeError, ValueError):
         return {}
-    said: dict[str, str] = {}
-    before: ast.stmt | None = None
-    for line in found.body if isinstance(found, ast.ClassDef) else ():
-        text_below = line.value.value if isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) else None
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(text_below, str):
-            said[before.target.id] = text_below
-        before = line
-    return said
+    helps: dict[str, str] = {}
+    statements = definition.body if isinstance(definition, ast.ClassDef) else []
+    for field, below in itertools.pairwise(statements):
+        literal = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(literal, str):
+            helps[field.target.id] = literal
+    return helps
 
 
 def changed_options(options: Any) -> dict[str, Any]:
-    """The options that are not the defaults."""
+    """The options whose values are not the defaults."""
     return {field.name: value for field in fields(options) if (value := getattr(options, field.name)) != field.default}
 
 
 def key_values(pairs: list[str] | None) -> dict[str, str]:
-    """`key=value` pairs; UsageError where one is none."""
-    found: dict[str, str] = {}
+    """Keys and values of `--set key=value`; UsageError for a pair without "="."""
+    values: dict[str, str] = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals:
-            raise UsageError(f"--set {pair}: key=value, as --set rate=1e-5")
-        found[key.strip()] = value.strip()
-    return found
+            raise UsageError(f"--set {pair}: key=value, as in --set rate=1e-5")
+        values[key.strip()] = value.strip()
+    return values
 
 
 def show_run(record: Run, folder: RunFolder, json: bool) -> None:
-    """Prints a run, as text or as its record."""
+    """Prints a run: its record as JSON, or a text."""
     print(store.as_json(record) if json else text.describe(record, folder.path), flush=True)
 
 
 def command_line() -> list[str]:
-    """The command line, without the folders of this machine's interpreter."""
+    """The command line for a record, without the path of this machine's interpreter."""
     return ["python -m harness", *sys.argv[1:]]
 
 
-def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not None."""
-    return {name: value for name, value in given.items() if value is not None}
+def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options whose values are not None."""
+    return {name: value for name, value in options.items() if value is not None}

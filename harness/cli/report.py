@@ -18,24 +18,25 @@ app = App()
 @app.command
 def report(
     *,
-    results: Annotated[Path, Parameter(help="Folder of the runs.")] = RESULTS,
-    to: Annotated[Path, Parameter(help="Folder for the page, tables, figures and pictures.")] = Path("reports"),
+    results: Annotated[Path, Parameter(help="Folder of results")] = RESULTS,
+    to: Annotated[Path, Parameter(help="Folder for the page, tables, figures and images")] = Path("reports"),
     task: TaskOfRun = None,
     data: Data = None,
     pictures: Annotated[
-        int, Parameter(help="Largest number of pictures for a run.", validator=validators.Number(gte=0))
+        int, Parameter(help="Largest number of images per run", validator=validators.Number(gte=0))
     ] = 24,
     watch: Annotated[
         int | None,
         Parameter(
-            help="Seconds after which it is written again while a run is in progress.",
+            help="Seconds between updates of the report while a run is in progress [default: one report, no updates]",
             validator=validators.Number(gte=1),
         ),
     ] = None,
 ) -> None:
     """Write a page of all runs, with the published figures and the worst predictions of each run.
 
-    TO/figures has plots of errors; TO/tables has the tables of the paper and of its rivals, as Markdown, CSV and LaTeX.
+    TO/figures holds plots of errors.  TO/tables holds the tables of the paper and of its rivals, as Markdown, CSV and
+    LaTeX.
 
     python -m harness report --data /data
     """

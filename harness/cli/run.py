@@ -35,12 +35,12 @@ from harness.evaluation.request import Request, Scorers
 
 
 def command(entry: Entry | None) -> Callable[..., None]:
-    """The command with the options of a model."""
+    """The command `run` with the options of a model."""
 
     def run(
         *,
         task: TaskNames,
-        model: Annotated[str, Parameter(help="Model name (`models` lists them), or package.module:NAME.")],
+        model: Annotated[str, Parameter(help="Model name (`models` lists them), or package.module:NAME")],
         split: Split = None,
         data: Data = None,
         annotations: Annotations = None,
@@ -49,29 +49,32 @@ def command(entry: Entry | None) -> Callable[..., None]:
         protocol: Annotated[
             str | None,
             Parameter(
-                help="zero_shot: the weights as they are.  fine_tuned: fine-tuned on the task's training splits first; "
-                "with --weights, nothing is trained and the given weights are filed as fine-tuned [default: what the "
-                "weights say of their training]"
+                help="Protocol: zero_shot, the weights as they are; or fine_tuned, after fine-tuning on the task's "
+                "training splits (nothing is trained for --weights) [default: from the training history of the weights]"
             ),
         ] = None,
         name: Annotated[
             str | None,
-            Parameter(help="Name of the model in results and reports [default: that of --weights, else of --model]"),
+            Parameter(help="Model name in results and reports [default: the name of --weights, else of --model]"),
         ] = None,
         limit: Annotated[
-            int | None, Parameter(help="Number of images, drawn with --seed; the run is marked partial.")
+            int | None,
+            Parameter(help="Number of images, sampled with --seed; the run is then partial [default: all images]"),
         ] = None,
         seed: Seed = 0,
         scorers: Annotated[Scorers, Parameter(name="*")] = Scorers(),
-        export: Annotated[Path | None, Parameter(help="Folder for predictions in the official result formats.")] = None,
+        export: Annotated[
+            Path | None,
+            Parameter(help="Folder for predictions in the official result format [default: none are written]"),
+        ] = None,
         out: Out = RESULTS,
-        fresh: Annotated[bool, Parameter(negative=(), help="Discard kept answers and query again.")] = False,
+        fresh: Annotated[bool, Parameter(negative=(), help="New queries; kept answers are discarded")] = False,
         json: Json = False,
         options: Any = None,
     ) -> None:
-        """Evaluate a model on tasks: query it, keep the answers, score them, print the result with its intervals.
+        """Evaluate a model on tasks: query the model, keep its answers, score them, and print metrics with intervals.
 
-        The same command again resumes an interrupted run; a finished run prints its result and queries nothing.
+        The same command resumes an interrupted run.  A finished run prints its result without a query.
         `run --model NAME --help` adds the options of that model.
 
         python -m harness run --task refcoco_res --model florence2-nano
@@ -86,22 +89,22 @@ def command(entry: Entry | None) -> Callable[..., None]:
             scorers=scorers, export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip
         runs: list[Run] = []
-        for one in evaluate_each(request):
-            runs.append(one.run)
-            if one.finished:
-                date = one.run.provenance.get("date", "before")
+        for evaluated in evaluate_each(request):
+            runs.append(evaluated.run)
+            if evaluated.finished:
+                date = evaluated.run.provenance.get("date", "before")
                 print(f"nothing was queried: this run was finished on {date}; --fresh queries again", file=sys.stderr)
-            if one.exported is not None:
-                print(f"predictions: {one.exported}", file=sys.stderr)
+            if evaluated.exported is not None:
+                print(f"predictions: {evaluated.exported}", file=sys.stderr)
             if not json:
-                show_run(one.run, one.folder, json)
+                show_run(evaluated.run, evaluated.folder, json)
         if json:
             print(store.as_json(runs[0] if len(runs) == 1 else runs))
         incomplete = [f"{run.spec.task} {run.spec.split}" for run in runs if run.status == "incomplete"]
         if incomplete:
             raise IncompleteError(
-                f"{', '.join(incomplete)}: some questions failed, so there is no headline; the same command queries "
-                "them again"
+                f"{', '.join(incomplete)}: some questions failed, so there is no headline; run the same command to "
+                "query them again"
             )
 
     run.__annotations__["options"] = options_type(entry)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
-from harness.cli.options import RESULTS, Data, Json, Out, Seed, Split, command_line, show_run
+from harness.cli.options import RESULTS, Data, Json, Out, Split, command_line, show_run
 from harness.errors import UsageError
 from harness.evaluation.request import Scorers
 from harness.evaluation.scoring import score as score_predictions
@@ -18,30 +18,31 @@ app = App()
 
 @app.command
 def score(
-    run: Annotated[str | None, Parameter(help="A run's id (or its beginning) or folder: its kept answers.")] = None,
+    run: Annotated[
+        str | None, Parameter(help="Run id (or its beginning) or folder, whose kept answers are scored again")
+    ] = None,
     /,
     *,
     task: Annotated[
         str | None,
-        Parameter(help="Task of --predictions; with RUN, package.module:NAME of a task of another package."),
+        Parameter(help="Task of --predictions; with RUN, package.module:NAME of another package's task"),
     ] = None,
     predictions: Annotated[
-        Path | None, Parameter(help="File in the benchmark's result format (`tasks` describes them).")
+        Path | None, Parameter(help="File of predictions in the benchmark's result format (`tasks` describes it)")
     ] = None,
-    annotations: Annotated[
-        Path | None, Parameter(help="Annotation file or folder in place of the data root's.")
-    ] = None,
+    annotations: Annotated[Path | None, Parameter(help="Annotation file or folder [default: the data root's]")] = None,
     name: Annotated[
-        str | None, Parameter(name=["--name", "--model"], help="What made the predictions [default: the file's name].")
+        str | None,
+        Parameter(name=["--name", "--model"], help="Name of the predicting model [default: the file's name]"),
     ] = None,
     split: Split = None,
     data: Data = None,
-    seed: Seed = 0,
+    seed: Annotated[int, Parameter(help="Random seed for the bootstrap", validator=validators.Number(gte=0))] = 0,
     scorers: Annotated[Scorers, Parameter(name="*")] = Scorers(),
     out: Out = RESULTS,
     json: Json = False,
 ) -> None:
-    """Score kept answers again, or predictions made elsewhere.  Needs no model, no torch and no GPU.
+    """Score kept answers again, or predictions made elsewhere; needs no model, no torch and no GPU.
 
     python -m harness score --task vqav2 --predictions results.json --data /data
 
@@ -50,11 +51,11 @@ def score(
     if run is not None:
         if predictions or annotations:
             raise UsageError("give either a RUN, or --task with --predictions")
-        again = score_again(run, task=task, data=data, scorers=scorers, out=out, command=command_line())
-        show_run(*again, json)
+        scored = score_again(run, task=task, data=data, scorers=scorers, out=out, command=command_line())
+        show_run(*scored, json)
         return
     if task is None or predictions is None:
-        raise UsageError("score needs a RUN, or --task T with --predictions FILE; `score --help` says more")
+        raise UsageError("score needs a RUN, or --task T with --predictions FILE; see `score --help`")
     scored = score_predictions(
         task, predictions, annotations=annotations, name=name, split=split, data=data, seed=seed, scorers=scorers,
         out=out, command=command_line(),

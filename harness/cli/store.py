@@ -1,4 +1,4 @@
-"""Commands about kept runs: `ls`, `show`, `rm` and `export`."""
+"""The commands on kept runs: `ls`, `show`, `rm` and `export`."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from harness.store import RunFolder
 
 app = App()
 log = logging.getLogger(__name__)
-RunName = Annotated[str, Parameter(help="A run's id, its beginning, or its folder: `ls` lists them.")]
+RunName = Annotated[str, Parameter(help="Run id, its beginning, or the run's folder; `ls` lists runs")]
 
 
 @app.command
 def ls(
-    pattern: Annotated[str, Parameter(help="Task names, with commas or globs: 'refcoco*'.")] = "*",
+    pattern: Annotated[str, Parameter(help="Task names with commas, or a glob such as 'refcoco*'")] = "*",
     /,
     *,
-    model: Annotated[str | None, Parameter(help="Only runs of models of this name, or glob.")] = None,
-    mine: Annotated[bool, Parameter(negative=(), help="Only runs whose answers are kept here.")] = False,
+    model: Annotated[str | None, Parameter(help="Model name or glob of the runs to list [default: all]")] = None,
+    mine: Annotated[bool, Parameter(negative=(), help="Only runs with their answers, no records without")] = False,
     out: Out = RESULTS,
     json: Json = False,
 ) -> None:
-    """List kept runs: what was evaluated, the state, the headline metric, and the age.
+    """List kept runs: data, task, split, model, state, headline metric and age.
 
-    The state is complete, partial (--limit), incomplete (some questions failed), running, interrupted (the same command
-    resumes it), or record: the result without its answers, which cannot be scored or compared again.
+    The states are complete, partial (--limit), incomplete (some questions failed), running, interrupted (the same
+    command resumes the run), and record (the result without the answers, which cannot be scored or compared).
 
     python -m harness ls 'refcoco*' --model florence2-nano
     """
-    gc.disable()  # ten thousand records, none in a cycle: looking for cycles would take a third of the time
-    patterns = [one.strip() for one in pattern.split(",")]
+    gc.disable()  # records form no cycles, and a search for cycles in thousands of them takes long
+    task_patterns = [name.strip() for name in pattern.split(",")]
     kept = [
         (folder, run)
         for folder, run in store.runs(out)
-        if any(fnmatchcase(run.spec.task, one) for one in patterns)
+        if any(fnmatchcase(run.spec.task, task_pattern) for task_pattern in task_patterns)
         and (model is None or fnmatchcase(run.spec.model, model))
         and (not mine or folder.has_answers)
     ]
@@ -75,7 +75,7 @@ def ls(
 
 
 def _state(folder: RunFolder, run: Run) -> str:
-    """What `ls` calls the state of a run."""
+    """The state of a run, as the help of `ls` describes the states."""
     if run.status == "running":
         return "running" if folder.busy else "interrupted"
     return run.status if folder.has_answers else "record"
@@ -83,7 +83,7 @@ def _state(folder: RunFolder, run: Run) -> str:
 
 @app.command
 def show(run: RunName, /, *, out: Out = RESULTS, json: Json = False) -> None:
-    """Print one run: every metric with its interval, counts, speed, and where it is kept."""
+    """Print one run: every metric with its interval, counts, speed, and folder."""
     folder, record = store.find(out, run)
     show_run(record, folder, json)
 
@@ -100,12 +100,14 @@ def rm(run: RunName, /, *, out: Out = RESULTS) -> None:
 
 @app.command
 def export(
-    run: Annotated[str | None, Parameter(help="A run whose answers are written to FILE.")] = None,
-    file: Path | None = None,
+    run: Annotated[str | None, Parameter(help="Run whose answers are written to FILE")] = None,
+    file: Annotated[Path | None, Parameter(help="File (or folder) for the answers of RUN")] = None,
     /,
     *,
-    jsonl: Annotated[Path | None, Parameter(help="File for every metric of every run, one per line.")] = None,
-    parquet: Annotated[Path | None, Parameter(help="The same as a Parquet file; needs pyarrow.")] = None,
+    jsonl: Annotated[Path | None, Parameter(help="File for the metrics of all runs, as JSON lines")] = None,
+    parquet: Annotated[
+        Path | None, Parameter(help="File for the metrics of all runs, as Parquet; needs pyarrow")
+    ] = None,
     task: TaskOfRun = None,
     data: Data = None,
     out: Out = RESULTS,
@@ -118,7 +120,7 @@ def export(
     """
     if jsonl is not None or parquet is not None:
         if run is not None:
-            raise UsageError("--jsonl and --parquet are of all runs; RUN and FILE are of one")
+            raise UsageError("--jsonl and --parquet export all runs; RUN and FILE export one")
         frame = frames.table(record for _, record in store.runs(out))
         for path, write in ((jsonl, frames.as_jsonl), (parquet, frames.as_parquet)):
             if path is not None:
@@ -128,7 +130,7 @@ def export(
     if run is None or file is None:
         raise UsageError("export needs RUN and FILE, or --jsonl FILE, or --parquet FILE")
     folder, record = store.find(out, run)
-    one, samples, _ = samples_of(record, data, task)
+    task_of_run, samples, _ = samples_of(record, data, task)
     rows = runner.answered(samples, runner.kept_answers(samples, folder, record.spec.fingerprint))
-    one.predictions.write(file, rows)
+    task_of_run.predictions.write(file, rows)
     print(f"{len(rows)} predictions in {file}")

@@ -14,19 +14,27 @@ app = App()
 
 @app.command(name="tasks")
 def list_tasks(*, json: Json = False) -> None:
-    """List tasks: splits to evaluate and to train on, headline metric, and the format of `score --predictions`."""
-    known = list(tasks.every().values())
+    """List tasks: splits, training splits, headline metric, and the format of `score --predictions`."""
+    every = list(tasks.every().values())
     if json:
-        told = [
-            {"name": t.name, "splits": t.splits, "train_splits": t.train_splits, "headline": t.headline} for t in known
+        records = [
+            {"name": task.name, "splits": task.splits, "train_splits": task.train_splits, "headline": task.headline}
+            for task in every
         ]
-        print(store.as_json(told))
+        print(store.as_json(records))
         return
     rows = [
-        (t.name, str(t.version), ",".join(t.splits), ",".join(t.train_splits) or "-", t.headline, t.about)
-        for t in known
+        (
+            task.name,
+            str(task.version),
+            ",".join(task.splits),
+            ",".join(task.train_splits) or "-",
+            task.headline,
+            task.about,
+        )
+        for task in every
     ]
     print(text.table(("task", "version", "splits", "training splits", "headline", "description"), rows))
-    for format_ in dict.fromkeys(t.predictions for t in known):
-        named = ", ".join(t.name for t in known if t.predictions is format_)
-        print(f"\npredictions of {named}:\n  {format_.description}")
+    for predictions in dict.fromkeys(task.predictions for task in every):
+        names = ", ".join(task.name for task in every if task.predictions is predictions)
+        print(f"\npredictions of {names}:\n  {predictions.description}")

@@ -1,1 +1,1 @@
-"""Evaluation: from names of tasks and models to runs, for the command line, the gate, the studies and notebooks."""
+"""Evaluation: builds runs from names of tasks and models, for the command line, the gate, the studies and notebooks."""

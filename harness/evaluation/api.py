@@ -1,4 +1,4 @@
-"""The functions of the public Python interface: each takes plain values and gives values."""
+"""The functions of the public Python interface: each takes plain values and returns a value."""
 
 from __future__ import annotations
 
@@ -41,25 +41,27 @@ def evaluate(
     scorers: Scorers | None = None,
     **options: Any,
 ) -> Run:
-    """Evaluates a model on one split of a task: what `python -m harness run` does, as a value.
+    """The run of a model on one split of a task; `python -m harness run` does the same.
 
-    Answers are kept under `out` as they come: the same call resumes an interrupted run, and returns a finished one
-    without querying anything (`fresh` discards it).  `task` is a name or a Task; `model` is a name, a LoadedModel, an
-    Entry, or any object with the three members of `harness.core.Model`.  `data` is a data root or "miniature";
-    `annotations` (a file or folder in the task's official format) and `images` (a folder) are read in its place; `name`
-    is what the model is called in results; `limit` is a number of images drawn with `seed`; `export` is a folder for
-    predictions in the official format; `options` are the model's own, such as `beams=1`.
+    `task` is a name or a Task.  `model` is a name, a LoadedModel, an Entry, or any object with the three members of
+    `harness.core.Model`.  `data` is a data root or "miniature".  `annotations` (a file or folder in the task's official
+    format) and `images` (a folder) replace those of the data root.  `limit` is a number of images, sampled with `seed`.
+    `name` is the model's name in results.  `export` is a folder for predictions in the official format.  `options` are
+    the model's own, such as `beams=1`.
+
+    Answers are written under `out` as they arrive.  So the same call resumes an interrupted run, and returns a finished
+    run without a query; `fresh` discards the kept answers first.
 
     `Run.metrics` has every metric in the units papers print (percent; CIDEr x 100), each an Estimate with its 95 %
-    interval.  Raises a HarnessError (`harness.errors`) for what the caller can mend.
+    interval.  Raises a HarnessError (`harness.errors`) for a mistake that the caller can correct.
     """
-    given: dict[str, Any] = {"weights": weights, "device": device, "dtype": dtype, "batch_size": batch_size}
+    settings: dict[str, Any] = {"weights": weights, "device": device, "dtype": dtype, "batch_size": batch_size}
     if isinstance(model, LoadedModel):
-        loaded = {setting: getattr(model.setting, setting) for setting in given}
-        given = {setting: value if value is not None else loaded[setting] for setting, value in given.items()}
+        loaded = model.setting
+        settings = {name: value if value is not None else getattr(loaded, name) for name, value in settings.items()}
         options = {**model.options, **options}
         model = model.entry
-    given["weights"] = None if given["weights"] is None else str(given["weights"])
+    settings["weights"] = None if settings["weights"] is None else str(settings["weights"])
     return evaluate_request(
         Request(
             task=task,
@@ -77,7 +79,7 @@ def evaluate(
             export=None if export is None else Path(export),
             out=Path(out),
             fresh=fresh,
-            **given,
+            **settings,
         )
     )
 
@@ -94,9 +96,10 @@ def score(
     out: str | Path = "results",
     scorers: Scorers | None = None,
 ) -> Run:
-    """Scores predictions made elsewhere, in the benchmark's official result format: needs no model and no torch.
+    """The run of predictions made elsewhere, a file in the benchmark's official result format.
 
-    `annotations` is a file or folder in place of the data root's; `name` is what made the predictions.
+    Needs no model and no torch.  `annotations` is a file or folder that replaces those of the data root.  `name` is the
+    name of the model that made the predictions; None: the file's name.
     """
     run, _ = scoring.score(
         task,
@@ -115,15 +118,16 @@ def score(
 def compare(
     a: str | Run, b: str | Run, *, data: str | Path | None = None, task: str | None = None, out: str | Path = "results"
 ) -> list[Comparison]:
-    """Compares two runs, two models or two folders of results, sample by sample: a Comparison for each pair of runs.
+    """A Comparison, sample by sample, for each pair of runs of two runs, two models or two folders of results.
 
-    `a` and `b` are Runs, ids (or their beginnings), folders, or models' names; `task` names a task of another package.
+    `a` and `b` are Runs, run ids (or their beginnings), folders, or names of models.  `task` is `package.module:NAME`
+    for runs of another package's task.
     """
     names = [side.id if isinstance(side, Run) else side for side in (a, b)]
     pairs = comparing.compare_each(*names, data=None if data is None else str(data), task=task, out=Path(out))
-    return [found for found, _ in pairs]
+    return [comparison for comparison, _ in pairs]
 
 
 def read_runs(results: str | Path = "results") -> DataFrame:
-    """Every metric of every run under a folder, a row each: `harness.report.frames.COLUMNS`, values unrounded."""
+    """A table with a row for each metric of each run under `results`, unrounded; columns: `harness.report.frames`."""
     return frames.table(record for _, record in store.runs(Path(results)))

@@ -1,4 +1,4 @@
-"""A benchmark point: a model on a task's questions, measured by the rules of `harness.speed`, as a record."""
+"""The record of a benchmark point: a model on a task's questions, measured by the rules of `harness.speed`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from harness.provenance import provenance
 
 if TYPE_CHECKING:
     from harness.speed.levels import Level
-    from harness.speed.systems import Queries, Subject
+    from harness.speed.systems import Ours, Queries, Subject
 
-BATCHES = 3  # in a round of an offline comparison
+BATCHES_PER_ROUND = 3  # of an offline comparison with a peer
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all points of a sweep share; see the options of `bench`."""
+    """What all points of a sweep share; the help of `bench` describes each field."""
 
     entry: Entry
     scenario: str
@@ -55,29 +55,29 @@ class Plan:
 
 
 def measure(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
-    """The record of a point; UsageError for choices that cannot be measured, ResourceError where memory is short."""
+    """The record of a point: latency or throughput, stages with their floors, and the ratio to each peer.
+
+    UsageError for settings that cannot be measured, ResourceError where memory is short.
+    """
     with _enough_memory():
         return _measured(plan, point, command)
 
 
 def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
-    import torch
-
     from harness.speed import bench as rules
     from harness.speed import levels
     from harness.speed.meters import device_name
-    from harness.speed.scenarios import ask
-    from harness.speed.systems import PEERS, RANDOM, Ours, Peer, in_fewer_bits
+    from harness.speed.systems import PEERS, Ours
 
     for name in plan.against:
         if name not in PEERS:
             raise UsageError(f"--against {name}: one of {', '.join(PEERS)}")
-    chosen = levels.find(plan.level)
-    if plan.against and chosen.rounds < rules.TOO_FEW_ROUNDS:
-        log.warning("comparisons will be INVALID: the %d rounds of %s have no interval", chosen.rounds, chosen.name)
+    level = levels.find(plan.level)
+    if plan.against and level.rounds < rules.TOO_FEW_ROUNDS:
+        log.warning("comparisons will be INVALID: the %d rounds of %s have no interval", level.rounds, level.name)
     if point.batch_size is None and plan.scenario == "single_stream":
         point = replace(point, batch_size=1)
-    subject, queries, told = prepare(plan, point)
+    subject, queries, described = prepare(plan, point)
     slots = min(subject.batch, len(queries)) if plan.scenario != "server" else subject.batch
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
     with tqdm(desc=f"{plan.scenario}, {point.task}", unit=" queries", disable=None) as bar:
@@ -85,60 +85,78 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
             ours,
             len(queries),
             plan.scenario,
-            chosen,
+            level,
             subject.device,
             target=plan.target,
             rate=plan.rate,
             tick=lambda done: bar.update(done - bar.n),
         )
-    batch = [place % len(queries) for place in range(ours.engine.slots)]
-    # Offline, a round has several batches, so that finished sequences free their slots for waiting ones.
-    size = len(batch) * (BATCHES if plan.scenario == "offline" else 1)
-    asked = [[(first + place) % len(queries) for place in range(size)] for first in range(0, len(queries), size)]
+    slots = ours.engine.slots  # the engine lowers the number where memory is short
     record: dict[str, Any] = {
         "device": device_name(subject.device),
         "model": plan.entry.name,
         "weights": subject.sha256,
         "set": queries.about,
-        "settings": {
-            "task": point.task if plan.weights != RANDOM else "",
-            "batch size": len(batch),
-            "beams": subject.decoding.beams,
-            "dtype": str(subject.dtype).removeprefix("torch."),
-            "resolution": f"{subject.preprocess.width}x{subject.preprocess.height}",
-            "new tokens": subject.decoding.min_new_tokens,
-            "threads": torch.get_num_threads(),
-            "rate": plan.rate,
-            "target s": plan.target,
-        },
+        "settings": _settings(plan, point, subject, slots),
         **measured.record(),
     }
     if plan.stages:
-        record |= _staged(subject, queries, len(batch), chosen, round(measured.throughput["tokens an answer"]))
-    record["against"] = {}
-    for name in plan.against:
-        whole = subject.model
-        if in_fewer_bits(whole):
-            whole = subject.in_full().to(subject.device, subject.model.vision.dtype)
-        try:
-            peer = Peer(name, whole, subject.preprocess, subject.decoding, queries, len(batch))
-            for some in asked if name == "transformers-compile" else asked[:1]:  # every length is compiled by itself
-                ask(peer, some)
-        except (
-            RuntimeError,
-            TypeError,
-            ValueError,
-            AttributeError,
-        ) as error:  # an error of the peer's; ours does not run here
-            record["against"][name] = {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
-        else:
-            record["against"][name] = asdict(rules.beside(ours, peer, name, asked, chosen.rounds, subject.device))
-    record["provenance"] = provenance(command, **told, load=os.getloadavg())
+        record |= _staged(subject, queries, slots, level, round(measured.throughput["tokens an answer"]))
+    record["against"] = {name: _versus(name, plan, ours, subject, queries, slots, level) for name in plan.against}
+    record["provenance"] = provenance(command, **described, load=os.getloadavg())
     return record
 
 
+def _settings(plan: Plan, point: Point, subject: Subject, slots: int) -> dict[str, Any]:
+    """The settings in a record: what tables and figures tell points apart by."""
+    import torch
+
+    from harness.speed.systems import RANDOM
+
+    return {
+        "task": point.task if plan.weights != RANDOM else "",
+        "batch size": slots,
+        "beams": subject.decoding.beams,
+        "dtype": str(subject.dtype).removeprefix("torch."),
+        "resolution": f"{subject.preprocess.width}x{subject.preprocess.height}",
+        "new tokens": subject.decoding.min_new_tokens,
+        "threads": torch.get_num_threads(),
+        "rate": plan.rate,
+        "target s": plan.target,
+    }
+
+
+def _versus(
+    peer_name: str, plan: Plan, ours: Ours, subject: Subject, queries: Queries, slots: int, level: Level
+) -> dict[str, Any]:
+    """The comparison with a peer, by turns in this process; {"cannot run": message} where the peer raises an error.
+
+    Offline, a round has several batches, so that finished sequences free their slots for waiting ones.
+    """
+    from harness.speed import bench as rules
+    from harness.speed.scenarios import ask
+    from harness.speed.systems import Peer, in_fewer_bits
+
+    size = slots * (BATCHES_PER_ROUND if plan.scenario == "offline" else 1)
+    rounds = [[(first + place) % len(queries) for place in range(size)] for first in range(0, len(queries), size)]
+    model = subject.model
+    if in_fewer_bits(model):
+        model = subject.in_full().to(subject.device, model.vision.dtype)
+    try:
+        peer = Peer(peer_name, model, subject.preprocess, subject.decoding, queries, slots)
+        # Warm-up outside the timed rounds: transformers-compile compiles every length separately.
+        for batch in rounds if peer_name == "transformers-compile" else rounds[:1]:
+            ask(peer, batch)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # of the peer: no code of ours runs here
+        return {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
+    return asdict(rules.beside(ours, peer, peer_name, rounds, level.rounds, subject.device))
+
+
 def prepare(plan: Plan, point: Point) -> tuple[Subject, Queries, dict[str, Any]]:
-    """The model, the queries with their images opened, and what a record says of the model."""
+    """The model, the queries with their images opened, and the model's provenance for the record.
+
+    ValueError for an entry without a `bench` hook.
+    """
     from harness.speed.systems import RANDOM, Request
 
     entry = plan.entry
@@ -148,32 +166,37 @@ def prepare(plan: Plan, point: Point) -> tuple[Subject, Queries, dict[str, Any]]
     setting = Setting(weights=plan.weights, device=plan.device, dtype=point.dtype, batch_size=point.batch_size)
     entry.check(setting, options)
     if plan.weights == RANDOM:
-        asked = Request(images=point.images, new_tokens=plan.new_tokens)
+        request = Request(images=point.images, new_tokens=plan.new_tokens)
     else:
         name, root = data_root(plan.data, entry.name, embedded=entry.embedded)
-        [task] = tasks.select(point.task)
-        [part] = splits_of(task, plan.split)
-        by_image = {sample.question.image: sample.question for sample in load(task, root, part)}
-        questions = list(by_image.values())[: point.images]  # one for an image
-        about = f"{len(questions)} of {name}, {task.name} {part}"
-        asked = Request(questions=questions, about=about, new_tokens=plan.new_tokens)
+        [task, *other_tasks] = tasks.select(point.task)
+        [split, *other_splits] = splits_of(task, plan.split)
+        if other_tasks or other_splits:
+            raise UsageError(f"--task {point.task} --split {plan.split}: a point is of one task and one split")
+        by_image = {sample.question.image: sample.question for sample in load(task, root, split)}
+        questions = list(by_image.values())[: point.images]  # one question per image
+        about = f"{len(questions)} of {name}, {task.name} {split}"
+        request = Request(questions=questions, about=about, new_tokens=plan.new_tokens)
         setting = replace(setting, root=root)
-    prepared: tuple[Subject, Queries, dict[str, Any]] = entry.bench(setting, options, asked)
+    prepared: tuple[Subject, Queries, dict[str, Any]] = entry.bench(setting, options, request)
     return prepared
 
 
 def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens: int) -> dict[str, Any]:
-    """What a record says of stages and ceilings."""
+    """The time of each stage with its floor, and the ceilings of the device that the floors follow from.
+
+    `tokens` is the mean number of tokens of an answer.
+    """
     from harness.florence2.fast.quantised import HalfLinear
     from harness.speed import ceilings
     from harness.speed.bench import beside_floors
     from harness.speed.stages import staged
 
-    found = staged(
+    stages = staged(
         subject.model, subject.preprocess, subject.decoding, queries, batch, level.rounds,
         opening=queries.opening, parsing=queries.parsing,
     )  # fmt: skip
-    most, size = ceilings.measured(subject.device, subject.dtype), subject.dtype.itemsize
+    device_ceilings, size = ceilings.measured(subject.device, subject.dtype), subject.dtype.itemsize
     work = ceilings.counted(
         subject.model.config,
         batch=batch,
@@ -186,21 +209,24 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
         writing_size=2 if isinstance(subject.model.lm_head, HalfLinear) else 0,
     )
     return {
-        "stages": {"batch": batch, "steps": found.steps, "lines": beside_floors(found, work, most)},
-        "ceilings": asdict(most),
+        "stages": {"batch": batch, "steps": stages.steps, "lines": beside_floors(stages, work, device_ceilings)},
+        "ceilings": asdict(device_ceilings),
     }
 
 
 @contextmanager
 def _enough_memory() -> Iterator[None]:
-    """Turns out-of-memory errors outside the engine (stages are timed apart) into a ResourceError of one line."""
+    """Turns an out-of-memory error into a ResourceError of one line.
+
+    The engine handles its own; stages and peers run outside the engine.
+    """
     from harness.florence2.decoding.engine import is_out_of_memory
 
     try:
         yield
     except HarnessError:
         raise
-    except Exception as error:  # devices and libraries have their own types for out of memory
+    except Exception as error:  # each device and library has its own error type for out of memory
         if not is_out_of_memory(error):
             raise
         raise ResourceError(

@@ -1,4 +1,4 @@
-"""What `data check` and `data pack` do: what of a task's data is there, and images packed into stores."""
+"""What `data check` and `data pack` do: check the files of a task's data, and pack its images into stores."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.evaluation.plan import MINIATURE, DataSource, data_root, load, sele
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One line about a split's data: what it is about, what was found, and how many things are wrong about it."""
+    """One line about a split's data: its state, a message, and the number of problems."""
 
     state: str  # there, missing, wrong, counts, differs, unreadable, packed
-    said: str
-    wrong: int = 0
+    message: str
+    problems: int = 0
 
 
 def check_each(
@@ -34,81 +34,88 @@ def check_each(
     annotations: Path | None = None,
     images: Path | None = None,
 ) -> Iterator[tuple[str, Iterator[Checked]]]:
-    """The title and the lines of every split of the tasks that the data root may have.
+    """The title and the lines of each split of the tasks that the data root may have.
 
-    `decode` decodes every image, and reads packed ones against their digest.
+    With `decode`, every image is decoded, and packed images are compared with their digest.
     """
     source = source_of(data, "data check", embedded=False, annotations=annotations, images=images)
-    own = annotations is not None
-    for one in tasks.select(task) if own else selected(task, source.name, source.root):
-        for split_name in [one.splits[0]] if own and split in (None, "all") else splits_of(one, split):
-            yield f"{one.name} {split_name}", _checked(one, source, split_name, decode=decode)
+    if annotations is not None:  # the user's own annotations are of one split
+        checked, split = tasks.select(task), None if split == "all" else split
+    else:
+        checked = selected(task, source.name, source.root)
+    for each in checked:
+        for split_name in splits_of(each, split):
+            yield f"{each.name} {split_name}", _checked(each, source, split_name, decode=decode)
 
 
 def pack_each(task: str, split: str | None, data: str | None) -> Iterator[Packed]:
-    """Packs the images of tasks, folder by folder, and says what was packed of each; resumes where it stopped."""
+    """Packs the images of tasks, folder by folder, and yields the counts of each; resumes an interrupted pack."""
     from harness.data import pack
 
     name, root = data_root(data, "data pack", embedded=False)
     references: dict[str, None] = {}
     folders: dict[str, None] = {}
-    for one in selected(task, name, root):
-        for split_name in splits_of(one, split):
-            needs = manifest.needs(one, [split_name])
+    for each in selected(task, name, root):
+        for split_name in splits_of(each, split):
+            needs = manifest.needs(each, [split_name])
             folders |= dict.fromkeys(need.path for need in needs if not need.annotations)
-            references |= dict.fromkeys(sample.question.image_name for sample in load(one, root, split_name))
-    for folder, theirs in pack.by_folder(references, folders).items():
-        yield pack.pack(root, theirs, folder=folder)
+            references |= dict.fromkeys(sample.question.image_name for sample in load(each, root, split_name))
+    for folder, images in pack.by_folder(references, folders).items():
+        yield pack.pack(root, images, folder=folder)
 
 
-def _checked(one: Task[Any], source: DataSource, split: str, *, decode: bool) -> Iterator[Checked]:
-    files = list(_files(one, source, split))
+def _checked(task: Task[Any], source: DataSource, split: str, *, decode: bool) -> Iterator[Checked]:
+    """Files, counts and images, in this order; a problem with files or annotations ends the check."""
+    files = list(_files(task, source, split))
     yield from files
-    if any(file.wrong for file in files):
+    if any(file.problems for file in files):
         return
     try:
-        samples = source.load(one, split)
+        samples = source.load(task, split)
     except DataError as error:
         yield Checked("wrong", str(error), 1)
         return
-    yield _counted(check.counts(samples), one.published.get(split, {}) if source.name != MINIATURE else {})
-    for need in manifest.needs(one, [split]):
+    yield _counted(check.counts(samples), task.published.get(split, {}) if source.name != MINIATURE else {})
+    for need in manifest.needs(task, [split]):
         if decode and source.images is None and image_files.store_path(source.root, need.path).exists():
             yield _packed(source.root, need.path)
     try:
-        looked = check.look(source.image_root, (sample.question.image_name for sample in samples), decode=decode)
+        image_check = check.look(source.image_root, (sample.question.image_name for sample in samples), decode=decode)
     except DataError as error:  # a store that cannot be read
         yield Checked("wrong", str(error), 1)
         return
-    for what, found in (("missing", looked.missing), ("unreadable", tuple(looked.unreadable))):
-        if found:
-            yield Checked(what, f"{len(found):,} images, such as {', '.join(found[:3])}", len(found))
+    for state, names in (("missing", image_check.missing), ("unreadable", tuple(image_check.unreadable))):
+        if names:
+            yield Checked(state, f"{len(names):,} images, such as {', '.join(names[:3])}", len(names))
 
 
-def _files(one: Task[Any], source: DataSource, split: str) -> Iterator[Checked]:
-    """The user's own paths, then what is needed of the data root beside them."""
+def _files(task: Task[Any], source: DataSource, split: str) -> Iterator[Checked]:
+    """The user's own paths, then the files of the data root that the task still needs."""
     for path in source.own():
-        yield Checked("there", f"{path}  {_measured(path)}")
-    for need in source.needs(one, split):
-        there = manifest.found(need, source.root)
-        if there is None:
+        yield Checked("there", f"{path}  {_described(path)}")
+    for need in source.needs(task, split):
+        existing = manifest.found(need, source.root)
+        if existing is None:
             yield Checked("missing", f"{source.root / need.path}  from {need.origin}", 1)
         else:
-            yield Checked("there", f"{there}  {_measured(there)}")
+            yield Checked("there", f"{existing}  {_described(existing)}")
 
 
 def _counted(counts: dict[str, int], published: Any) -> Checked:
-    """The counts of a split, with the published ones where they differ: a set of one's own differs from them."""
+    """The counts of a split, each with the published count where the two differ.
+
+    A difference is no problem: a user's own data has other counts.
+    """
     differing = [key for key, count in published.items() if counts.get(key) != count]
-    said = [
+    parts = [
         f"{count:,} {key}" + (f" (published: {published[key]:,})" if key in differing else "")
         for key, count in counts.items()
     ]
-    return Checked("differs" if differing else "counts", ", ".join(said))
+    return Checked("differs" if differing else "counts", ", ".join(parts))
 
 
 def _packed(root: Path, folder: str) -> Checked:
-    """What a packed folder holds, read whole against its digest."""
+    """The counts of a packed folder, whose content is compared with its digest."""
     from harness.data import pack
 
     try:
@@ -118,8 +125,8 @@ def _packed(root: Path, folder: str) -> Checked:
     return Checked("packed", f"{folder}: {state.count:,} images, {state.bytes:,} bytes, as they were packed")
 
 
-def _measured(path: Path) -> str:
-    """A file's size and the start of its sha256, to compare with somebody else's: none are published."""
+def _described(path: Path) -> str:
+    """A file's size and the start of its sha256, so that two people can compare their files; none are published."""
     if not path.is_file():
         return "folder" if path.is_dir() else "packed"
     return f"{path.stat().st_size:,} bytes, sha256 {manifest.sha256(path)[:16]}..."

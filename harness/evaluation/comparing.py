@@ -1,4 +1,4 @@
-"""Two runs, two models or two folders of results: which runs pair, and what the pairs say."""
+"""Pairs the runs of two runs, two models or two folders of results, and compares each pair."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.evaluation.plan import samples_of
 from harness.evaluation.request import RESULTS
 from harness.store import RunFolder
 
-Found = tuple[RunFolder, Run]
+KeptRun = tuple[RunFolder, Run]
 Key = tuple[str, str, str]
 log = logging.getLogger(__name__)
 
@@ -24,91 +24,95 @@ log = logging.getLogger(__name__)
 def compare_each(
     a: str, b: str, *, data: str | None = None, task: str | None = None, out: Path = RESULTS
 ) -> Iterator[tuple[Comparison, Path]]:
-    """The comparison of every pair of runs of the same task, split and data, with the root of their data.
+    """The comparison of each pair of runs of the same task, split and data, with the root of their images.
 
     `a` and `b` are runs (id, its beginning, or folder), folders of results, or models.  A pair that cannot be compared
-    is logged and left out; UsageError where nothing pairs, DataError where no pair can be compared.
+    is logged and left out.  UsageError where no runs pair, DataError where no pair can be compared.
     """
     pairs = paired(runs_of(a, out), runs_of(b, out), a, b)
     compared = 0
-    for one, other in pairs:
+    for kept_a, kept_b in pairs:
         try:
-            refuse(one[1], other[1])
-            chosen, side, root = side_of(one, data, task)
-            _, against, _ = side_of(other, data, task)
-            found = comparison.compare(chosen, side, against, partial(runner.mark, chosen))
+            refuse(kept_a[1], kept_b[1])
+            task_of_both, side_a, root = side_of(kept_a, data, task)
+            _, side_b, _ = side_of(kept_b, data, task)
+            result = comparison.compare(task_of_both, side_a, side_b, partial(runner.mark, task_of_both))
         except HarnessError as error:
             if len(pairs) == 1:
                 raise
-            log.warning("left out: %s %s: %s", one[1].spec.task, one[1].spec.split, error)
+            spec = kept_a[1].spec
+            log.warning("left out: %s %s: %s", spec.task, spec.split, error)
             continue
         compared += 1
-        yield found, root
+        yield result, root
     if not compared:
         raise DataError(f"none of the {len(pairs)} pairs of runs can be compared")
 
 
-def runs_of(name: str, results: Path) -> list[Found]:
-    """The runs that a name means: one, all finished ones under a folder, or all finished ones of a model."""
+def runs_of(name: str, results: Path) -> list[KeptRun]:
+    """The runs that a name means: the finished runs under a folder, the finished runs of a model, or one run.
+
+    Of a model, runs with their answers are preferred to records without.  UsageError where there is no such run.
+    """
     if not name.strip():
-        raise UsageError("a run, a model or a folder of results: an empty name is none")
+        raise UsageError("an empty name; give a run, a model or a folder of results")
     folder = Path(name)
     if folder.is_dir() and not (folder / "run.json").is_file():
-        under = [(kept, run) for kept, run in store.runs(folder) if run.finished]
-        if not under:
+        runs = [(kept, run) for kept, run in store.runs(folder) if run.finished]
+        if not runs:
             raise UsageError(f"there are no finished runs in the folder {name}")
-        return under
+        return runs
     of_model = [(kept, run) for kept, run in store.runs(results) if run.spec.model == name and run.finished]
     with_answers = [(kept, run) for kept, run in of_model if kept.has_answers]
     return with_answers or of_model or [store.find(results, name)]
 
 
-def paired(one: Sequence[Found], other: Sequence[Found], a: str, b: str) -> list[tuple[Found, Found]]:
-    """The pairs of the same task, split and data; two single runs pair, whatever they are of.
+def paired(runs_a: Sequence[KeptRun], runs_b: Sequence[KeptRun], a: str, b: str) -> list[tuple[KeptRun, KeptRun]]:
+    """The pairs of runs of the same task, split and data; `a` and `b` are the names of both sides, for messages.
 
-    UsageError where nothing pairs, or a side has several runs that could.
+    Two single runs always pair.  UsageError where no runs pair, or a side has several runs of one task, split and data.
     """
-    if len(one) == len(other) == 1:
-        return [(one[0], other[0])]
-    sides: list[dict[Key, Found]] = []
-    for name, runs in ((a, one), (b, other)):
-        by_key: dict[Key, Found] = {}
-        for kept, run in runs:
-            key = (run.spec.data, run.spec.task, run.spec.split)
-            if key in by_key:
-                raise UsageError(
-                    f"{name} has several runs of {run.spec.task} {run.spec.split} ({by_key[key][1].id}, {run.id}): "
-                    "name one of them"
-                )
-            by_key[key] = kept, run
-        sides.append(by_key)
-    pairs = [(sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]]
+    if len(runs_a) == len(runs_b) == 1:
+        return [(runs_a[0], runs_b[0])]
+    by_key_a, by_key_b = _by_key(runs_a, a), _by_key(runs_b, b)
+    pairs = [(kept, by_key_b[key]) for key, kept in by_key_a.items() if key in by_key_b]
     if not pairs:
-        raise UsageError(f"{a} and {b} have no task, split and data in common; `ls` lists what there is")
+        raise UsageError(f"{a} and {b} have no task, split and data in common; `ls` lists the runs")
     return pairs
 
 
-def side_of(found: Found, data: str | None, task: str | None = None) -> tuple[Task[Any], Side, Path]:
-    """A run as one side of a comparison, with its task and the root of its data.
+def _by_key(runs: Sequence[KeptRun], name: str) -> dict[Key, KeptRun]:
+    """Runs by data, task and split; UsageError where two runs have the same."""
+    by_key: dict[Key, KeptRun] = {}
+    for kept, run in runs:
+        key = (run.spec.data, run.spec.task, run.spec.split)
+        if key in by_key:
+            raise UsageError(
+                f"{name} has several runs of {run.spec.task} {run.spec.split} ({by_key[key][1].id}, {run.id}): "
+                "name one of them"
+            )
+        by_key[key] = kept, run
+    return by_key
+
+
+def side_of(kept_run: KeptRun, data: str | None, task: str | None = None) -> tuple[Task[Any], Side, Path]:
+    """A run as one side of a comparison, with its task and the root of its images.
 
     DataError where its answers are not here, or were scored by another version of the task.
     """
-    folder, run = found
+    folder, run = kept_run
     if not folder.has_answers:
         raise DataError(
             f"{run.id} is a record without its answers ({folder.path}), so samples cannot be compared: run it again"
         )
-    chosen, samples, root = samples_of(run, data, task)
-    if chosen.version != run.spec.version:
+    task_of_run, samples, root = samples_of(run, data, task)
+    if task_of_run.version != run.spec.version:
         raise DataError(
-            f"{run.id} was scored by version {run.spec.version} of {chosen.name}, which is {chosen.version} now: "
-            f"`score {run.id}` scores its answers again"
+            f"{run.id} was scored by version {run.spec.version} of {task_of_run.name}, which now has version "
+            f"{task_of_run.version}: `score {run.id}` scores its answers again"
         )
     answers = runner.kept_answers(samples, folder, run.spec.fingerprint)
-    images = {name: kept.asked.partition(":")[2] for name, kept in folder.answers().items()}
-    there = {name: image for name, image in images.items() if image not in ("", runner.MISSING)}
-    return (
-        chosen,
-        Side(run, samples, answers, there, folder.scores() if comparison.variant_metrics(chosen) else {}),
-        root,
-    )
+    digests = {name: kept.asked.partition(":")[2] for name, kept in folder.answers().items()}
+    images = {name: digest for name, digest in digests.items() if digest not in ("", runner.MISSING)}
+    scores = folder.scores() if comparison.variant_metrics(task_of_run) else {}
+    return task_of_run, Side(run, samples, answers, images, scores), root

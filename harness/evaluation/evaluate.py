@@ -1,4 +1,4 @@
-"""From a Request to Runs: build the model, query it, keep the answers, score them."""
+"""From a Request to Runs: builds the model, queries it, keeps the answers, scores them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """A run, its folder, whether it was `finished` before, and where its predictions were exported to."""
+    """A run and its folder; whether it was `finished` before; the path of its exported predictions, if any."""
 
     run: Run
     folder: RunFolder
@@ -36,65 +36,83 @@ class Evaluated:
 
 
 def evaluate(request: Request) -> Run:
-    """The one run that a request is of; UsageError where it names several tasks or splits.
+    """The run of a request that names one task and one split; UsageError where the request names several.
 
-    Resumes, and returns a finished run without querying anything: see `runner.run`.
+    Resumes an interrupted run, and returns a finished run without a query: see `runner.run`.
     """
-    chosen = tasks_of(request)
-    splits = [split for task in chosen for split in splits_of(task, request.split)]
+    requested = tasks_of(request)
+    splits = [split for task in requested for split in splits_of(task, request.split)]
     if len(splits) != 1:
-        raise UsageError(f"{len(chosen)} tasks with {len(splits)} splits: `evaluate` is of one; see `evaluate_each`")
-    [one] = evaluate_each(request)
-    return one.run
+        raise UsageError(
+            f"{len(requested)} tasks with {len(splits)} splits: `evaluate` takes one; `evaluate_each` takes several"
+        )
+    [evaluated] = evaluate_each(request)
+    return evaluated.run
 
 
 def evaluate_each(request: Request) -> Iterator[Evaluated]:
-    """Every task and split of a request, one run after another.
+    """Evaluates every task and split of a request, one run after another.
 
-    A task whose question kinds the model does not answer is left out where several were asked for by 'all' or a glob,
-    and is a UsageError where it was named.
+    A task with question kinds that the model does not answer is logged and left out where 'all' or a glob selects it.
+    UsageError where such a task is named.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("a run is one process: torchrun starts `finetune`, whose checkpoint `--weights` then takes")
-    chosen = tasks_of(request)
-    for task in chosen:
-        list(splits_of(task, request.split))  # a wrong split is found before hours of training
-    named = request.task if isinstance(request.task, str) else request.task.name
+        raise UsageError("a run is one process: torchrun starts `finetune`, and `--weights` takes its checkpoint")
     entry = entry_of(request.model)
-    embedded = entry is not None and entry.embedded
-    if entry is not None:
-        entry.check(request.setting(), entry.options_from(request.options))
-        if request.protocol == "fine_tuned" and entry.protocol != "fine_tuned" and request.weights is None:
-            name = request.called(entry)
-            request = replace(request, name=name, weights=str(fine_tuned(request, entry, chosen)))
+    request = _with_checkpoint(request, entry)
     name = request.called(entry)
     source = source_of(
-        request.data, name, embedded=embedded, annotations=request.annotations, images=request.images
-    )  # fmt: skip
-    pairs = [(task, split) for task in _with_data(request, source, named) for split in splits_of(task, request.split)]
+        request.data,
+        name,
+        embedded=entry is not None and entry.embedded,
+        annotations=request.annotations,
+        images=request.images,
+    )
+    pairs = [(task, split) for task in _with_data(request, source) for split in splits_of(task, request.split)]
     if source.annotations is not None and len(pairs) > 1:
         raise UsageError(f"--annotations are of one task and one split, but {len(pairs)} are named")
     for task, split in pairs:
         source.require(task, split)
-    built: Model | None = None
+    model: Model | None = None
     for task, split in pairs:
         samples = runner.choose(source.load(task, split), request.limit, request.seed)
         if reason := unanswerable(entry, samples):
-            if len(pairs) == 1 or task.name in named.split(","):
+            if len(pairs) == 1 or task.name in _names(request).split(","):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
             log.warning("left out: %s, since %s %s", task.name, name, reason)
             continue
-        if built is None or (entry is not None and entry.sees_targets):
-            built = build(request, entry, source.image_root, samples)
-        yield _evaluated(request, entry, built, scored(request, task), split, samples, source)
+        if model is None or (entry is not None and entry.sees_targets):
+            model = build(request, entry, source.image_root, samples)
+        yield _evaluated(request, entry, model, request.scorers.of(task), split, samples, source)
 
 
-def _with_data(request: Request, source: DataSource, named: str) -> list[Task[Any]]:
+def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
+    """The request after fine-tuning, where its protocol needs a checkpoint that the model does not have.
+
+    UsageError for a split, a setting or an option that does not exist: before hours of training.
+    """
+    requested = tasks_of(request)
+    for task in requested:
+        list(splits_of(task, request.split))
+    if entry is None:
+        return request
+    entry.check(request.setting(), entry.options_from(request.options))
+    if request.protocol != "fine_tuned" or entry.protocol == "fine_tuned" or request.weights is not None:
+        return request
+    return replace(request, name=request.called(entry), weights=str(fine_tuned(request, entry, requested)))
+
+
+def _with_data(request: Request, source: DataSource) -> list[Task[Any]]:
     """The tasks of a request that its data may have; all of them where the annotations are the user's own."""
     if source.annotations is not None or not isinstance(request.task, str):
         return tasks_of(request)
-    found = selected(request.task, source.name, source.root)
-    return with_data(found, source.root, request.split, named)
+    candidates = selected(request.task, source.name, source.root)
+    return with_data(candidates, source.root, request.split, request.task)
+
+
+def _names(request: Request) -> str:
+    """The names of the request's tasks, as given."""
+    return request.task if isinstance(request.task, str) else request.task.name
 
 
 def tasks_of(request: Request) -> list[Task[Any]]:
@@ -103,14 +121,14 @@ def tasks_of(request: Request) -> list[Task[Any]]:
 
 
 def entry_of(model: str | Entry | Model) -> Entry | None:
-    """The Entry that is meant; None for a Model of one's own, which has none."""
+    """The Entry of a model; None for a Model object of the user's, which has none."""
     if isinstance(model, str):
         return baselines.find(model)
     return model if isinstance(model, Entry) else None
 
 
 def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[Sample[Any]]) -> Model:
-    """The model, ready to answer; UsageError where settings are given to a Model that is built already."""
+    """The model, ready to answer; UsageError where a Model that is built already is given settings."""
     if entry is not None:
         return entry.load(request.setting(root, samples), **request.options)
     if isinstance(request.model, str | Entry):
@@ -120,13 +138,8 @@ def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[S
     return request.model
 
 
-def scored(request: Request, task: Task[Any]) -> Task[Any]:
-    """The task with the scorers that the request names."""
-    return request.scorers.of(task)
-
-
 def unanswerable(entry: Entry | None, samples: Sequence[Sample[Any]]) -> str:
-    """Why a model cannot answer these questions; "" where it can."""
+    """The reason why a model cannot answer these questions, as the end of a sentence; "" where it can."""
     if entry is None or entry.kinds is None:
         return ""
     lacking = sorted({sample.question.kind for sample in samples} - entry.kinds)
@@ -134,7 +147,7 @@ def unanswerable(entry: Entry | None, samples: Sequence[Sample[Any]]) -> str:
 
 
 def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerprint: str, **more: Any) -> RunSpec:
-    """What a run is of; `more` are `protocol`, `limit` and `seed`."""
+    """The RunSpec of a task's split on this data; `more` are `protocol`, `limit` and `seed`."""
     return RunSpec(
         data=source.name,
         data_hash=source.annotation_digest(task, split),
@@ -151,6 +164,7 @@ def _evaluated(
     request: Request, entry: Entry | None, model: Model, task: Task[Any], split: str, samples: Sequence[Sample[Any]],
     source: DataSource,
 ) -> Evaluated:  # fmt: skip
+    """One run: resumed, queried or returned as it is, and exported where the request says so."""
     seen = zero_shot.seen(task, _checkpoint(request, entry))
     protocol = _protocol(task, request.protocol, entry.protocol if entry is not None else "zero_shot", seen)
     spec = spec_of(
@@ -160,8 +174,8 @@ def _evaluated(
     folder = RunFolder(store.run_folder(request.out, spec))
     folder.inherit(spec)
     before = None if request.fresh else folder.read_run()
-    about = {**provenance(request.command), "seen": seen.said(), **source.described(), **_origin(request, entry, task)}
-    run = runner.run(task, samples, model, spec, folder, source.image_root, about, fresh=request.fresh)
+    record = {**provenance(request.command), "seen": seen.said(), **source.described(), **_origin(request, entry, task)}
+    run = runner.run(task, samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
     exported = None
     if request.export is not None and run.finished:
         exported = _export(task, samples, folder, spec.fingerprint, request.export / f"{task.name}_{split}")
@@ -169,38 +183,39 @@ def _evaluated(
 
 
 def _origin(request: Request, entry: Entry | None, task: Task[Any]) -> dict[str, Any]:
-    """What a record keeps of how its model and task were named, so that both can be found again."""
-    told: dict[str, Any] = {}
+    """The names of the model and the task in a record's provenance, from which both can be found again."""
+    origin: dict[str, Any] = {}
     if entry is not None:
-        told["entry"] = entry.name
+        origin["entry"] = entry.name
         if isinstance(request.model, str):
-            told |= baselines.origin_of(entry, request.model)
+            origin |= baselines.origin_of(entry, request.model)
     if request.weights is not None:
-        told["weights from"] = request.weights
+        origin["weights from"] = request.weights
     if isinstance(request.task, str):
-        told |= tasks.origin_of(task, next((p for p in request.task.split(",") if ":" in p), request.task))
-    return told
+        names = request.task.split(",")
+        origin |= tasks.origin_of(task, next((name for name in names if ":" in name), request.task))
+    return origin
 
 
 def _checkpoint(request: Request, entry: Entry | None) -> Path | None:
-    """The folder that says what the weights were trained on, where there is one."""
+    """The checkpoint folder, whose training history names the data the weights were trained on; None without one."""
     return entry.checkpoint(request.weights) if entry is not None and entry.checkpoint is not None else None
 
 
-def _protocol(task: Task[Any], asked: str | None, usual: str, seen: zero_shot.Seen) -> str:
-    """What a run is filed under: as asked, else by what the weights say they have seen, else the model's usual.
+def _protocol(task: Task[Any], requested: str | None, default: str, seen: zero_shot.Seen) -> str:
+    """The protocol of a run: the requested one, else `fine_tuned` for weights trained on the task, else `default`.
 
-    UsageError where what was asked for and what the weights say contradict each other.
+    UsageError where the requested protocol contradicts the training history of the weights.
     """
-    if asked == "zero_shot" and seen.splits:
+    if requested == "zero_shot" and seen.splits:
         raise UsageError(f"--protocol zero_shot: these weights were {seen.said()}; leave --protocol out")
-    if asked == "fine_tuned" and seen.known and not seen.splits and task.train_splits:
-        raise UsageError(f"--protocol fine_tuned: these weights were {seen.said()}; `finetune` does it first")
-    return asked or ("fine_tuned" if seen.splits else usual)
+    if requested == "fine_tuned" and seen.known and not seen.splits and task.train_splits:
+        raise UsageError(f"--protocol fine_tuned: these weights were {seen.said()}; run `finetune` first")
+    return requested or ("fine_tuned" if seen.splits else default)
 
 
 def _export(task: Task[Any], samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint: str, to: Path) -> Path:
-    """Writes the official result file, or a folder where the format is one; its path."""
+    """Writes the answers in the official result format and returns the path: a file, or a folder of files."""
     to.parent.mkdir(parents=True, exist_ok=True)
     path = to if task.predictions.folder else to.with_name(f"{to.name}.json")
     task.predictions.write(path, runner.answered(samples, runner.kept_answers(samples, folder, fingerprint)))

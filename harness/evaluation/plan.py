@@ -1,4 +1,4 @@
-"""Which tasks, splits and samples an evaluation is of, and where their data lies."""
+"""Finds the tasks, splits and samples of an evaluation, and the data root that they are read from."""
 
 from __future__ import annotations
 
@@ -22,51 +22,55 @@ log = logging.getLogger(__name__)
 
 
 def data_root(data: str | None, who: str, *, embedded: bool, prefer: str = "") -> tuple[str, Path]:
-    """The data's name and root: as given, else from the environment, else the miniature where it is `embedded`.
+    """The name and root of the data: `data`, else the environment variable, else the miniature for an embedded model.
 
-    `prefer` is the data of a record, of which the miniature wins over the environment.  UsageError where there is
-    none, naming `who` needs it; DataError where the root is no folder.
+    `prefer` is the data of a record; a record of the miniature is read from the miniature whatever the environment
+    says.  `who` is the name of the model or command, for messages.  UsageError where no data is named, DataError where
+    the root is no folder.
     """
     if data is not None and not data.strip():
         raise UsageError("--data is empty: a data root, or 'miniature'")
-    given = data or (MINIATURE if prefer == MINIATURE else os.environ.get(DATA_VARIABLE))
-    if not given and not embedded:
+    name = data or (MINIATURE if prefer == MINIATURE else os.environ.get(DATA_VARIABLE))
+    if not name and not embedded:
         raise UsageError(f"{who} needs data: give --data ROOT, set {DATA_VARIABLE}, or give --data miniature")
-    if not given or given == MINIATURE:
+    if not name or name == MINIATURE:
         from tasks import miniature
 
-        if not given and not prefer:
+        if not name and not prefer:
             log.warning("no --data was given: using the embedded %s", MINIATURE)
         return MINIATURE, miniature.ensure()
-    root = Path(given).expanduser()
+    root = Path(name).expanduser()
     if not root.is_dir():
-        raise DataError(f"the data root {root} is not a folder; `python -m harness data list` says what belongs in it")
+        raise DataError(f"the data root {root} is not a folder; `python -m harness data list` lists what it must hold")
     return root.resolve().name, root
 
 
-def splits_of(task: Task[Any], given: str | None) -> Iterator[str]:
-    """The splits that are meant; UsageError where the task has no such one."""
+def splits_of(task: Task[Any], split: str | None) -> Iterator[str]:
+    """The splits of a task by name, with commas; None: the first; "all": all but the training splits.
+
+    UsageError for a split that the task does not have.
+    """
     known = (*task.splits, *task.train_splits)
-    names = [task.splits[0]] if given is None else list(task.splits) if given == "all" else given.split(",")
+    names = [task.splits[0]] if split is None else list(task.splits) if split == "all" else split.split(",")
     for name in names:
         if name not in known:
             raise UsageError(f"{task.name} has no split {name!r}; it has {', '.join(known)}")
         yield name
 
 
-def selected(asked: str, data: str, root: Path) -> list[Task[Any]]:
-    """Tasks by name or glob.  'all' and globs leave out the tasks that this data cannot have.
+def selected(names: str, data: str, root: Path) -> list[Task[Any]]:
+    """Tasks by name or glob, with commas.  'all' and globs leave out the tasks that this data cannot have.
 
-    The embedded benchmark has the tasks of which a file is under its root.  A published data root may have every task
-    except those whose files are the embedded benchmark's alone.
+    The embedded benchmark has the tasks with a file under its root.  A published data root may have every task except
+    those whose files exist in the embedded benchmark only.
     """
-    chosen: dict[str, Task[Any]] = {}
-    for pattern in asked.split(","):
-        found = tasks.select(pattern)
-        if len(found) > 1:
-            found = [one for one in found if _may_have(data, root, one)] or found
-        chosen |= {one.name: one for one in found if one.name not in chosen}
-    return list(chosen.values())
+    by_name: dict[str, Task[Any]] = {}
+    for pattern in names.split(","):
+        matching = tasks.select(pattern)
+        if len(matching) > 1:
+            matching = [task for task in matching if _may_have(data, root, task)] or matching
+        by_name |= {task.name: task for task in matching if task.name not in by_name}
+    return list(by_name.values())
 
 
 def _may_have(data: str, root: Path, task: Task[Any]) -> bool:
@@ -75,22 +79,27 @@ def _may_have(data: str, root: Path, task: Task[Any]) -> bool:
     return data != MINIATURE and any(need.origin != EMBEDDED for need in task.files)
 
 
-def with_data(found: Sequence[Task[Any]], root: Path, split: str | None, asked: str) -> list[Task[Any]]:
-    """The tasks whose data is under the root; those that were named one by one stay, and what is left out is logged."""
-    named = {pattern.strip() for pattern in asked.split(",")}
-    lacking = [one for one in found if one.name not in named and manifest.missing(one, root, splits_of(one, split))]
-    if not lacking or len(lacking) == len(found):
-        return list(found)
-    log.warning("not there: %s; `data check` says what they lack", ", ".join(one.name for one in lacking))
-    return [one for one in found if one not in lacking]
+def with_data(candidates: Sequence[Task[Any]], root: Path, split: str | None, names: str) -> list[Task[Any]]:
+    """The candidates whose data is under the root; tasks left out are logged.
+
+    A task whose own name is in `names` (with commas) always stays, so that its missing file becomes an error.
+    """
+    named = {pattern.strip() for pattern in names.split(",")}
+    missing = [
+        task for task in candidates if task.name not in named and manifest.missing(task, root, splits_of(task, split))
+    ]
+    if not missing or len(missing) == len(candidates):
+        return list(candidates)
+    log.warning("not there: %s; `data check` lists their missing files", ", ".join(task.name for task in missing))
+    return [task for task in candidates if task not in missing]
 
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """Where an evaluation reads: a data root, or a user's own annotations and images in a task's official format.
+    """The data of an evaluation: a data root, or a user's own annotations and images in a task's official format.
 
-    `annotations` is a file or folder in place of the root's, `images` a folder in place of the task's own: an image is
-    then looked for under its name in the annotations.
+    `annotations` is a file or folder that replaces those of the root.  `images` is a folder that replaces the task's
+    own; each image is then opened by its name in the annotations.
     """
 
     name: str
@@ -100,13 +109,13 @@ class DataSource:
 
     @property
     def image_root(self) -> Path:
-        """What image references are relative to."""
+        """The folder that image references are relative to."""
         return self.images or self.root
 
     def load(self, task: Task[Any], split: str) -> list[Sample[Any]]:
-        """A task's samples; DataError where annotations are missing or malformed.  Images are not looked for."""
-        annotations = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
-        manifest.require_files(task, self.root, annotations)
+        """A task's samples; DataError where annotations are missing or malformed.  Images are not checked."""
+        annotation_needs = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
+        manifest.require_files(task, self.root, annotation_needs)
         samples = list(task.load(Source(self.root, split, self.annotations)))
         if not samples:
             raise DataError(f"{task.name} has no samples in split {split} of {self.annotations or self.root}")
@@ -117,7 +126,7 @@ class DataSource:
         return [path for path in (self.annotations, self.images) if path is not None]
 
     def needs(self, task: Task[Any], split: str) -> list[FileNeed]:
-        """What of the data root a split needs, beside the user's own paths."""
+        """The files and folders that a split needs of the data root; the user's own paths replace the others."""
         return [
             need
             for need in manifest.needs(task, [split])
@@ -125,26 +134,26 @@ class DataSource:
         ]
 
     def require(self, task: Task[Any], split: str) -> None:
-        """DataError, naming the first missing path and its origin, unless everything that a split needs is there."""
+        """DataError, with the first missing path and its origin, where a file or folder of a split is missing."""
         manifest.require_files(task, self.root, self.needs(task, split))
 
     def annotation_digest(self, task: Task[Any], split: str) -> str:
-        """A digest of the annotation files that a split is read from."""
+        """The digest of a split's annotation files."""
         if self.annotations is not None:
             return manifest.digest(manifest.given(self.annotations))
         return manifest.digest(manifest.annotation_files(task, self.root, split))
 
     def described(self) -> dict[str, Any]:
-        """What a record keeps of a user's own data, so that its samples can be read again."""
-        given = {"annotations": self.annotations, "images": self.images}
-        paths = {name: str(path.absolute()) for name, path in given.items() if path is not None}
+        """The user's own paths for a record's provenance, so that the samples can be read again."""
+        own = {"annotations": self.annotations, "images": self.images}
+        paths = {name: str(path.absolute()) for name, path in own.items() if path is not None}
         return {"own data": paths} if paths else {}
 
 
 def source_of(
     data: str | None, who: str, *, embedded: bool, annotations: Path | None = None, images: Path | None = None
 ) -> DataSource:
-    """The data that is meant; DataError for a path of a user's own data that is not there."""
+    """The data source of these options; DataError where a path of the user's own data does not exist."""
     if annotations is None and images is None:
         return DataSource(*data_root(data, who, embedded=embedded))
     if annotations is not None and not annotations.exists():
@@ -155,8 +164,8 @@ def source_of(
         name, root = data_root(data, who, embedded=embedded)
     else:
         name, root = "", Path()
-    named = annotations.stem if annotations is not None else name
-    return DataSource(re.sub(r"[^\w.+@-]", "_", named) or "data", root, annotations, images)
+    name = annotations.stem if annotations is not None else name
+    return DataSource(re.sub(r"[^\w.+@-]", "_", name) or "data", root, annotations, images)
 
 
 def load(task: Task[Any], root: Path, split: str) -> list[Sample[Any]]:
@@ -167,24 +176,25 @@ def load(task: Task[Any], root: Path, split: str) -> list[Sample[Any]]:
 
 
 def _below_images(samples: Sequence[Sample[Any]], needs: Sequence[FileNeed]) -> list[Sample[Any]]:
-    """Samples whose images are named from the folder that the task's images are in, or from the one above several."""
+    """Samples whose image names are relative to the task's folder of images, or to the parent of several folders."""
     folders = [need.path for need in needs if not manifest.is_of_annotations(need)]
-    above = f"{os.path.commonpath(folders)}/" if folders else ""
+    parent = f"{os.path.commonpath(folders)}/" if folders else ""
     return [
-        replace(sample, question=replace(sample.question, image=sample.question.image_name.removeprefix(above)))
+        replace(sample, question=replace(sample.question, image=sample.question.image_name.removeprefix(parent)))
         for sample in samples
     ]
 
 
 def task_of(record: Run, named: str | None = None) -> Task[Any]:
-    """The task of a record: the project's own, that of an installed package, or the one `named` on the command line.
+    """The task of a record: the one `named` on the command line, the project's own, or an installed package's.
 
-    A record alone never imports a module: DataError says how to name the task where it is not found.
+    A record never imports the module that it names, since it may come from a stranger.  DataError, with the option to
+    add, where the task is not found.
     """
     if named is not None:
-        for one in tasks.select(named):
-            if one.name == record.spec.task:
-                return one
+        for task in tasks.select(named):
+            if task.name == record.spec.task:
+                return task
     known = tasks.TASKS.get(record.spec.task) or tasks.every().get(record.spec.task)
     if known is not None:
         return known
@@ -196,7 +206,7 @@ def task_of(record: Run, named: str | None = None) -> Task[Any]:
 
 
 def samples_of(record: Run, data: str | None, named: str | None = None) -> tuple[Task[Any], list[Sample[Any]], Path]:
-    """A run's task, samples and image root; DataError where the annotations are not those that the run was of."""
+    """A run's task, samples and image root; DataError where the annotations are not those of the run."""
     task = task_of(record, named)
     source = _source_of_record(record, data)
     if source.annotation_digest(task, record.spec.split) != record.spec.data_hash:
@@ -207,14 +217,14 @@ def samples_of(record: Run, data: str | None, named: str | None = None) -> tuple
 
 
 def _source_of_record(record: Run, data: str | None) -> DataSource:
-    """The data root of a record, or the user's own data that it names."""
+    """The data source of a record: a data root, or the user's own paths in its provenance."""
     own = record.provenance.get("own data", {})
-    given = {name: Path(own[name]) for name in ("annotations", "images") if isinstance(own.get(name), str)}
+    paths = {name: Path(own[name]) for name in ("annotations", "images") if isinstance(own.get(name), str)}
     embedded = record.spec.data == MINIATURE
-    if not given:
+    if not paths:
         return DataSource(*data_root(data, record.spec.model, embedded=embedded, prefer=record.spec.data))
-    for path in given.values():
+    for path in paths.values():
         if not (path.is_file() or path.is_dir()):
             raise DataError(f"run {record.id} is of {path}, which is not there")
     root = data_root(data, record.spec.model, embedded=embedded)[1] if data is not None else Path()
-    return DataSource(record.spec.data, root, given.get("annotations"), given.get("images"))
+    return DataSource(record.spec.data, root, paths.get("annotations"), paths.get("images"))

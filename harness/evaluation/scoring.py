@@ -1,4 +1,4 @@
-"""Scoring without a model: predictions made elsewhere, and kept answers again."""
+"""Scoring without a model: of predictions made elsewhere, and of kept answers again."""
 
 from __future__ import annotations
 
@@ -33,31 +33,32 @@ def score(
     out: Path = RESULTS,
     command: Sequence[str] = COMMAND,
 ) -> tuple[Run, RunFolder]:
-    """Scores a file in the task's official result format, and keeps the run under protocol `predictions`.
+    """Scores a file in the task's official result format and keeps the run, with its folder, as protocol `predictions`.
 
-    `annotations` is a file or folder in place of the data root's; `name` is what made the predictions (None: the
-    file's name).  UsageError for several tasks or splits, DataError for predictions that do not fit the samples.
+    `annotations` is a file or folder that replaces those of the data root.  `name` is the name of the model that made
+    the predictions (None: the file's name).  UsageError for several tasks or splits, DataError for predictions that do
+    not match the samples.
     """
-    [one, *others] = tasks.select(task) if isinstance(task, str) else [task]
-    if others:
-        raise UsageError(f"--task {task} names {1 + len(others)} tasks; predictions are of one")
+    [named_task, *other_tasks] = tasks.select(task) if isinstance(task, str) else [task]
+    if other_tasks:
+        raise UsageError(f"--task {task} names {1 + len(other_tasks)} tasks; predictions are of one")
     if name is not None:
         refuse_name(name)
-    scored = (scorers or Scorers()).of(one)
-    [part, *more] = splits_of(scored, split)
-    if more:
+    scored = (scorers or Scorers()).of(named_task)
+    [named_split, *other_splits] = splits_of(scored, split)
+    if other_splits:
         raise UsageError(f"--split {split}: predictions are of one split")
     source = source_of(data, "scoring predictions", embedded=False, annotations=annotations)
-    samples = source.load(scored, part)
+    samples = source.load(scored, named_split)
     answers = scored.predictions.read(predictions, samples)
     spec = spec_of(
-        scored, part, source, name or predictions.stem, f"predictions:{manifest.digest([predictions])}",
+        scored, named_split, source, name or predictions.stem, f"predictions:{manifest.digest([predictions])}",
         protocol="predictions", seed=seed,
     )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
-    named = {} if not isinstance(task, str) else tasks.origin_of(one, task)
-    about = {**provenance(command), **source.described(), **named}
-    return runner.adopt(scored, samples, answers, spec, folder, about), folder
+    origin = tasks.origin_of(named_task, task) if isinstance(task, str) else {}
+    record = {**provenance(command), **source.described(), **origin}
+    return runner.adopt(scored, samples, answers, spec, folder, record), folder
 
 
 def score_again(
@@ -69,7 +70,10 @@ def score_again(
     out: Path = RESULTS,
     command: Sequence[str] = COMMAND,
 ) -> tuple[Run, RunFolder]:
-    """Scores a run's kept answers again, by its id (or its beginning) or folder; `task` names one from outside."""
+    """Scores the kept answers of a run again; returns the new record and its folder.
+
+    `run` is an id, its beginning, or a folder.  `task` is `package.module:NAME` for a task of another package.
+    """
     folder, record = store.find(out, run)
-    one, samples, _ = samples_of(record, data, task)
-    return runner.remark((scorers or Scorers()).of(one), samples, record, folder, provenance(command))
+    task_of_run, samples, _ = samples_of(record, data, task)
+    return runner.remark((scorers or Scorers()).of(task_of_run), samples, record, folder, provenance(command))

@@ -1,4 +1,4 @@
-"""A sweep of `bench`: points measured one after another, resumed where an interrupted one stopped."""
+"""A sweep of `bench`: measures points one after another, and resumes an interrupted sweep."""
 
 from __future__ import annotations
 
@@ -20,45 +20,56 @@ log = logging.getLogger(__name__)
 def sweep(
     plan: Plan, points: Sequence[Point], out: Path, command: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], Path]]:
-    """The record of every point and its file, in order; points that were measured before are read."""
+    """The record of each point and its file, in order.
+
+    A point that an interrupted sweep of the same command measured is read from its file.
+    """
     with _unfinished(out, len(points), command) as done:
         for place, point in enumerate(points):
             if place in done.records:
                 yield json.loads(done.records[place].read_bytes()), done.records[place]
                 continue
             record = measure(plan, point, command)
-            asked = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
-            asked["against"] = sorted(record["against"])
-            name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+            identity = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
+            identity["against"] = sorted(record["against"])
+            name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
             path = store.keep_speed(out, record["device"], name, record)
             done.add(place, path)
             yield record, path
 
 
 class Done:
-    """The files of the records of measured points, listed in a file that exists until all points are measured."""
+    """The record files of measured points, listed in a file that exists until the sweep is finished."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             listed = {int(place): Path(record) for place, record in json.loads(path.read_bytes()).items()}
-        except (OSError, ValueError, TypeError, AttributeError):  # no interrupted sweep, or a torn file: measure all
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # no interrupted sweep, or a torn list: measure every point
             listed = {}
         self.records = {place: record for place, record in listed.items() if record.is_file()}
 
     def add(self, place: int, record: Path) -> None:
-        """Keeps the file of a point's record."""
+        """Adds the record file of a point, and writes the list."""
         self.records[place] = record
         store.replace_file(self.path, json.dumps({place: str(path) for place, path in self.records.items()}).encode())
 
 
 @contextmanager
 def _unfinished(out: Path, points: int, command: Sequence[str]) -> Iterator[Done]:
-    """The finished points of an interrupted sweep of the same command, code and machine; forgotten at its end."""
-    now = provenance(command)
-    words = json.dumps([now[key] for key in ("command", "harness", "commit", "dirty", "machine", "packages")])
-    done = Done(out / f"speed/unfinished-{hashlib.sha256(words.encode()).hexdigest()[:12]}.json")
+    """The finished points of an interrupted sweep of the same command, code and machine.
+
+    The list is removed when the sweep is finished.  `points` is the number of all points, for the log.
+    """
+    origin = provenance(command)
+    identity = json.dumps([origin[key] for key in ("command", "harness", "commit", "dirty", "machine", "packages")])
+    done = Done(out / f"speed/unfinished-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.json")
     if done.records:
-        log.warning("%d of %d points were measured before; the rest follow", len(done.records), points)
+        log.warning("resuming: %d of %d points are measured already", len(done.records), points)
     yield done
     done.path.unlink(missing_ok=True)

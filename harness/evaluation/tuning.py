@@ -1,10 +1,10 @@
-"""The fine-tuned protocol by name: a model, tasks and a recipe to the folder of a checkpoint."""
+"""Training by name: from a recipe, and a model and tasks for fine-tuning, to a checkpoint folder."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,16 @@ RUNS = Path("runs")
 log = logging.getLogger(__name__)
 
 
-def fine_tuned(request: Request, entry: Entry, chosen: Sequence[Task[Any]]) -> Path:
-    """The checkpoint that a request's model becomes on its tasks' training splits: made, resumed, or found finished."""
+def fine_tuned(request: Request, entry: Entry, requested: Sequence[Task[Any]]) -> Path:
+    """The checkpoint folder of a request's model, fine-tuned on the training splits of `requested`, its tasks.
+
+    Trains, resumes, or finds the finished checkpoint.  UsageError where no task has a training split.
+    """
     named = request.task if isinstance(request.task, str) else request.task.name
-    taught = [task.name for task in chosen if task.train_splits]
-    if not taught:
-        raise UsageError(f"--protocol fine_tuned: {named} has no training split; --protocol zero_shot asks as it is")
-    return tuned(entry, task=None if named == "all" else ",".join(taught), data=request.data, device=request.device)
+    trainable = [task.name for task in requested if task.train_splits]
+    if not trainable:
+        raise UsageError(f"--protocol fine_tuned: {named} has no training split; --protocol zero_shot trains nothing")
+    return tuned(entry, task=None if named == "all" else ",".join(trainable), data=request.data, device=request.device)
 
 
 def tuned(
@@ -46,9 +49,14 @@ def tuned(
     device: str | None = None,
     to: Path | None = None,
 ) -> Path:
-    """The checkpoint folder of a fine-tuned model: made, resumed, or found finished.
+    """The checkpoint folder of a model after fine-tuning: trains, resumes, or finds the finished checkpoint.
 
-    UsageError for a model that cannot be fine-tuned here, and for choices that contradict each other.
+    `task` and `split` name training data (None: all of the recipe's tasks, all of their training splits).  `weights`
+    is the checkpoint to start from (None: the model's own).  `changes` are settings of the recipe as text.  `workers`
+    are processes that read images (None: 4 on a GPU, else none).  `to` is the folder of the training (None: under RUNS,
+    named after the model, the recipe and a digest of the data).
+
+    UsageError for a model that cannot be fine-tuned here, and for options that contradict each other.
     """
     from baselines.florence2 import choose_device
     from harness.protocols import finetune as protocol
@@ -57,42 +65,82 @@ def tuned(
     from harness.training.recipe import changed
     from tasks import miniature
 
-    given: dict[str, str | None] = {
+    _refuse_empty({
         "--task": task, "--recipe": recipe, "--weights": weights, "--split": split,
         "--to": None if to is None else str(to),
-    }  # fmt: skip
-    for flag, value in given.items():
-        if value is not None and not value.strip(" ."):
-            raise UsageError(f"{flag} is empty")
+    })  # fmt: skip
     entry = baselines.find(model) if isinstance(model, str) else model
     if entry.checkpoint is None:
-        able = ", ".join(name for name, other in baselines.MODELS.items() if other.checkpoint is not None)
-        raise UsageError(f"{entry.name} cannot be fine-tuned here; there are {able}")
-    begin = entry.checkpoint(weights)
-    chosen = changed(recipes.find(recipe or entry.recipe), changes or {})
-    mixing = protocol.mixing_of(chosen)
-    wanted = protocol.choose(chosen, tasks.select(task or ",".join(mixing.tasks)), split)
-    data_name, root = data_root(data, entry.name, embedded=entry.embedded)
-    guarded = root
-    if data_name == MINIATURE:
-        root = miniature.ensure_training()
+        names = ", ".join(name for name, other in baselines.MODELS.items() if other.checkpoint is not None)
+        raise UsageError(f"{entry.name} cannot be fine-tuned here; there are {names}")
+    start = entry.checkpoint(weights)
+    changed_recipe = changed(recipes.find(recipe or entry.recipe), changes or {})
+    mixing = protocol.mixing_of(changed_recipe)
+    taught = protocol.choose(changed_recipe, tasks.select(task or ",".join(mixing.tasks)), split)
+    data_name, evaluation_root = data_root(data, entry.name, embedded=entry.embedded)
+    root = miniature.ensure_training() if data_name == MINIATURE else evaluation_root
     if task is None:
-        wanted = _with_data(wanted, root)
-    guards = [one for name in mixing.kept_out for one in tasks.select(name)]
-    asked = (sorted(wanted), split, data_name, weights, sorted((changes or {}).items()))
-    out = to or RUNS / f"{entry.name}-{chosen.name}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:8]}"
-    with process_group(choose_device(device)) as mine:
+        taught = _with_data(taught, root)
+    kept_out = [kept for name in mixing.kept_out for kept in tasks.select(name)]
+    identity = (sorted(taught), split, data_name, weights, sorted((changes or {}).items()))
+    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+    out = to or RUNS / f"{entry.name}-{changed_recipe.name}-{digest}"
+    with process_group(choose_device(device)) as own_device:
         if workers is None:
-            workers = 4 if mine.startswith("cuda") else 0
+            workers = 4 if own_device.startswith("cuda") else 0
         return protocol.finetune(
-            chosen, wanted, root, begin, out, guards=guards, guarded=guarded, device=mine, workers=workers
+            changed_recipe, taught, root, start, out,
+            guards=kept_out, guarded=evaluation_root, device=own_device, workers=workers,
+        )  # fmt: skip
+
+
+def pretrained(
+    recipe: str,
+    *,
+    start: Path | None = None,
+    changes: dict[str, str] | None = None,
+    device: str | None = None,
+    to: Path | None = None,
+) -> Path:
+    """The checkpoint folder of a pre-training on drawn scenes: trains, resumes, or finds the finished checkpoint.
+
+    `start` is a checkpoint folder to start from (None: random weights).  `changes` are settings of the recipe as text.
+    `to` is the folder of the training (None: under RUNS, named after the recipe).
+
+    UsageError for a recipe that draws no scenes, and for a setting that it does not have.
+    """
+    from baselines.florence2 import choose_device
+    from harness.training import recipes
+    from harness.training.parallel import process_group
+    from harness.training.recipe import changed
+    from harness.training.scenes import teach
+    from tasks.miniature.pretraining import FIRST_PRETRAINING_SEED, pretraining_scene
+    from tasks.miniature.training import every_scene
+
+    changed_recipe = changed(recipes.find(recipe), changes or {})
+    with process_group(choose_device(device)) as own_device:
+        return teach(
+            changed_recipe,
+            pretraining_scene,
+            FIRST_PRETRAINING_SEED,
+            to or RUNS / recipe,
+            start=start,
+            vocabulary=every_scene,
+            device=own_device,
         )
 
 
-def _with_data(wanted: dict[str, Taught], root: Path) -> dict[str, Taught]:
-    """The tasks of a recipe whose training files are there; the others are logged."""
-    lacking = [name for name, taught in wanted.items() if manifest.missing(taught.task, root, taught.splits)]
-    if not lacking or len(lacking) == len(wanted):
-        return wanted
-    log.warning("no training files of %s, which are left out; see `data check`", ", ".join(lacking))
-    return {name: taught for name, taught in wanted.items() if name not in lacking}
+def _refuse_empty(options: Mapping[str, str | None]) -> None:
+    """UsageError for an option that is given but empty."""
+    for option, value in options.items():
+        if value is not None and not value.strip(" ."):
+            raise UsageError(f"{option} is empty")
+
+
+def _with_data(taught: dict[str, Taught], root: Path) -> dict[str, Taught]:
+    """The tasks of a recipe whose training files are under the root; the others are logged and left out."""
+    missing = [name for name, each in taught.items() if manifest.missing(each.task, root, each.splits)]
+    if not missing or len(missing) == len(taught):
+        return taught
+    log.warning("left out: %s have no training files; see `data check`", ", ".join(missing))
+    return {name: each for name, each in taught.items() if name not in missing}

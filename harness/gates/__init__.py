@@ -1,1 +1,1 @@
-"""Promises about a model, and the verdict on each."""
+"""The gate: promises about a model, and a verdict on each."""

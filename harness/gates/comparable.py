@@ -1,7 +1,7 @@
-"""Whether two runs may be compared by a promise: the same samples, asked in the same way.
+"""Whether a promise may compare two runs: they must have the same samples and the same settings.
 
-The weights, the device, the number of threads and the batch size may always differ: the first is what a gate tests, the
-others change no answer.
+Weights, device, number of threads and batch size may always differ: a gate tests the weights, and the others change no
+answer.
 """
 
 from __future__ import annotations
@@ -14,64 +14,70 @@ from harness.core import Run, Sample
 from harness.errors import DataError
 
 SETTINGS = ("model", "samples", "prompts", "resolution", "precision", "decoding", "other settings")
-KEYS = {"resolution": "input", "precision": "precision", "decoding": "decoding"}  # of a model's provenance
+KEYS = {"resolution": "input", "precision": "precision", "decoding": "decoding"}  # setting to key of provenance
 FREE = ("weights sha256", "device", "threads", "batch size", "prompts", *KEYS.values())
 
 
-def refuse_unlike(base: Side, made: Side, differs: Sequence[str]) -> None:
-    """DataError that names every setting in which two runs differ, except those that the promise allows."""
-    unlike = {name: said for name, said in differences(base, made).items() if name not in differs}
+def refuse_unlike(base: Side, run: Side, differs: Sequence[str]) -> None:
+    """DataError, naming each difference between the settings of two runs, except those that the promise allows.
+
+    `base` is the reference.  `differs` are names of SETTINGS.
+    """
+    unlike = {name: values for name, values in differences(base, run).items() if name not in differs}
     if unlike:
-        told = "; ".join(f"{name}: {said}" for name, said in unlike.items())
-        allowed = ", ".join(f'"{name}"' for name in unlike)
+        listed = "; ".join(f"{name}: {values}" for name, values in unlike.items())
+        names = ", ".join(f'"{name}"' for name in unlike)
         raise DataError(
-            f"the runs are not alike: {told}; make the reference in the same way, or allow it: differs = [{allowed}]"
+            f"the runs are not alike: {listed}; use the same settings for both, or allow it: differs = [{names}]"
         )
 
 
-def differences(base: Side, made: Side) -> dict[str, str]:
-    """The settings in which two runs differ, each with the values of the reference and of the run."""
-    found: dict[str, str] = {}
-    names = [_entry(side.run) for side in (base, made)]
-    if names[0] != names[1]:
-        found["model"] = f"{names[0]} versus {names[1]}"
-    ids = [{sample.id for sample in side.samples} for side in (base, made)]
-    if ids[0] != ids[1]:
-        found["samples"] = f"{len(ids[0]):,} versus {len(ids[1]):,}, of which {len(ids[0] & ids[1]):,} are the same"
-    ways = [_way(side.run) for side in (base, made)]
-    prompts = [_prompts(way, base.samples) for way in ways]
-    if prompts[0] != prompts[1]:
-        found["prompts"] = f"{_short(prompts[0])} versus {_short(prompts[1])}"
-    for name, key in KEYS.items():
-        if ways[0].get(key) != ways[1].get(key):
-            found[name] = f"{_short(ways[0].get(key))} versus {_short(ways[1].get(key))}"
-    other = sorted(key for key in ways[0].keys() | ways[1].keys() if key not in FREE)
-    unlike = [key for key in other if ways[0].get(key) != ways[1].get(key)]
-    if unlike:
-        found["other settings"] = ", ".join(
-            f"{key} {_short(ways[0].get(key))} versus {_short(ways[1].get(key))}" for key in unlike
+def differences(base: Side, run: Side) -> dict[str, str]:
+    """The SETTINGS in which two runs differ, each with the value of the reference versus that of the run."""
+    differing: dict[str, str] = {}
+    base_model, run_model = _entry(base.run), _entry(run.run)
+    if base_model != run_model:
+        differing["model"] = f"{base_model} versus {run_model}"
+    base_ids, run_ids = ({sample.id for sample in side.samples} for side in (base, run))
+    if base_ids != run_ids:
+        differing["samples"] = (
+            f"{len(base_ids):,} versus {len(run_ids):,}, of which {len(base_ids & run_ids):,} are the same"
         )
-    return found
+    base_settings, run_settings = _settings(base.run), _settings(run.run)
+
+    def values(key: str) -> str:
+        return f"{_short(base_settings.get(key))} versus {_short(run_settings.get(key))}"
+
+    base_prompts, run_prompts = (_prompts(settings, base.samples) for settings in (base_settings, run_settings))
+    if base_prompts != run_prompts:
+        differing["prompts"] = f"{_short(base_prompts)} versus {_short(run_prompts)}"
+    keys = sorted(base_settings.keys() | run_settings.keys())
+    unlike = [key for key in keys if base_settings.get(key) != run_settings.get(key)]
+    differing |= {name: values(key) for name, key in KEYS.items() if key in unlike}
+    if others := [key for key in unlike if key not in FREE]:
+        differing["other settings"] = ", ".join(f"{key} {values(key)}" for key in others)
+    return differing
 
 
 def _entry(run: Run) -> str:
-    """The entry that a run's model is of; records before version 0.14 have the model's name alone."""
+    """The name of the entry of a run's model; records before version 0.14 hold the model's name only."""
     return str(run.provenance.get("entry", run.spec.model))
 
 
-def _way(run: Run) -> Mapping[str, Any]:
-    """What the model's provenance says of how it was asked."""
-    way = run.provenance.get("model", {})
-    return way if isinstance(way, Mapping) else {}
+def _settings(run: Run) -> Mapping[str, Any]:
+    """The settings that the model was queried with, from its provenance."""
+    settings = run.provenance.get("model", {})
+    return settings if isinstance(settings, Mapping) else {}
 
 
-def _prompts(way: Mapping[str, Any], samples: Sequence[Sample[Any]]) -> dict[str, Any]:
-    """The forms of the prompts of the kinds that are asked about."""
-    forms = way.get("prompts", {})
+def _prompts(settings: Mapping[str, Any], samples: Sequence[Sample[Any]]) -> dict[str, Any]:
+    """The prompt form of each question kind that the samples have."""
+    forms = settings.get("prompts", {})
     kinds = {sample.question.kind for sample in samples}
     return {kind: form for kind, form in forms.items() if kind in kinds} if isinstance(forms, Mapping) else {}
 
 
 def _short(value: Any) -> str:
+    """The value as text of at most 160 characters."""
     text = str(value)
     return text if len(text) <= 160 else f"{text[:160]}..."

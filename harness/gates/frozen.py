@@ -1,7 +1,7 @@
-"""What is frozen: scores of kept answers, prompts, and answers that are queried again (`answers.py`).
+"""Frozen scores, prompts and answers: what a change of code must not change by accident.
 
-A folder of frozen things holds runs of `MODEL` on every task, whose answers are scored again; `prompts.json`, the
-prompt of every kind and form; and `answers.jsonl`.
+The folder holds runs of `MODEL` on every task, whose answers are scored again; `prompts.json`, the prompt of every
+question kind and form; and `answers.jsonl`, answers that are queried again (`answers.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.gates.promises import Promise
 from harness.gates.runs import Runs, run_folder
 from harness.gates.verdicts import Verdict
 
-MODEL, IMAGES = "florence2-nano-ft", 12  # images of each task
+MODEL, IMAGES = "florence2-nano-ft", 12  # number of images of each task
 PROMPTS = "prompts.json"
 GOLDEN = Question(
     "", Size(640, 480), "caption", region=(33.6, 159.6, 596.8, 371.76), text="a red cup",
@@ -32,45 +32,50 @@ GOLDEN = Question(
 
 
 def judged(folder: Path, patterns: Sequence[str]) -> Iterator[Verdict]:
-    """A verdict on the prompts, on the scores of each task, and on each way of querying again."""
+    """A verdict on the prompts, on the scores of each task, and on the answers in each way of querying.
 
-    def wanted(name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-    yield from (one for one in _prompts_judged(folder / PROMPTS) if wanted(one.name))
-    yield from (one for one in _scores_judged(folder, wanted_names=patterns))
-    if any(wanted(name) for name in answers.NAMES):
-        yield from (one for one in answers.judged(folder / answers.FILE, MODEL) if wanted(one.name))
+    `patterns` are globs of the verdicts' names; only matching verdicts are computed, except for the prompts.
+    """
+    yield from (verdict for verdict in _prompts_judged(folder / PROMPTS) if _matches(verdict.name, patterns))
+    yield from _scores_judged(folder, patterns)
+    if any(_matches(name, patterns) for name in answers.NAMES):
+        judged_answers = answers.judged(folder / answers.FILE, MODEL)
+        yield from (verdict for verdict in judged_answers if _matches(verdict.name, patterns))
 
 
 def freeze(folder: Path) -> None:
-    """Writes all that is frozen again.
+    """Writes new frozen scores, prompts and answers.
 
-    UsageError where answers of the same version differ: an answers version names one set of answers.
+    UsageError where answers differ and the answers version is the same: a version stands for one set of answers.
     """
-    if red := [one for one in answers.judged(folder / answers.FILE, MODEL) if one.state == "broken" and one.chance]:
-        raise UsageError(f"{red[0].line()}; nothing was frozen")
+    for verdict in answers.judged(folder / answers.FILE, MODEL):
+        if verdict.state == "broken" and verdict.reason:  # other broken verdicts ask for a freeze
+            raise UsageError(f"{verdict.line()}; nothing was frozen")
     prompts = json.dumps(golden_prompts(), indent=1, ensure_ascii=False) + "\n"
-    answered = answers.queried_again(MODEL)
-    with run_folder(None) as made:
-        runs = Runs(made)
+    answer_lines = answers.queried_again(MODEL)
+    with run_folder(None) as new_folder:
+        runs = Runs(new_folder)
         for task in _embedded():
             kept, _ = runs.run(Promise(name="frozen", task=task.name, model=MODEL, limit=IMAGES), task)
             store.pack(kept)
-        for old in [kept for kept, _ in store.runs(folder)]:  # nothing was removed before all is there
+        for old in [kept for kept, _ in store.runs(folder)]:  # only after every new run is finished
             old.remove()
-        shutil.copytree(made, folder, dirs_exist_ok=True)
+        shutil.copytree(new_folder, folder, dirs_exist_ok=True)
     store.replace_file(folder / PROMPTS, prompts.encode())
-    store.replace_file(folder / answers.FILE, answered)
+    store.replace_file(folder / answers.FILE, answer_lines)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _embedded() -> list[Task[Any]]:
-    """The tasks that the embedded benchmark has."""
+    """The tasks of the embedded benchmark."""
     return selected("all", *data_root(MINIATURE, "the gate", embedded=True))
 
 
 def golden_prompts() -> Mapping[str, Sequence[str]]:
-    """The texts of every form of every kind, for one question that stays as it is."""
+    """The prompts of the question GOLDEN, by question kind and prompt form."""
     from harness.florence2 import prompts
 
     return {
@@ -89,22 +94,23 @@ def _prompts_judged(path: Path) -> Iterator[Verdict]:
     yield from verdicts.same_prompts(before, golden_prompts())
 
 
-def _scores_judged(folder: Path, wanted_names: Sequence[str]) -> Iterator[Verdict]:
-    """The scores of frozen answers, task by task; every task of the embedded benchmark must have some."""
+def _scores_judged(folder: Path, patterns: Sequence[str]) -> Iterator[Verdict]:
+    """A verdict on the scores of each task's frozen answers; broken for an embedded task that has none."""
     runs = list(store.runs(folder))
     for kept, run in runs:
         name = f"scoring {run.spec.task}"
-        if not any(fnmatchcase(name, pattern) for pattern in wanted_names):
+        if not _matches(name, patterns):
             continue
         try:
             task, samples, _ = samples_of(run, None)
             rows = runner.mark(task, samples, runner.kept_answers(samples, kept, run.spec.fingerprint))
             scores = {row.sample.id: row.score for row in rows}
             metrics = runner.reduce(task, rows, run.spec.seed)
-            again = f"python -m harness score {kept.path}"
-            yield verdicts.same_scores(name, run, task.version, scores, kept.scores(), metrics, again)
+            command = f"python -m harness score {kept.path}"
+            yield verdicts.same_scores(name, run, task.version, scores, kept.scores(), metrics, command)
         except HarnessError as error:
             yield Verdict(name, "broken", f"scores of version {run.spec.version} as they were", str(error))
-    for lacking in sorted({task.name for task in _embedded()} - {run.spec.task for _, run in runs}):
-        if any(fnmatchcase(f"scoring {lacking}", pattern) for pattern in wanted_names):
-            yield Verdict(f"scoring {lacking}", "broken", "frozen scores", "none are kept", more="gate --freeze")
+    for task_name in sorted({task.name for task in _embedded()} - {run.spec.task for _, run in runs}):
+        name = f"scoring {task_name}"
+        if _matches(name, patterns):
+            yield Verdict(name, "broken", "frozen scores", "none are kept", more="gate --freeze")

@@ -1,4 +1,4 @@
-"""Verdicts of a gate: a table for people, and what CI systems read."""
+"""Verdicts as text: a table for people, and JSON, JUnit XML, annotations and a summary for CI systems."""
 
 from __future__ import annotations
 
@@ -10,63 +10,75 @@ from xml.etree import ElementTree
 from harness.gates.verdicts import Verdict
 from harness.report.text import cell, table
 
-SIGNS = {"kept": "ok", "broken": "BROKEN", "undecided": "CANNOT TELL"}
+SIGNS = {"kept": "ok", "broken": "BROKEN", "undecided": "UNDECIDED"}
 
 
 def describe(verdicts: Sequence[Verdict]) -> str:
-    """A row a promise, then a line for each that is red."""
-    rows = [(SIGNS[one.state], one.name, one.promised, one.came) for one in verdicts]
-    red = [one for one in verdicts if one.red]
-    lines = [table(("", "promise", "promised", "came"), [tuple(map(_plain, row)) for row in rows]), ""]
-    lines += [_plain(one.line()) for one in red]
+    """A table with a row for each verdict, then a line for each that fails the gate."""
+    rows = [(SIGNS[verdict.state], verdict.name, verdict.promised, verdict.measured) for verdict in verdicts]
+    red = [verdict for verdict in verdicts if verdict.red]
+    lines = [table(("", "promise", "promised", "measured"), [tuple(map(_plain, row)) for row in rows]), ""]
+    lines += [_plain(verdict.line()) for verdict in red]
     hold = f"all of {len(verdicts)} promises hold"
     lines.append(f"{len(red)} of {len(verdicts)} promises do not hold" if red else hold)
     return "\n".join(lines)
 
 
 def as_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """For machines."""
-    return [{**asdict(one), "red": one.red} for one in verdicts]
+    """The verdicts as JSON objects: the fields of Verdict, and `red`."""
+    return [{**asdict(verdict), "red": verdict.red} for verdict in verdicts]
 
 
 def junit(verdicts: Sequence[Verdict]) -> bytes:
-    """JUnit's XML: a test case a promise; what cannot be told is an error where it counts, else skipped."""
-    count = {state: sum(one.state == state and one.red for one in verdicts) for state in SIGNS}
+    """The verdicts as JUnit XML: broken is a failure; undecided is an error, or skipped where it passes."""
+    outcomes = [_outcome(verdict) for verdict in verdicts]
     suite = ElementTree.Element(
-        "testsuite", name="gate", tests=str(len(verdicts)), failures=str(count["broken"]),
-        errors=str(count["undecided"]), skipped=str(sum(one.state == "undecided" and one.passes for one in verdicts)),
+        "testsuite", name="gate", tests=str(len(verdicts)), failures=str(outcomes.count("failure")),
+        errors=str(outcomes.count("error")), skipped=str(outcomes.count("skipped")),
     )  # fmt: skip
-    for one in verdicts:
-        case = ElementTree.SubElement(suite, "testcase", classname="gate", name=_xml(one.name))
-        if one.state != "kept":
-            kind = "failure" if one.state == "broken" else "error" if one.red else "skipped"
-            ElementTree.SubElement(case, kind, message=_xml(one.line()))
+    for verdict, outcome in zip(verdicts, outcomes, strict=True):
+        case = ElementTree.SubElement(suite, "testcase", classname="gate", name=_xml(verdict.name))
+        if outcome:
+            ElementTree.SubElement(case, outcome, message=_xml(verdict.line()))
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
+def _outcome(verdict: Verdict) -> str:
+    """The JUnit element of a verdict; "" where the promise is kept."""
+    if verdict.state == "kept":
+        return ""
+    if verdict.state == "broken":
+        return "failure"
+    return "error" if verdict.red else "skipped"
+
+
 def github(verdicts: Sequence[Verdict]) -> str:
-    """Workflow commands: an error for each that is red, a warning for what cannot be told and passes."""
-    told = []
-    for one in verdicts:
-        if one.state != "kept":
-            text = one.line().replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-            title = _plain(one.name).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
-            told.append(f"::{'error' if one.red else 'warning'} title=gate {title}::{text}")
-    return "\n".join(told)
+    """Workflow commands of GitHub Actions: an error where a verdict fails, a warning where undecided passes."""
+    commands = []
+    for verdict in verdicts:
+        if verdict.state != "kept":
+            text = verdict.line().replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+            title = _plain(verdict.name).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+            commands.append(f"::{'error' if verdict.red else 'warning'} title=gate {title}::{text}")
+    return "\n".join(commands)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """A job's summary, in Markdown."""
-    rows = [f"| {SIGNS[one.state]} | {cell(one.name)} | {cell(one.promised)} | {cell(one.came)} |" for one in verdicts]
-    red = [f"- {cell(one.line())}" for one in verdicts if one.red]
-    head = ["## Gate", "", "| | promise | promised | came |", "|---|---|---|---|"]
+    """The summary of a job in Markdown: the table, then the verdicts that fail."""
+    rows = [
+        f"| {SIGNS[verdict.state]} | {cell(verdict.name)} | {cell(verdict.promised)} | {cell(verdict.measured)} |"
+        for verdict in verdicts
+    ]
+    red = [f"- {cell(verdict.line())}" for verdict in verdicts if verdict.red]
+    head = ["## Gate", "", "| | promise | promised | measured |", "|---|---|---|---|"]
     return "\n".join([*head, *rows, "", *red, ""])
 
 
 def _plain(text: str) -> str:
+    """The text on one line."""
     return " ".join(text.split())
 
 
 def _xml(text: str) -> str:
-    """Without what XML 1.0 cannot hold."""
+    """The text without the characters that XML 1.0 does not allow."""
     return "".join(letter for letter in text if letter in "\t\n\r" or (letter >= " " and letter not in "￾￿"))

@@ -1,4 +1,4 @@
-"""The runs that a gate makes: queried afresh, each once."""
+"""The runs of a gate: each is queried once, without kept answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.store import RunFolder
 
 @contextmanager
 def run_folder(out: Path | None) -> Iterator[Path]:
-    """Where runs go: as given, else a folder that is removed afterwards."""
+    """The folder for runs: `out`, else a temporary folder that is removed afterwards."""
     if out is not None:
         yield out
         return
@@ -32,18 +32,18 @@ def run_folder(out: Path | None) -> Iterator[Path]:
 
 
 class Runs:
-    """Runs made for one gate; each once, however many promises are about it."""
+    """The runs of one gate; several promises about one run share it."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._made: dict[tuple[Any, ...], tuple[RunFolder, Run]] = {}
+        self._runs: dict[tuple[Any, ...], tuple[RunFolder, Run]] = {}
 
     def run(self, promise: Promise, task: Task[Any]) -> tuple[RunFolder, Run]:
-        """A finished run, queried afresh; DataError where questions failed."""
+        """The finished run of a promise on a task, and its folder; DataError where questions failed."""
         split = next(iter(splits_of(task, promise.split)))
-        given = {name: getattr(promise, name) for name in RUN if name not in ("data", "split")}
-        key = (task.name, split, promise.model, promise.data, *given.values(), *sorted(promise.options.items()))
-        if key not in self._made:
+        settings = {name: getattr(promise, name) for name in RUN if name not in ("data", "split")}
+        key = (task.name, split, promise.model, promise.data, *settings.values(), *sorted(promise.options.items()))
+        if key not in self._runs:
             request = Request(
                 task=task,
                 model=promise.model,
@@ -53,13 +53,14 @@ class Runs:
                 options=promise.options,
                 out=self.out,
                 fresh=True,
-                scorers=Scorers(meteor=False),  # no score may depend on whether there is a Java
+                scorers=Scorers(meteor=False),  # so that no verdict depends on an installed Java
                 command=("python -m harness gate",),
-                **given,
+                **settings,
             )
-            [made] = evaluate_each(request)
-            if not made.run.finished:
-                first = next(iter(made.run.provenance.get("failures", {}).values()), "")
-                raise DataError(f"{made.run.counts.get('failed', 0)} questions failed, the first: {first}")
-            self._made[key] = made.folder, made.run
-        return self._made[key]
+            [evaluated] = evaluate_each(request)
+            run = evaluated.run
+            if not run.finished:
+                first = next(iter(run.provenance.get("failures", {}).values()), "")
+                raise DataError(f"{run.counts.get('failed', 0)} questions failed, the first: {first}")
+            self._runs[key] = evaluated.folder, run
+        return self._runs[key]

@@ -25,7 +25,7 @@ def test_a_damaged_record_is_named(call: InFolder, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("given", "said"), [
     (("--study", "granularty"), "granularity, prompts"),
     (("--study", "prompts", "--seeds", "0"), "--seeds 0: at least 1"),
-    (("--study", "prompts", "--arm", "loud"), "--arm loud: there is none; there are"),
+    (("--study", "prompts", "--arm", "loud"), "--arm loud: no such arm; there are"),
 ])  # fmt: skip
 def test_what_cannot_be_meant(call: InFolder, given: tuple[str, ...], said: str) -> None:
     status, out, complaint = call("ablate", *given)

@@ -22,11 +22,11 @@ NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level
 
 
 @pytest.mark.parametrize(("arguments", "complaint"), [
-    (("--rate", "3"), "--rate and --target are of --scenario server"),
+    (("--rate", "3"), "--rate and --target belong to --scenario server"),
     (("--scenario", "server"), "needs --target SECONDS"),
     (("--scenario", "server", "--target", "-1"), "--target -1.0: above 0"),
     (("--scenario", "offline", "--batch-size", "two"), "--batch-size two: a whole number"),
-    (("--batch-size", "4"), "--batch-size 4: a single stream asks one at a time; --scenario offline or server"),
+    (("--batch-size", "4"), "--batch-size 4: single_stream has one query at a time; offline and server"),
     (("--against", "vllm"), "one of transformers, transformers-static, transformers-compile"),
     (("--dtype", "int4"), "one of float32, bfloat16, float16, int8, float8"),
     (("--weights", " "), "--weights is empty"),
@@ -126,7 +126,7 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
     monkeypatch.setattr(bench.shown, "render", lambda records, to: None)
     asked = (*NANO, "--scenario", "offline", "--batch-size", "1,2,4")
     status, _, said = call(*asked)
-    assert (status, said) == (130, "error: interrupted; what was done is kept; run the same command again to resume")
+    assert (status, said) == (130, "error: interrupted; finished work is kept; run the same command again to resume")
     kept = (tmp_path / "results/speed").glob("*/*.json")
     assert len(list(kept)) == 1
     assert call(*asked)[0] == 0

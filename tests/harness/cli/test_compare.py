@@ -29,7 +29,7 @@ def test_floor_and_ceiling_of_a_task(call: InFolder, tmp_path: Path) -> None:
     for arguments, complaint in (
         (("whole-image", "nothing"), "no run has the id or folder 'nothing'"),
         ((tmp_path, "oracle-quantised"), "several runs of refcoco val"),
-        (("", "oracle-quantised"), "an empty name is none"),
+        (("", "oracle-quantised"), "an empty name; give a run"),
     ):
         status, _, said = call("compare", *arguments)
         assert status == 2 and complaint in said

@@ -39,7 +39,7 @@ def training_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     (("finetune", *NAMED, "--weights", "./nowhere"), 4, "no such folder"),
     (("train", "--recipe", "unified"), 2, "recipe 'unified' is for `finetune`"),
     (("ablate", "--study", "size"), 2, "no study is called 'size'; there are granularity"),
-    (("ablate", "--study", "prompts", "--arm", "none"), 2, "--arm none: there is none; there are own, generic"),
+    (("ablate", "--study", "prompts", "--arm", "none"), 2, "--arm none: no such arm; there are own, generic"),
     (("ablate", "--study", "prompts", "--seeds", "0"), 2, "--seeds 0: at least 1"),
     (("run", "--task", "nocaps", *NAMED, "--protocol", "fine_tuned"), 2, "nocaps has no training split"),
     (("run", "--task", "refcoco", *NAMED, "--protocol", "fine_tuned", "--dtype", "int4"), 2, "--dtype int4: one of"),

@@ -141,7 +141,7 @@ def test_an_interrupted_gate_promises_nothing(call: Call, tmp_path: Path, monkey
     path = tmp_path / "gates.toml"
     path.write_text('[promise.floor]\ntask="refcoco"\nmodel="whole-image"\nlimit=3\nat_least=99.0\n')
     status, _, said = call("gate", "--promises", path)
-    expected = "interrupted; nothing was judged: a gate queries everything afresh, and starts over"
+    expected = "interrupted; nothing was judged; the next gate starts again from the first promise"
     assert (status, said) == (130, f"error: {expected}")
 
 

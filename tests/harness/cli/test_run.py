@@ -220,7 +220,7 @@ def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
         _, complaint = running.communicate(timeout=60)
     assert running.returncode == 130
     assert complaint.strip().splitlines()[-1] == (
-        "error: interrupted; what was done is kept; run the same command again to resume"
+        "error: interrupted; finished work is kept; run the same command again to resume"
     )
     record = json.loads(process(*run, "--json").out)
     assert record["status"] == "partial"

@@ -41,7 +41,7 @@ def test_nothing_in_common_and_nothing_there(kept: Path, tmp_path: Path) -> None
     one, other = runs_of(str(kept / "miniature/refcoco"), kept), runs_of("whole-image", kept)
     with pytest.raises(UsageError, match="a and b have no task, split and data in common"):
         paired(one, other, "a", "b")
-    with pytest.raises(UsageError, match="an empty name is none"):
+    with pytest.raises(UsageError, match="an empty name; give a run"):
         runs_of(" ", kept)
     with pytest.raises(UsageError, match="no finished runs in the folder"):
         runs_of(str(tmp_path), kept)

@@ -1,4 +1,4 @@
-"""Frozen answers: what counts as a changed answer, and what as a near tie of another instruction set."""
+"""Frozen answers: which differences are changed answers, and which are near ties of another instruction set."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ MODEL = "florence2-nano-ft"
 
 
 @pytest.fixture
-def one_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Way, Callable[[list[Any]], None]], Verdict]:
-    """The verdict on one way of asking, after a change to the lines of a copy of the file."""
+def judged_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[Way, Callable[[list[Any]], None]], Verdict]:
+    """The verdict on one way of querying, after a change to the lines of a copy of the file."""
 
     def judged(way: Way, change: Callable[[list[Any]], None] = lambda lines: None) -> Verdict:
         monkeypatch.setattr(answers, "WAYS", (way,))
@@ -34,13 +36,13 @@ def one_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Way, C
 
 
 def first(lines: list[Any], way: str) -> dict[str, Any]:
-    """The first frozen answer of a way of asking."""
-    found: dict[str, Any] = next(line for line in lines if line.get("way") == way)
-    return found
+    """The first frozen answer of a way of querying."""
+    answer: dict[str, Any] = next(line for line in lines if line.get("way") == way)
+    return answer
 
 
-def another_token(way: str) -> Callable[[list[Any]], None]:
-    """The second token of the first answer is the padding token."""
+def with_padding_token(way: str) -> Callable[[list[Any]], None]:
+    """A change: the second token of the first answer becomes the padding token, id 1."""
 
     def change(lines: list[Any]) -> None:
         first(lines, way)["tokens"][0][1] = 1
@@ -48,60 +50,60 @@ def another_token(way: str) -> Callable[[list[Any]], None]:
     return change
 
 
-def test_every_kind_of_question_is_frozen_in_every_way() -> None:
+def test_frozen_file_has_every_question_kind_in_every_way() -> None:
     from harness.florence2.prompts import FORMS
 
     head, *lines = [json.loads(line) for line in FROZEN.read_text().splitlines()]
-    asked: dict[str, set[str]] = {}
+    kinds: dict[str, set[str]] = {}
     for line in lines:
-        asked.setdefault(line["way"], set()).add(line["question"].split()[0])
-    assert asked == {way.name: set(FORMS) for way in answers.WAYS}
+        kinds.setdefault(line["way"], set()).add(line["question"].split()[0])
+    assert kinds == {way.name: set(FORMS) for way in answers.WAYS}
     assert head["instruction set"] in ("AVX512", "AVX2", "DEFAULT")
 
 
-def test_float32_token_that_differs_is_named_with_what_to_do(one_way: Any) -> None:
+def test_float32_answer_with_another_token_is_broken_and_names_the_token(judged_way: Any) -> None:
     way = answers.WAYS[1]
-    assert one_way(way).state == "kept"
-    found = one_way(way, another_token(way.name))
-    assert found.state == "broken"
-    assert ": token 1 is " in found.came and "was '<pad>'" in found.came
-    assert "raise ANSWERS_VERSION" in found.chance
+    assert judged_way(way).state == "kept"
+    verdict = judged_way(way, with_padding_token(way.name))
+    assert verdict.state == "broken"
+    assert ": token 1 is " in verdict.measured and "was '<pad>'" in verdict.measured
+    assert "raise ANSWERS_VERSION" in verdict.reason
 
 
-def test_same_tokens_parsed_otherwise_are_a_changed_answer(one_way: Any) -> None:
+def test_equal_tokens_with_another_value_are_broken(judged_way: Any) -> None:
     way = answers.WAYS[1]
 
     def change(lines: list[Any]) -> None:
         first(lines, way.name)["value"] = None
 
-    found = one_way(way, change)
-    assert found.state == "broken" and "the same tokens are parsed into" in found.came
+    verdict = judged_way(way, change)
+    assert verdict.state == "broken" and "the same tokens are parsed into" in verdict.measured
 
 
-def test_changed_search_is_found(one_way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_without_ban_of_repeats_is_broken(judged_way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "ban_repeats", lambda *_: None)
-    assert one_way(answers.WAYS[1]).state == "broken"
+    assert judged_way(answers.WAYS[1]).state == "broken"
 
 
 @pytest.mark.parametrize(("gap", "state"), [(MARGIN, "kept"), (MARGIN + 0.01, "broken")])
-def test_near_tie_in_int8_is_kept_and_a_clear_difference_is_not(
-    one_way: Any, monkeypatch: pytest.MonkeyPatch, gap: float, state: str
+def test_int8_token_is_kept_up_to_the_margin_and_broken_beyond(
+    judged_way: Any, monkeypatch: pytest.MonkeyPatch, gap: float, state: str
 ) -> None:
     way = Way("int8", 1)
     monkeypatch.setattr(answers, "_gap", lambda *_: gap)
-    found = one_way(way, another_token(way.name))
-    assert found.state == state
-    assert ("with a near tie" in found.came) == (state == "kept")
+    verdict = judged_way(way, with_padding_token(way.name))
+    assert verdict.state == state
+    assert ("with a near tie" in verdict.measured) == (state == "kept")
 
 
-def test_gap_is_that_of_the_two_candidates_after_the_same_tokens(one_way: Any) -> None:
-    """Padding is never a near candidate: the true difference is large, and said."""
+def test_bfloat16_padding_token_is_beyond_the_margin(judged_way: Any) -> None:
+    """Padding is never a likely token, so the computed difference of log-probabilities is large."""
     way = Way("bfloat16", 1)
-    found = one_way(way, another_token(way.name))
-    assert found.state == "broken" and f"more than {MARGIN}" in found.came
+    verdict = judged_way(way, with_padding_token(way.name))
+    assert verdict.state == "broken" and f"more than {MARGIN}" in verdict.measured
 
 
-def test_another_version_or_question_or_a_torn_file_asks_to_freeze_again(one_way: Any, tmp_path: Path) -> None:
+def test_other_version_other_question_or_torn_file_asks_for_a_freeze(judged_way: Any, tmp_path: Path) -> None:
     way = answers.WAYS[1]
 
     def older(lines: list[Any]) -> None:
@@ -113,17 +115,19 @@ def test_another_version_or_question_or_a_torn_file_asks_to_freeze_again(one_way
     def more(lines: list[Any]) -> None:
         lines.append({**first(lines, way.name), "question": "refer nothing.jpg a cup"})
 
-    for change, said in (
-        (older, "frozen is 0"), (fewer, "is not among them"), (more, "questions are not asked any more"),
+    for change, message in (
+        (older, "frozen is 0"), (fewer, "is not frozen"), (more, "frozen questions are not queried any more"),
     ):  # fmt: skip
-        found = one_way(way, change)
-        assert (found.state, said in found.came, found.more) == ("broken", True, "gate --freeze"), found
+        verdict = judged_way(way, change)
+        assert (verdict.state, message in verdict.measured, verdict.more) == ("broken", True, "gate --freeze"), verdict
+        assert not verdict.reason  # set only where an answer differs: `freeze` goes by it
     (tmp_path / "torn.jsonl").write_text("{")
-    assert all("holds no frozen answers" in one.came for one in answers.judged(tmp_path / "torn.jsonl", MODEL))
+    verdicts = answers.judged(tmp_path / "torn.jsonl", MODEL)
+    assert all("holds no frozen answers" in verdict.measured for verdict in verdicts)
 
 
 @pytest.mark.parametrize(("old", "new", "place"), [
     ([1, 2, 3], [1, 2, 4], 2), ([1, 2], [1, 2, 3], 2), ([], [1], 0), ([5], [6], 0),
 ])  # fmt: skip
-def test_first_difference(old: list[int], new: list[int], place: int) -> None:
+def test_first_difference_is_the_place_or_the_shorter_length(old: list[int], new: list[int], place: int) -> None:
     assert answers._first_difference(old, new) == place

@@ -1,4 +1,4 @@
-"""What a file of promises may say."""
+"""Files of promises: keys, values, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.gates import promises
 
 
-@pytest.mark.parametrize(("text", "told"), [
+@pytest.mark.parametrize(("text", "message"), [
     ("", "promises nothing"),
     ("promise = 3", "tables"),
     ("[promise.x", "is no TOML"),
@@ -34,21 +34,25 @@ from harness.gates import promises
     ("[promise.x]\ntask='a'\nmodel='b'\nmetric='speed'\npeer='t'\nat_least=1\nlimit=3", "'limit' is not used"),
     ("[promise.x]\ntimings='t.json'\nat_least=1\ntask='a'", "'task' is not used by a promise of recorded speed"),
     ("[promise.x]\nbase='main'\nbenchmarks='b'\nat_least=1\nlimit=3", "'limit' is not used"),
+    ("[promise.x]\nbase='main'\nat_least=1", "base and benchmarks go together"),
+    ("[promise.x]\nbenchmarks='b'\nat_least=1", "base and benchmarks go together"),
+    ("[promise.x]\nbase='main'\nbenchmarks='b'\nat_most=1", "'at_most' is not used by a promise of speed of benchmarks"),
+    ("[promise.x]\nbase='main'\nbenchmarks='b'\nat_least=1\nmetric='parity'", "benchmarks are about speed"),
     ("[promise.x]\ntask='a'\nmodel='b'\nnot_worse_than='c'\ndiffers=['colour']", "differs has 'colour'"),
     ("[promise.x]\ntask='a'\nmodel='florence2-nano'\nat_least=1\nbeems=3", "did you mean 'beams'"),
     ("[promise.x]\ntask='a'\nmodel='oracle'\nat_least=1\nbeams=3", "there is no 'beams'"),
     ("[promise.x]\ntask='a:T'\nmodel='b'\nat_least=1", "would import a module; if you trust it, add --import a:T"),
     ("[promise.x]\ntask='a'\nmodel='os:system'\nat_least=1", "add --import os:system"),
 ])  # fmt: skip
-def test_a_wrong_file_is_said_where(tmp_path: Path, text: str, told: str) -> None:
+def test_malformed_file_is_an_error_that_names_the_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "gates.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"gates\.toml") as error:
         promises.read(path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
-def test_promise_takes_every_option_of_run_and_of_the_model(tmp_path: Path) -> None:
+def test_promise_with_options_of_run_and_of_the_model_holds_them(tmp_path: Path) -> None:
     path = tmp_path / "gates.toml"
     path.write_text(
         "[promise.x]\ntask='refcoco'\nmodel='florence2-nano'\nat_least=1\nweights='w'\ndata='d'\nsplit='val'\nlimit=3\n"

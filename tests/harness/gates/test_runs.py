@@ -1,4 +1,4 @@
-"""Runs of a gate: each queried once, and none left behind."""
+"""The runs of a gate: each is queried once, in a folder that is removed."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from harness.gates.promises import Promise
 from tasks import TASKS
 
 
-def test_folder_of_runs_is_removed_unless_it_was_named(tmp_path: Path) -> None:
+def test_run_folder_is_removed_unless_named(tmp_path: Path) -> None:
     with runs.run_folder(tmp_path / "named") as named:
         named.mkdir()
-    with runs.run_folder(None) as made:
-        assert made.is_dir()
-    assert named.is_dir() and not made.exists()
+    with runs.run_folder(None) as temporary:
+        assert temporary.is_dir()
+    assert named.is_dir() and not temporary.exists()
 
 
-def test_promises_about_one_run_query_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    queried = []
-    true = runs.evaluate_each
-    monkeypatch.setattr(runs, "evaluate_each", lambda request: queried.append(request.limit) or true(request))
-    made = runs.Runs(tmp_path)
-    first, again, fewer = (
+def test_two_promises_about_one_run_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queried_limits = []
+    evaluate_each = runs.evaluate_each
+    monkeypatch.setattr(
+        runs, "evaluate_each", lambda request: queried_limits.append(request.limit) or evaluate_each(request)
+    )
+    gate_runs = runs.Runs(tmp_path)
+    first, same, fewer = (
         Promise(name=name, task="vizwiz", model="oracle", limit=limit) for name, limit in (("a", 3), ("b", 3), ("c", 2))
     )
-    assert made.run(first, TASKS["vizwiz"])[1] is made.run(again, TASKS["vizwiz"])[1]
-    assert made.run(fewer, TASKS["vizwiz"])[1].counts["images"] == 2
-    assert queried == [3, 2]
+    assert gate_runs.run(first, TASKS["vizwiz"])[1] is gate_runs.run(same, TASKS["vizwiz"])[1]
+    assert gate_runs.run(fewer, TASKS["vizwiz"])[1].counts["images"] == 2
+    assert queried_limits == [3, 2]
 
 
-def test_run_with_failed_questions_is_no_reference(tmp_path: Path, miniature: Path) -> None:
+def test_run_with_failed_questions_is_a_data_error(tmp_path: Path, miniature: Path) -> None:
     root = tmp_path / "root"
     (root / "vizwiz/val").mkdir(parents=True)
     (root / "vizwiz/Annotations").symlink_to(miniature / "vizwiz/Annotations")
