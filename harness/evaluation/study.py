@@ -1,4 +1,4 @@
-"""Studies, cell by cell: train and evaluate the cells that have no record, and write the table and figure."""
+"""Studies: trains and evaluates the cells without a record, and writes the table and the figure."""
 
 from __future__ import annotations
 
@@ -29,50 +29,56 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs/ablations")
 SPLITS = {"coco_caption": "test", "coco_detection": "val2017", "flickr30k": "test", "refcoco_res": "val"}
+MODEL = "florence2-nano"  # its entry loads the checkpoint of a cell
 log = logging.getLogger(__name__)
-MODEL = "florence2-nano"  # whose entry loads the checkpoint of a cell
 
 
 def run_cells(
-    chosen: Sequence[Study], arms: list[str] | None, seeds: range, world: str, jobs: int | None, device: str | None,
+    studies: Sequence[Study], arms: list[str] | None, seeds: range, world: str, jobs: int | None, device: str | None,
     minutes: float | None, out: Path, command: list[str],
 ) -> None:  # fmt: skip
     """Runs the cells of the studies that have no record, `jobs` in parallel, each in a process of its own.
 
-    No cell is started after `minutes`.  ResourceError where a process dies; finished cells keep their records.
+    No cell starts after `minutes`.  ResourceError where a process dies; finished cells keep their records.
     """
-    chosen_device = choose_device(device)
-    missing: dict[str, tuple[str, Cell]] = {}
-    for study in chosen:
-        for (arm, seed), cell in _cells(study, seeds, world).items():
-            if (not arms or arm in arms) and _record(out, world, cell) is None:
-                missing.setdefault(cell.identity, (f"{study.name}: {arm}, seed {seed}", cell))
-    at_once = jobs or (4 if chosen_device.startswith("cuda") else min(4, os.cpu_count() or 1))
-    log.info("%d cells to run, %d in parallel", len(missing), at_once)
+    device = choose_device(device)
+    queue = _missing(studies, arms, seeds, world, out)
+    jobs = jobs or (4 if device.startswith("cuda") else min(4, os.cpu_count() or 1))
+    log.info("%d cells to run, %d in parallel", len(queue), jobs)
     end = time.monotonic() + 60 * minutes if minutes is not None else None
-    queue = list(missing.values())
     context = multiprocessing.get_context("spawn")
-    workers = min(at_once, max(1, len(queue)))
+    workers = min(jobs, max(1, len(queue)))
     with ProcessPoolExecutor(workers, context) as pool, tqdm(total=len(queue), disable=None) as bar:
         pending: dict[Future[dict[str, Any]], str] = {}
         while queue or pending:
-            while queue and len(pending) < at_once and (end is None or time.monotonic() < end):
-                name, cell = queue.pop(0)
-                pending[pool.submit(run_one, cell, world, out, chosen_device, command, at_once)] = name
+            while queue and len(pending) < jobs and (end is None or time.monotonic() < end):
+                title, cell = queue.pop(0)
+                pending[pool.submit(run_cell, cell, world, out, device, command, jobs)] = title
             if not pending:
                 break
-            for done in as_completed(list(pending)):
-                try:
-                    record = done.result()
-                except BrokenProcessPool as error:
-                    cells = ", ".join(pending.values())
-                    raise ResourceError(
-                        f"a process died (out of memory?) while it ran {cells}; run the same command again to resume, "
-                        "with fewer cells in parallel: --jobs 1"
-                    ) from error
-                log.info("%s: %.0f s", pending.pop(done), record["seconds"])
-                bar.update()
-                break
+            finished = next(as_completed(list(pending)))
+            try:
+                record = finished.result()
+            except BrokenProcessPool as error:
+                cells = ", ".join(pending.values())
+                raise ResourceError(
+                    f"a process died (out of memory?) while it ran {cells}; run the same command again to resume, "
+                    "with fewer cells in parallel: --jobs 1"
+                ) from error
+            log.info("%s: %.0f s", pending.pop(finished), record["seconds"])
+            bar.update()
+
+
+def _missing(
+    studies: Sequence[Study], arms: list[str] | None, seeds: range, world: str, out: Path
+) -> list[tuple[str, Cell]]:
+    """The title and cell of each cell without a record; equal cells of several studies once."""
+    missing: dict[str, tuple[str, Cell]] = {}
+    for study in studies:
+        for (arm, seed), cell in _cells(study, seeds, world).items():
+            if (not arms or arm in arms) and _record(out, world, cell) is None:
+                missing.setdefault(cell.identity, (f"{study.name}: {arm}, seed {seed}", cell))
+    return list(missing.values())
 
 
 def _cells(study: Study, seeds: Sequence[int], world: str) -> dict[tuple[str, int], Cell]:
@@ -87,14 +93,14 @@ def _record(out: Path, world: str, cell: Cell) -> dict[str, Any] | None:
     return ablate.read_record(out, world, cell)
 
 
-def run_one(cell: Cell, world: str, out: Path, device: str, command: list[str], at_once: int) -> dict[str, Any]:
-    """The record of one cell; called in a process of its own, with its share of the CPU."""
+def run_cell(cell: Cell, world: str, out: Path, device: str, command: list[str], jobs: int) -> dict[str, Any]:
+    """The record of one cell, trained and evaluated in this process with one of `jobs` equal shares of the CPU."""
     import torch
 
     from harness.protocols import ablate
 
     if device == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     root = _root(world)
 
     def evaluate(checkpoint: Path, evaluation: Evaluation, scratch: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -121,7 +127,7 @@ def _root(world: str) -> Path:
 def _evaluated(
     checkpoint: Path, evaluation: Evaluation, scratch: Path, root: Path, device: str
 ) -> dict[str, dict[str, Any]]:
-    """The headline metric of each of the four tasks, with greedy decoding."""
+    """The metric of each task of METRICS, with greedy decoding and the evaluation's prompts and resolution."""
     from harness.florence2.prompts import FORMS
     from harness.protocols.studies import METRICS
 
