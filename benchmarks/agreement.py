@@ -74,7 +74,7 @@ def batch_of(parts: Parts, samples: list[Sample[object]], root: Path) -> Batch:
     prompt = torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in ids])
     real = torch.arange(longest) < torch.tensor([len(row) for row in ids])[:, None]
     pixels = torch.stack([parts.preprocess.resize(open_rgb(root, sample.question.image)) for sample in samples])
-    memory = parts.model.read(parts.model.look(parts.preprocess.normalise(pixels)), prompt, real)
+    memory = parts.model.encode(parts.model.encode_image(parts.preprocess.normalise(pixels)), prompt, real)
     decoding = Decoding(max_new_tokens=parts.model.config.text.positions)
     return pixels, prompt, real, padded(generate(parts.model, memory, decoding), decoding)
 

@@ -63,14 +63,14 @@ def main() -> None:
     system = Ours(model, Preprocess(768, 768), decoding, queries, 1)
     pixels = Preprocess(768, 768).normalise(torch.stack(list(queries.pixels)))
     prompt = torch.tensor([queries.prompts[0]])
-    image = model.look(pixels[:1])
+    image = model.encode_image(pixels[:1])
 
     def answer() -> object:
         return ask(system, [0])
 
     def write(network: Florence2 = model) -> object:
         pool: Pool[int] = Pool(network, decoding, 1)
-        pool.admit([0], network.read(image, prompt))
+        pool.admit([0], network.encode(image, prompt))
         while pool.keys:
             pool.step()
         return pool.poll()
@@ -83,10 +83,10 @@ def main() -> None:
             return choose.accelerated(random_model(model.config), torch.device("cpu"), torch.int8)
 
     def look() -> object:
-        return model.look(pixels[:1])
+        return model.encode_image(pixels[:1])
 
     def look_at_four() -> object:
-        return model.look(pixels)
+        return model.encode_image(pixels)
 
     parts: tuple[tuple[str, Callable[[], object], Without], ...] = (
         ("linear maps by oneDNN, with GELU: one answer", answer, {linear: {"_has_onednn": lambda *_: False}}),

@@ -52,7 +52,7 @@ def test_answer_versus_transformers(benchmark: Any, base: Twins, batch: int, tok
 
     def ours() -> None:
         with torch.inference_mode():
-            memory = base.ours.read(base.ours.look(pixels), prompt)
+            memory = base.ours.encode(base.ours.encode_image(pixels), prompt)
             decoding = Decoding(beams=3, max_new_tokens=tokens)
             ids["ours"] = padded(generate(base.ours, memory, decoding), decoding)
 
@@ -76,11 +76,11 @@ def test_vision_versus_transformers(benchmark: Any, base: Twins, batch: int) -> 
 
     def ours() -> None:
         with torch.inference_mode():
-            base.ours.look(pixels)
+            base.ours.encode_image(pixels)
 
     def theirs() -> None:
         with torch.inference_mode():
-            base.theirs.model.get_image_features(pixels)
+            base.reference.model.get_image_features(pixels)
 
     record(benchmark, f"vision, batch {batch}", by_turns({"ours": ours, "transformers": theirs}, ROUNDS))
     benchmark.pedantic(ours, rounds=1)

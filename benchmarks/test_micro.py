@@ -56,21 +56,21 @@ def test_answers(benchmark: Benchmark, nano: Any) -> None:
 def test_look(benchmark: Benchmark, nano: Any) -> None:
     pixels = torch.zeros(8, 3, 128, 128)
     with torch.inference_mode():
-        assert len(benchmark(nano.model.look, pixels)) == 8
+        assert len(benchmark(nano.model.encode_image, pixels)) == 8
 
 
 def test_read(benchmark: Benchmark, nano: Any) -> None:
     with torch.inference_mode():
-        image = nano.model.look(torch.zeros(1, 3, 128, 128)).expand(16, -1, -1)
+        image = nano.model.encode_image(torch.zeros(1, 3, 128, 128)).expand(16, -1, -1)
         prompts = torch.full((16, 12), 5)
-        assert benchmark(nano.model.read, image, prompts).keys.shape[1] == 16
+        assert benchmark(nano.model.encode, image, prompts).keys.shape[1] == 16
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_write(benchmark: Benchmark, nano: Any, beams: int) -> None:
     decoding = Decoding(beams=beams, max_new_tokens=12, min_new_tokens=12)
     with torch.inference_mode():
-        memory = nano.model.read(nano.model.look(torch.zeros(16, 3, 128, 128)), torch.full((16, 12), 5))
+        memory = nano.model.encode(nano.model.encode_image(torch.zeros(16, 3, 128, 128)), torch.full((16, 12), 5))
         assert len(benchmark(generate, nano.model, memory, decoding)) == 16
 
 

@@ -37,7 +37,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.fixture
 def nano() -> Twins:
     both = twins(NANO, seed=0, spread=0.15)
-    both.theirs.to(DEVICE)
+    both.reference.to(DEVICE)
     both.ours.to(DEVICE).requires_grad_(True)
     return both
 
@@ -105,8 +105,8 @@ def _precision_context(precision: str) -> AbstractContextManager[object]:
 
 
 def _theirs(nano: Twins, lesson: Lesson, batch: Batch, precision: str) -> Callable[[], float]:
-    optimiser = torch.optim.AdamW(nano.theirs.parameters(), lr=1e-5, fused=True)
-    model = nano.theirs.train()
+    optimiser = torch.optim.AdamW(nano.reference.parameters(), lr=1e-5, fused=True)
+    model = nano.reference.train()
     pixels = lesson.preprocess.normalise(batch.pixels)[batch.image]
     prompts, answers = pad(batch.prompts), pad(batch.answers)
     places = torch.full((len(prompts), NANO.vision.map_side(128) ** 2 + 1), model.config.image_token_id)

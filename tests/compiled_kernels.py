@@ -1,7 +1,8 @@
-"""Every kernel compiled for a GPU that is not at hand: `python -m tests.compiled_kernels 90` for sm_90.
+"""Compiles every kernel without a GPU: `python -m tests.compiled_kernels 90` for compute capability 9.0 (sm_90).
 
-The kernels' own wrappers are called on tensors of the network's sizes; what would be launched is compiled, by Triton
-and NVIDIA's assembler, and a line of JSON is printed: its name, its target, and the bytes of shared memory it takes.
+The kernels' wrappers are called with tensors of the network's sizes.  Each kernel that they would launch is compiled by
+Triton and NVIDIA's assembler instead.  A line of JSON per kernel has its name, its target, the bytes of its code, and
+the bytes of shared memory that it needs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from harness.florence2.fast import kernels
 
 
 class Driver:
-    """Says that there is such a GPU, as far as compiling asks."""
+    """A stand-in for Triton's driver with a GPU of this compute capability; enough for compilation."""
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
@@ -38,20 +39,22 @@ class Driver:
 
 
 def compile_all(capability: int) -> None:
+    """Compiles every kernel for a compute capability, 90 for 9.0."""
     driver.set_active(Driver(capability))
     run = JITFunction.run
 
-    def compile_only(self: JITFunction, *given: object, warmup: bool, **more: object) -> None:
-        made = run(self, *given, warmup=True, **more)
-        told = {"kernel": self.__name__, "target": made.asm["ptx"].split(".target ")[1].split()[0]}
-        print(json.dumps({**told, "shared": made.metadata.shared, "code": len(made.asm["cubin"])}), flush=True)
+    def compile_only(self: JITFunction, *arguments: object, warmup: bool, **options: object) -> None:
+        compiled = run(self, *arguments, warmup=True, **options)
+        target = compiled.asm["ptx"].split(".target ")[1].split()[0]
+        sizes = {"shared": compiled.metadata.shared, "code": len(compiled.asm["cubin"])}
+        print(json.dumps({"kernel": self.__name__, "target": target, **sizes}), flush=True)
 
     with mock.patch.object(JITFunction, "run", compile_only):
         call_all(float8=capability >= 89)
 
 
 def call_all(float8: bool) -> None:
-    """Each kernel in each precision, the smallest and the largest of the sizes that the published networks have."""
+    """Calls each kernel in each precision, with the smallest and the largest sizes of the published networks."""
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for dim, side, window in ((128, 48, 12), (2048, 24, 12)):
             x, vector = torch.zeros(1, side * side, dim, dtype=dtype), torch.zeros(dim, dtype=dtype)
@@ -60,10 +63,10 @@ def call_all(float8: bool) -> None:
                 kernels.convolve_add_norm(x, (side, side), taps, (vector, vector, 1e-5), vector, *windows)
             kernels.add_norm(x, x, (vector, vector, 1e-5))
             kernels.channel_products(torch.zeros(1, side * side, 3 * dim, dtype=dtype), dim // 32)
-        keys, writers = torch.zeros(6, 16, 64, 64, dtype=dtype), torch.zeros(2, 3, 64, dtype=torch.int32)
-        qkv, places = torch.zeros(6, 3 * 1024, dtype=dtype), torch.zeros(6, dtype=torch.long)
-        kernels.attend_lineage(qkv, keys, keys, writers, places)
-        if dtype != torch.float32:  # which `fused` leaves to torch
+        keys, lineage = torch.zeros(6, 16, 64, 64, dtype=dtype), torch.zeros(2, 3, 64, dtype=torch.int32)
+        qkv, positions = torch.zeros(6, 3 * 1024, dtype=dtype), torch.zeros(6, dtype=torch.long)
+        kernels.attend_lineage(qkv, keys, keys, lineage, positions)
+        if dtype != torch.float32:  # `fused` uses torch for float32
             for rows in (3, 600, 4096):
                 kernels.linear_gelu(torch.zeros(rows, 1024, dtype=dtype), torch.zeros(4096, 1024, dtype=dtype), None)
         if float8:

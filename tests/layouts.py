@@ -1,5 +1,8 @@
-"""transformers' Florence-2 weights under the names and shapes of `microsoft/Florence-2-*`: the inverse of our loader's
-table, written apart from it after the modules of the published `modeling_florence2.py`."""
+"""Writes checkpoints in the original layout, that of `microsoft/Florence-2-*`.
+
+The tables here are the inverse of those in `weights`.  They were written independently, from the modules of the
+published `modeling_florence2.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ VISION = "model.vision_tower."
 
 
 def original_state(native: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor as the original file has it, with the tied embedding under all four of its names."""
+    """Native tensors under their original names and shapes, with the tied embedding under all four of its names."""
     out = {_original_name(name): tensor for name, tensor in native.items() if "shared" not in name}
     out["image_projection"] = out["image_projection"].t().contiguous()
     shared = native["model.language_model.shared.weight"]
@@ -35,7 +38,7 @@ def _original_name(name: str) -> str:
         return name.removeprefix("model.").replace(".conv.", ".proj.")
     if name.startswith(VISION):
         attention = "window_attn" if "spatial_block" in name else "channel_attn"
-        for ours, theirs in (
+        for native_part, original_part in (
             (".conv1.", ".conv1.fn.dw."),
             (".conv2.", ".conv2.fn.dw."),
             (".norm1.", f".{attention}.norm."),
@@ -43,8 +46,8 @@ def _original_name(name: str) -> str:
             (f".{attention}.", f".{attention}.fn."),
             (".ffn.", ".ffn.fn.net."),
         ):
-            if ours in name:
-                return name.removeprefix("model.").replace(ours, theirs)
+            if native_part in name:
+                return name.removeprefix("model.").replace(native_part, original_part)
         raise KeyError(name)
     if name.startswith(PROJECTOR):
         rest = name.removeprefix(PROJECTOR)
@@ -57,7 +60,7 @@ def _original_name(name: str) -> str:
 
 
 def original_config(config: Config) -> dict[str, Any]:
-    """A `config.json` as Microsoft's: other names for the vision tower's sizes."""
+    """The `config.json` of the original layout, which has other names for the vision tower's sizes."""
     vision, text = config.vision, config.text
     return {
         "architectures": ["Florence2ForConditionalGeneration"],
@@ -99,7 +102,7 @@ def original_config(config: Config) -> dict[str, Any]:
 
 
 def write_original(config: Config, native: Mapping[str, Tensor], folder: Path, *, pickled: bool = False) -> None:
-    """A checkpoint folder as Microsoft publishes it, float16, without its tokenizer."""
+    """Writes a checkpoint folder in the original layout, in float16 and without a tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(original_config(config)))
     (folder / "preprocessor_config.json").write_text(json.dumps(native_preprocess(config.image_size)))

@@ -1,1 +1,1 @@
-"""Florence-2 in plain PyTorch: the network, its weights, its prompts, its decoding and its answers."""
+"""Florence-2 in plain PyTorch: network, checkpoints, prompts, decoding, and parsing of answers."""

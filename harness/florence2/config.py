@@ -1,6 +1,6 @@
-"""Frozen sizes: NANO, BASE, LARGE, and the sizes a checkpoint's `config.json` states.
+"""Sizes of the network: NANO, BASE, LARGE, and those in a checkpoint's `config.json`.
 
-The published sizes are arXiv:2311.06242v1, Table 15, with what the checkpoints' own configs add.
+BASE and LARGE follow arXiv:2311.06242v1, Table 15; sizes that the table lacks are from the checkpoints' configs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Four = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class VisionConfig:
-    """DaViT: four stages, each a convolution that shrinks the map and `depths` pairs of blocks."""
+    """Sizes of DaViT's four stages; a stage is a strided convolution and `depths` pairs of blocks."""
 
     dims: Four
     depths: Four
@@ -34,7 +34,7 @@ class VisionConfig:
     max_frames: int = 100
 
     def map_side(self, pixels: int) -> int:
-        """The side of the last feature map for an image side, in cells."""
+        """The side of the last feature map in cells, for an image side in pixels."""
         for kernel, stride, padding in zip(self.patch_size, self.stride, self.padding, strict=True):
             pixels = (pixels + 2 * padding - kernel) // stride + 1
         return pixels
@@ -42,20 +42,20 @@ class VisionConfig:
 
 @dataclass(frozen=True, slots=True)
 class TextConfig:
-    """BART-like encoder and decoder, post-norm, learned positions."""
+    """Sizes of the text encoder and decoder."""
 
     width: int
     heads: int
     encoder_layers: int
     decoder_layers: int
     ffn: int
-    positions: int  # the table has two more rows, as BART's
+    positions: int  # the position table has two more rows, as in BART
     vocab: int
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole network; `image_size` is the side the checkpoint was trained at, in pixels."""
+    """Sizes of the whole network; `image_size` is the image side in training, in pixels."""
 
     vision: VisionConfig
     text: TextConfig
@@ -63,7 +63,7 @@ class Config:
 
     @property
     def image_tokens(self) -> int:
-        """At the trained size: one per cell of the map and one for their mean."""
+        """Tokens of an image of the training size: one per cell of the last map, and one for their mean."""
         return self.vision.map_side(self.image_size) ** 2 + 1
 
 
@@ -96,22 +96,25 @@ NANO = Config(
 
 
 def read_config(path: Path) -> Config:
-    """A checkpoint's `config.json`, original or transformers-native layout; CheckpointError where it is neither."""
+    """The sizes in a checkpoint's `config.json`, in the original layout or in transformers' own.
+
+    CheckpointError if the file is missing, is not JSON, or does not describe a Florence-2.
+    """
     try:
-        stated = json.loads(path.read_text())
+        fields = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} has no config.json: it is not a checkpoint folder") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable config.json: {error}") from error
     try:
-        return parse_config(stated)
+        return parse_config(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a Florence-2: {error!r}") from error
 
 
-def parse_config(stated: Mapping[str, Any]) -> Config:
-    """What a `config.json` states; KeyError, TypeError or ValueError where it is not a Florence-2's."""
-    vision, text = stated["vision_config"], stated["text_config"]
+def parse_config(fields: Mapping[str, Any]) -> Config:
+    """The sizes in a parsed `config.json`; KeyError, TypeError or ValueError if it is not a Florence-2's."""
+    vision, text = fields["vision_config"], fields["text_config"]
     native = "embed_dim" in vision
     positions = vision if native else vision["image_pos_embed"]
     frames = (
@@ -142,15 +145,15 @@ def parse_config(stated: Mapping[str, Any]) -> Config:
             vocab=int(text["vocab_size"]),
         ),
     )
-    _refuse_unlike(text, "scale_embedding", False)
-    _refuse_unlike(text, "activation_function", "gelu")
-    _refuse_unlike(text, "decoder_attention_heads", config.text.heads)
-    _refuse_unlike(text, "decoder_ffn_dim", config.text.ffn)
+    _require(text, "scale_embedding", False)
+    _require(text, "activation_function", "gelu")
+    _require(text, "decoder_attention_heads", config.text.heads)
+    _require(text, "decoder_ffn_dim", config.text.ffn)
     return config
 
 
 def native_config(config: Config) -> dict[str, Any]:
-    """The `config.json` transformers reads for this network (`Florence2ForConditionalGeneration`)."""
+    """The `config.json` of this network in transformers' own layout (`Florence2ForConditionalGeneration`)."""
     vision, text = config.vision, config.text
     return {
         "architectures": ["Florence2ForConditionalGeneration"],
@@ -205,16 +208,16 @@ def native_config(config: Config) -> dict[str, Any]:
 
 
 def with_text(config: Config, **changes: int) -> Config:
-    """The same network with other text sizes: `with_text(LARGE, positions=4096)`."""
+    """A copy of the sizes with some text sizes replaced: `with_text(LARGE, positions=4096)`."""
     return replace(config, text=replace(config.text, **changes))
 
 
 def _four(values: Any) -> Any:
     if len(values) != 4:
-        raise ValueError(f"a DaViT of {len(values)} stages; four are known")
+        raise ValueError(f"a DaViT of {len(values)} stages; four are implemented")
     return tuple(values)
 
 
-def _refuse_unlike(text: Mapping[str, Any], key: str, expected: object) -> None:
+def _require(text: Mapping[str, Any], key: str, expected: object) -> None:
     if text.get(key, expected) != expected:
         raise ValueError(f"text_config.{key} is {text[key]!r}; only {expected!r} is implemented")

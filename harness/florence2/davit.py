@@ -5,9 +5,9 @@ Shapes, here and in every comment below:
     S  window side   K     windows in an image               L  tokens in a window, S * S
     N  heads         D     channels in a head, C / N         T  tokens in a map, H * W
 
-The map is (B, H, W, C) throughout; a convolution sees the same memory as a channels-last (B, C, H, W).
-Sources: arXiv:2204.03645 for the blocks; the published Florence-2 code for their order (a depthwise
-convolution, not normalised, before each attention and each MLP).  `fast.vision` has faster forms.
+The map is (B, H, W, C) throughout; a convolution reads the same memory as a channels-last (B, C, H, W).
+Sources: arXiv:2204.03645 for the blocks; the published Florence-2 code for their order.  There, a depthwise
+convolution without a norm precedes each attention and each MLP.  `fast.vision` has faster forms.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.florence2.feed_forward import FeedForward
 
 
 class DaViT(nn.Module):
-    """Four stages, each a convolution that shrinks the map and pairs of spatial and channel blocks."""
+    """The vision tower: four stages, each a strided convolution and pairs of spatial and channel blocks."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class DaViT(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision that pixels must have."""
+        """The dtype that pixels must have."""
         return next(self.parameters()).dtype
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class DaViT(nn.Module):
 
 
 class Stage(nn.Module):
-    """One resolution of the tower."""
+    """One stage of the tower: a strided convolution, then spatial and channel blocks in turn."""
 
     def __init__(self, config: VisionConfig, index: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Stage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """A strided convolution; the norm comes after it in the first stage and before it in the others."""
+    """A strided convolution with a norm: after it in the first stage, before it in the others."""
 
     def __init__(self, config: VisionConfig, index: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class PatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
-    """Depthwise convolution, attention, depthwise convolution, MLP: four residuals."""
+    """Depthwise convolution, attention, depthwise convolution, MLP; each with a residual connection."""
 
     def __init__(self, dim: int, mlp_ratio: int, attention: WindowAttention | ChannelAttention) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Block(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Self-attention inside each S x S window; nothing crosses a window's edge."""
+    """Self-attention inside each S x S window; no token attends to another window."""
 
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
         height, width = x.shape[1:3]
-        # Padding comes after the norm and is attended to, as it was when the published weights were trained.
+        # Padding follows the norm and is not masked: the published weights were trained so.
         x = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
         padded_height, padded_width = x.shape[1:3]
 
@@ -131,7 +131,7 @@ class WindowAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Attention among the D channels of a group, each described by its values over all T tokens; N groups."""
+    """Attention among the D channels of each of N groups; a channel's features are its values at all T tokens."""
 
     def __init__(self, dim: int, groups: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class ChannelAttention(nn.Module):
         height, width = x.shape[1:3]
         x = x.flatten(1, 2)  # (B, T, C)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.groups, -1)).permute(2, 0, 3, 4, 1)  # (B, N, D, T) each
-        # Scaled before the product, which would exceed float16's largest number at the published sizes.
+        # The scale comes before the product, which otherwise overflows float16 at the published sizes.
         q = q * (height * width) ** -0.5
         x = (q @ k.mT).softmax(-1) @ v  # (B, N, D, T)
         x = self.proj(x.permute(0, 3, 1, 2).flatten(2))  # (B, T, C)
@@ -154,20 +154,20 @@ class ChannelAttention(nn.Module):
 
 
 def to_windows(x: Tensor, side: int) -> Tensor:
-    """(B, H, W, C) to (B*K, L, C).  H and W are multiples of S."""
+    """(B, H, W, C) to windows (B*K, L, C); H and W are multiples of `side`."""
     batch, height, width, dim = x.shape
     x = x.view(batch, height // side, side, width // side, side, dim)
     return x.transpose(2, 3).reshape(-1, side * side, dim)
 
 
 def from_windows(x: Tensor, side: int, height: int, width: int) -> Tensor:
-    """(B*K, L, C) to (B, H, W, C): undoes `to_windows`."""
+    """Windows (B*K, L, C) to (B, H, W, C): the inverse of `to_windows`."""
     dim = x.shape[-1]
     x = x.view(-1, height // side, width // side, side, side, dim)
     return x.transpose(2, 3).reshape(-1, height, width, dim)
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """(B, H', W', C') to (B, H, W, C), without copying: the permuted map is channels-last already."""
+    """A convolution of (B, H', W', C') to (B, H, W, C), without a copy: the permuted map is channels-last."""
     y: Tensor = conv(x.permute(0, 3, 1, 2))
     return y.permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""The feed-forward network that follows every attention, in the vision tower and in the text layers."""
+"""The feed-forward network after every attention, in the vision tower and in the text layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a GELU (the exact one) between them."""
+    """Two linear maps with an exact (erf) GELU between them."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()

@@ -1,20 +1,26 @@
-"""The `<loc_*>` alphabet: boxes, quads and polygons to text and back, in one codec.
+"""Location tokens `<loc_*>`: one codec between text and boxes, quads and polygons.
 
-A coordinate is written as one of 1,000 bins of its image's side and read at the bin's centre, as a float:
+An image side has 1,000 bins.  A coordinate in pixels is written as its bin, and parsed as the bin's centre:
 
-    bin = floor(x / (side / 1000)), kept within 0..999        x = (bin + 0.5) * side / 1000
+    bin = floor(x / (side / 1000)), clipped to 0..999        x = (bin + 0.5) * side / 1000
 
-(Florence-2's processor does the same; transformers' then cuts to whole pixels, which costs small objects
-dearly, and ours does not.)  What is written: `label` + four bins a box, further boxes of the same label
-following on; a quad is `text` + eight bins; an outline is its bins, rings apart by `<sep>`, objects within
-`<poly>`...`</poly>`.
+Florence-2's processor does the same.  transformers' processor then truncates to whole pixels, which loses accuracy on
+small objects; this codec keeps floats.
 
-The parser passes once over items (text, a bin, or a mark such as `<sep>`), from a string or from token ids,
-and never fails.  Where it reads otherwise than transformers' regular expressions, on purpose:
-    labels keep newlines, `<` and letters beyond ASCII; a mark such as `<and>` ends a label, and is no part of it;
-    up to three stray bins before a label are dropped, and do not become part of it; a box before any label has
-    the label "";  no phrase is dropped for being a pronoun;  a ring of fewer than three points is dropped.
-Inverted boxes are kept as they are written.
+Written forms:
+    box       label, then four bins; further boxes of the same label follow without the label
+    quad      text, then eight bins
+    outline   the bins of its rings, separated by `<sep>`; several objects are inside `<poly>`...`</poly>`
+
+The parser makes one pass over items (text, bins, and markup tokens such as `<sep>`), and accepts any text.
+Deliberate differences from the regular expressions of transformers' processor:
+    labels keep newlines, `<`, and letters beyond ASCII
+    a markup token such as `<and>` ends a label, and is not part of it
+    up to three stray bins before a label are dropped, and are not part of it
+    a box before the first label has the label ""
+    pronouns are kept as phrases
+    a ring of fewer than three points is dropped
+Inverted boxes stay as they are written.
 """
 
 from __future__ import annotations
@@ -34,12 +40,15 @@ MARKS = (
     "<proposal>", "</proposal>", "<poly>", "</poly>", "<and>",
 )  # fmt: skip
 ADDED_TOKENS = (*MARKS[:4], *(f"<loc_{i}>" for i in range(BINS)), *MARKS[4:])  # in the published order of ids
-UNSPOKEN = ("<s>", "</s>", "<pad>")
-_SPECIAL = re.compile("|".join([*map(re.escape, (*MARKS, *UNSPOKEN)), r"<loc_(\d{1,3})>"]))
+CONTROLS = ("<s>", "</s>", "<pad>")  # tokens that are dropped from every answer
+_SPECIAL = re.compile("|".join([*map(re.escape, (*MARKS, *CONTROLS)), r"<loc_(\d{1,3})>"]))
 
 
 class Item(NamedTuple):
-    """Part of an answer: plain text, a bin (`bin` is not None), or a mark.  With its tokens' log-probabilities."""
+    """Part of an answer: text, a bin (`bin` is its number), or a markup token (`mark`).
+
+    `log_probs` are those of its tokens; empty if they are unknown.
+    """
 
     text: str
     bin: int | None = None
@@ -51,77 +60,77 @@ class Item(NamedTuple):
 
 
 def to_bin(coordinate: float, side: float) -> int:
-    """The bin of a coordinate in pixels on a side of so many pixels; what lies outside goes to the nearest bin."""
+    """The bin of a coordinate; coordinate and side are in pixels.  The nearest bin if outside the image."""
     return min(max(math.floor(coordinate / (side / BINS)), 0), BINS - 1)
 
 
 def from_bin(number: int, side: float) -> float:
-    """The centre of a bin, in pixels."""
+    """The centre of a bin in pixels, on a side in pixels."""
     return (number + 0.5) * (side / BINS)
 
 
 def write_points(points: Iterable[Point], size: Size) -> str:
-    """Points as bins: `<loc_x><loc_y>` each."""
+    """Points in pixels as location tokens, `<loc_x><loc_y>` each."""
     return "".join(f"<loc_{to_bin(x, size.width)}><loc_{to_bin(y, size.height)}>" for x, y in points)
 
 
 def write_boxes(value: Boxes, size: Size) -> str:
-    """`label` + bins of each box; a label is not repeated while it stays the same."""
+    """Boxes in pixels as text: label and bins of each; consecutive boxes of one label write the label once."""
     labels = value.labels or ("",) * len(value.boxes)
-    parts, before = [], None
+    parts, previous = [], None
     for (left, top, right, bottom), label in zip(value.boxes, labels, strict=True):
-        parts.append(label if label != before else "")
+        parts.append(label if label != previous else "")
         parts.append(write_points(((left, top), (right, bottom)), size))
-        before = label
+        previous = label
     return "".join(parts)
 
 
 def write_quads(value: Quads, size: Size) -> str:
-    """`text` + eight bins of each quad."""
+    """Quads in pixels as text: label and eight bins of each."""
     return "".join(label + write_points(quad, size) for quad, label in zip(value.quads, value.labels, strict=True))
 
 
 def write_polygons(value: Polygons, size: Size) -> str:
-    """One object's rings, apart by `<sep>`."""
+    """The rings of one object, in pixels, as location tokens; `<sep>` is between rings."""
     return "<sep>".join(write_points(ring, size) for ring in value.rings)
 
 
-# ---------------------------------------------------------------------------- reading
+# ---------------------------------------------------------------------------- parsing
 
 
 def items(text: str) -> list[Item]:
-    """A string as items; `<s>`, `</s>` and `<pad>` vanish."""
-    found: list[Item] = []
+    """A string split into items, without `<s>`, `</s>` and `<pad>`."""
+    pieces: list[Item] = []
     end = 0
     for match in _SPECIAL.finditer(text):
         if match.start() > end:
-            found.append(Item(text[end : match.start()]))
+            pieces.append(Item(text[end : match.start()]))
         if match[1] is not None:
-            found.append(Item(match[0], bin=int(match[1])))
-        elif match[0] not in UNSPOKEN:
-            found.append(Item(match[0], mark=True))
+            pieces.append(Item(match[0], bin=int(match[1])))
+        elif match[0] not in CONTROLS:
+            pieces.append(Item(match[0], mark=True))
         end = match.end()
     if end < len(text):
-        found.append(Item(text[end:]))
-    return found
+        pieces.append(Item(text[end:]))
+    return pieces
 
 
 def raw(pieces: Sequence[Item]) -> str:
-    """The text of an answer with its location tokens, as results keep it."""
+    """The text of an answer with its location tokens, as stored in results."""
     return "".join(piece.text for piece in pieces)
 
 
 def plain(pieces: Sequence[Item]) -> str:
-    """The words of an answer, without bins and marks."""
+    """The text of an answer without location and markup tokens."""
     return "".join(piece.text for piece in pieces if piece.bin is None and not piece.mark).strip()
 
 
 def read_boxes(pieces: Sequence[Item], size: Size) -> Boxes:
-    """Labelled boxes in pixels, in the order written, with scores where the items carry log-probabilities."""
+    """Labelled boxes in pixels, in their written order; with scores if the items have log-probabilities."""
     boxes: list[Box] = []
     labels: list[str] = []
-    region: list[float] = []
-    named: list[float] = []
+    region_scores: list[float] = []
+    label_scores: list[float] = []
     scored = any(piece.log_probs for piece in pieces)
     for label, bins in _labelled(pieces):
         name = label.text.strip() if label else ""
@@ -129,14 +138,14 @@ def read_boxes(pieces: Sequence[Item], size: Size) -> Boxes:
             left, top, right, bottom = _coordinates(group, size)
             boxes.append((left, top, right, bottom))
             labels.append(name)
-            region.append(_confidence(group))
-            named.append(_confidence([label] if label else []))
-    scores = (tuple(region), tuple(named)) if scored else (None, None)
+            region_scores.append(_confidence(group))
+            label_scores.append(_confidence([label] if label else []))
+    scores = (tuple(region_scores), tuple(label_scores)) if scored else (None, None)
     return Boxes(tuple(boxes), tuple(labels), *scores)
 
 
 def read_groups(pieces: Sequence[Item], size: Size) -> list[tuple[str, tuple[Box, ...]]]:
-    """Each label as often as it is written, with the boxes that follow it."""
+    """Each written label with the boxes in pixels behind it; a label that is written twice is there twice."""
     groups: list[tuple[str, tuple[Box, ...]]] = []
     for label, bins in _labelled(pieces):
         boxes = read_boxes(bins, size).boxes
@@ -158,7 +167,7 @@ def read_quads(pieces: Sequence[Item], size: Size) -> Quads:
 
 
 def read_polygons(pieces: Sequence[Item], size: Size) -> Polygons:
-    """Every ring of an answer about one object, in pixels; an odd coordinate at a ring's end is dropped."""
+    """The rings of one object in pixels; a single coordinate at a ring's end is dropped."""
     rings: list[Ring] = []
     for _, bins in _labelled(pieces):
         points = _points(bins[: len(bins) // 2 * 2], size)
@@ -168,13 +177,13 @@ def read_polygons(pieces: Sequence[Item], size: Size) -> Polygons:
 
 
 def outline_score(pieces: Sequence[Item]) -> float | None:
-    """exp of the mean log-probability of an answer's location tokens; None where none are known."""
+    """exp of the mean log-probability of an answer's location tokens; None if there are none."""
     bins = [piece for piece in pieces if piece.bin is not None and piece.log_probs]
     return _confidence(bins) if bins else None
 
 
 def _labelled(pieces: Sequence[Item]) -> Iterator[tuple[Item | None, list[Item]]]:
-    """Runs of bins, each with the text before it; a mark ends both the run and the label."""
+    """Runs of bins, each with the label before it; a markup token ends both the run and the label."""
     label: Item | None = None
     bins: list[Item] = []
     for piece in pieces:
@@ -190,13 +199,13 @@ def _labelled(pieces: Sequence[Item]) -> Iterator[tuple[Item | None, list[Item]]
 
 
 def _whole(bins: list[Item], count: int) -> Iterator[list[Item]]:
-    """Complete groups of `count`; what is left over is dropped."""
+    """Consecutive groups of `count` bins; an incomplete last group is dropped."""
     for start in range(0, len(bins) - count + 1, count):
         yield bins[start : start + count]
 
 
 def _coordinates(bins: Sequence[Item], size: Size) -> tuple[float, ...]:
-    return tuple(from_bin(piece.bin or 0, size[place % 2]) for place, piece in enumerate(bins))
+    return tuple(from_bin(piece.bin or 0, size[index % 2]) for index, piece in enumerate(bins))
 
 
 def _points(bins: Sequence[Item], size: Size) -> Ring:
@@ -205,6 +214,6 @@ def _points(bins: Sequence[Item], size: Size) -> Ring:
 
 
 def _confidence(pieces: Sequence[Item]) -> float:
-    """exp of the mean log-probability of the tokens; 1 where there are none (an empty label is certain)."""
+    """exp of the mean log-probability of the tokens; 1 for no tokens, so an empty label is certain."""
     log_probs = [value for piece in pieces for value in piece.log_probs]
     return math.exp(sum(log_probs) / len(log_probs)) if log_probs else 1.0

@@ -1,4 +1,4 @@
-"""The whole network on one screen: look, read, write."""
+"""The whole network on one screen: encode an image, encode it with a prompt, decode."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from harness.florence2.fusion import Fusion
 
 
 class Florence2(nn.Module):
-    """Pixels and a prompt in, logits out.  It knows nothing of files, strings or decoding.
-
-    The vision tower may be in another precision than the text layers (see `fast.choose`).
+    """The network from pixels and prompt ids to logits; without files, strings or a search.
 
     Shapes: B sequences, I image tokens, P prompt tokens, S = I + P, E width, V vocabulary; R = B x beams rows.
+    The vision tower and the text layers may have different precisions (see `fast.choose`).
     """
 
     def __init__(self, config: Config) -> None:
@@ -29,26 +28,29 @@ class Florence2(nn.Module):
         self.encoder = Encoder(config.text)
         self.decoder = Decoder(config.text)
         self.lm_head = nn.Linear(config.text.width, config.text.vocab, bias=False)
-        self.lm_head.weight = self.embedding.weight  # tied; a checkpoint that unties them is loaded untied
+        self.lm_head.weight = self.embedding.weight  # tied; `weights.load` unties them where a checkpoint does
 
-    def look(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, height, width) to image tokens (B, I, E)."""
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Image tokens (B, I, E) of normalised pixels (B, 3, height, width)."""
         tokens: Tensor = self.fusion(self.vision(pixels))
         return tokens
 
-    def read(self, image: Tensor, prompt: Tensor, real: Tensor | None = None) -> Memory:
-        """Image tokens (B, I, E) and prompt ids (B, P), `real` (B, P) False at padding, to the decoder's memory."""
-        words = self.embedding(prompt)
-        x = torch.cat([image.to(words.dtype), words], dim=1)
+    def encode(self, image: Tensor, prompt: Tensor, real: Tensor | None = None) -> Memory:
+        """Encoder memory of image tokens (B, I, E) and prompt ids (B, P); `real` (B, P) is False at padding."""
+        embedded = self.embedding(prompt)
+        x = torch.cat([image.to(embedded.dtype), embedded], dim=1)
         mask = None if real is None else F.pad(real, (image.shape[1], 0), value=True)[:, None, None]
-        return self.decoder.remember(self.encoder(x, mask), mask)
+        return self.decoder.project_memory(self.encoder(x, mask), mask)
 
-    def write(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
-        """Ids (R, T) to hidden states (R, T, E), ready for `lm_head`."""
+    def decode(self, tokens: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:
+        """Hidden states (R, T, E) of token ids (R, T); `lm_head` maps them to logits.
+
+        With a cache, the tokens follow the cached ones, and are appended to the cache.
+        """
         hidden: Tensor = self.decoder(self.embedding(tokens), memory, cache)
         return hidden
 
     def forward(self, pixels: Tensor, prompt: Tensor, real: Tensor | None, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) of the token after each of `tokens` (B, T): teacher forcing."""
-        logits: Tensor = self.lm_head(self.write(tokens, self.read(self.look(pixels), prompt, real)))
+        """Logits (B, T, V) of the token after each of `tokens` (B, T), by teacher forcing."""
+        logits: Tensor = self.lm_head(self.decode(tokens, self.encode(self.encode_image(pixels), prompt, real)))
         return logits

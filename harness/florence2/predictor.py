@@ -1,13 +1,13 @@
-"""Questions to answers, on top of the engine: the only file here that touches both pixels and strings.
+"""Questions to answers, on top of the engine: the only file of this package with both pixels and strings.
 
-Questions are pulled a window at a time and grouped by image, so that an image is encoded once for all that is asked
-of it.  Images are decoded and resized ahead, in threads, while the network works; prompts of like kind and length are
-submitted one after another, and answers leave within a tenth of a second, or a step, of being settled.  A question may
-take several prompts (one for each category, say): it is answered once all of them are.
+Questions are read in windows and grouped by image, so that an image is encoded once for all its questions.  Threads
+open and resize images ahead, while the network runs.  Prompts of similar kind and length are submitted one after
+another.  Answers are yielded within POLL_INTERVAL, or a decode step, of their end.  A question with several prompts
+(one for each category, say) is answered once all its prompts are.
 
-The time kept with an answer is that of its stay in the engine, from when it was taken in, and its picture encoded if
-that was not done before, until its last token was settled, beside whatever else was under way.  Decoding of files and
-resizing are not in it.
+An answer's seconds are measured from its admission to a slot until its last token.  They include the encoding of its
+image if it was not encoded before, and the share of other sequences in the batch.  They do not include the opening and
+resizing of image files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor
 from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket, Trail
 from harness.errors import DataError, HarnessError, UsageError
 from harness.florence2 import locations, prompts, reading
-from harness.florence2.decoding.engine import Done, Engine, Picture
+from harness.florence2.decoding.engine import Done, Engine, ImageInput
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.choose import accelerated
 from harness.florence2.model import Florence2
@@ -38,35 +38,35 @@ from harness.florence2.tokenizer import Tokenizer
 from harness.images import open_rgb
 
 ANSWERS_VERSION = 1
-"""Part of every fingerprint: answers kept under another version are stale.  Raise it whenever an answer could change.
+"""Part of every fingerprint: stored answers of another version are stale.  Raise it whenever an answer could change.
 
-Raise it for a change of what is computed or decoded: the network's arithmetic beyond rounding, the search, a prompt's
-text, preprocessing, tokenisation, parsing into a value.  Do not raise it for a change of speed, memory, wording or
-order of additions that leaves float32 tokens equal: the frozen answers in `baselines/frozen` tell the two apart, and
-CI fails where float32 tokens differ under the same version.  Settings (beams, precision, resolution, prompt forms)
-are in the fingerprint by themselves.
+Raise it for a change of results: the network's arithmetic beyond rounding, the search, a prompt's text, preprocessing,
+tokenisation, parsing into a value.  Do not raise it for a change of speed, memory, wording or order of additions that
+keeps float32 tokens equal.  The frozen answers in `baselines/frozen` tell the two cases apart: CI fails if float32
+tokens differ under the same version.  Settings (beams, precision, resolution, prompt forms) are separate parts of the
+fingerprint.
 """
-WINDOW = 2048  # questions looked at together
-IN_PIXELS = (  # kinds that have coordinates in the question or in what is scored
+WINDOW = 2048  # questions that are grouped by image at once
+IN_PIXELS = (  # kinds with coordinates in the question or in the scored value
     "detect", "find", "ground", "refer", "segment", "ocr_regions",
     "name", "describe", "outline", "read", "regions", "propose",
 )  # fmt: skip
-DIGEST = 8  # letters of each part of a trail
-AHEAD = 4  # batches whose images are opened together
-SOON = 0.1  # seconds between looks for answers: reading and keeping one by one takes four times as long as many
+DIGEST = 8  # hexadecimal digits in each part of a trail
+AHEAD = 4  # batches whose images are opened ahead
+POLL_INTERVAL = 0.1  # seconds between polls of the engine: answers are cheaper to parse and store many at a time
 
 
 @dataclass(slots=True)
-class UnderWay:
-    """A question whose image is open, and what has been written of each of its prompts."""
+class PendingQuestion:
+    """A question whose image is open, and the answers so far to its prompts."""
 
     ticket: Ticket
     question: Question
-    size: Size
-    trail: Trail  # its last part, the tokens written, once nothing is left
-    pieces: list[list[locations.Item]]
-    written: list[list[int]]  # the tokens of each
-    left: int  # prompts that are not answered yet
+    size: Size  # of the opened image, in pixels
+    trail: Trail  # without its last part, the generated tokens
+    pieces: list[list[locations.Item]]  # of each prompt's answer
+    generated: list[list[int]]  # the token ids of each prompt's answer
+    remaining: int  # prompts without an answer
     tokens: int = 0
     truncated: bool = False
     begun: float = math.inf
@@ -74,27 +74,27 @@ class UnderWay:
     batch: int = 1
 
     def answer(self, form: str) -> Answer:
-        """Once nothing is left."""
+        """The question's answer, once no prompt is remaining."""
         value = reading.read_answer(self.question, self.pieces, self.size, form)
         raw = tuple(map(locations.raw, self.pieces))
-        trail = self.trail._replace(tokens_out=digest(self.written))
+        trail = self.trail._replace(tokens_out=digest(self.generated))
         return Answer(raw, value, self.tokens, self.truncated, self.seconds, self.batch, trail)
 
 
-class Asked(NamedTuple):
-    """One prompt of a question."""
+class PromptTicket(NamedTuple):
+    """The engine's ticket for a prompt: its question, and its number among the question's prompts."""
 
-    whole: UnderWay
+    pending: PendingQuestion
     number: int
 
 
 Chunk = list[tuple[ImageRef, list[tuple[Ticket, Question]]]]
-Opened = tuple[Tensor, Size, str] | Failure  # its pixels as the network takes them, its size, the pixels' digest
+Opened = tuple[Tensor, Size, str] | Failure  # an image's resized pixels, its own size, the digest of the pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a checkpoint folder gives: the network, its tokenizer, its pixels, and the sha256 of its weights."""
+    """The contents of a checkpoint folder: network, tokenizer, preprocessing, and the sha256 of the weights."""
 
     model: Florence2
     tokenizer: Tokenizer
@@ -105,10 +105,10 @@ class Parts:
 class Predictor:
     """A Model (see `core`): Florence-2 on one device.
 
-    `root` is where image references are resolved; `batch` is the most answers written together, and shrinks where
-    memory is short; `forms` are those of `prompts.choose`.  `watch`, where it is set, is called with a question's
-    ticket, the number of its prompt and the tokens written to it.  UsageError where the decoding asks for more tokens
-    than the checkpoint has positions for.
+    `root` resolves image references.  `batch` is the largest number of sequences decoded together; it shrinks if memory
+    is short.  `forms` are those of `prompts.choose`.  If `watch` is set, it is called for each finished prompt, with
+    the question's ticket, the prompt's number and the generated tokens.
+    UsageError if `max_new_tokens` exceeds the checkpoint's positions, or for a batch smaller than 1.
     """
 
     def __init__(
@@ -122,11 +122,13 @@ class Predictor:
         batch: int,
         forms: Mapping[Kind, str] | None = None,
     ) -> None:
-        room = parts.model.config.text.positions
-        if decoding.max_new_tokens > room:
-            raise UsageError(f"--max-new-tokens {decoding.max_new_tokens}: this checkpoint has positions for {room}")
+        positions = parts.model.config.text.positions
+        if decoding.max_new_tokens > positions:
+            raise UsageError(
+                f"--max-new-tokens {decoding.max_new_tokens}: this checkpoint has positions for {positions}"
+            )
         if batch < 1:
-            raise UsageError(f"--batch-size {batch}: a batch has at least one answer")
+            raise UsageError(f"--batch-size {batch}: a batch has at least one sequence")
         self.root = root
         self.decoding = decoding
         self.device = torch.device(device)
@@ -138,24 +140,25 @@ class Predictor:
         self.sha256 = parts.sha256
         self.model = accelerated(parts.model, self.device, dtype)
         self.watch: Callable[[Ticket, int, Sequence[int]], None] | None = None
-        self._engine: Engine[Asked] | None = None
+        self._engine: Engine[PromptTicket] | None = None
         vision = self.model.config.vision
-        self.room = room - vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width) - 1
+        cells = vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width)
+        self.prompt_limit = positions - cells - 1  # tokens; an image has a token for each cell, and one for their mean
 
     @property
     def fingerprint(self) -> str:
-        """Weights, precision, decoding, preprocessing, prompts other than the default, and `ANSWERS_VERSION`."""
+        """One line of weights, precision, decoding, preprocessing, forms other than the default, ANSWERS_VERSION."""
         precision = str(self.dtype).removeprefix("torch.")
-        asked = ":".join([f"{self.preprocess}", *self._other_forms(), f"v{ANSWERS_VERSION}"])
-        return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{asked}"
+        rest = ":".join([f"{self.preprocess}", *self._other_forms(), f"v{ANSWERS_VERSION}"])
+        return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{rest}"
 
     def _other_forms(self) -> list[str]:
-        first = prompts.choose()
-        return [prompts.name_of(kind, form) for kind, form in self.forms.items() if form != first[kind]]
+        default = prompts.choose()
+        return [prompts.name_of(kind, form) for kind, form in self.forms.items() if form != default[kind]]
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Weights, precision, device and the batch size in use (smaller than asked for where memory was short)."""
+        """Weights, settings, device and the batch size in use, which is smaller than `batch` if memory was short."""
         return {
             "weights sha256": self.sha256,
             "precision": str(self.dtype).removeprefix("torch."),
@@ -168,36 +171,40 @@ class Predictor:
         }
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        """Answers soon after they are settled; a Failure for every question about an image that cannot be used."""
+        """Answers in the order in which they finish; a Failure for a question that cannot be queried.
+
+        ResourceError if a single sequence does not fit in memory; UsageError or CheckpointError as `Engine.step`.
+        Answers that finished before an error are yielded first.
+        """
         engine = self._idle_engine()
         chunks = self._chunks(questions, engine.group)
         pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), "images")
         try:
-            upcoming = _opening(next(chunks, None), self._open, pool)
-            looked = time.perf_counter()
+            upcoming = _start_opening(next(chunks, None), self._open, pool)
+            polled = time.perf_counter()
             while upcoming is not None or engine.busy:
                 if upcoming is not None and len(engine.waiting) < engine.slots:
                     chunk, opened = upcoming
-                    upcoming = _opening(next(chunks, None), self._open, pool)
+                    upcoming = _start_opening(next(chunks, None), self._open, pool)
                     yield from self._submit(engine, chunk, [future.result() for future in opened])
                 try:
                     engine.step()
                 except HarnessError:
                     for done in engine.poll():
-                        yield from self._settle(done)
+                        yield from self._record(done)
                     raise
                 self.batch = engine.slots
-                opening = upcoming is not None and len(engine.waiting) < engine.slots  # which may take long
-                if engine.writing and not opening and time.perf_counter() - looked < SOON:
+                needs_images = upcoming is not None and len(engine.waiting) < engine.slots  # the wait may be long
+                if engine.active and not needs_images and time.perf_counter() - polled < POLL_INTERVAL:
                     continue
                 for done in engine.poll():
-                    yield from self._settle(done)
-                looked = time.perf_counter()
+                    yield from self._record(done)
+                polled = time.perf_counter()
         finally:
             pool.shutdown(cancel_futures=True)
 
     def _chunks(self, questions: Iterable[tuple[Ticket, Question]], group: int) -> Iterator[Chunk]:
-        """Images with their questions, as many as make a few batches, and whole groups of images."""
+        """Chunks of images with their questions: AHEAD batches of questions, in whole groups of images."""
         stream = iter(questions)
         chunk: Chunk = []
         while window := list(islice(stream, WINDOW)):
@@ -206,79 +213,86 @@ class Predictor:
                 by_image.setdefault(question.image, []).append((ticket, question))
             for item in by_image.items():
                 chunk.append(item)
-                enough = sum(len(asked) for _, asked in chunk) >= (AHEAD * self.batch if self.batch > 1 else 1)
+                enough = sum(len(about) for _, about in chunk) >= (AHEAD * self.batch if self.batch > 1 else 1)
                 if enough and len(chunk) % group == 0:
                     yield chunk
                     chunk = []
         if chunk:
             yield chunk
 
-    def _open(self, image: ImageRef) -> Opened:
+    def _open(self, reference: ImageRef) -> Opened:
         try:
-            picture = open_rgb(self.root, image)
+            image = open_rgb(self.root, reference)
         except DataError as error:
             return Failure(str(error))
-        pixels = self.preprocess.resize(picture)
-        return pixels, Size(*picture.size), hashlib.sha256(pixels.numpy().data).hexdigest()[:DIGEST]
+        pixels = self.preprocess.resize(image)
+        return pixels, Size(*image.size), hashlib.sha256(pixels.numpy().data).hexdigest()[:DIGEST]
 
-    def _idle_engine(self) -> Engine[Asked]:
-        """The last one, which has its buffers, unless it was left in the middle of something."""
+    def _idle_engine(self) -> Engine[PromptTicket]:
+        """The last engine, to reuse its buffers; a new one if the last was abandoned with sequences in it."""
         if self._engine is None or self._engine.busy:
             self._engine = Engine(self.model, self.preprocess, self.decoding, slots=self.batch)
         return self._engine
 
     def _submit(
-        self, engine: Engine[Asked], chunk: Chunk, opened: Sequence[Opened]
+        self, engine: Engine[PromptTicket], chunk: Chunk, opened: Sequence[Opened]
     ) -> Iterator[tuple[Ticket, Failure]]:
-        """All that is asked of a chunk's images, to the engine; gives what cannot be asked."""
-        asked: list[tuple[Asked, Picture, list[int]]] = []
-        for (image, questions), found in zip(chunk, opened, strict=True):
-            wrong = found.reason if isinstance(found, Failure) else _size_conflict(image, questions, found[1])
-            if wrong or isinstance(found, Failure):
-                yield from ((ticket, Failure(wrong)) for ticket, _ in questions)
+        """Submits the prompts of a chunk to the engine; yields the questions that cannot be queried."""
+        queries: list[tuple[PromptTicket, ImageInput, list[int]]] = []
+        for (reference, questions), result in zip(chunk, opened, strict=True):
+            if isinstance(result, Failure):
+                yield from ((ticket, result) for ticket, _ in questions)
                 continue
-            picture = Picture(found[0])
+            pixels, size, pixels_digest = result
+            conflict = _size_conflict(reference, questions, size)
+            if conflict:
+                yield from ((ticket, Failure(conflict)) for ticket, _ in questions)
+                continue
+            image = ImageInput(pixels)
             for ticket, question in questions:
                 try:
-                    texts = prompts.prompts_of(question, self.forms[question.kind], found[1])
+                    texts = prompts.prompts_of(question, self.forms[question.kind], size)
                 except DataError as error:
                     yield ticket, Failure(str(error))
                     continue
                 if not texts:
-                    yield ticket, Failure(f"a {question.kind!r} question without phrases cannot be asked")
+                    yield ticket, Failure(f"a {question.kind!r} question without phrases has no prompt")
                     continue
-                prompted = [self.tokenizer.encode(text) for text in texts]
-                longest = max(map(len, prompted))
-                if longest > self.room:
-                    yield ticket, Failure(f"a prompt of {longest} tokens; this checkpoint has room for {self.room}")
+                ids = [self.tokenizer.encode(text) for text in texts]
+                longest = max(map(len, ids))
+                if longest > self.prompt_limit:
+                    reason = f"a prompt of {longest} tokens; this checkpoint has positions for {self.prompt_limit}"
+                    yield ticket, Failure(reason)
                     continue
-                trail = Trail(digest(texts), found[2], digest(prompted), "")
+                trail = Trail(digest(texts), pixels_digest, digest(ids), "")
                 pieces: list[list[locations.Item]] = [[] for _ in texts]
-                whole = UnderWay(ticket, question, found[1], trail, pieces, [[] for _ in texts], len(texts))
-                asked.extend((Asked(whole, number), picture, prompt) for number, prompt in enumerate(prompted))
-        for one, picture, prompt in sorted(asked, key=lambda item: (item[0].whole.question.kind, len(item[2]))):
-            engine.submit(one, picture, prompt)
+                pending = PendingQuestion(ticket, question, size, trail, pieces, [[] for _ in texts], len(texts))
+                queries.extend((PromptTicket(pending, number), image, prompt) for number, prompt in enumerate(ids))
+        for prompt_ticket, image, prompt in sorted(
+            queries, key=lambda query: (query[0].pending.question.kind, len(query[2]))
+        ):
+            engine.submit(prompt_ticket, image, prompt)
 
-    def _settle(self, done: Done[Asked]) -> Iterator[tuple[Ticket, Answer]]:
-        """Puts an answer's tokens to its question; gives the question's answer once it is whole."""
-        (whole, number), written = done.ticket, done.written
-        whole.pieces[number] = self.tokenizer.items(written.tokens, written.log_probs)
-        whole.written[number] = written.tokens
+    def _record(self, done: Done[PromptTicket]) -> Iterator[tuple[Ticket, Answer]]:
+        """Stores a prompt's answer with its question; yields the question's answer after its last prompt."""
+        (pending, number), generated = done.ticket, done.generated
+        pending.pieces[number] = self.tokenizer.items(generated.tokens, generated.log_probs)
+        pending.generated[number] = generated.tokens
         if self.watch is not None:
-            self.watch(whole.ticket, number, written.tokens)
-        whole.tokens += len(written.tokens)
-        whole.truncated |= written.truncated
-        whole.begun = min(whole.begun, done.begun)
-        whole.batch = max(whole.batch, done.batch)
-        whole.left -= 1
-        if not whole.left:
-            whole.seconds = done.ended - whole.begun
-            yield whole.ticket, whole.answer(self.forms[whole.question.kind])
+            self.watch(pending.ticket, number, generated.tokens)
+        pending.tokens += len(generated.tokens)
+        pending.truncated |= generated.truncated
+        pending.begun = min(pending.begun, done.begun)
+        pending.batch = max(pending.batch, done.batch)
+        pending.remaining -= 1
+        if not pending.remaining:
+            pending.seconds = done.ended - pending.begun
+            yield pending.ticket, pending.answer(self.forms[pending.question.kind])
 
 
-def digest(said: Sequence[str] | Sequence[Sequence[int]]) -> str:
-    """Of the texts, or the tokens, of all of a question's prompts."""
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:DIGEST]
+def digest(sequences: Sequence[str] | Sequence[Sequence[int]]) -> str:
+    """The start of the sha256 of a question's prompts, as texts or as token ids."""
+    return hashlib.sha256(repr(sequences).encode()).hexdigest()[:DIGEST]
 
 
 def _device_name(device: torch.device) -> str:
@@ -287,15 +301,15 @@ def _device_name(device: torch.device) -> str:
     return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
 
 
-def _opening(
+def _start_opening(
     chunk: Chunk | None, open_image: Callable[[ImageRef], Opened], pool: ThreadPoolExecutor
 ) -> tuple[Chunk, list[Future[Opened]]] | None:
-    """A chunk with its images on their way."""
+    """Starts to open a chunk's images; the chunk with the future of each image, in order."""
     return None if chunk is None else (chunk, [pool.submit(open_image, image) for image, _ in chunk])
 
 
 def _size_conflict(image: ImageRef, questions: Sequence[tuple[Ticket, Question]], size: Size) -> str:
-    """Why an image is not the one whose pixels were annotated; '' where nothing speaks against it."""
+    """The reason of a Failure if an image has another size than its annotations; else ""."""
     for _, question in questions:
         if question.kind in IN_PIXELS and question.size is not None and question.size != size:
             stated = f"{question.size.width}x{question.size.height}"

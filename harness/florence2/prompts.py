@@ -1,18 +1,21 @@
 """The prompts of Florence-2 for each kind of question: one table, `FORMS`.  `reading.py` parses the answers.
 
-The prompts are those of the published processor (15 task tokens); any other text passes through unchanged.  The text
-put into a prompt is stripped, as transformers does (the original code does not).
+The prompts are those of the published processor, which has 15 task tokens.  Any other text is sent unchanged.  The text
+inserted into a prompt is stripped, as in transformers (the original code does not strip it).
 
-A kind may be asked in several forms; the first is the default, FAMILIES says where a family of checkpoints has
-another, and `run --prompt kind=form` chooses.  Florence-2's release has no prompt for referring expressions: `refer`
-grounds the expression as a phrase, and the first box written is the answer.  Nor has it one for questions: only
-fine-tuned checkpoints answer those, and read them bare.
+A kind may have several forms.  The first is the default; FAMILIES lists other defaults of a family of checkpoints;
+`run --prompt kind=form` chooses.  A form is queried in one of four ways (`Form.over`):
+    once     one prompt
+    each     one prompt for each phrase of the question
+    joined   one prompt with all phrases of the question
+    region   one prompt with the question's region as four location tokens
 
-`generic` asks everything in one wording, and `paraphrase` each kind in words that no checkpoint was taught: what
-studies of prompts hold against the published ones.
+Florence-2's release has no prompt for referring expressions.  `refer` grounds the expression as a phrase, and the first
+written box is the answer.  The release has no prompt for visual questions either: only fine-tuned checkpoints answer
+them, and their prompt is the question alone.
 
-A form is queried once; once for each of the question's phrases (`each`); once with all of them (`joined`); or once with
-the question's region (`region`), which the prompt has as four location tokens.
+Two forms are baselines for studies of prompts: `generic` has one wording for all kinds, and `paraphrase` has a wording
+of each kind that no checkpoint was trained with.
 """
 
 from __future__ import annotations
@@ -51,10 +54,11 @@ GENERIC = "What is in the image?"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A text with a task token (see `expand`); `{}` stands for the question's text, a phrase, all phrases, or a region.
+    """One wording of a kind: a text that may begin with a task token (see `expand`).
 
-    `said` puts phrases in more words, where the task has some (ODinW, as GLIP words them).  Raise `version` whenever
-    the text of a form changes that is not its kind's first: fingerprints name it.
+    `{}` stands for the question's text, a phrase, all phrases, or a region; see `over` in the module's docstring.
+    `join` separates joined phrases.  `said` uses a phrase's longer wording where a task has one (ODinW, as in GLIP).
+    Raise `version` whenever the text of a form other than its kind's first changes: fingerprints contain it.
     """
 
     text: str
@@ -117,35 +121,35 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
     "regions": {"dense": Form("<DENSE_REGION_CAPTION>")},
     "propose": {"proposals": Form("<REGION_PROPOSAL>")},
 }
-FAMILIES: Mapping[str, Mapping[Kind, str]] = {"pretrained": {}, "fine_tuned": {}}  # where not the first of FORMS
+FAMILIES: Mapping[str, Mapping[Kind, str]] = {"pretrained": {}, "fine_tuned": {}}  # defaults other than the first form
 
 
 def choose(family: str = "pretrained", given: str | None = None) -> dict[Kind, str]:
-    """The form of every kind: the family's, but for those given as `kind=form,kind=form`.
+    """The form of every kind: the family's default, or the one in `given`, written `kind=form,kind=form`.
 
-    UsageError for a kind or form that there is not.
+    UsageError for an unknown kind or form.
     """
     chosen: dict[Kind, str] = {kind: next(iter(forms)) for kind, forms in FORMS.items()} | dict(FAMILIES[family])
     kinds: dict[str, Kind] = {kind: kind for kind in FORMS}
     for pair in given.split(",") if given else ():
         name, _, form = pair.strip().partition("=")
         if name not in kinds or form not in FORMS[kinds[name]]:
-            there = "; ".join(f"{kind}={'|'.join(forms)}" for kind, forms in FORMS.items() if len(forms) > 1)
-            raise UsageError(f"--prompt {pair.strip()}: there is no such form; there are {there}")
+            known = "; ".join(f"{kind}={'|'.join(forms)}" for kind, forms in FORMS.items() if len(forms) > 1)
+            raise UsageError(f"--prompt {pair.strip()}: there is no such form; there are {known}")
         chosen[kinds[name]] = form
     return chosen
 
 
 def name_of(kind: Kind, form: str) -> str:
-    """`kind=form`, and the version of the form's text where it is not the first."""
+    """`kind=form`, followed by ` v<version>` if the version is not 1."""
     version = FORMS[kind][form].version
     return f"{kind}={form}" if version == 1 else f"{kind}={form} v{version}"
 
 
 def expand(template: str, text: str = "") -> str:
-    """A form's text as the prompt that the published processor makes of it, with `text` in place of `{}`.
+    """The prompt that the published processor builds from a form's text, with `text` in place of `{}`.
 
-    Tokens in `text` itself stay as they are: it is a user's.
+    Task tokens inside `text` are not expanded: `text` comes from a user.
     """
     if template in PROMPTS:
         return PROMPTS[template]
@@ -156,35 +160,35 @@ def expand(template: str, text: str = "") -> str:
 
 
 def prompts_of(question: Question, form: str = "", size: Size | None = None) -> tuple[str, ...]:
-    """The prompt texts for a question, in a form of its kind (''  : the first); none where it names no phrase.
+    """The prompts of a question, in a form of its kind ("": the default).
 
-    `size` is the opened image's, if the caller knows it (None: the question's).  DataError for a question about a
-    region whose region cannot be written (see `region_tokens`).
+    Empty for a form over `each` phrase of a question without phrases.  `size` is the size of the opened image in
+    pixels; None: the question's.  DataError if a region cannot be written (see `region_tokens`).
     """
     forms = FORMS[question.kind]
-    asked = forms[form or next(iter(forms))]
-    if asked.over == "once":
-        filled = [question.text]
-    elif asked.over == "each":
-        filled = [phrase.said or phrase.text if asked.said else phrase.text for phrase in question.phrases]
-    elif asked.over == "region":
-        filled = [region_tokens(question, size or question.size)]
+    chosen = forms[form or next(iter(forms))]
+    if chosen.over == "once":
+        texts = [question.text]
+    elif chosen.over == "each":
+        texts = [phrase.said or phrase.text if chosen.said else phrase.text for phrase in question.phrases]
+    elif chosen.over == "region":
+        texts = [region_tokens(question, size or question.size)]
     else:
-        filled = [asked.join.join(phrase.text.strip() for phrase in question.phrases)]
-    return tuple(expand(asked.text, text) for text in filled)
+        texts = [chosen.join.join(phrase.text.strip() for phrase in question.phrases)]
+    return tuple(expand(chosen.text, text) for text in texts)
 
 
 def region_tokens(question: Question, size: Size | None) -> str:
-    """The question's region as four location tokens, of an image of this size in pixels.
+    """The question's region as four location tokens; `size` is the image's, in pixels.
 
     An edge outside the image becomes the nearest bin.  DataError if the region or the size is missing, or if the region
     is inverted, empty, or entirely outside the image.
     """
     region = question.region
     if region is None:
-        raise DataError(f"a {question.kind!r} question needs a region, and this one has none")
+        raise DataError(f"a {question.kind!r} question needs a region, and this question has none")
     if size is None:
-        raise DataError(f"a {question.kind!r} question needs the size of its image to write its region")
+        raise DataError(f"a {question.kind!r} question needs the size of its image in pixels, to write its region")
     left, top, right, bottom = region
     if not (is_finite(region) and left < right and top < bottom):
         raise DataError(f"the region {tuple(region)} is inverted or empty; left < right and top < bottom are needed")

@@ -1,13 +1,13 @@
-"""Florence-2's answers: written items to a value, and a target to the text that a model is trained to write.
+"""Parses Florence-2's answers into values, and writes targets as the text that a model is trained to write.
 
-The form `each` labels every box with the phrase that was queried, whatever label was written; the form `joined` needs a
-label that repeats a phrase.  No form consults the target, and all forms parse coordinates in one way.
+A form over `each` phrase labels every box with the queried phrase, whatever label was written.  A `joined` form needs
+a label that repeats a phrase.  No form uses the target, and all forms parse coordinates alike.
 
-An answer is readable if it has the form of its kind.  An empty answer is readable: no boxes, no outline, no words.
-Words where boxes are expected, or location tokens alone where words are expected, are unreadable (None).
+An answer is parsable if it has the form of its kind.  An empty answer is parsable: no boxes, no outline, no words.
+Words instead of boxes, or location tokens alone instead of words, are unparsable (None).
 
-The published checkpoints write the region again behind a region's category or description (`car<loc_52>...`, in the
-examples of their release).  Those location tokens are parsed off, and written behind a target.
+The published checkpoints repeat the region behind its category or description (`car<loc_52>...`, in the examples of
+their release).  The parser drops these location tokens, and targets are written with them.
 """
 
 from __future__ import annotations
@@ -29,56 +29,61 @@ from harness.florence2.locations import (
 from harness.florence2.locations import write_polygons as write_outline
 from harness.florence2.prompts import FORMS, region_tokens
 
-REPEATED = ("name", "describe")  # kinds whose answer has the region behind the words
+REPEATED = ("name", "describe")  # kinds whose answer repeats the region behind the words
 
-# ---------------------------------------------------------------------------- reading
+# ---------------------------------------------------------------------------- parsing
 
 
 def read_answer(question: Question, answers: Sequence[Sequence[Item]], size: Size, form: str = "") -> Value | None:
-    """What can be read in the answers (one for each prompt) about an image of this size; None: not of the form."""
-    asked = FORMS[question.kind][form or next(iter(FORMS[question.kind]))]
-    read = [_read_one(question.kind, pieces, size) for pieces in answers]
-    if answers and all(value is None for value in read):
+    """The value of a question's answers, one per prompt, in pixels of an image of this size; None if unparsable.
+
+    `form` is that of the prompts ("": the default).  With several prompts, the value is None only if all their answers
+    are unparsable; an unparsable one among others has no boxes.
+    """
+    chosen = FORMS[question.kind][form or next(iter(FORMS[question.kind]))]
+    values = [_read_answer(question.kind, pieces, size) for pieces in answers]
+    if answers and all(value is None for value in values):
         return None
     if question.kind == "ground":
-        if asked.over == "each":
-            return Grounded(tuple(value.boxes if isinstance(value, Boxes) else () for value in read))
+        if chosen.over == "each":
+            return Grounded(tuple(value.boxes if isinstance(value, Boxes) else () for value in values))
         return Grounded(assign(question.phrases, read_groups(answers[0], size)))
-    if asked.over != "each":
-        return read[0]
-    return _gathered(question.phrases, read)
+    if chosen.over != "each":
+        return values[0]
+    return _merged(question.phrases, values)
 
 
 def assign(phrases: Sequence[Phrase], groups: Sequence[tuple[str, tuple[Box, ...]]]) -> tuple[tuple[Box, ...], ...]:
-    """Written labels to the phrases they repeat: the first time a text is written is its first phrase's, and so on.
+    """The boxes of each phrase, from groups of a written label and its boxes.
 
-    Case and spaces do not count.  Where a text is written oftener than it is asked for, the rest are further guesses
-    for its last phrase; where less often, the last written serves the phrases that are left.  A label that repeats no
-    phrase is nobody's.
+    A label belongs to a phrase with the same text, without regard to case and spaces.  If several phrases have the same
+    text, the first of its labels belongs to the first of them, the second to the second, and so on.  Surplus labels
+    belong to the last of these phrases; if labels are too few, the last label serves the remaining phrases.
+    Boxes of other labels are dropped.
     """
     written: dict[str, list[tuple[Box, ...]]] = {}
     for label, boxes in groups:
-        written.setdefault(_plainly(label), []).append(boxes)
-    wanted: dict[str, list[int]] = {}
-    for place, phrase in enumerate(phrases):
-        wanted.setdefault(_plainly(phrase.text), []).append(place)
-    found: list[tuple[Box, ...]] = [()] * len(phrases)
-    for text, places in wanted.items():
-        theirs = written.get(text, [])
-        for count, place in enumerate(places):
-            last = count == len(places) - 1
-            mine = theirs[count:] if last and count < len(theirs) else theirs[: count + 1][-1:]
-            found[place] = tuple(box for boxes in mine for box in boxes)
-    return tuple(found)
+        written.setdefault(_normalised(label), []).append(boxes)
+    same_text: dict[str, list[int]] = {}
+    for index, phrase in enumerate(phrases):
+        same_text.setdefault(_normalised(phrase.text), []).append(index)
+    assigned: list[tuple[Box, ...]] = [()] * len(phrases)
+    for text, indices in same_text.items():
+        available = written.get(text, [])
+        for count, index in enumerate(indices):
+            last = count == len(indices) - 1
+            chosen = available[count:] if last and count < len(available) else available[: count + 1][-1:]
+            assigned[index] = tuple(box for boxes in chosen for box in boxes)
+    return tuple(assigned)
 
 
-def _plainly(text: str) -> str:
+def _normalised(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _gathered(phrases: Sequence[Phrase], read: Sequence[Value | None]) -> Boxes:
-    """The boxes found for each phrase, as one answer labelled with the phrases."""
-    named = [(phrase.text, value) for phrase, value in zip(phrases, read, strict=True) if isinstance(value, Boxes)]
+def _merged(phrases: Sequence[Phrase], values: Sequence[Value | None]) -> Boxes:
+    """The boxes of all phrases as one value; each box has its phrase as label."""
+    named = [(phrase.text, value) for phrase, value in zip(phrases, values, strict=True) if isinstance(value, Boxes)]
     scored = all(value.region_scores is not None for _, value in named)
     return Boxes(
         tuple(box for _, value in named for box in value.boxes),
@@ -88,30 +93,31 @@ def _gathered(phrases: Sequence[Phrase], read: Sequence[Value | None]) -> Boxes:
     )
 
 
-def _read_one(kind: Kind, pieces: Sequence[Item], size: Size) -> Value | None:
-    nothing = not any(piece.text.strip() for piece in pieces)
+def _read_answer(kind: Kind, pieces: Sequence[Item], size: Size) -> Value | None:
+    empty = not any(piece.text.strip() for piece in pieces)
     if kind in ("detect", "find", "ground", "refer", "regions", "propose"):
         boxes = read_boxes(pieces, size)
         if kind == "propose":
             boxes = Boxes(boxes.boxes, region_scores=boxes.region_scores)
-        return boxes if boxes.boxes or nothing else None
+        return boxes if boxes.boxes or empty else None
     if kind in ("segment", "outline"):
         outline = read_polygons(pieces, size)
-        return outline if outline.rings or nothing else None
+        return outline if outline.rings or empty else None
     if kind == "ocr_regions":
         quads = read_quads(pieces, size)
-        return quads if quads.quads or nothing else None
+        return quads if quads.quads or empty else None
     words = plain(pieces)
-    return Text((words,)) if words or nothing else None
+    return Text((words,)) if words or empty else None
 
 
 # ---------------------------------------------------------------------------- writing
 
 
 def write_answer(question: Question, value: Value, size: Size) -> str:
-    """The text that a model is trained to write; UsageError if a value has no written form for this kind.
+    """The text that a model is trained to write as the answer; coordinates and `size` are in pixels.
 
-    DataError if a region has to be written and cannot be (see `prompts.region_tokens`).
+    UsageError if the value has no written form.  DataError if a region has to be written and cannot be (see
+    `prompts.region_tokens`).
     """
     if isinstance(value, Text):
         words = value.texts[0]

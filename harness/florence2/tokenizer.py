@@ -1,8 +1,8 @@
-"""Prompt text to ids, and ids to items, from a checkpoint's own files.
+"""Prompt text to token ids, and ids to items, with a checkpoint's own tokenizer files.
 
-Byte-level BPE with BART's first four ids and 1,024 added tokens: 1,000 `<loc_*>` and 24 marks.  The original
-checkpoints' `tokenizer.json` lacks the added tokens (the processor added them); here they are added where
-missing, in the published order.
+The tokenizer is byte-level BPE with BART's first four ids and 1,024 added tokens: 1,000 `<loc_*>` and 24 markup
+tokens.  The `tokenizer.json` of the original checkpoints lacks the added tokens; there, the processor adds them.
+This module adds the missing ones, in the published order.
 """
 
 from __future__ import annotations
@@ -17,33 +17,39 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from harness.errors import CheckpointError
-from harness.florence2.locations import ADDED_TOKENS, MARKS, UNSPOKEN, Item
+from harness.florence2.locations import ADDED_TOKENS, CONTROLS, MARKS, Item
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
 BART_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 class Tokenizer:
-    """`encode` prompts, `items` answers."""
+    """A checkpoint's tokenizer: `encode` for prompts, `items` for answers.
+
+    CheckpointError if the ids of BART's special tokens or of the location tokens are not Florence-2's.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         backend.add_special_tokens([AddedToken(token, normalized=False) for token in ADDED_TOKENS])
-        for place, token in enumerate(BART_SPECIALS):
-            if backend.token_to_id(token) != place:
+        for number, token in enumerate(BART_SPECIALS):
+            if backend.token_to_id(token) != number:
                 raise CheckpointError(
-                    f"the tokenizer gives {token} the id {backend.token_to_id(token)}; BART's has {place}"
+                    f"the tokenizer gives {token} the id {backend.token_to_id(token)}; BART's id is {number}"
                 )
         self.first_bin = self._id("<loc_0>")
         if self._id("<loc_999>") != self.first_bin + 999:
             raise CheckpointError("the tokenizer's location tokens do not have consecutive ids")
         self.marks = {self._id(token): token for token in MARKS}
-        self.unspoken = {self._id(token) for token in UNSPOKEN}
+        self.controls = {self._id(token) for token in CONTROLS}
         self.size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """From `tokenizer.json`, else `vocab.json` and `merges.txt`; CheckpointError where neither is readable."""
+        """The tokenizer of a folder's `tokenizer.json`, else of `vocab.json` with `merges.txt`.
+
+        CheckpointError if neither is there, or if a file is malformed.
+        """
         whole, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
         try:
             if whole.is_file():
@@ -52,35 +58,35 @@ class Tokenizer:
                 return cls(_from_bart_files(vocab, merges))
         except CheckpointError:
             raise
-        except Exception as error:  # the backend raises bare Exception for a malformed file
+        except Exception as error:  # the backend raises a bare Exception for a malformed file
             raise CheckpointError(f"the tokenizer files in {folder} cannot be read: {error}") from error
         raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
 
     def encode(self, text: str) -> list[int]:
-        """`<s>` text `</s>` as ids."""
+        """The ids of `<s>`, the text, and `</s>`."""
         return [BOS, *self.backend.encode(text, add_special_tokens=False).ids, EOS]
 
     def items(self, ids: Sequence[int], log_probs: Sequence[float] = ()) -> list[Item]:
-        """Generated ids as items, each with the log-probabilities of its own tokens; `<s>`, `</s>`, `<pad>` vanish."""
-        found: list[Item] = []
+        """Generated ids as items, each with the log-probabilities of its tokens; without `<s>`, `</s>` and `<pad>`."""
+        pieces: list[Item] = []
         words: list[int] = []
         start = 0
-        for place, token in enumerate([*ids, EOS]):
+        for index, token in enumerate([*ids, EOS]):
             number = token - self.first_bin
-            special = 0 <= number < 1000 or token in self.marks or token in self.unspoken
+            special = 0 <= number < 1000 or token in self.marks or token in self.controls
             if not special:
                 if not words:
-                    start = place
+                    start = index
                 words.append(token)
                 continue
             if words:
-                found.append(Item(self.backend.decode(words), log_probs=tuple(log_probs[start:place])))
+                pieces.append(Item(self.backend.decode(words), log_probs=tuple(log_probs[start:index])))
                 words = []
             if 0 <= number < 1000:
-                found.append(Item(f"<loc_{number}>", bin=number, log_probs=tuple(log_probs[place : place + 1])))
+                pieces.append(Item(f"<loc_{number}>", bin=number, log_probs=tuple(log_probs[index : index + 1])))
             elif token in self.marks:
-                found.append(Item(self.marks[token], mark=True))
-        return found
+                pieces.append(Item(self.marks[token], mark=True))
+        return pieces
 
     def _id(self, token: str) -> int:
         number = self.backend.token_to_id(token)
@@ -90,7 +96,7 @@ class Tokenizer:
 
 
 def _from_bart_files(vocab: Path, merges: Path) -> Backend:
-    """The tokenizer of BART's two files, with its five special tokens."""
+    """A tokenizer of BART's `vocab.json` and `merges.txt`, with BART's five special tokens."""
     backend = Backend(BPE.from_file(str(vocab), str(merges)))
     backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevelDecoder()

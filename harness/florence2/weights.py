@@ -1,12 +1,15 @@
-"""Published checkpoints as they are: either layout, either file format, found in a folder or on the hub.
+"""Loads and saves checkpoints: the two published layouts, in any of their file formats.
 
-Two layouts are in use: the original (`microsoft/Florence-2-*`) and transformers' own (`florence-community/*`).
-Their names are brought to ours by the tables below.  Loading is strict both ways: a tensor that is not known,
-or one that is not there, is an error that names it.
+The layouts are the original one (`microsoft/Florence-2-*`) and transformers' own, here called native
+(`florence-community/*`).  The tables below map their tensor names to ours.  Loading is strict: an unknown tensor and a
+missing tensor are errors that name it.
 
-Accepted: `model.safetensors`, sharded safetensors, `pytorch_model.bin` (weights only, never code); float16,
-bfloat16 or float32; a vocabulary padded beyond the config's; the tied embedding under any of its four names; an
-`lm_head` of its own where it differs (a fine-tune may have untied it).
+Accepted variants:
+    `model.safetensors`, sharded safetensors, or `pytorch_model.bin` (weights only; code in it is never run)
+    float16, bfloat16 or float32
+    a vocabulary that is padded beyond the config's
+    the tied embedding under any of its four names
+    an `lm_head` that differs from the embedding: fine-tuning may untie them
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from harness.florence2.config import Config, native_config, read_config
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import native_preprocess
 
-# Our name (a pattern) to the native one; the packed and the alternating ones are in `native_names`.
+# Our name (a pattern) to the native name.  `native_names` adds packed products and the vision tower's blocks.
 _NATIVE = (
     (r"vision\.stages\.(\d+)\.embed\.", r"model.vision_tower.convs.\1."),
     (r"fusion\.rows\.", r"model.multi_modal_projector.image_position_embed.row_embeddings."),
@@ -59,7 +62,7 @@ _BLOCK = {
     "mlp.down": "ffn.fc2",
 }
 
-# Original name (a pattern) to the native one, in order; the first that matches is applied.
+# Original name (a pattern) to the native name; the first pattern that matches is applied.
 _ORIGINAL = (
     (r"^vision_tower\.convs\.(\d+)\.proj\.", r"model.vision_tower.convs.\1.conv."),
     (r"^vision_tower\.(.*)\.(conv[12])\.fn\.dw\.", r"model.vision_tower.\1.\2."),
@@ -84,32 +87,32 @@ _FRAMES = "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network with its weights; `sha256` is of the weight files' bytes."""
+    """A network with its weights; `sha256` is that of the weight files, `layout` is "original" or "native"."""
 
     model: Florence2
     sha256: str
     layout: str
 
 
-class Unfilled(TorchFunctionMode):
-    """Layers begin with whatever their memory held: who fills them afterwards need not draw numbers twice.
+class SkipInitialisation(TorchFunctionMode):
+    """A mode in which layers are built without initial values: their memory stays as it is.
 
-    On `meta` there is nothing to fill, and torch imports its compiler to do so (1 s).
+    For weights that are filled afterwards.  On the meta device it also avoids torch's import of its compiler.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """`func` of its arguments; where it draws the numbers of a layer, the tensor as it is."""
-        given = kwargs or {}
-        draws = (torch.nn.init.normal_, torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_)
-        return given["tensor"] if func in draws else func(*args, **given)
+        """The result of `func`; for a function that initialises a tensor, the tensor unchanged."""
+        keywords = kwargs or {}
+        initialisers = (torch.nn.init.normal_, torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_)
+        return keywords["tensor"] if func in initialisers else func(*args, **keywords)
 
 
 def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
-    """The network a folder's `config.json` and weights describe, in evaluation mode on the CPU.
+    """The network of a folder's `config.json` and weights, in evaluation mode on the CPU.
 
-    CheckpointError names what is missing, truncated, unknown or of another shape.
+    CheckpointError names the file or tensor that is missing, truncated, unknown or of another shape.
     """
     config = read_config(folder / "config.json")
     files = weight_files(folder)
@@ -122,7 +125,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a folder's weights; CheckpointError where there are none."""
+    """The weight files of a folder; CheckpointError if there are none, or if their index is malformed."""
     single, index, pickled = (
         folder / name for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
     )
@@ -136,11 +139,15 @@ def weight_files(folder: Path) -> list[Path]:
             raise CheckpointError(f"{index} is not a readable index of weight files: {error!r}") from error
     if pickled.is_file():
         return [pickled]
-    raise CheckpointError(f"{folder} holds no weights: neither model.safetensors nor pytorch_model.bin is there")
+    raise CheckpointError(f"{folder} has no weights: neither model.safetensors nor pytorch_model.bin is there")
 
 
 def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence2:
-    """A network filled from native names; every tensor is used exactly once."""
+    """The network of a config and of tensors under native names; every tensor must be used exactly once.
+
+    Vocabulary and position table take their sizes from the tensors: published checkpoints pad the vocabulary.
+    `origin` names the checkpoint in a CheckpointError.
+    """
     native = dict(native)
     embedding = _take_embedding(native, origin)
     head = native.pop("lm_head.weight", embedding)
@@ -148,13 +155,13 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
     rows = native.get("model.language_model.encoder.embed_positions.weight")
     if rows is not None:
         config = replace(config, text=replace(config.text, positions=rows.shape[0] - 2))
-    with torch.device("meta"), Unfilled():
+    with torch.device("meta"), SkipInitialisation():
         model = Florence2(config)
     native["model.language_model.shared.weight"] = embedding
     ours: dict[str, Tensor] = {}
     missing: list[str] = []
     used: set[str] = set()
-    for name, wanted in model.state_dict().items():
+    for name, empty in model.state_dict().items():
         if name == "lm_head.weight":
             continue
         sources = native_names(name, config.text.decoder_layers)
@@ -163,16 +170,16 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
         if absent:
             continue
         used.update(sources)
-        found = torch.cat([native[source] for source in sources]) if len(sources) > 1 else native[sources[0]]
-        if found.shape != wanted.shape:
+        tensor = torch.cat([native[source] for source in sources]) if len(sources) > 1 else native[sources[0]]
+        if tensor.shape != empty.shape:
             raise CheckpointError(
-                f"{origin}: {sources[0]} has shape {tuple(found.shape)}; this network needs {tuple(wanted.shape)}"
+                f"{origin}: {sources[0]} has shape {tuple(tensor.shape)}; this network needs {tuple(empty.shape)}"
             )
-        ours[name] = found.float()
+        ours[name] = tensor.float()
     unknown = sorted(set(native) - used)
     if missing or unknown:
         raise CheckpointError(
-            f"{origin} is not this network: {_named('missing', missing)}; {_named('unknown', unknown)}"
+            f"{origin} does not fit this network: {_listed('missing', missing)}; {_listed('unknown', unknown)}"
         )
     tied = head is embedding or (head.shape == embedding.shape and torch.equal(head, embedding))
     if not tied:
@@ -190,7 +197,10 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
 
 
 def to_native(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Tensors of either layout under native names, and which layout it was; what carries no weight is dropped."""
+    """Tensors of either layout under native names, and the name of their layout.
+
+    Constants are dropped.  CheckpointError for a `final_logits_bias` that is not zero.
+    """
     original = any(name.startswith(("vision_tower.", "language_model.")) for name in tensors)
     native = {(_from_original(name) if original else name): tensor for name, tensor in tensors.items()}
     if original and "model.multi_modal_projector.image_projection.weight" in native:
@@ -198,17 +208,17 @@ def to_native(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
         native["model.multi_modal_projector.image_projection.weight"] = projection.t()
     bias = native.pop("final_logits_bias", None)
     if bias is not None and bias.any():
-        raise CheckpointError("final_logits_bias is not zero; no published checkpoint has one, and none is implemented")
-    native.pop(_FRAMES, None)  # a constant
+        raise CheckpointError("final_logits_bias is not zero; only the published checkpoints' zero is implemented")
+    native.pop(_FRAMES, None)  # a constant table
     return native, "original" if original else "native"
 
 
 def native_names(ours: str, decoder_layers: int) -> list[str]:
-    """The native tensors a tensor of ours is made of, end to end."""
+    """The names of the native tensors that, concatenated, give one of our tensors; ValueError for an unknown name."""
     packed = re.fullmatch(r"(encoder|decoder)\.layers\.(\d+)\.attention\.qkv\.(weight|bias)", ours)
     if packed:
-        stack, layer, what = packed.groups()
-        return [f"model.language_model.{stack}.layers.{layer}.self_attn.{x}_proj.{what}" for x in "qkv"]
+        stack, layer, kind = packed.groups()
+        return [f"model.language_model.{stack}.layers.{layer}.self_attn.{x}_proj.{kind}" for x in "qkv"]
     if ours.startswith("decoder.memory."):
         layers = (f"model.language_model.decoder.layers.{layer}.encoder_attn" for layer in range(decoder_layers))
         return [f"{layer}.{x}_proj.{ours.rpartition('.')[2]}" for layer in layers for x in "kv"]
@@ -221,12 +231,15 @@ def native_names(ours: str, decoder_layers: int) -> list[str]:
     raise ValueError(f"no native name for {ours}")
 
 
-def _native_block(stage: str, place: str, part: str, what: str) -> str:
-    """Our flat list of blocks alternates; theirs is pairs of a spatial and a channel block."""
-    pair, second = divmod(int(place), 2)
-    kind, attention = ("channel_block", "channel_attn") if second else ("spatial_block", "window_attn")
+def _native_block(stage: str, index: str, part: str, kind: str) -> str:
+    """The native name of a block's weight or bias (`kind`).
+
+    Our list of blocks alternates spatial and channel blocks; the native list has pairs of them.
+    """
+    pair, second = divmod(int(index), 2)
+    block, attention = ("channel_block", "channel_attn") if second else ("spatial_block", "window_attn")
     name = _BLOCK.get(part) or part.replace("attention", attention)
-    return f"model.vision_tower.blocks.{stage}.{pair}.{kind}.{name}.{what}"
+    return f"model.vision_tower.blocks.{stage}.{pair}.{block}.{name}.{kind}"
 
 
 def _from_original(name: str) -> str:
@@ -237,14 +250,14 @@ def _from_original(name: str) -> str:
 
 
 def _take_embedding(native: dict[str, Tensor], origin: str) -> Tensor:
-    """The token embedding under whichever of its names is there; CheckpointError where two of them differ."""
-    found = [(name, native.pop(name)) for name in _TIED if name in native]
-    if not found and "lm_head.weight" in native:
-        found = [("lm_head.weight", native["lm_head.weight"])]
-    if not found:
+    """Removes and returns the token embedding, under any of its names; CheckpointError if two of them differ."""
+    copies = [(name, native.pop(name)) for name in _TIED if name in native]
+    if not copies and "lm_head.weight" in native:
+        copies = [("lm_head.weight", native["lm_head.weight"])]
+    if not copies:
         raise CheckpointError(f"{origin} has no token embedding under any of {', '.join(_TIED)}")
-    name, embedding = found[0]
-    for other, tensor in found[1:]:
+    name, embedding = copies[0]
+    for other, tensor in copies[1:]:
         if not torch.equal(tensor, embedding):
             raise CheckpointError(f"{origin}: {name} and {other} differ; encoder and decoder share one embedding")
     return embedding
@@ -256,10 +269,10 @@ def _read(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is not there, though the folder's index names it") from error
+        raise CheckpointError(f"{file} does not exist, but the folder's index names it") from error
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{file} cannot be read (truncated? download it again): {_first_line(error)}") from error
-    except Exception as error:  # torch.load raises pickle.UnpicklingError and more for what is not plain weights
+    except Exception as error:  # torch.load raises pickle.UnpicklingError and others for a file with code in it
         raise CheckpointError(f"{file} is not a file of plain weights: {_first_line(error)}") from error
     if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
         raise CheckpointError(f"{file} does not hold a table of tensors")
@@ -267,7 +280,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def save(model: Florence2, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
-    """`config.json`, `preprocessor_config.json` and `model.safetensors` in transformers' own layout."""
+    """Writes `config.json`, `preprocessor_config.json` and `model.safetensors` in transformers' own layout."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(native_config(model.config), indent=2) + "\n")
     pixels = native_preprocess(model.config.image_size)
@@ -276,7 +289,7 @@ def save(model: Florence2, folder: Path, *, dtype: torch.dtype = torch.float16) 
 
 
 def native_tensors(model: Florence2, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Every weight under its native name; a tied head is left out, as transformers leaves it."""
+    """Every weight under its native name; without a tied `lm_head`, as in transformers."""
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and model.lm_head.weight is model.embedding.weight:
             continue
@@ -288,7 +301,7 @@ def native_tensors(model: Florence2, dtype: torch.dtype) -> Iterator[tuple[str, 
 
 
 def sinusoids(frames: int, width: int) -> Tensor:
-    """(frames, width): the constant table transformers stores; even columns are sines, odd ones cosines."""
+    """(frames, width): the table of frame embeddings that transformers stores; even columns sines, odd ones cosines."""
     half = width // 2
     rates = torch.exp(torch.arange(half).float() * -(torch.log(torch.tensor(10000.0)) / half))
     angles = torch.arange(frames).float()[:, None] * rates
@@ -298,7 +311,7 @@ def sinusoids(frames: int, width: int) -> Tensor:
 
 
 def file_digest(files: list[Path]) -> str:
-    """sha256 over the bytes of the files, in order."""
+    """The sha256 of the bytes of the files, in this order, in hexadecimal."""
     whole = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -307,11 +320,11 @@ def file_digest(files: list[Path]) -> str:
     return whole.hexdigest()
 
 
-def _named(what: str, names: list[str]) -> str:
+def _listed(adjective: str, names: list[str]) -> str:
     if not names:
-        return f"nothing {what}"
+        return f"nothing {adjective}"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{what} {', '.join(names[:3])}{more}"
+    return f"{adjective} {', '.join(names[:3])}{more}"
 
 
 def _first_line(error: BaseException) -> str:

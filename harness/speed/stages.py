@@ -79,7 +79,7 @@ def staged(
     real = torch.arange(longest, device=device) < lengths[:, None]
     mask = None if bool(real.all()) else real
     dtype = model.vision.dtype
-    look = CapturedMap(model.look) if device.type == "cuda" else model.look
+    encode_image = CapturedMap(model.encode_image) if device.type == "cuda" else model.encode_image
     pool: Pool[int] = Pool(model, decoding, batch, static=device.type == "cuda")
     if device.type == "cuda":
         pool.advance = CapturedStep(pool)
@@ -95,9 +95,9 @@ def staged(
                     stacked = stacked.pin_memory().to(device, non_blocking=True)
                 pixels = preprocess.normalise(stacked, dtype)
             with timed("vision"):
-                image = look(pixels)
+                image = encode_image(pixels)
             with timed("encoder"):
-                memory = model.read(image, ids, mask)
+                memory = model.encode(image, ids, mask)
             with timed("prefill"):
                 pool.admit(chosen, memory)
             steps = 0

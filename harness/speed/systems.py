@@ -21,7 +21,7 @@ from harness.errors import ResourceError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
 from harness.florence2.davit import Block
-from harness.florence2.decoding.engine import Engine, Picture
+from harness.florence2.decoding.engine import Engine, ImageInput
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.quantised import Float8Linear, HalfLinear, Int8Linear
 from harness.florence2.fast.settings import cuda
@@ -103,7 +103,7 @@ def random_model(config: Config, seed: int = 0) -> Florence2:
     The weights of convolutions are small, as trained ones are.  Each convolution is added to its own input, and with
     larger weights the many blocks of the tower would exceed the range of float16.
     """
-    with weights.Unfilled():
+    with weights.SkipInitialisation():
         model = Florence2(config).requires_grad_(False).eval()
     initialise(model, config.text.vocab - BINS, torch.Generator().manual_seed(seed))
     for block in model.modules():

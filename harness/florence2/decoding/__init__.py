@@ -1,1 +1,1 @@
-"""Writing answers: the search, the pool of sequences under way, and the engine that keeps it full."""
+"""Decoding: greedy and beam search, the pool of sequences in slots, and the engine that keeps the pool full."""

@@ -1,15 +1,15 @@
-"""Pictures and prompts to answers under way: submit, step, poll.
-
-An engine keeps a pool of slots full: as answers are settled, waiting ones take their places, pictures are encoded some
-together, and each once for all that waits to be asked of it.  It knows no strings and no
-files.  What does not fit in memory is tried again with half the slots, then with more of them as long as those fit, and
-that is said.
+"""Continuous batching of images and prompts: submit, step, poll.
 
     engine = Engine(model, preprocess, decoding, slots=8)
-    engine.submit("a ticket", Picture(pixels), prompt)
+    engine.submit("a ticket", ImageInput(pixels), prompt)
     while engine.busy:
         engine.step()
-        for ticket, written in engine.poll(): ...
+        for done in engine.poll(): ...
+
+An engine keeps a pool of slots full: finished sequences free their slots for waiting prompts.  Images are encoded in
+groups, and each once for all its waiting prompts.  Prompts and answers are token ids; the engine opens no files.
+
+If memory runs out, the engine continues with half the slots, and later tries more again.  It logs a warning for both.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from torch import Tensor
 
 from harness.errors import CheckpointError, HarnessError, ResourceError, UsageError
 from harness.florence2.bart import Memory
-from harness.florence2.decoding.generate import Pool, Written
+from harness.florence2.decoding.generate import Generated, Pool
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.graphs import CapturedMap, CapturedStep
-from harness.florence2.fast.lanes import Lane, join, sent
+from harness.florence2.fast.lanes import SideStream, to_device, wait_for
 from harness.florence2.fast.settings import cuda
 from harness.florence2.fast.vision import LARGE
 from harness.florence2.model import Florence2
@@ -42,53 +42,59 @@ from harness.florence2.tokenizer import PAD
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-TOGETHER = 64  # pictures encoded at once on a GPU: more windows than 65,535 are no grid of attention's kernels
-GROUP = 8  # small ones on a CPU: always as many, or one alone, so that no kernels are made anew
-READ = 16  # prompts of small ones that are read at once: of more, what is between layers is memory, and no quicker
+TOGETHER = 64  # images encoded at once on a GPU; attention's kernels accept at most 65,535 windows
+GROUP = 8  # small images encoded at once on a CPU; always 8 or 1, so that oneDNN reuses its kernels
+READ = 16  # prompts about small images encoded at once on a CPU; more would need memory, and gain no speed
 
 
 @dataclass(slots=True, eq=False)
-class Picture:
-    """Resized pixels (height, width, 3) uint8, to be encoded once for all that is asked of it."""
+class ImageInput:
+    """An image to encode once for all its prompts: resized pixels (height, width, 3), uint8."""
 
     pixels: Tensor
-    tokens: Tensor | None = None  # (I, E), once encoded
-    encoded: torch.cuda.Event | None = None  # what must have happened before they are read
-    waiting: int = 0  # prompts that were submitted and not yet read
+    tokens: Tensor | None = None  # image tokens (I, E), once encoded and while prompts wait
+    encoded: torch.cuda.Event | None = None  # the end of the encoding on a GPU
+    waiting: int = 0  # submitted prompts that are not yet encoded
 
 
 @dataclass(slots=True, eq=False)
-class _Asked(Generic[T]):
-    """A prompt under way."""
+class _Query(Generic[T]):
+    """A prompt about an image, waiting or in a slot."""
 
     ticket: T
-    picture: Picture
+    image: ImageInput
     prompt: Sequence[int]
     begun: float = 0.0
-    beside: int = 0  # the most answers that were under way at once
+    batch: int = 0  # the most sequences in the pool with it
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[T]):
-    """An answer, when it was taken in and when it was settled (seconds of `time.perf_counter`), and the most answers
-    that were under way with it."""
+    """A finished sequence and its ticket.
+
+    `begun` is the time of its admission and `ended` of its end, in seconds of `time.perf_counter`.  `batch` is the
+    largest number of sequences that were in the pool with it.
+    """
 
     ticket: T
-    written: Written[Any]
+    generated: Generated[Any]
     begun: float
     ended: float
     batch: int
 
 
 class Engine(Generic[T]):
-    """At most `slots` answers at once, on the model's device.
+    """At most `slots` sequences at once, on the model's device.
 
-    `refill` is the share of the slots that must be free before waiting prompts are taken in, so that they are encoded
-    together; a pool that is empty takes what there is.  `static` says that steps are of a few fixed sizes and that the
-    pictures of the next ones to be taken in are encoded while these are written, as it is on a GPU, where steps are
-    replayed as CUDA graphs and pictures have a stream of their own; without it, small pictures are encoded `group` at a
-    time (filled up with the last one repeated, where fewer wait, but more than one), no more than there are slots, and
-    their prompts are read a few at a time.
+    `refill` is the share of the slots that must be free before waiting prompts are admitted, so that they are encoded
+    together; an empty pool admits whatever waits.
+
+    `static` (default: on a GPU) has decode steps of a few fixed sizes, which a GPU replays as CUDA graphs, and encodes
+    the images of the next prompts during decoding, on a stream of their own.  Without it, small images are encoded
+    `group` at a time, at most as many as there are slots, and their prompts a few at a time.  Two or more images
+    that are fewer than a group are padded with copies of the last; a single image is encoded alone.
+
+    ResourceError if one slot does not fit in memory.
     """
 
     def __init__(
@@ -108,39 +114,39 @@ class Engine(Generic[T]):
         self.refill = refill
         self.device = model.embedding.weight.device
         self.static = self.device.type == "cuda" if static is None else static
-        self.waiting: deque[_Asked[T]] = deque()
+        self.waiting: deque[_Query[T]] = deque()
         self._done: list[Done[T]] = []
-        self._tried = 0  # answers under way after the last refill
-        self._fits = 0  # the most that were under way at once and came to an end
-        self._fails: int | None = None  # the fewest that did not fit in memory
-        self._encode = CapturedMap(model.look) if self.device.type == "cuda" else model.look
+        self._tried = 0  # sequences in the pool after the last refill
+        self._fits = 0  # the largest batch whose sequences finished
+        self._fails: int | None = None  # the smallest batch that did not fit in memory
+        self._encode_image = CapturedMap(model.encode_image) if self.device.type == "cuda" else model.encode_image
         with cuda(self.device):
-            self._lane = Lane(self.device)
-            self.pool: Pool[_Asked[T]] = self._largest_pool()
-        few = max(1, min(GROUP, self.slots, LARGE // (preprocess.width * preprocess.height)))
-        self.group = 1 if self.static else few
+            self._stream = SideStream(self.device)
+            self.pool: Pool[_Query[T]] = self._largest_pool()
+        largest = max(1, min(GROUP, self.slots, LARGE // (preprocess.width * preprocess.height)))
+        self.group = 1 if self.static else largest
 
     @property
-    def writing(self) -> bool:
-        """Whether anything waits or is under way."""
+    def active(self) -> bool:
+        """Whether any prompt waits, or the pool is busy."""
         return bool(self.waiting or self.pool.busy)
 
     @property
     def busy(self) -> bool:
-        """Whether anything waits, is under way, or was not yet polled."""
-        return bool(self.writing or self._done)
+        """Whether the engine is active, or any finished sequence was not polled."""
+        return bool(self.active or self._done)
 
-    def submit(self, ticket: T, picture: Picture, prompt: Sequence[int]) -> None:
-        """Puts a prompt (ids, with the tokens that begin and end it) behind what waits."""
-        picture.waiting += 1
-        self.waiting.append(_Asked(ticket, picture, prompt))
+    def submit(self, ticket: T, image: ImageInput, prompt: Sequence[int]) -> None:
+        """Appends a prompt (token ids, with `<s>` and `</s>`) to the waiting ones."""
+        image.waiting += 1
+        self.waiting.append(_Query(ticket, image, prompt))
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Takes in what there is room for, then writes a token of every answer.
+        """Admits waiting prompts if there are free slots, then decodes a token of every sequence.
 
-        ResourceError where not even one fits in memory.  Where an answer's scores are not numbers, UsageError in
-        float16, which these weights may be too large for, and else CheckpointError.
+        ResourceError if a single sequence does not fit in memory.  If a sequence has scores that are not numbers:
+        UsageError in float16, which these weights may overflow; CheckpointError in other precisions.
         """
         with cuda(self.device):
             self._step()
@@ -150,184 +156,188 @@ class Engine(Generic[T]):
             self._refill()
             self.pool.step()
             if self.static and self.pool.keys:
-                self._look(self._wanted)
-        except Exception as error:  # cuBLAS, the driver and Triton have kinds of their own for memory
+                self._encode_images(self._needed)
+        except Exception as error:  # cuBLAS, the driver and Triton have their own exceptions for memory
             if not is_out_of_memory(error):
                 raise
-            traceback.clear_frames(error.__traceback__)  # they hold what did not fit
-            full: Exception | None = error
+            traceback.clear_frames(error.__traceback__)  # frames hold tensors
+            out_of_memory: Exception | None = error
         else:
-            full = None
-        self._collect(wait=full is not None)
-        if full is not None:
-            self._shrink(full)
+            out_of_memory = None
+        self._collect(wait=out_of_memory is not None)
+        if out_of_memory is not None:
+            self._shrink(out_of_memory)
 
     def poll(self) -> list[Done[T]]:
-        """What has been settled since the last time."""
+        """The sequences that finished since the last poll."""
         done, self._done = self._done, []
         return done
 
     def _collect(self, *, wait: bool = False) -> None:
-        written = self.pool.poll(wait=wait)
+        finished = self.pool.poll(wait=wait)
         now = time.perf_counter()
-        for one in written:
-            if any(map(math.isnan, one.log_probs)):
+        for generated in finished:
+            query = generated.key
+            if any(map(math.isnan, generated.log_probs)):
                 raise self._not_numbers()
-            self._fits = max(self._fits, one.key.beside)
-            self._done.append(Done(one.key.ticket, one, one.key.begun, now, one.key.beside))
+            self._fits = max(self._fits, query.batch)
+            self._done.append(Done(query.ticket, generated, query.begun, now, query.batch))
 
     @property
-    def _wanted(self) -> int:
-        """How many slots must be free before waiting prompts are taken in beside others."""
+    def _needed(self) -> int:
+        """The number of free slots at which an occupied pool admits waiting prompts."""
         return max(1, math.ceil(self.refill * self.slots))
 
-    def _next(self, count: int) -> list[_Asked[T]]:
-        return list(islice(self.waiting, count))
-
     def _refill(self) -> None:
-        more = self._more()
-        if more and len(self.waiting) >= self.slots:
+        larger = self._larger_batch()
+        if larger and len(self.waiting) >= self.slots:
             if self.pool.keys:
                 return
-            log.warning("%d answers at once fit in the memory of %s: trying %d", self.slots, self.device, more)
-            self._resize(more)
+            log.warning("a batch of %d fits in the memory of %s: trying %d", self.slots, self.device, larger)
+            self._resize(larger)
         free = self.pool.free
-        if not self.waiting or not free or (self.pool.keys and free < self._wanted):
+        if not self.waiting or not free or (self.pool.keys and free < self._needed):
             return
-        taken = self._next(free)
-        self._tried = len(self.pool.keys) + len(taken)
+        admitted = list(islice(self.waiting, free))
+        self._tried = len(self.pool.keys) + len(admitted)
         start = time.perf_counter()
-        self._look(len(taken))
-        together = READ if self.group > 1 else len(taken)
-        for first in range(0, len(taken), together):
-            some = taken[first : first + together]
-            self.pool.admit(some, self._read(some))
-            for asked in some:
+        self._encode_images(len(admitted))
+        together = READ if self.group > 1 else len(admitted)
+        for first in range(0, len(admitted), together):
+            queries = admitted[first : first + together]
+            self.pool.admit(queries, self._encode_prompts(queries))
+            for query in queries:
                 self.waiting.popleft()
-                asked.begun = start
-                asked.picture.waiting -= 1
-                if not asked.picture.waiting:
-                    asked.picture.tokens = None
-        for asked in self.pool.keys:
-            asked.beside = max(asked.beside, len(self.pool.keys))
+                query.begun = start
+                query.image.waiting -= 1
+                if not query.image.waiting:
+                    query.image.tokens = None
+        for query in self.pool.keys:
+            query.batch = max(query.batch, len(self.pool.keys))
 
-    def _look(self, count: int) -> None:
-        """Encodes the pictures of the first `count` that wait, and of more until a group is full."""
+    def _encode_images(self, count: int) -> None:
+        """Encodes the images of the first `count` waiting prompts, and of further ones until a group is full."""
         together = TOGETHER if self.static else self.group
-        new: dict[int, Picture] = {}
-        for place, asked in enumerate(self.waiting):
-            if place >= count and len(new) % self.group == 0:
+        new: dict[int, ImageInput] = {}
+        for index, query in enumerate(self.waiting):
+            if index >= count and len(new) % self.group == 0:
                 break
-            if asked.picture.tokens is None:
-                new[id(asked.picture)] = asked.picture
-        pictures = list(new.values())
-        for first in range(0, len(pictures), together):
-            self._look_at(pictures[first : first + together])
+            if query.image.tokens is None:
+                new[id(query.image)] = query.image
+        images = list(new.values())
+        for first in range(0, len(images), together):
+            self._encode_batch(images[first : first + together])
 
-    def _look_at(self, new: Sequence[Picture]) -> None:
-        pixels = [picture.pixels for picture in new]
-        fill = self.group - len(new) if 1 < len(new) < self.group else 0  # each number would have kernels of its own
-        batch = torch.stack(pixels + pixels[-1:] * fill)
+    def _encode_batch(self, images: Sequence[ImageInput]) -> None:
+        pixels = [image.pixels for image in images]
+        # oneDNN would build and keep kernels for every batch size.
+        padding = self.group - len(images) if 1 < len(images) < self.group else 0
+        batch = torch.stack(pixels + pixels[-1:] * padding)
         if self.device.type == "cuda":
             batch = batch.pin_memory()
 
-        def look() -> Tensor:
+        def encode() -> Tensor:
             pixels = batch.to(self.device, non_blocking=True)
-            return self._encode(self.preprocess.normalise(pixels, self.model.vision.dtype))
+            return self._encode_image(self.preprocess.normalise(pixels, self.model.vision.dtype))
 
-        encoded, event = self._lane.run(look)
-        for picture, tokens in zip(new, encoded[: len(new)], strict=True):
-            picture.tokens, picture.encoded = tokens, event
+        encoded, event = self._stream.run(encode)
+        for image, tokens in zip(images, encoded[: len(images)], strict=True):
+            image.tokens, image.encoded = tokens, event
 
-    def _read(self, taken: Sequence[_Asked[T]]) -> Memory:
-        """Pictures and prompts, padded to the longest, to the decoder's memory."""
-        lengths = [len(asked.prompt) for asked in taken]
+    def _encode_prompts(self, queries: Sequence[_Query[T]]) -> Memory:
+        """The encoder memory of queries whose images are encoded; prompts are padded to the longest."""
+        lengths = [len(query.prompt) for query in queries]
         longest = max(lengths)
-        ids = sent([[*asked.prompt, *[PAD] * (longest - len(asked.prompt))] for asked in taken], self.device)
+        ids = to_device([[*query.prompt, *[PAD] * (longest - len(query.prompt))] for query in queries], self.device)
         real = None
         if min(lengths) < longest:
-            real = torch.arange(longest, device=self.device) < sent(lengths, self.device)[:, None]
+            real = torch.arange(longest, device=self.device) < to_device(lengths, self.device)[:, None]
         images = [
-            join(asked.picture.tokens, asked.picture.encoded) for asked in taken if asked.picture.tokens is not None
+            wait_for(query.image.tokens, query.image.encoded) for query in queries if query.image.tokens is not None
         ]
-        return self.model.read(torch.stack(images), ids, real)
+        return self.model.encode(torch.stack(images), ids, real)
 
-    def _largest_pool(self) -> Pool[_Asked[T]]:
-        """A pool of as many slots as are wanted, or of the first half of a half of them that there is memory for."""
+    def _largest_pool(self) -> Pool[_Query[T]]:
+        """A pool of `slots` slots; while it does not fit in memory, `slots` is halved."""
         while True:
             try:
-                pool: Pool[_Asked[T]] = Pool(self.model, self.decoding, self.slots, static=self.static)
-            except Exception as error:  # the kinds of `step`
+                pool: Pool[_Query[T]] = Pool(self.model, self.decoding, self.slots, static=self.static)
+            except Exception as error:  # as in `step`
                 if not is_out_of_memory(error):
                     raise
                 if self.slots == 1:
-                    raise self._too_little() from error
+                    raise self._too_little_memory() from error
                 traceback.clear_frames(error.__traceback__)
                 self._fails, tried, self.slots = self.slots, self.slots, self.slots // 2
-                self._say_fewer(tried)
-                self._give_back()
+                self._warn_of_fewer_slots(tried)
+                self._free_memory()
                 continue
             if self.device.type == "cuda":
                 pool.advance = CapturedStep(pool)
             return pool
 
-    def _give_back(self) -> None:
-        """The memory of what nothing holds any more."""
+    def _free_memory(self) -> None:
+        """Frees unreferenced memory, and a GPU's cached blocks."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _too_little(self) -> ResourceError:
+    def _too_little_memory(self) -> ResourceError:
         return ResourceError(
-            f"one answer does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
+            f"one sequence does not fit in the memory of {self.device}; try --dtype float16, fewer --beams or fewer "
             "--max-new-tokens"
         )
 
-    def _say_fewer(self, tried: int) -> None:
+    def _warn_of_fewer_slots(self, tried: int) -> None:
         log.warning("a batch of %d does not fit in the memory of %s: going on with %d", tried, self.device, self.slots)
 
     def _not_numbers(self) -> HarnessError:
-        """What to say of an answer whose log-probabilities are not numbers."""
+        """The error for a sequence with log-probabilities that are not numbers."""
         dtype = str(self.model.vision.dtype).removeprefix("torch.")
-        said = f"the network's scores of an answer are not numbers in {dtype}"
+        message = f"the network's scores of an answer are not numbers in {dtype}"
         if dtype == "float16":
-            return UsageError(f"{said}, which has none past 65,504: try --dtype bfloat16")
-        return CheckpointError(f"{said}: the checkpoint's weights are broken, or are not of this network")
+            return UsageError(f"{message}, whose largest number is 65,504: try --dtype bfloat16")
+        return CheckpointError(f"{message}: the checkpoint's weights are broken, or belong to another network")
 
     def _shrink(self, error: BaseException) -> None:
-        """Half the slots, or as many as have fit; what was under way waits again, in front."""
+        """Continues with half the slots, or with the largest batch that fits; the pool's queries wait again, in front.
+
+        ResourceError if a single sequence did not fit.
+        """
         if self._tried <= 1:
-            raise self._too_little() from error
+            raise self._too_little_memory() from error
         self._fails = self._tried
         self._fits = self._fits if self._fits < self._fails else 0
-        for asked in reversed(self.pool.keys):
-            asked.picture.waiting += 1
-            asked.beside = 0
-            self.waiting.appendleft(asked)
-        for asked in self.waiting:
-            asked.picture.tokens = None
+        for query in reversed(self.pool.keys):
+            query.image.waiting += 1
+            query.batch = 0
+            self.waiting.appendleft(query)
+        for query in self.waiting:
+            query.image.tokens = None
         self._resize(max(self._fits, self._tried // 2))
-        self._say_fewer(self._tried)
+        self._warn_of_fewer_slots(self._tried)
 
-    def _more(self) -> int:
-        """A number of slots half way to what does not fit, once all that there are have fit; 0 where that is less than
-        an eighth more."""
+    def _larger_batch(self) -> int:
+        """A batch half way to the smallest that did not fit, once the current one fits; 0 if it gains under 1/8."""
         if self._fails is None or self._fits < self.slots:
             return 0
-        more = (self._fails - self.slots) // 2
-        return self.slots + more if 8 * more > self.slots else 0
+        gain = (self._fails - self.slots) // 2
+        return self.slots + gain if 8 * gain > self.slots else 0
 
     def _resize(self, slots: int) -> None:
-        """A pool of so many in place of this one, and no more pictures at a time."""
+        """Replaces the pool by an empty one of `slots` slots; a group of images is no larger than that."""
         self.slots = slots
-        del self.pool  # before there is another
-        self._give_back()
+        del self.pool  # its memory is freed before the next pool is built
+        self._free_memory()
         self.pool = self._largest_pool()
         self.group = min(self.group, self.slots)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch raises a plain RuntimeError where the CPU's memory ends; cuBLAS, the driver and Triton have their own."""
+    """Whether an error says that memory ran out, on a CPU or a GPU.
+
+    torch raises a plain RuntimeError for a CPU; cuBLAS, the driver and Triton have their own exceptions.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return any(sign in str(error) for sign in ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory"))

@@ -1,20 +1,20 @@
-"""Which form each part of a network takes: decided here and nowhere else.
+"""Chooses the form of each module of a network; no other file does.
 
-The network is plain: `davit`, `bart`, `fusion`, `model`.  A fast form is a subclass of a plain module that computes the
-same and has no parameters of its own.  `in_forms` puts a fast form in the place of a module and lets both share one
-`__dict__`: parameters, buffers, parts and hooks are the same objects under the same names.  So `state_dict`,
+The plain network is `davit`, `bart`, `fusion`, `model`.  A fast form is a subclass of a plain module that computes the
+same function and has no parameters of its own.  `in_forms` replaces a module by its fast form, and both share one
+`__dict__`: parameters, buffers, child modules and hooks are the same objects under the same names.  So `state_dict`,
 `load_state_dict`, `.to` and deep copies work as on the plain network.
 
-Linear maps in fewer bits (`quantised`) are built from the maps they replace, and have no parameters.  Precisions:
+Linear maps in fewer bits (`quantised`) are built from the maps that they replace, and have no parameters.  Precisions:
     float32, float16   the whole network; the vocabulary's scores are float32
-    bfloat16           vision tower and fusion, where numbers may grow large and most of the work is.  Text layers
-                       normalise their numbers, and are float16 on a GPU and float32 on a CPU: neighbouring bins of a
-                       location are nearly alike, and bfloat16 keeps eight bits where float16 keeps eleven
+    bfloat16           vision tower and fusion, which have the largest numbers and most of the work.  Text layers
+                       normalise their numbers, and are float16 on a GPU and float32 on a CPU: the scores of adjacent
+                       bins are close, and bfloat16 has eight bits of precision where float16 has eleven
     int8 (CPU)         vision tower, fusion, encoder and `decoder.memory`, except channel attention, which is one linear
                        map in float32 (`as_one_map`)
-    float8 (GPU)       linear maps, and bfloat16 between them.  Exceptions: the map to the vocabulary, whose scores
+    float8 (GPU)       linear maps, with bfloat16 between them.  Exceptions: the map to the vocabulary, whose scores
                        would tie; the output map of channel attention, whose weight is folded into another product; maps
-                       whose sizes are no multiples of 16
+                       whose sizes are not multiples of 16
 In bfloat16 and int8 on a CPU, decoder layers and the map to the vocabulary have float16 weights (`HalfLinear`).
 """
 
@@ -54,12 +54,12 @@ FAST: Forms = {
 
 
 def accelerated(model: Florence2, device: torch.device, dtype: torch.dtype) -> Florence2:
-    """The model in its fast forms, on the device and in the precision; the model itself is changed.
+    """The model in its fast forms, on this device and in this precision; it is changed in place.
 
-    ResourceError where the device or this build of torch has no kernel for the precision.
+    ResourceError if the device or this build of torch has no kernel for the precision.
     """
     if dtype == torch.int8 and not hasattr(torch.ops.onednn, "qlinear_pointwise"):
-        raise ResourceError("int8 needs a torch with oneDNN, which this is not; try --dtype float32")
+        raise ResourceError("int8 needs oneDNN, and this build of torch has none; try --dtype float32")
     in_forms(model, FAST)
     if isinstance(model.lm_head, nn.Linear):
         model.lm_head = _sharing(model.lm_head, Head)
@@ -76,10 +76,10 @@ def accelerated(model: Florence2, device: torch.device, dtype: torch.dtype) -> F
 
 
 def trainable(module: M, precision: str) -> M:
-    """A plain network, or part of one, with the forms that training gains from; changed in place.
+    """A plain network, or a module of one, in the forms for training; it is changed in place.
 
-    Channel attention is folded.  In bfloat16 on a CPU, linear maps multiply in bfloat16, and are plain again after a
-    call with another precision; on a GPU the precision is autocast's.
+    Channel attention is folded.  In bfloat16 on a CPU, linear maps multiply in bfloat16; a call with another precision
+    makes them plain again.  On a GPU, autocast sets the precision.
     """
     halved = precision == "bfloat16" and next(module.parameters()).device.type == "cpu"
     linear = Bfloat16Linear if halved else nn.Linear
@@ -90,14 +90,14 @@ def trainable(module: M, precision: str) -> M:
 
 
 def in_forms(module: M, forms: Forms) -> M:
-    """The module and each of its parts in the form of its type, where the type has one; parts are changed in place."""
-    for name, part in list(module.named_children()):
-        setattr(module, name, in_forms(part, forms))
+    """A module with itself and all submodules in the forms of their types, if `forms` has them; changed in place."""
+    for name, child in list(module.named_children()):
+        setattr(module, name, in_forms(child, forms))
     return _sharing(module, forms.get(type(module), type(module)))  # type: ignore[return-value]
 
 
 def _sharing(module: nn.Module, form: type[M]) -> M:
-    """A module of this form with the `__dict__` of the given one; the given one where it is of this form."""
+    """A module of this form that shares the `__dict__` of `module`; `module` itself if it has this form."""
     if type(module) is form:
         return module
     other = form.__new__(form)
@@ -107,7 +107,7 @@ def _sharing(module: nn.Module, form: type[M]) -> M:
 
 def _in_int8(model: Florence2) -> Florence2:
     if largest_weight() < 127:
-        log.warning("this CPU has no VNNI: int8 weights are rounded to seven bits, and less is gained in speed")
+        log.warning("this CPU has no VNNI: int8 weights are rounded to seven bits, and int8 is slower than with VNNI")
     model = _with_half_weights(model.float())
     _replace(model, Int8Linear, lambda parent, _: not isinstance(parent, vision.ChannelAttention))
     return model
@@ -129,7 +129,7 @@ def _in_float8(model: Florence2, device: torch.device) -> Florence2:
 
 
 def _with_half_weights(model: Florence2) -> Florence2:
-    """The model with `HalfLinear` where few rows at a time are multiplied, if this torch has FBGEMM."""
+    """The model with `HalfLinear` in its decoder and vocabulary map, if this build of torch has FBGEMM."""
     if "fbgemm" in torch.backends.quantized.supported_engines:
         _replace(model.decoder.layers, HalfLinear, lambda *_: True)
         model.lm_head = HalfLinear(model.lm_head)  # type: ignore[assignment]
@@ -137,13 +137,13 @@ def _with_half_weights(model: Florence2) -> Florence2:
 
 
 def _replace(
-    model: nn.Module, kind: Callable[[nn.Linear], nn.Module], wanted: Callable[[nn.Module, nn.Linear], bool]
+    model: nn.Module, build: Callable[[nn.Linear], nn.Module], applies: Callable[[nn.Module, nn.Linear], bool]
 ) -> None:
-    """Puts what `kind` makes of a linear map in the map's place, wherever that is `wanted` of its parent and it."""
+    """Replaces each linear map by `build` of it, if `applies` is True for its parent and it."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, Linear) and wanted(parent, child):
-                setattr(parent, name, kind(child))
+            if isinstance(child, Linear) and applies(parent, child):
+                setattr(parent, name, build(child))
 
 
 def _is_for_float8(parent: nn.Module, child: nn.Linear) -> bool:

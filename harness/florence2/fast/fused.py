@@ -1,10 +1,12 @@
-"""Steps that a GPU does in one pass over memory and torch in several: each with what it computes in plain torch.
+"""Operations that a kernel computes in one pass over memory, and plain torch in several.
 
-Where the tensors are on a GPU, Triton is installed and no gradients are kept, `kernels` does them; elsewhere the plain
-functions here do.  Both are tested against each other.
+Each function calls its Triton kernel (`kernels`) if the tensors are on a GPU, Triton works and gradients are off;
+otherwise it computes the same in plain torch.  Tests compare the two.
 
-Shapes: B images, T tokens of a map, H x W of them, C channels; G groups of D channels; R rows, K beams of C slots; N
-heads of D channels; M places of a cache; V words.
+Shapes:
+    B  images        T  tokens of a map, H x W        C  channels      G  groups of D channels
+    R  rows: K beams of each slot                     N  heads of D channels
+    M  positions of a cache                           V  words of the vocabulary
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from harness.florence2.davit import from_windows, to_windows
 
 log = logging.getLogger(__name__)
 MOST = 448.0  # the largest number of e4m3
-LEAST = 1e-12  # of a row's largest value, so that a row of zeros divides by something
-PIECE = 2**16  # numbers, whose GELU takes longer than calling oneDNN
-GELU_INSIDE = False  # a product of our own with GELU inside, for cuBLAS's and a pass: not measured on a GPU yet
+LEAST = 1e-12  # lower bound of a row's largest value: a row of zeros is not divided by zero
+PIECE = 2**16  # numbers per call of oneDNN's GELU; the call's overhead is then small
+GELU_INSIDE = False  # whether Triton multiplies with a GELU inside, instead of cuBLAS and a pass; not measured yet
 
 
 def usable(x: Tensor) -> bool:
-    """Whether the kernels take this."""
+    """Whether the kernels can compute on this tensor."""
     return x.is_cuda and not torch.is_grad_enabled() and _kernels() is not None
 
 
@@ -41,10 +43,11 @@ def convolve_add_norm(
     window_in: int = 0,
     window_out: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """A depthwise 3 x 3 convolution of a map (B, T, C) of this (H, W), plus the map, and the norm of that sum.
+    """The sum of a map and its depthwise 3 x 3 convolution, and the norm of the sum: (B, T, C) each.
 
-    `bias` (C,) is added to the sum but not to what is normalised: that of a linear map whose product will be added.
-    The map is read by rows or, with a window's side, window after window, and written so.  Gives two of (B, T, C).
+    The map is (B, T, C), with T tokens of `shape` (H, W).  `bias` (C,) is added to the returned sum, but not before the
+    norm: it belongs to a linear map whose product is added later.  `window_in` and `window_out` are sides of windows;
+    they say that tokens of the input and of both outputs are in the order of windows.  0: in the order of rows.
     """
     kernels = _kernels() if usable(x) else None
     if kernels is not None:
@@ -62,7 +65,7 @@ def convolve_add_norm(
 
 
 def add_norm(x: Tensor, y: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """The norm of x + y, both (..., C)."""
+    """The norm of x + y; x, y and the result are (..., C)."""
     kernels = _kernels() if usable(x) else None
     if kernels is not None:
         fused: Tensor = kernels.add_norm(x, y, (norm.weight, norm.bias, norm.eps))
@@ -72,7 +75,7 @@ def add_norm(x: Tensor, y: Tensor, norm: nn.LayerNorm) -> Tensor:
 
 
 def channel_products(qkv: Tensor, groups: int) -> Tensor:
-    """Queries times keys, summed over the tokens: (B, T, 3C) to (B, G, D, D), float32 from the kernel."""
+    """Products of queries and keys, summed over the tokens: (B, T, 3C) to (B, G, D, D); float32 from the kernel."""
     kernels = _kernels() if usable(qkv) else None
     if kernels is not None:
         summed: Tensor = kernels.channel_products(qkv, groups)
@@ -81,25 +84,25 @@ def channel_products(qkv: Tensor, groups: int) -> Tensor:
     return torch.einsum("btgi,btgj->bgij", q, k)
 
 
-def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, places: Tensor) -> Tensor:
-    """Self-attention of one new token a row, where a beam's past lies in the rows of the beams it descends from.
+def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, positions: Tensor) -> Tensor:
+    """Self-attention of one new token per row, over a cache that is not reordered when beams diverge: (R, N*D).
 
-    `qkv` (R, 3 N D); `keys` and `values` (R, N, M, D), to which the token is added at its place, `places` (R,);
-    `lineage` (C, K, >= M) says which beam of the slot wrote what this one has at each earlier place.  Gives (R, N D).
-    So beams that part or die copy nothing.
+    `qkv` (R, 3*N*D) are the new token's query, key and value.  Key and value are stored in `keys` and `values`
+    (R, N, M, D) at the row's position, `positions` (R,).  A beam's earlier keys and values are in the rows of the beams
+    that it descends from: `lineage` (slots, K, >= M) is the beam that wrote each earlier position.
     """
     kernels = _kernels() if usable(qkv) else None
     if kernels is not None:
-        attended: Tensor = kernels.attend_lineage(qkv, keys, values, lineage, places)
+        attended: Tensor = kernels.attend_lineage(qkv, keys, values, lineage, positions)
         return attended
-    rows, heads, room, size = keys.shape
+    rows, heads, capacity, size = keys.shape
     beams = lineage.shape[1]
     q, k, v = qkv.view(rows, 3, heads, size).unbind(1)
     row = torch.arange(rows, device=qkv.device)
-    keys[row, :, places], values[row, :, places] = k, v
+    keys[row, :, positions], values[row, :, positions] = k, v
     first = torch.div(row, beams, rounding_mode="floor")[:, None] * beams
-    ahead = torch.arange(room, device=qkv.device) - places[:, None]  # (R, M)
-    writer = torch.where(ahead < 0, first + lineage[:, :, :room].flatten(0, 1), row[:, None])
+    ahead = torch.arange(capacity, device=qkv.device) - positions[:, None]  # (R, M)
+    writer = torch.where(ahead < 0, first + lineage[:, :, :capacity].flatten(0, 1), row[:, None])
     at = writer[:, None, :, None].expand(-1, heads, -1, size)
     past = keys.gather(0, at), values.gather(0, at)
     x = F.scaled_dot_product_attention(q[:, :, None], past[0], past[1], (ahead <= 0)[:, None, None])
@@ -107,7 +110,7 @@ def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, p
 
 
 def normalisers(scores: Tensor) -> Tensor:
-    """The logarithm of the sum of the exponentials of each row: (R, V) to (R,), float32."""
+    """The log-sum-exp of each row: (R, V) to (R,), float32."""
     kernels = _kernels() if usable(scores) else None
     if kernels is not None:
         summed: Tensor = kernels.normalisers(scores)
@@ -116,7 +119,10 @@ def normalisers(scores: Tensor) -> Tensor:
 
 
 def candidates(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Scores and words of each row of (R, V) float32 among which the `count` best of it are: two of (R, some)."""
+    """Candidate scores and their words, for each row of (R, V) float32: (R, J) each.
+
+    The `count` best of a row are among its J candidates; J >= count.
+    """
     kernels = _kernels() if usable(scores) else None
     if kernels is not None:
         both = kernels.candidates(scores, count)
@@ -126,7 +132,7 @@ def candidates(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """GELU (the exact one) of a linear map: (..., in), (out, in), (out,) to (..., out)."""
+    """Exact (erf) GELU of a linear map: (..., in), (out, in), (out,) to (..., out)."""
     kernels = _kernels() if GELU_INSIDE and x.dtype != torch.float32 and usable(x) else None
     if kernels is not None:
         out: Tensor = kernels.linear_gelu(x, weight, bias)
@@ -136,10 +142,10 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def gelu_(x: Tensor) -> Tensor:
-    """GELU (the exact one) of (..., C), contiguous, where it is.
+    """Exact (erf) GELU of a contiguous tensor (..., C), in place.
 
-    On a CPU torch calls oneDNN, which is faster than torch's own kernel for large tensors, but makes a kernel for every
-    shape and keeps it.  So oneDNN gets pieces of one size, and torch's own kernel the rest.
+    On a CPU torch calls oneDNN, which is faster than torch's own kernel for large tensors, but builds and keeps a
+    kernel for every shape.  So oneDNN computes pieces of one size, and torch's own kernel the remaining rows.
     """
     if x.device.type != "cpu":
         in_place: Tensor = torch.ops.aten.gelu_(x)
@@ -150,12 +156,15 @@ def gelu_(x: Tensor) -> Tensor:
     if whole:
         torch.ops.aten.gelu_(rows[:whole].view(-1, piece * rows.shape[1]))
     if whole < len(rows):
-        torch.ops.aten.gelu_(rows[whole:].T)  # which oneDNN does not take
+        torch.ops.aten.gelu_(rows[whole:].T)  # oneDNN does not accept a transposed tensor
     return x
 
 
 def to_float8(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (R, C) as e4m3, each divided by what takes its largest value to 448, and that divisor, (R, 1) float32."""
+    """Rows (R, C) in e4m3, scaled so that the largest value of a row is 448; and the scales, (R, 1) float32.
+
+    A row is its e4m3 numbers times its scale.
+    """
     kernels = _kernels() if usable(x) else None
     if kernels is not None:
         both = kernels.to_float8(x)
@@ -174,8 +183,8 @@ def _kernels() -> ModuleType | None:
         ones = torch.ones(16, device="cuda")
         try:
             kernels.add_norm(ones, ones, (ones, ones, 1e-5))
-        except Exception as error:  # Triton's own kinds, and those of the compiler that it starts
+        except Exception as error:  # Triton and the compilers that it starts have their own exceptions
             reason = (str(error).splitlines() or [repr(error)])[0]
-            log.warning("Triton is installed and does not work here (%s): going on in plain torch", reason)
+            log.warning("Triton is installed, but does not work (%s): using plain torch", reason)
             return None
     return kernels

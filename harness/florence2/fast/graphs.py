@@ -1,8 +1,8 @@
-"""Work on a GPU as CUDA graphs: its kernels are recorded once for each size and then started by one call.
+"""Work on a GPU as CUDA graphs: kernels are captured once for each size, and replayed by one call.
 
-A decoding step, or one picture through the tower, is some hundreds of small kernels, which a GPU does faster than a
-host can ask for them; replayed, the host asks once.  The first time a size is met it runs as it is, which also warms it
-up; the second time it is recorded.  Where the driver cannot record, that is said once and work goes on as it is.
+A decode step, or an image through the vision tower, has hundreds of small kernels.  A GPU runs them faster than the
+host can launch them one by one.  The first call of a size runs normally and warms up; the second is captured.
+If the driver cannot capture, one warning is logged, and all work runs normally.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from harness.florence2.decoding.generate import Pool
 
 log = logging.getLogger(__name__)
 Key = tuple[int, ...]
-SMALL = 8  # pictures; where more come at once the device is the slower of the two anyway
+SMALL = 8  # images; a larger batch keeps the GPU busy without a graph
 
 
 class Graphs:
-    """Recorded work, by size.  All of it shares memory, so no two of them may run at once."""
+    """Captured work, by a key of its size.  All graphs share memory, so two of them must not run at once."""
 
     def __init__(self) -> None:
         self.graphs: dict[Key, torch.cuda.CUDAGraph] = {}
-        self._met: set[Key] = set()
+        self._seen: set[Key] = set()
         self._memory: Any = None
         self._usable = True
 
     def run(self, key: Key, work: Callable[[], None]) -> bool:
-        """The work of this size: replayed where it is recorded, else as it is.  Whether it was replayed.
+        """Runs the work of this size, as a graph if it is captured; True if a graph was replayed.
 
-        Work that is recorded reads and writes only tensors that stay where they are.
+        Captured work may only read and write tensors that keep their address.
         """
-        if self._usable and key in self._met and key not in self.graphs:
-            self._record(key, work)
+        if self._usable and key in self._seen and key not in self.graphs:
+            self._capture(key, work)
         graph = self.graphs.get(key)
         if graph is None:
             work()
-            self._met.add(key)
+            self._seen.add(key)
             return False
         graph.replay()
         return True
 
-    def _record(self, key: Key, work: Callable[[], None]) -> None:
+    def _capture(self, key: Key, work: Callable[[], None]) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
             with (
                 _own_workspaces(),
-                torch.cuda.stream(torch.cuda.current_stream()),  # which a recording that fails may not give back
+                torch.cuda.stream(torch.cuda.current_stream()),  # restored also after a failed capture
                 torch.cuda.graph(graph, pool=self._memory),
             ):
                 work()
@@ -60,7 +60,7 @@ class Graphs:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             self._usable = False
-            log.warning("CUDA graphs cannot be recorded here (%s): going on without", str(error).splitlines()[0])
+            log.warning("CUDA graphs cannot be captured (%s): running without them", str(error).splitlines()[0])
             return
         self._memory = graph.pool()
         self.graphs[key] = graph
@@ -68,10 +68,10 @@ class Graphs:
 
 @contextmanager
 def _own_workspaces() -> Iterator[None]:
-    """What is recorded takes cuBLAS's workspaces from its own memory.
+    """A context in which captured work allocates cuBLAS's workspaces from its own memory.
 
-    They are else kept for each stream, and all recording is done on one: graphs replayed at once would write to the
-    same, and one that is let go would take it from the others.
+    Otherwise cuBLAS keeps one workspace per stream, and all captures share a stream.  Graphs replayed at the same time
+    would write to one workspace, and a released graph would free it for the others.
     """
     clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)
     clear()
@@ -82,22 +82,22 @@ def _own_workspaces() -> Iterator[None]:
 
 
 class CapturedStep:
-    """What takes the place of `Pool.take_step`.  The pool is held weakly: it holds this."""
+    """`Pool.take_step` as CUDA graphs, for `Pool.advance`; the reference to the pool is weak, to avoid a cycle."""
 
     def __init__(self, pool: Pool[Any]) -> None:
         self._pool = weakref.ref(pool)
-        self.recorded = Graphs()
+        self.graphs = Graphs()
 
     def __call__(self, count: int, longest: int) -> None:
-        """A step of the first `count` slots; see `Pool.take_step`."""
+        """Runs `Pool.take_step` with these arguments; RuntimeError if the pool no longer exists."""
         pool = self._pool()
         if pool is None:
-            raise RuntimeError("the pool of this step is gone")
-        self.recorded.run((count, longest, *_buffers(pool)), lambda: pool.take_step(count, longest))
+            raise RuntimeError("the pool of this step no longer exists")
+        self.graphs.run((count, longest, *_buffers(pool)), lambda: pool.take_step(count, longest))
 
 
 def _buffers(pool: Pool[Any]) -> Key:
-    """Where the buffers lie that a step reads and that may be made anew, larger; and how large they are."""
+    """Addresses and sizes of the buffers that a step reads and that may be reallocated."""
     memory, cache = pool.memory, pool.cache
     read = [cache.keys, cache.values]
     if memory is not None and memory.mask is not None:
@@ -106,27 +106,27 @@ def _buffers(pool: Pool[Any]) -> Key:
 
 
 class CapturedMap:
-    """A function of one tensor, replayed where that holds at most `SMALL` pictures."""
+    """A function of one tensor (B, ...) as CUDA graphs, for batches of at most `SMALL`."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function
-        self.recorded = Graphs()
-        self._given: dict[Key, Tensor] = {}
-        self._made: dict[Key, Tensor] = {}
+        self.graphs = Graphs()
+        self._inputs: dict[Key, Tensor] = {}
+        self._outputs: dict[Key, Tensor] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, ...) to what the function makes of it."""
+        """The function's result for a tensor (B, ...)."""
         if len(x) > SMALL:
             return self.function(x)
         key = tuple(x.shape)
-        given = self._given.get(key)
-        if given is None:
-            given = self._given[key] = x.clone()
+        copied = self._inputs.get(key)
+        if copied is None:
+            copied = self._inputs[key] = x.clone()
         else:
-            given.copy_(x)
+            copied.copy_(x)
 
         def work() -> None:
-            self._made[key] = self.function(given)
+            self._outputs[key] = self.function(copied)
 
-        self.recorded.run(key, work)
-        return self._made[key].clone()  # the next replay writes where this lies
+        self.graphs.run(key, work)
+        return self._outputs[key].clone()  # the next replay overwrites this buffer

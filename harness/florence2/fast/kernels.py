@@ -1,7 +1,8 @@
-"""Triton kernels for what torch does in several passes over memory; `fused` says what each computes, and chooses.
+"""Triton kernels for operations that torch computes in several passes over memory.
 
-A program works on a tile and sums in float32.  They run on a CPU too, through Triton's interpreter (TRITON_INTERPRET=1
-before this file is imported), which is how they are tested where there is no GPU.
+`fused` documents each function, and chooses between kernel and plain torch.  A program computes a tile, and sums in
+float32.  Without a GPU, Triton's interpreter runs the kernels on a CPU (TRITON_INTERPRET=1 before this import); tests
+use it.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
@@ -13,12 +14,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 4096  # numbers that a program of `convolve_add_norm` keeps in registers
-CHUNK = 1024  # tokens that a program of `channel_products` sums over
-STEP = 64  # tokens that one of them multiplies at once
-PLACES = 64  # places of the cache that a program of `attend_lineage` reads at once
-WORDS = 2048  # scores that a program of `normalisers` or `candidates` looks through
-FEW = 16  # rows, the least that tensor cores multiply
+TILE = 4096  # numbers in registers, per program of `convolve_add_norm`
+CHUNK = 1024  # tokens, per program of `channel_products`
+STEP = 64  # tokens in one product of `channel_products`
+BLOCK = 64  # cache positions that `attend_lineage` reads at once
+WORDS = 2048  # scores, per program of `normalisers` or `candidates`
+FEW = 16  # rows; the fewest that tensor cores multiply
 
 
 def convolve_add_norm(
@@ -47,7 +48,7 @@ def convolve_add_norm(
 
 @triton.jit
 def _place(row, column, width, WINDOW: tl.constexpr):
-    """Where the token at this row and column lies in its image: by rows, or window after window."""
+    """The index of a token in its image, by its row and column; by windows if WINDOW is not 0."""
     if WINDOW == 0:
         return row * width + column
     inside = (row % WINDOW) * WINDOW + column % WINDOW
@@ -146,52 +147,53 @@ def _channel_products(
     tl.store(partial + at, total, is_channel[:, None] & is_channel[None])
 
 
-def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, places: Tensor) -> Tensor:
+def attend_lineage(qkv: Tensor, keys: Tensor, values: Tensor, lineage: Tensor, positions: Tensor) -> Tensor:
     """See `fused.attend_lineage`."""
     rows, heads, _, size = keys.shape
     beams = lineage.shape[1]
     out = qkv.new_empty((rows, heads * size))
     _attend_lineage[(rows, heads)](
-        qkv, keys, values, lineage, places, out, keys.stride(0), keys.stride(1), lineage.stride(0), lineage.stride(1),
-        size**-0.5, BEAMS=beams, HEADS=heads, SIZE=size, COLUMNS=triton.next_power_of_2(size), PLACES=PLACES,
+        qkv, keys, values, lineage, positions, out,
+        keys.stride(0), keys.stride(1), lineage.stride(0), lineage.stride(1), size**-0.5,
+        BEAMS=beams, HEADS=heads, SIZE=size, COLUMNS=triton.next_power_of_2(size), BLOCK=BLOCK,
     )  # fmt: skip
     return out
 
 
 @triton.jit
 def _attend_lineage(
-    qkv, keys, values, lineage, places, out, row_stride, head_stride, slot_stride, beam_stride, scale,
-    BEAMS: tl.constexpr, HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, PLACES: tl.constexpr,
+    qkv, keys, values, lineage, positions, out, row_stride, head_stride, slot_stride, beam_stride, scale,
+    BEAMS: tl.constexpr, HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     slot, beam = row // BEAMS, row % BEAMS
     column = tl.arange(0, COLUMNS)
     is_column = column < SIZE
-    mine = qkv + row * (3 * HEADS * SIZE) + head * SIZE + column
-    query = tl.load(mine, is_column, 0.0).to(tl.float32) * scale
-    key = tl.load(mine + HEADS * SIZE, is_column, 0.0)
-    value = tl.load(mine + 2 * HEADS * SIZE, is_column, 0.0)
-    place = tl.load(places + row)
-    here = row.to(tl.int64) * row_stride + head * head_stride + place * SIZE + column
+    new_token = qkv + row * (3 * HEADS * SIZE) + head * SIZE + column
+    query = tl.load(new_token, is_column, 0.0).to(tl.float32) * scale
+    key = tl.load(new_token + HEADS * SIZE, is_column, 0.0)
+    value = tl.load(new_token + 2 * HEADS * SIZE, is_column, 0.0)
+    position = tl.load(positions + row)
+    here = row.to(tl.int64) * row_stride + head * head_stride + position * SIZE + column
     tl.store(keys + here, key, is_column)
     tl.store(values + here, value, is_column)
 
-    # The new token itself, then what came before it, with the softmax kept up as it goes.
+    # An online softmax: the new token, then blocks of earlier positions.
     highest = tl.sum(query * key.to(tl.float32), 0)
     weight = 1.0
     total = value.to(tl.float32)
-    for start in range(0, place, PLACES):
-        before = start + tl.arange(0, PLACES)
-        real = before < place
-        writer = slot * BEAMS + tl.load(lineage + slot * slot_stride + beam * beam_stride + before, real, 0)
-        at = (writer.to(tl.int64) * row_stride + head * head_stride + before * SIZE)[:, None] + column[None]
-        wanted = real[:, None] & is_column[None]
-        score = tl.sum(tl.load(keys + at, wanted, 0.0).to(tl.float32) * query[None], 1)
+    for start in range(0, position, BLOCK):
+        earlier = start + tl.arange(0, BLOCK)
+        real = earlier < position
+        writer = slot * BEAMS + tl.load(lineage + slot * slot_stride + beam * beam_stride + earlier, real, 0)
+        at = (writer.to(tl.int64) * row_stride + head * head_stride + earlier * SIZE)[:, None] + column[None]
+        inside = real[:, None] & is_column[None]
+        score = tl.sum(tl.load(keys + at, inside, 0.0).to(tl.float32) * query[None], 1)
         score = tl.where(real, score, float("-inf"))
         new = tl.maximum(highest, tl.max(score, 0))
         share, kept = tl.exp(score - new), tl.exp(highest - new)
         weight = weight * kept + tl.sum(share, 0)
-        total = total * kept + tl.sum(share[:, None] * tl.load(values + at, wanted, 0.0).to(tl.float32), 0)
+        total = total * kept + tl.sum(share[:, None] * tl.load(values + at, inside, 0.0).to(tl.float32), 0)
         highest = new
     tl.store(out + row * (HEADS * SIZE) + head * SIZE + column, (total / weight).to(out.dtype.element_ty), is_column)
 
@@ -209,10 +211,10 @@ def _to_float8(x, rounded, scale, DIM: tl.constexpr, COLUMNS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, COLUMNS)
     real = column < DIM
-    given = tl.load(x + row * DIM + column, real, 0.0).to(tl.float32)
-    divisor = tl.maximum(tl.max(tl.abs(given), 0), 1e-12) / 448.0
+    number = tl.load(x + row * DIM + column, real, 0.0).to(tl.float32)
+    divisor = tl.maximum(tl.max(tl.abs(number), 0), 1e-12) / 448.0
     tl.store(scale + row, divisor)
-    bounded = tl.minimum(tl.maximum(given / divisor, -448.0), 448.0)
+    bounded = tl.minimum(tl.maximum(number / divisor, -448.0), 448.0)
     tl.store(rounded + row * DIM + column, bounded.to(tl.float8e4nv), real)
 
 
@@ -228,9 +230,9 @@ def normalisers(scores: Tensor) -> Tensor:
 def _normalisers(scores, partial, words, WORDS: tl.constexpr):
     row, chunk = tl.program_id(0), tl.program_id(1)
     word = chunk * WORDS + tl.arange(0, WORDS)
-    given = tl.load(scores + row.to(tl.int64) * words + word, word < words, float("-inf"))
-    highest = tl.max(given, 0)
-    tl.store(partial + row * tl.num_programs(1) + chunk, highest + tl.log(tl.sum(tl.exp(given - highest), 0)))
+    score = tl.load(scores + row.to(tl.int64) * words + word, word < words, float("-inf"))
+    highest = tl.max(score, 0)
+    tl.store(partial + row * tl.num_programs(1) + chunk, highest + tl.log(tl.sum(tl.exp(score - highest), 0)))
 
 
 def candidates(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -245,15 +247,15 @@ def candidates(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 @triton.jit
 def _candidates(scores, best, token, words, WORDS: tl.constexpr, COUNT: tl.constexpr):
     row, chunk = tl.program_id(0), tl.program_id(1)
-    place = tl.arange(0, WORDS)
-    word = chunk * WORDS + place
-    left = tl.load(scores + row.to(tl.int64) * words + word, word < words, float("-inf"))
+    index = tl.arange(0, WORDS)
+    word = chunk * WORDS + index
+    remaining = tl.load(scores + row.to(tl.int64) * words + word, word < words, float("-inf"))
     at = (row * tl.num_programs(1) + chunk) * COUNT
     for number in tl.static_range(COUNT):
-        highest = tl.argmax(left, 0)
-        tl.store(best + at + number, tl.max(left, 0))
+        highest = tl.argmax(remaining, 0)
+        tl.store(best + at + number, tl.max(remaining, 0))
         tl.store(token + at + number, tl.minimum(chunk * WORDS + highest, words - 1).to(tl.int64))
-        left = tl.where(place == highest, float("-inf"), left)
+        remaining = tl.where(index == highest, float("-inf"), remaining)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -275,7 +277,7 @@ def _linear_gelu(
     x, weight, bias, out, rows, columns, depth,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr, BIASED: tl.constexpr,
 ):  # fmt: skip
-    # Tiles that follow each other are of few rows and few columns, which the cache then has.
+    # Consecutive tiles share few rows and few columns, which then stay in the cache.
     down, across = tl.cdiv(rows, ROWS), tl.cdiv(columns, COLUMNS)
     first = tl.program_id(0) // (GROUP * across) * GROUP
     within, height = tl.program_id(0) % (GROUP * across), tl.minimum(down - first, GROUP)
@@ -286,9 +288,9 @@ def _linear_gelu(
     for start in range(0, depth, DEPTH):
         inner = start + tl.arange(0, DEPTH)
         is_inner = inner < depth
-        given = tl.load(x + row.to(tl.int64)[:, None] * depth + inner[None], is_row[:, None] & is_inner[None], 0.0)
+        number = tl.load(x + row.to(tl.int64)[:, None] * depth + inner[None], is_row[:, None] & is_inner[None], 0.0)
         factor = tl.load(weight + column[None] * depth + inner[:, None], is_column[None] & is_inner[:, None], 0.0)
-        total += tl.dot(given, factor, input_precision="ieee")
+        total += tl.dot(number, factor, input_precision="ieee")
     if BIASED:
         total += tl.load(bias + column, is_column, 0.0)[None].to(tl.float32)
     total = total * 0.5 * (1.0 + tl.erf(total * 0.7071067811865476))

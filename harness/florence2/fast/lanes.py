@@ -1,6 +1,6 @@
-"""What a host and its device do beside each other: numbers on their way, and work on a stream of its own.
+"""Overlap of host and device: copies that nobody waits for, and work on a second CUDA stream.
 
-On a CPU all is there at once, by the same calls.
+On a CPU the same calls work, and have no overlap.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 
-def sent(numbers: Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Whole numbers on the device, without waiting for what it is doing."""
-    here = torch.tensor(numbers)
-    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here
+def to_device(numbers: Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Integers as an int64 tensor on the device; the host does not wait for the device."""
+    host = torch.tensor(numbers)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
-class OnTheWay:
-    """Copies of tensors to the host, begun now; nothing waits for them until they are wanted."""
+class HostCopies:
+    """Copies of tensors to the host that start now; only `wait` waits for them."""
 
     def __init__(self, *tensors: Tensor) -> None:
         self._event: torch.cuda.Event | None = None
@@ -32,41 +32,41 @@ class OnTheWay:
         self._event.record()
 
     @property
-    def arrived(self) -> bool:
-        """Whether `wait` would not wait."""
+    def ready(self) -> bool:
+        """Whether the copies are on the host."""
         return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> list[Tensor]:
-        """The copies, once they are there."""
+        """Waits for the copies, and returns them."""
         if self._event is not None:
             self._event.synchronize()
         return self._copies
 
 
-class Lane:
-    """A stream beside the one that decodes.  What one `run` after another does there is done in their order."""
+class SideStream:
+    """A second CUDA stream, for work during decoding; its work runs in the order of the calls of `run`."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._stream.wait_stream(torch.cuda.current_stream(device))  # where the weights may still be made
+            self._stream.wait_stream(torch.cuda.current_stream(device))  # which may still write weights
 
     def run(self, work: Callable[[], Tensor]) -> tuple[Tensor, torch.cuda.Event | None]:
-        """What the work gives, and what must have happened before that is read elsewhere."""
+        """The work's result, and the event after which other streams may read it; None on a CPU."""
         if self._stream is None:
             return work(), None
         with torch.cuda.stream(self._stream):
-            made = work()
+            result = work()
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
-        return made, event
+        return result, event
 
 
-def join(made: Tensor, event: torch.cuda.Event | None) -> Tensor:
-    """What another lane made, for use on the current stream from here on."""
+def wait_for(result: Tensor, event: torch.cuda.Event | None) -> Tensor:
+    """A result of `SideStream.run`; the current stream waits for its event from here on."""
     if event is not None:
-        stream = torch.cuda.current_stream(made.device)
+        stream = torch.cuda.current_stream(result.device)
         stream.wait_event(event)
-        made.record_stream(stream)
-    return made
+        result.record_stream(stream)
+    return result

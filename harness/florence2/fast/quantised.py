@@ -1,16 +1,16 @@
-"""Linear maps in fewer bits, each made from the one that it replaces; `choose` says where they are used.
+"""Linear maps in fewer bits, each built from the map that it replaces; `choose` decides where they are used.
 
-`Int8Linear`, for a CPU: whole numbers, summed as such by oneDNN, through the operator that torch.compile's own code
-calls.  A CPU without VNNI sums pairs of products in sixteen bits, where two large ones do not fit: there, weights are
+`Int8Linear` (CPU) has int8 factors and integer sums, by oneDNN, through the operator that code from torch.compile
+calls.  A CPU without VNNI sums pairs of products in 16 bits, which two large products overflow.  There, weights are
 rounded to [-63, 63].
 
-`Float8Linear`, for a GPU that multiplies it: e4m3, summed in float32.
+`Float8Linear` (GPU) has e4m3 factors and float32 sums.
 
-In both, weights are rounded once, each output channel by its own largest value.  Inputs are rounded at every call, each
-row by itself, so that the rest of the batch changes nothing.
+Both round weights once, with a scale per output channel.  Both round inputs at every call, with a scale per row, so a
+row's result does not depend on the rest of the batch.
 
-`HalfLinear`, for a CPU: weights in float16, inputs and results in float32.  Few rows wait for weights to be read, and
-these are half as long.
+`HalfLinear` (CPU) has float16 weights, and inputs and results in float32.  A product of few rows is bound by reading
+the weights, which have half the bytes of float32.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.florence2.fast.fused import gelu_, to_float8
-from harness.florence2.fast.linear import filled
+from harness.florence2.fast.linear import pad_rows
 
 FLOAT8 = torch.float8_e4m3fn
-TAIL = 8  # bytes behind a row: the step and the least value, float32 each
-LEAST = 1e-20  # of what one of the whole numbers is worth, so that what is of one value divides by something
+TAIL = 8  # bytes behind a rounded row: its step and its least value, float32 each
+LEAST = 1e-20  # lower bound of a step: a constant row is not divided by zero
 
 
 class Int8Linear(nn.Module):
-    """A linear map with eight-bit weights and inputs, by oneDNN.
+    """A linear map with int8 weights and uint8 inputs, by oneDNN.
 
-    Rows are rounded in one pass, by what FBGEMM has for tables of embeddings: to whole numbers of 0 to 255 from their
-    least to their largest value, which it writes behind them.  There the weight is nought, and what a row's least value
-    is worth is added to its sums.
+    FBGEMM's operator for embedding tables rounds a row to integers 0..255, from its least to its largest value, and
+    appends step and least value (TAIL bytes).  Weights of these bytes are 0.  A row's least value contributes
+    least * sums of the weights, which is added to its product.
     """
 
     def __init__(self, like: nn.Linear) -> None:
         super().__init__()
-        rounded, self.scale = whole(like)
+        rounded, self.scale = rounded_weight(like)
         self.packed = torch.ops.onednn.qlinear_prepack(F.pad(rounded, (0, TAIL)), None)
         self.sums = rounded.sum(1) * self.scale  # (out,)
         self.zero = torch.zeros(len(rounded), dtype=torch.int32)
@@ -50,9 +50,9 @@ class Int8Linear(nn.Module):
         rounded = torch.ops.quantized.embedding_bag_byte_prepack(x.reshape(-1, x.shape[-1]))
         step, least = rounded[:, -TAIL:].contiguous().view(torch.float32).split(1, dim=1)  # (rows, 1) each
         step = step.clamp_min(LEAST)
-        given = filled(rounded, self.packed.numel())
+        padded = pad_rows(rounded, self.packed.numel())
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            given, 1.0, 0, self.packed, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+            padded, 1.0, 0, self.packed, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         out = out[: len(rounded)].addcmul_(least / step, self.sums)
         out = torch.addcmul(self.bias, out, step, out=out)
@@ -60,7 +60,7 @@ class Int8Linear(nn.Module):
 
 
 class HalfLinear(nn.Module):
-    """A linear map with weights in float16 and all else in float32, by FBGEMM."""
+    """A linear map with float16 weights, by FBGEMM; all other numbers are float32."""
 
     def __init__(self, like: nn.Linear) -> None:
         super().__init__()
@@ -73,16 +73,16 @@ class HalfLinear(nn.Module):
         return gelu_(out) if gelu else out
 
 
-def whole(like: nn.Linear) -> tuple[Tensor, Tensor]:
-    """A weight (out, in) as whole numbers, int8, and what one of them is worth of each output, (out,)."""
-    weight, most = like.weight.detach().float(), largest_weight()
-    scale = (weight.abs().amax(1) / most).clamp_min(LEAST)
+def rounded_weight(like: nn.Linear) -> tuple[Tensor, Tensor]:
+    """A weight (out, in) in int8, and the scale of each output channel, (out,)."""
+    weight, largest = like.weight.detach().float(), largest_weight()
+    scale = (weight.abs().amax(1) / largest).clamp_min(LEAST)
     return (weight / scale[:, None]).round().to(torch.int8), scale
 
 
 @cache
 def largest_weight() -> int:
-    """127 where sums of the largest products are whole on this CPU; 63 where they are cut off at sixteen bits."""
+    """The largest rounded weight: 127, or 63 if this CPU saturates sums of two products at 16 bits."""
     inputs, weight = torch.full((1, 64), 255, dtype=torch.uint8), torch.full((1, 64), 127, dtype=torch.int8)
     one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int32)
     packed = torch.ops.onednn.qlinear_prepack(weight, None)
@@ -93,7 +93,7 @@ def largest_weight() -> int:
 
 
 class Float8Linear(nn.Module):
-    """A linear map with eight-bit weights and inputs, and bfloat16 around it.  Both sizes are multiples of 16."""
+    """A linear map with e4m3 weights and inputs, and bfloat16 results; both sizes are multiples of 16."""
 
     weight: Tensor
     scale: Tensor

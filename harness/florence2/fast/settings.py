@@ -1,9 +1,9 @@
-"""Settings of torch that hold for the whole process, as the engine's work on a GPU needs them, and only during it.
+"""torch's settings for the engine's work on a GPU, set only during this work.
 
     with cuda(device):
         ...
 
-torch has them once for all threads: work of another thread meanwhile is under the same settings.
+torch has these settings once per process: they hold for all its threads at the same time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import torch
 
 @contextmanager
 def cuda(device: torch.device) -> Iterator[None]:
-    """Within it, where the device is a GPU: it is the current device, which kernels, streams and graphs are made on;
-    convolutions in float32 keep all 23 bits (TF32 keeps ten); cuDNN computes no attention, since it plans anew for
-    every batch and length.  What was set before is restored.  Nothing on another device.
+    """A context with the engine's settings for a GPU; it restores the former settings.  No effect on other devices.
+
+    The GPU is the current device, on which kernels, streams and graphs are created.  Convolutions in float32 do not use
+    TF32, which has 10 of 23 bits.  Attention does not use cuDNN, which plans anew for every batch and length.
     """
     if device.type != "cuda":
         yield

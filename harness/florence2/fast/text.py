@@ -1,9 +1,9 @@
-"""Faster forms of the text layers, with the parameters of the plain ones (`bart`, whose axis letters hold here).
+"""Faster forms of the text layers, with the parameters and axis letters of the plain ones (`bart`).
 
-A residual and the norm behind it are one pass over memory on a GPU (`fused.add_norm`).
+On a GPU, a residual connection and the norm behind it are one pass over memory (`fused.add_norm`).
 
-Where the cache is a `LineageCache`, the beams of a sequence copy nothing when they diverge or end.  The cache keeps
-beside the keys and values which beam wrote them, and attention reads a beam's past in the rows of its ancestors.
+With a `LineageCache`, no cache row is copied when beams diverge or end.  The cache records which beam wrote each
+position, and attention reads a beam's past from the rows of its ancestors.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from harness.florence2.fast.fused import add_norm, attend_lineage
 
 @dataclass(slots=True)
 class LineageCache(Cache):
-    """A cache whose rows are never reordered: `lineage` (B, K, room), for K beams of a sequence, says which beam of its
-    sequence wrote what a beam has at each place.  `places` must be given; `mask` is not read."""
+    """A cache whose rows are never reordered.
+
+    `lineage` (B, K, capacity), for K beams of a sequence, is the beam of the sequence that wrote a beam's keys and
+    values at each position.  `positions` is required; `mask` is ignored.
+    """
 
     lineage: Tensor = field(kw_only=True)
 
 
 class EncoderLayer(bart.EncoderLayer):
-    """Self-attention, then a feed-forward network, each added and normalised in one pass."""
+    """`bart.EncoderLayer` with residual connection and norm in one pass."""
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, E) to (B, S, E)."""
@@ -36,7 +39,7 @@ class EncoderLayer(bart.EncoderLayer):
 
 
 class DecoderLayer(bart.DecoderLayer):
-    """Self-attention, cross-attention, feed-forward, each added and normalised in one pass."""
+    """`bart.DecoderLayer` with residual connection and norm in one pass."""
 
     def forward(self, x: Tensor, memory: Memory, index: int, cache: Cache | None) -> Tensor:
         """(R, T, E) to (R, T, E)."""
@@ -46,18 +49,18 @@ class DecoderLayer(bart.DecoderLayer):
 
 
 class SelfAttention(bart.SelfAttention):
-    """Self-attention that reads a `LineageCache` as well."""
+    """`bart.SelfAttention` that also accepts a `LineageCache`."""
 
     def causal(self, x: Tensor, layer: int, cache: Cache | None) -> Tensor:
-        """(R, T, E) to (R, T, E): every token sees itself and what came before it."""
-        if not isinstance(cache, LineageCache) or cache.places is None:
+        """See `bart.SelfAttention.causal`; with a `LineageCache`, T is 1."""
+        if not isinstance(cache, LineageCache) or cache.positions is None:
             return super().causal(x, layer, cache)
         new = self.qkv(x)[:, 0]
-        x = attend_lineage(new, cache.keys[layer], cache.values[layer], cache.lineage, cache.places)
+        x = attend_lineage(new, cache.keys[layer], cache.values[layer], cache.lineage, cache.positions)
         out: Tensor = self.out(x)
         return out[:, None]
 
 
 def reads_lineage(decoder: bart.Decoder) -> bool:
-    """Whether the decoder's layers can attend to a `LineageCache`."""
+    """Whether all layers of the decoder accept a `LineageCache`."""
     return all(isinstance(layer.attention, SelfAttention) for layer in decoder.layers)

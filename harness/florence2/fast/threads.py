@@ -1,7 +1,7 @@
-"""How many threads of a CPU serve a network best: as many as are asked for, or found by trying.
+"""The number of CPU threads for a network: a given number, or the fastest of a trial.
 
-torch takes one for each core, which a decoding step of few rows is often slower for, and a machine that others use much
-slower.  Tokens do not depend on it but where two are as likely to the last bits.
+torch's default is a thread per core.  Decode steps of few rows are often faster with fewer threads, and much faster if
+the machine has other work.  The number changes a token only if two candidates are equally likely up to rounding.
 """
 
 from __future__ import annotations
@@ -19,59 +19,61 @@ from harness.florence2.model import Florence2
 
 AUTO = "auto"
 MOST = torch.get_num_threads()
-TOKENS = 20  # of a typical answer
-STEPS = 4  # that are timed
-WORSE = 1.2  # times the best so far: fewer threads than that are not tried
+TOKENS = 20  # tokens of a typical answer
+STEPS = 4  # decode steps that are timed
+WORSE = 1.2  # the trial ends at a count that takes this many times as long as the best
 
 
-def settle(wanted: str | None, model: Florence2, side: int, decoding: Decoding) -> None:
-    """Sets torch's count: None leaves it, "auto" tries.  UsageError for what is neither that nor a whole number.
+def settle(setting: str | None, model: Florence2, side: int, decoding: Decoding) -> None:
+    """Sets torch's number of threads: a whole number, or "auto" for a trial; None changes nothing.
 
-    `side` is that of a picture, in pixels.
+    `side` is the image side in pixels.  UsageError for any other setting.
     """
-    if wanted is None:
+    if setting is None:
         return
-    if wanted != AUTO:
-        torch.set_num_threads(number(wanted))
+    if setting != AUTO:
+        torch.set_num_threads(number(setting))
     elif model.embedding.weight.device.type == "cpu":
-        tried = trial(lambda: _an_answer(model, side, decoding), MOST)
-        torch.set_num_threads(min(tried, key=lambda count: tried[count]))
+        seconds = trial(lambda: _seconds_per_answer(model, side, decoding), MOST)
+        torch.set_num_threads(min(seconds, key=lambda count: seconds[count]))
 
 
-def number(wanted: str) -> int:
-    """A count of threads; UsageError where it is none, or far more than there are cores."""
-    most = 4 * (os.cpu_count() or 1)
-    if not wanted.isdecimal() or not 1 <= int(wanted) <= most:
-        raise UsageError(f"--threads {wanted}: a whole number from 1 to {most}, or {AUTO}, which tries")
-    return int(wanted)
+def number(setting: str) -> int:
+    """The number of threads that a setting states; UsageError unless it is from 1 to four times the CPU's cores."""
+    largest = 4 * (os.cpu_count() or 1)
+    if not setting.isdecimal() or not 1 <= int(setting) <= largest:
+        raise UsageError(
+            f"--threads {setting}: a whole number from 1 to {largest}, or {AUTO} for the fastest of a trial"
+        )
+    return int(setting)
 
 
-def trial(cost: Callable[[], float], most: int) -> Mapping[int, float]:
-    """What it costs with each count: from the most down by halves, until fewer are clearly worse."""
-    tried: dict[int, float] = {}
-    count = most
+def trial(cost: Callable[[], float], largest: int) -> Mapping[int, float]:
+    """The cost of each tried number of threads: `largest`, then halves of it, until the cost is clearly worse."""
+    costs: dict[int, float] = {}
+    count = largest
     while count:
         torch.set_num_threads(count)
-        cost()  # threads are made, and memory is touched
-        tried[count] = min(cost(), cost())
-        if tried[count] > WORSE * min(tried.values()):
+        cost()  # warm-up: starts threads and touches memory
+        costs[count] = min(cost(), cost())
+        if costs[count] > WORSE * min(costs.values()):
             break
         count //= 2
-    return tried
+    return costs
 
 
 @torch.inference_mode()
-def _an_answer(model: Florence2, side: int, decoding: Decoding) -> float:
-    """Seconds of a picture and a typical answer, of which a few steps are timed."""
+def _seconds_per_answer(model: Florence2, side: int, decoding: Decoding) -> float:
+    """Seconds for an image and an answer of TOKENS tokens, estimated from STEPS decode steps."""
     pixels = torch.zeros(1, 3, side, side, dtype=model.vision.dtype)
     start = time.perf_counter()
-    image = model.look(pixels)
-    looked = time.perf_counter()
+    image = model.encode_image(pixels)
+    encoded = time.perf_counter()
     pool: Pool[int] = Pool(model, decoding, 1)
-    pool.admit([0], model.read(image, torch.tensor([[0, 4, 5, 6, 2]])))
+    pool.admit([0], model.encode(image, torch.tensor([[0, 4, 5, 6, 2]])))
     begun = time.perf_counter()
     steps = 0
     while pool.keys and steps < STEPS:
         pool.step()
         steps += 1
-    return looked - start + TOKENS * (time.perf_counter() - begun) / steps
+    return encoded - start + TOKENS * (time.perf_counter() - begun) / steps

@@ -1,8 +1,8 @@
 """Linear maps for training on a CPU in bfloat16.
 
-The three products of a linear map (forward, and backward to its input and to its weight) have bfloat16 factors; sums,
-results, parameters and everything else stay float32.  torch's own autocast also halves what surrounds the products,
-where conversions cost a CPU more than they save.
+The three products of a linear map (forward, and backward to its input and to its weight) have bfloat16 factors.  All
+other numbers are float32: sums, results, parameters and gradients.  torch's autocast also rounds the numbers between
+products, where conversions cost a CPU more time than they save.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Bfloat16Linear(nn.Linear):
 
 
 class _Products(torch.autograd.Function):
-    """(M, in), (out, in), (out) to (M, out); float32 outside, bfloat16 factors inside."""
+    """(M, in), (out, in), (out) to (M, out): bfloat16 factors; float32 inputs, results and gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,14 +1,14 @@
-"""Faster forms of the tower's modules, with the parameters of the plain ones (`davit`, whose axis letters hold here).
+"""Faster forms of the vision tower's modules, with the parameters and axis letters of the plain ones (`davit`).
 
-A block has three ways, and chooses by where its map is:
-    on a GPU, `in_passes`: convolution, residual and norm are one pass over memory, which also lays the map out in
-    windows or rows for what follows; the other residuals are added inside matrix products;
-    on a CPU without gradients, `in_strips`: the map is changed in place, one strip after another;
-    elsewhere the plain way, but that residuals are added in place.
+A block has three implementations:
+    `in_passes`   on a GPU: convolution, residual and norm are one pass over memory, which also orders the tokens by
+                  windows or rows for the next module; the other residuals are added inside matrix products
+    `in_strips`   on a CPU without gradients: the map is changed in place, one strip after another
+    `forward`     in all other cases: as the plain block, with residuals added in place
 
-Channel attention never multiplies its D x D attention with the values: it folds the attention into the output
-projection, `proj(v A^T) = v (A^T W^T)`, so that the values are read once.  On a CPU in float32, where a map has many
-tokens, the whole attention becomes one linear map (`as_one_map`).  Only the order of additions differs.
+Channel attention does not multiply its D x D attention with the values.  It folds the attention into the output
+projection, `proj(v A^T) = v (A^T W^T)`, so the values are read once.  On a CPU in float32, for a map with many tokens,
+the whole attention becomes one linear map (`as_one_map`).  Only the order of additions differs from the plain modules.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from harness.florence2 import davit
 from harness.florence2.davit import convolve, from_windows, to_windows
 from harness.florence2.fast import fused
 from harness.florence2.fast.linear import FeedForward, Linear, add_product, bias_in_sum, linear
-from harness.florence2.fast.strips import convolved, spans, wanted
+from harness.florence2.fast.strips import convolved, prefers_strips, spans
 
-LARGE = 512 * 512  # pixels
-BLOCK = 128  # channels of a symmetric product at a time
+LARGE = 512 * 512  # pixels; larger images are encoded one at a time on a CPU
+BLOCK = 128  # channels; a symmetric product is computed in blocks of so many rows
 
 
 class DaViT(davit.DaViT):
-    """The tower; on a CPU it encodes large images one at a time."""
+    """`davit.DaViT` that encodes large images one at a time on a CPU."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, height, width) to the last map (B, H, W, C)."""
+        """See `davit.DaViT.forward`."""
         if _is_large(pixels):
             return torch.cat([self(image[None]) for image in pixels])
         return super().forward(pixels)
 
 
 class Stage(davit.Stage):
-    """One resolution of the tower, whose blocks may change the map in place."""
+    """`davit.Stage` whose blocks may change the map in place."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H', W', C') to (B, H, W, C)."""
         x = self.embed(x)
-        in_place = wanted(x)
+        in_place = prefers_strips(x)
         for block in self.blocks:
             x = block(x, in_place=in_place)
         return x
 
 
 class Block(davit.Block):
-    """Depthwise convolution, attention, depthwise convolution, MLP: four residuals."""
+    """`davit.Block` with the three implementations above."""
 
     attention: WindowAttention | ChannelAttention
     mlp: FeedForward
 
     def forward(self, x: Tensor, *, in_place: bool = False) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C), on a CPU also in place."""
+        """(B, H, W, C) to (B, H, W, C); with `in_place` on a CPU, x is overwritten and returned."""
         if fused.usable(x):
             return self.in_passes(x)
         if in_place:
@@ -68,14 +68,14 @@ class Block(davit.Block):
         return out
 
     def in_strips(self, x: Tensor) -> Tensor:
-        """`forward` that changes the map itself, a strip at a time."""
+        """Changes the map x (B, H, W, C) in place, a strip at a time, and returns it."""
         self.attention.in_strips(x, self.conv1, self.norm1)
         for strip, y in convolved(x, self.conv2):
             torch.add(y, self.mlp(self.norm2(y)), out=strip)
         return x
 
     def in_passes(self, x: Tensor) -> Tensor:
-        """`forward` in the fewest passes over memory."""
+        """(B, H, W, C) to (B, H, W, C) in the fewest passes over memory."""
         shape = x.shape[1], x.shape[2]
         attention, down = self.attention, self.mlp.down
         window = attention.fits(shape)
@@ -90,36 +90,36 @@ class Block(davit.Block):
 
 
 class WindowAttention(davit.WindowAttention):
-    """Self-attention inside each S x S window; nothing crosses a window's edge."""
+    """`davit.WindowAttention` without a copy for padding that is not needed, and in strips or passes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
         height, width = x.shape[1:3]
         down, right = -height % self.window, -width % self.window
-        if down or right:  # else padding would copy the map
+        if down or right:  # F.pad copies the map even without padding
             x = F.pad(x, (0, 0, 0, right, 0, down))
         x = self.proj(self.mix(to_windows(x, self.window)))
         return from_windows(x, self.window, height + down, width + right)[:, :height, :width]
 
     def in_strips(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> None:
-        """The convolution, and `forward` of its norm, added to a map (B, H, W, C) in place."""
+        """Adds the convolution, then the attention of the sum's norm, to a map x (B, H, W, C) in place."""
         for strip, y in convolved(x, conv, self.window):
             torch.add(y, self(norm(y)), out=strip)
 
     def mix(self, x: Tensor) -> Tensor:
-        """Windows (B*K, L, C) to the same, before the output projection."""
+        """Attention without its output projection: windows (B*K, L, C) to (B*K, L, C)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended: Tensor = F.scaled_dot_product_attention(q, k, v)  # (B*K, N, L, D)
         return attended.transpose(1, 2).flatten(2)
 
     def fits(self, shape: tuple[int, int]) -> int:
-        """The side of a window if a map of this (H, W) is whole windows; else 0: it stays in rows."""
+        """The window side if a map of this (H, W) divides into windows, which then order its tokens; else 0."""
         return 0 if shape[0] % self.window or shape[1] % self.window else self.window
 
     def add_to(self, added: Tensor, normed: Tensor, shape: tuple[int, int]) -> Tensor:
-        """`added` plus the attention of `normed`; both (B, T, C), in windows where the map `fits`.
+        """`added` plus the attention of `normed`; (B, T, C) each, ordered by windows if the map `fits`.
 
-        `added` has the output projection's bias already, where `bias_in_sum` gives one.
+        `added` already contains the `bias_in_sum` of the output projection.
         """
         if self.fits(shape):
             mixed = self.mix(normed.reshape(-1, self.window**2, normed.shape[-1]))
@@ -130,9 +130,9 @@ class WindowAttention(davit.WindowAttention):
 
 
 class ChannelAttention(davit.ChannelAttention):
-    """Attention among the D channels of a group, folded into the output projection.
+    """`davit.ChannelAttention` folded into the output projection.
 
-    It is scaled by T ** -0.5 inside the product, so half precision cannot overflow.
+    The scale T ** -0.5 is applied inside the product, so half precision cannot overflow.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,8 +149,10 @@ class ChannelAttention(davit.ChannelAttention):
         return x.view(batch, height, width, dim)
 
     def in_strips(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> None:
-        """The convolution, and `forward` of its norm, added to a map (B, H, W, C) in place: in float32, and where
-        tokens are many, `as_one_map`."""
+        """Adds the convolution, then the attention of the sum's norm, to a map x (B, H, W, C) in place.
+
+        In float32, for a map with many tokens, the attention is `as_one_map`.
+        """
         batch, height, width, dim = x.shape
         if height * width < 2 * dim or x.dtype != torch.float32 or not isinstance(self.qkv, Linear):
             for strip, y in convolved(x, conv):
@@ -165,7 +167,7 @@ class ChannelAttention(davit.ChannelAttention):
                 summed = products[:, start : start + BLOCK, start:]
                 summed.copy_(torch.baddbmm(summed, rows[..., start : start + BLOCK].mT, rows[..., start:]))
             sums += rows.sum(1, keepdim=True)
-        products = products.triu() + products.triu(1).mT  # symmetric: the part below the diagonal was not multiplied
+        products = products.triu() + products.triu(1).mT  # symmetric: blocks below the diagonal were not computed
         weight, bias = self.as_one_map(products, sums, height * width)
         for top, bottom in spans(x):
             strip = x[:, top:bottom]
@@ -174,14 +176,14 @@ class ChannelAttention(davit.ChannelAttention):
             strip += mapped.view(strip.shape)
 
     def as_one_map(self, products: Tensor, sums: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-        """The linear map that the attention is for each image, (B, out, in) and (B, out), from x^T x (B, C, C) of so
-        many tokens and their sum (B, 1, C).
+        """The attention of each image as one linear map: weights (B, out, in) and biases (B, out).
 
-        Queries, keys and values are never made: `q^T k = Wq (x^T x) Wk^T`, and the values' map is folded like the
-        projection.  Of five products over all tokens two are left, and two products of the weights' size are new.
+        `products` (B, C, C) is x^T x and `sums` (B, 1, C) the sum of an image's `tokens` tokens x.  Queries, keys and
+        values are not computed: `q^T k = Wq (x^T x) Wk^T`, and the values' map is folded like the projection.  Of five
+        products over all tokens, two remain; two products of the weights' size are new.
         """
         dim = products.shape[-1]
-        # Each token's channels are extended by a one, so that the biases are one more column of the weights.
+        # A constant 1 extends each token's channels, so the biases are one more column of the weights.
         last = torch.cat([sums, sums.new_full((len(sums), 1, 1), tokens)], 2).mT
         augmented = torch.cat([torch.cat([products, sums], 1), last], 2)  # (B, C + 1, C + 1)
         query, key, value = torch.cat([self.qkv.weight, self.qkv.bias[:, None]], 1).view(3, dim, dim + 1)
@@ -192,13 +194,13 @@ class ChannelAttention(davit.ChannelAttention):
         return both[..., :-1].contiguous(), both[..., -1] + self.proj.bias
 
     def fold(self, attention: Tensor) -> Tensor:
-        """Attention (B, N, D, D) and the output projection as one map of values, (B, C, C)."""
+        """The product of attention (B, N, D, D) and output projection: a map of the values, (B, C, C)."""
         dim = len(self.proj.weight)
         weight = self.proj.weight.view(dim, self.groups, -1).permute(1, 2, 0)  # (N, D, C)
         return (attention.transpose(-1, -2) @ weight).flatten(1, 2)
 
     def fits(self, shape: tuple[int, int]) -> int:
-        """Always 0: the map stays in rows."""
+        """Always 0: tokens are ordered by rows."""
         return 0
 
     def add_to(self, added: Tensor, normed: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -209,7 +211,6 @@ class ChannelAttention(davit.ChannelAttention):
 
 
 def _is_large(pixels: Tensor) -> bool:
-    """Whether to encode images one at a time: several large ones, on a CPU, whose maps its cache cannot hold together
-    anyway."""
+    """Whether to encode images one at a time: several large images on a CPU, whose maps exceed its cache anyway."""
     batch, _, height, width = pixels.shape
     return batch > 1 and height * width > LARGE and pixels.device.type == "cpu" and not torch.is_grad_enabled()

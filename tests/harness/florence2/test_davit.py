@@ -1,4 +1,4 @@
-"""The plain tower's parts against slow loops; the whole is held against transformers in `test_weights`."""
+"""The modules of the vision tower versus slow loops; `test_model` compares the whole network with transformers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harness.florence2.fast.choose import FAST, Forms, in_forms
 from tests.twins import TINY
 
 
-def one_window_at_a_time(layer: WindowAttention, x: Tensor) -> Tensor:
-    """The same layer in loops, with the softmax written out."""
+def slow_window_attention(layer: WindowAttention, x: Tensor) -> Tensor:
+    """The layer in loops over images, windows and heads."""
     side, heads = layer.window, layer.heads
     b, h, w, c = x.shape
     out = torch.zeros(b, -(-h // side) * side, -(-w // side) * side, c)
@@ -40,15 +40,15 @@ def one_window_at_a_time(layer: WindowAttention, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("forms", [{}, FAST], ids=["plain", "fast"])
 @pytest.mark.parametrize(("height", "width"), [(6, 9), (7, 8), (3, 3), (2, 5)])
 @torch.no_grad()
-def test_window_attention_matches_the_loop(height: int, width: int, forms: Forms) -> None:
+def test_window_attention_with_and_without_padding_equals_loop(height: int, width: int, forms: Forms) -> None:
     torch.manual_seed(0)
     layer = WindowAttention(dim=8, heads=2, window=3)
     x = torch.randn(2, height, width, 8)
-    torch.testing.assert_close(in_forms(layer, forms)(x), one_window_at_a_time(layer, x))
+    torch.testing.assert_close(in_forms(layer, forms)(x), slow_window_attention(layer, x))
 
 
-def one_channel_at_a_time(layer: ChannelAttention, x: Tensor) -> Tensor:
-    """The same layer in loops: a channel looks at the channels of its group, by their values over all tokens."""
+def slow_channel_attention(layer: ChannelAttention, x: Tensor) -> Tensor:
+    """The layer in loops over images and channels; a channel attends to the channels of its group."""
     b, h, w, c = x.shape
     size = c // layer.groups
     out = torch.zeros(b, h * w, c)
@@ -66,27 +66,27 @@ def one_channel_at_a_time(layer: ChannelAttention, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("forms", [{}, FAST], ids=["plain", "fast"])
 @pytest.mark.parametrize(("height", "width", "groups"), [(6, 9, 2), (3, 3, 1), (1, 5, 4)])
 @torch.no_grad()
-def test_channel_attention_matches_the_loop(height: int, width: int, groups: int, forms: Forms) -> None:
+def test_channel_attention_equals_loop(height: int, width: int, groups: int, forms: Forms) -> None:
     torch.manual_seed(0)
     layer = ChannelAttention(dim=8, groups=groups)
     x = torch.randn(2, height, width, 8)
-    torch.testing.assert_close(in_forms(layer, forms)(x), one_channel_at_a_time(layer, x))
+    torch.testing.assert_close(in_forms(layer, forms)(x), slow_channel_attention(layer, x))
 
 
-def test_windows_round_trip() -> None:
+def test_from_windows_inverts_to_windows() -> None:
     x = torch.arange(2 * 6 * 9 * 4, dtype=torch.float32).view(2, 6, 9, 4)
     torch.testing.assert_close(from_windows(to_windows(x, 3), 3, 6, 9), x, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("build", [lambda: WindowAttention(8, 3, 3), lambda: ChannelAttention(8, 3)])
-def test_heads_and_groups_must_divide_channels(build: Callable[[], nn.Module]) -> None:
+def test_heads_and_groups_that_do_not_divide_channels_are_refused(build: Callable[[], nn.Module]) -> None:
     with pytest.raises(ValueError, match="8 channels do not divide among 3"):
         build()
 
 
 @torch.no_grad()
-def test_block_adds_four_residuals_in_order() -> None:
-    """With attention and MLP that give nothing, a block is its two convolutions, each added to its input."""
+def test_block_without_attention_and_mlp_is_its_two_convolutions_with_residuals() -> None:
+    """Attention and MLP have output maps of zeros."""
     block = Block(4, 2, ChannelAttention(4, 1))
     for part in (block.attention.proj, block.mlp.down):
         part.weight.zero_()
@@ -98,8 +98,8 @@ def test_block_adds_four_residuals_in_order() -> None:
     torch.testing.assert_close(block(x), expected.permute(0, 2, 3, 1))
 
 
-class Across(nn.Module):
-    """Cross-attention with the interface of the others."""
+class CrossAttentionOfMap(nn.Module):
+    """Cross-attention of a map to itself, with the interface of the tower's attention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ class Across(nn.Module):
         return self.qkv(x.flatten(1, -2), heads, heads, None)
 
 
-class Among(nn.Module):
-    """Attention among the tokens of a text, likewise."""
+class SelfAttentionOfMap(nn.Module):
+    """A text layer's self-attention on a map, with the interface of the tower's attention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,13 +123,13 @@ class Among(nn.Module):
 
 @pytest.mark.parametrize("forms", [{}, FAST], ids=["plain", "fast"])
 @pytest.mark.parametrize("kind", [
-    lambda dim: WindowAttention(dim, 3, 6), lambda dim: ChannelAttention(dim, 3), lambda dim: Among(),
-    lambda dim: Across(),
+    lambda dim: WindowAttention(dim, 3, 6), lambda dim: ChannelAttention(dim, 3), lambda dim: SelfAttentionOfMap(),
+    lambda dim: CrossAttentionOfMap(),
 ], ids=["windows", "channels", "text", "memory"])  # fmt: skip
-def test_products_past_float16s_largest_number_are_scaled_before_they_are_written(
+def test_attention_in_float16_with_products_beyond_its_range_scales_before_it_stores(
     kind: Callable[[int], nn.Module], forms: Forms
 ) -> None:
-    """65,504 is the largest.  A query times its own key is past it, and by the scale of attention below it."""
+    """A query times its own key exceeds 65,504, float16's largest number; times the scale of attention it does not."""
     torch.manual_seed(0)
     dim = TINY.text.width
     with torch.inference_mode():
@@ -141,6 +141,7 @@ def test_products_past_float16s_largest_number_are_scaled_before_they_are_writte
         x = x.half()
         assert (x.double() ** 2).flatten(0, 2).unflatten(-1, (3, -1)).sum(-1).min() > 65504
         expected = copy.deepcopy(attention).double()(x.double())
-        found = attention.half()(x)
-        assert found.dtype == torch.float16
-    assert ((found.double() - expected).norm() / expected.norm()).item() < 0.02
+        attended = attention.half()(x)
+        assert attended.dtype == torch.float16
+    # float16 has 11 bits: logits near 2,000 are rounded to multiples of 1, and each softmax is dominated by one logit.
+    assert ((attended.double() - expected).norm() / expected.norm()).item() < 0.02

@@ -1,4 +1,4 @@
-"""The location codec: against arithmetic, against itself both ways, and against transformers' post-processor."""
+"""The location codec versus arithmetic, versus transformers' post-processor, and as its own inverse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ BANNED = "it"
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Any:
+def reference() -> Any:
+    """transformers' post-processor."""
     config = {"phrase_grounding": {"banned_grounding_tokens": [BANNED]}}
     return Florence2PostProcessor(config, PreTrainedTokenizerFast(tokenizer_object=Backend(BPE())))
 
@@ -32,7 +33,7 @@ def loc(*bins: int) -> str:
 
 
 def cut(numbers: Any) -> list[int]:
-    """Coordinates as transformers gives them: cut to whole pixels."""
+    """Coordinates truncated to whole pixels, as transformers truncates them."""
     return [math.floor(x) for x in numbers]
 
 
@@ -53,34 +54,34 @@ SAME_BOXES = {
 
 
 @pytest.mark.parametrize("text", SAME_BOXES.values(), ids=SAME_BOXES.keys())
-def test_boxes_as_transformers(text: str, theirs: Any) -> None:
-    expected = theirs.parse_description_with_bboxes_from_text_and_spans(text, SIZE)
-    ours = locations.read_boxes(items(text), SIZE)
-    assert [cut(box) for box in ours.boxes] == [one["bbox"] for one in expected]
-    assert list(ours.labels) == [one["cat_name"] for one in expected]
+def test_boxes_equal_transformers_boxes(text: str, reference: Any) -> None:
+    expected = reference.parse_description_with_bboxes_from_text_and_spans(text, SIZE)
+    parsed = locations.read_boxes(items(text), SIZE)
+    assert [cut(box) for box in parsed.boxes] == [box["bbox"] for box in expected]
+    assert list(parsed.labels) == [box["cat_name"] for box in expected]
 
 
-# Why they differ: the text, what ours reads (labels and boxes in bins), and the labels theirs reads.
+# The difference: the text, our labels and boxes in bins, and transformers' labels.
 BOX_DIFFERENCES: dict[str, tuple[str, list[tuple[str, tuple[int, ...]]], list[str]]] = {
-    "a newline in a label ends it in theirs": (f"two\nlines{BOX}", [("two\nlines", (10, 20, 30, 40))], []),
-    "theirs begins a label after the last `<`": (f"a < b{BOX}", [("a < b", (10, 20, 30, 40))], ["b"]),
-    "theirs drops letters beyond ASCII": (f"café{BOX}", [("café", (10, 20, 30, 40))], ["caf"]),
-    "a mark ends a label; theirs keeps what follows its `<`": (
+    "transformers ends a label at a newline": (f"two\nlines{BOX}", [("two\nlines", (10, 20, 30, 40))], []),
+    "transformers begins a label after the last `<`": (f"a < b{BOX}", [("a < b", (10, 20, 30, 40))], ["b"]),
+    "transformers drops letters beyond ASCII": (f"café{BOX}", [("café", (10, 20, 30, 40))], ["caf"]),
+    "a markup token ends a label; transformers keeps the text behind its `<`": (
         f"car<and>bus{BOX}",
         [("bus", (10, 20, 30, 40))],
         ["and>bus"],
     ),
-    "stray bins before a label are dropped; theirs makes the last one part of it": (
+    "stray bins before a label are dropped; transformers adds the last to the label": (
         f"car{loc(1, 2, 3)}bus{OTHER}",
         [("bus", (500, 600, 700, 800))],
         ["loc_3>bus"],
     ),
-    "a box before any label has an empty one; theirs drops it, and spoils the next": (
+    "a box before the first label has an empty one; transformers drops the box, and changes the next label": (
         f"{OTHER}car{BOX}",
         [("", (500, 600, 700, 800)), ("car", (10, 20, 30, 40))],
         ["loc_800>car"],
     ),
-    "a number that is no bin is text; theirs reads it, outside the image": (
+    "a number above 999 is text; transformers parses it as a bin outside the image": (
         f"car<loc_1000>{BOX}",
         [("car<loc_1000>", (10, 20, 30, 40))],
         ["car"],
@@ -89,25 +90,27 @@ BOX_DIFFERENCES: dict[str, tuple[str, list[tuple[str, tuple[int, ...]]], list[st
 
 
 @pytest.mark.parametrize(("text", "ours", "labels"), BOX_DIFFERENCES.values(), ids=BOX_DIFFERENCES.keys())
-def test_boxes_that_differ_on_purpose(text: str, ours: Any, labels: list[str], theirs: Any) -> None:
-    found = locations.read_boxes(items(text), Size(1000, 1000))  # a bin is a pixel
-    assert [(label, tuple(cut(box))) for label, box in zip(found.labels, found.boxes, strict=True)] == ours
-    expected = theirs.parse_description_with_bboxes_from_text_and_spans(text, Size(1000, 1000))
-    assert [one["cat_name"] for one in expected] == labels
+def test_boxes_that_differ_on_purpose_differ_as_documented(
+    text: str, ours: Any, labels: list[str], reference: Any
+) -> None:
+    parsed = locations.read_boxes(items(text), Size(1000, 1000))  # a bin is a pixel
+    assert [(label, tuple(cut(box))) for label, box in zip(parsed.labels, parsed.boxes, strict=True)] == ours
+    expected = reference.parse_description_with_bboxes_from_text_and_spans(text, Size(1000, 1000))
+    assert [box["cat_name"] for box in expected] == labels
 
 
-def test_pronouns_are_kept(theirs: Any) -> None:
+def test_pronoun_that_transformers_bans_is_kept(reference: Any) -> None:
     text = f"{BANNED}{BOX}"
-    assert theirs.parse_phrase_grounding_from_text_and_spans(text, SIZE) == []
+    assert reference.parse_phrase_grounding_from_text_and_spans(text, SIZE) == []
     assert locations.read_boxes(items(text), SIZE).labels == (BANNED,)
 
 
-def test_ocr_as_transformers(theirs: Any) -> None:
+def test_quads_equal_transformers_quads(reference: Any) -> None:
     text = f"STOP{loc(1, 2, 3, 4, 5, 6, 7, 8)} ahead {loc(11, 12, 13, 14, 15, 16, 17, 18)}"
-    expected = theirs.parse_ocr_from_text_and_spans(text, None, SIZE)
-    ours = locations.read_quads(items(text), SIZE)
-    assert list(ours.labels) == [one["text"] for one in expected] == ["STOP", "ahead"]
-    assert [cut(x for point in quad for x in point) for quad in ours.quads] == [one["quad_box"] for one in expected]
+    expected = reference.parse_ocr_from_text_and_spans(text, None, SIZE)
+    parsed = locations.read_quads(items(text), SIZE)
+    assert list(parsed.labels) == [quad["text"] for quad in expected] == ["STOP", "ahead"]
+    assert [cut(x for point in quad for x in point) for quad in parsed.quads] == [quad["quad_box"] for quad in expected]
 
 
 SAME_OUTLINES = {
@@ -120,22 +123,22 @@ SAME_OUTLINES = {
 
 
 @pytest.mark.parametrize("text", SAME_OUTLINES.values(), ids=SAME_OUTLINES.keys())
-def test_outlines_as_transformers(text: str, theirs: Any) -> None:
-    expected = theirs.parse_description_with_polygons_from_text_and_spans(text, SIZE, allow_empty_phrase=True)
-    rings = [ring for one in expected for ring in one["polygons"]]
-    ours = locations.read_polygons(items(text), SIZE)
-    assert [cut(x for point in ring for x in point) for ring in ours.rings] == rings
+def test_outlines_equal_transformers_outlines(text: str, reference: Any) -> None:
+    expected = reference.parse_description_with_polygons_from_text_and_spans(text, SIZE, allow_empty_phrase=True)
+    rings = [ring for outline in expected for ring in outline["polygons"]]
+    parsed = locations.read_polygons(items(text), SIZE)
+    assert [cut(x for point in ring for x in point) for ring in parsed.rings] == rings
     assert rings
 
 
-def test_a_ring_of_two_points_is_dropped(theirs: Any) -> None:
+def test_ring_of_two_points_is_dropped(reference: Any) -> None:
     text = f"{loc(1, 2, 3, 4)}<sep>{loc(11, 12, 13, 14, 15, 16)}"
-    [expected] = theirs.parse_description_with_polygons_from_text_and_spans(text, SIZE, allow_empty_phrase=True)
+    [expected] = reference.parse_description_with_polygons_from_text_and_spans(text, SIZE, allow_empty_phrase=True)
     assert [len(ring) for ring in expected["polygons"]] == [4, 6]
     assert [len(ring) for ring in locations.read_polygons(items(text), SIZE).rings] == [3]
 
 
-def test_coordinates_are_bin_centres() -> None:
+def test_parsed_coordinates_are_bin_centres() -> None:
     # Bins are 0.64 wide and 0.48 high: the first is centred at 0.32 and 0.24, the last at 639.68 and 479.76.
     [box] = locations.read_boxes(items(f"x{loc(0, 0, 999, 999)}"), Size(640, 480)).boxes
     assert box == pytest.approx((0.32, 0.24, 639.68, 479.76))
@@ -150,12 +153,12 @@ def test_coordinates_are_bin_centres() -> None:
     (700.0, 640.0, 999),
     (-5.0, 640.0, 0),
 ])  # fmt: skip
-def test_to_bin(x: float, side: float, expected: int) -> None:
+def test_to_bin_of_a_coordinate_is_its_bin_or_the_nearest(x: float, side: float, expected: int) -> None:
     assert locations.to_bin(x, side) == expected
 
 
 @given(st.integers(0, 999), st.integers(1, 5000))
-def test_a_bin_survives_being_read_and_written(number: int, side: int) -> None:
+def test_bin_parsed_and_written_again_is_the_same(number: int, side: int) -> None:
     assert locations.to_bin(locations.from_bin(number, side), side) == number
 
 
@@ -163,12 +166,12 @@ coordinates = st.tuples(st.floats(0, 640), st.floats(0, 480))
 
 
 @given(st.lists(st.lists(coordinates, min_size=3, max_size=9), min_size=1, max_size=4))
-def test_outlines_come_back_within_half_a_bin(rings: list[list[tuple[float, float]]]) -> None:
+def test_outline_written_and_parsed_is_within_half_a_bin(rings: list[list[tuple[float, float]]]) -> None:
     size = Size(640, 480)
     value = Polygons(tuple(tuple(ring) for ring in rings))
-    back = locations.read_polygons(items(locations.write_polygons(value, size)), size)
-    assert [len(ring) for ring in back.rings] == [len(ring) for ring in value.rings]
-    for ring, other in zip(value.rings, back.rings, strict=True):
+    parsed = locations.read_polygons(items(locations.write_polygons(value, size)), size)
+    assert [len(ring) for ring in parsed.rings] == [len(ring) for ring in value.rings]
+    for ring, other in zip(value.rings, parsed.rings, strict=True):
         for (x, y), (u, v) in zip(ring, other, strict=True):
             assert abs(x - u) <= 0.32 + 1e-9
             assert abs(y - v) <= 0.24 + 1e-9
@@ -180,15 +183,17 @@ labels = st.text(st.characters(blacklist_characters="<", blacklist_categories=("
 
 
 @given(st.lists(st.tuples(labels.filter(bool), coordinates, coordinates), min_size=1, max_size=5))
-def test_boxes_come_back(boxes: list[tuple[str, tuple[float, float], tuple[float, float]]]) -> None:
+def test_boxes_written_and_parsed_keep_labels_and_are_within_half_a_bin(
+    boxes: list[tuple[str, tuple[float, float], tuple[float, float]]],
+) -> None:
     size = Size(640, 480)
     value = Boxes(tuple((*a, *b) for _, a, b in boxes), tuple(label for label, _, _ in boxes))
-    back = locations.read_boxes(items(locations.write_boxes(value, size)), size)
-    assert back.labels == value.labels
-    assert [x for box in back.boxes for x in box] == pytest.approx([x for box in value.boxes for x in box], abs=0.33)
+    parsed = locations.read_boxes(items(locations.write_boxes(value, size)), size)
+    assert parsed.labels == value.labels
+    assert [x for box in parsed.boxes for x in box] == pytest.approx([x for box in value.boxes for x in box], abs=0.33)
 
 
-def test_quads_come_back() -> None:
+def test_quad_of_bin_centres_written_and_parsed_is_the_same() -> None:
     quad = ((1.5, 2.25), (10.5, 2.25), (10.5, 9.25), (1.5, 9.25))  # centres of bins
     value = Quads((quad,), ("EXIT",))
     assert locations.read_quads(items(locations.write_quads(value, SIZE)), SIZE) == value
@@ -198,21 +203,21 @@ def test_quads_come_back() -> None:
     st.text(max_size=40),
     st.lists(st.sampled_from([*locations.MARKS, "<s>", "<loc_5>", "<loc_", "loc_7>", "<"]), max_size=9),
 )
-def test_no_text_breaks_the_parser(text: str, extra: list[str]) -> None:
+def test_any_text_is_parsed_without_an_error(text: str, extra: list[str]) -> None:
     mixed = text[:20] + "".join(extra) + text[20:] + "".join(extra)
-    found = items(mixed)
-    assert locations.raw(found) == mixed.replace("<s>", "").replace("</s>", "").replace("<pad>", "") or "<s>" in mixed
-    locations.read_boxes(found, SIZE)
-    locations.read_quads(found, SIZE)
-    locations.read_polygons(found, SIZE)
+    pieces = items(mixed)
+    assert locations.raw(pieces) == mixed.replace("<s>", "").replace("</s>", "").replace("<pad>", "") or "<s>" in mixed
+    locations.read_boxes(pieces, SIZE)
+    locations.read_quads(pieces, SIZE)
+    locations.read_polygons(pieces, SIZE)
 
 
-def test_confidence_keeps_region_and_label_apart() -> None:
+def test_boxes_with_log_probabilities_have_region_and_label_scores() -> None:
     # Region: exp of the mean of -0.1, -0.2, -0.3, -0.4, which is exp(-0.25); label: exp of the mean of -1 and -2.
     pieces = [Item("a dog", log_probs=(-1.0, -2.0))]
     pieces += [Item(f"<loc_{b}>", bin=b, log_probs=(-p,)) for b, p in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4))]
-    found = locations.read_boxes(pieces, SIZE)
-    assert found.region_scores == pytest.approx((math.exp(-0.25),))
-    assert found.label_scores == pytest.approx((math.exp(-1.5),))
+    parsed = locations.read_boxes(pieces, SIZE)
+    assert parsed.region_scores == pytest.approx((math.exp(-0.25),))
+    assert parsed.label_scores == pytest.approx((math.exp(-1.5),))
     assert locations.outline_score(pieces) == pytest.approx(math.exp(-0.25))
     assert locations.read_boxes(items(f"a{BOX}"), SIZE).region_scores is None

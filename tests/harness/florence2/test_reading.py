@@ -1,4 +1,4 @@
-"""How answers are parsed, for every kind and form."""
+"""Parsing of answers and writing of targets, for every kind and form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.florence2.locations import Item, items
 from harness.florence2.prompts import FORMS, prompts_of
 from harness.florence2.reading import assign, read_answer, write_answer
 
-SIZE = Size(1000, 1000)  # bin n is read at n + 0.5
+SIZE = Size(1000, 1000)  # the centre of bin n is n + 0.5
 DOG, CAT = Phrase("dog", said="a dog with a hat"), Phrase("cat")
 KINDS_OF_WORDS: tuple[Kind, ...] = ("name", "describe", "read")
 
@@ -31,7 +31,7 @@ def read(question: Question, *texts: str, form: str = "") -> Value | None:
 
 
 def cut(numbers: Iterable[float]) -> list[int]:
-    """Coordinates as transformers gives them: cut to whole pixels."""
+    """Coordinates truncated to whole pixels, as transformers truncates them."""
     return [math.floor(x) for x in numbers]
 
 
@@ -50,35 +50,37 @@ FIRST: Box = (1.5, 2.5, 3.5, 4.5)
 SECOND: Box = (5.5, 6.5, 7.5, 8.5)
 
 
-def test_a_box_found_for_a_category_is_of_that_category() -> None:
-    """Whatever label was written; and no category has a say in another's answer."""
+def test_boxes_of_a_form_over_each_phrase_have_the_queried_label() -> None:
+    """The written label does not matter, nor do the answers about other phrases."""
     value = read(question("find", phrases=(DOG, CAT)), f"animal{ONE}", f"cat{OTHER}{ONE}")
     assert value == Boxes((FIRST, SECOND, FIRST), ("dog", "cat", "cat"))
     value = read(question("find", phrases=(DOG, CAT)), f"dog{ONE}", "", form="said")
     assert value == Boxes((FIRST,), ("dog",))
     value = read(question("find", phrases=(DOG, CAT)), f"animal{ONE}cat{OTHER}", form="joined")
-    assert value == Boxes((FIRST, SECOND), ("animal", "cat"))  # labels are mapped when they are marked
+    assert value == Boxes((FIRST, SECOND), ("animal", "cat"))  # scoring maps labels to categories
 
 
-def test_grounding_by_phrase() -> None:
-    asked = question("ground", "A man, a man and a hat", (Phrase("A man"), Phrase("a man"), Phrase("a hat")))
-    value = read(asked, f"A man{ONE}a  man{OTHER}{ONE}the rest{ONE}")
+def test_grounding_with_repeated_phrases_assigns_labels_in_their_order() -> None:
+    about = question("ground", "A man, a man and a hat", (Phrase("A man"), Phrase("a man"), Phrase("a hat")))
+    value = read(about, f"A man{ONE}a  man{OTHER}{ONE}the rest{ONE}")
     assert value == Grounded(((FIRST,), (SECOND, FIRST), ()))
-    value = read(asked, f"a man{ONE}a hat{OTHER}")  # written once, it serves both
+    value = read(about, f"a man{ONE}a hat{OTHER}")  # one label serves both phrases
     assert value == Grounded(((FIRST,), (FIRST,), (SECOND,)))
-    value = read(asked, f"A man{ONE}", "", f"anything{OTHER}{ONE}", form="each")
+    value = read(about, f"A man{ONE}", "", f"anything{OTHER}{ONE}", form="each")
     assert value == Grounded(((FIRST,), (), (SECOND, FIRST)))
 
 
 @given(st.lists(st.sampled_from("abAB"), min_size=1, max_size=6), st.lists(st.sampled_from("abc"), max_size=6))
-def test_no_box_is_given_to_another_phrase_or_lost(phrases: list[str], labels: list[str]) -> None:
-    groups = [(label, ((float(place), 0.0, 1.0, 1.0),)) for place, label in enumerate(labels)]
-    found = assign([Phrase(text) for text in phrases], groups)
-    for text, boxes in zip(phrases, found, strict=True):
+def test_assign_gives_every_box_of_a_phrases_label_to_a_phrase_with_its_text(
+    phrases: list[str], labels: list[str]
+) -> None:
+    groups = [(label, ((float(index), 0.0, 1.0, 1.0),)) for index, label in enumerate(labels)]
+    assigned = assign([Phrase(text) for text in phrases], groups)
+    for text, boxes in zip(phrases, assigned, strict=True):
         assert {labels[int(box[0])] for box in boxes} <= {text.lower()}
         assert bool(boxes) == (text.lower() in labels)
-    given = {box for boxes in found for box in boxes}
-    assert given == {box for label, boxes in groups for box in boxes if label in "".join(phrases).lower()}
+    used = {box for boxes in assigned for box in boxes}
+    assert used == {box for label, boxes in groups for box in boxes if label in "".join(phrases).lower()}
 
 
 @pytest.mark.parametrize(("kind", "written", "value"), [
@@ -112,22 +114,24 @@ def test_no_box_is_given_to_another_phrase_or_lost(phrases: list[str], labels: l
     ("propose", "<loc_1><loc_2><loc_3>", None),
     ("propose", f"a dog{ONE}{OTHER}", Boxes((FIRST, SECOND))),  # the label is dropped
 ])  # fmt: skip
-def test_nothing_is_an_answer_and_garbage_is_not(kind: Kind, written: str, value: Value | None) -> None:
+def test_empty_answer_is_parsed_and_answer_of_another_form_is_none(
+    kind: Kind, written: str, value: Value | None
+) -> None:
     assert read(question(kind, phrases=(DOG,)), written) == value
 
 
-def test_one_unreadable_query_of_several_finds_nothing() -> None:
-    asked = question("find", phrases=(DOG, CAT))
-    assert read(asked, "no idea", f"cat{ONE}") == Boxes((FIRST,), ("cat",))
-    assert read(asked, "no idea", "none") is None
+def test_one_unparsable_answer_of_several_has_no_boxes() -> None:
+    about = question("find", phrases=(DOG, CAT))
+    assert read(about, "no idea", f"cat{ONE}") == Boxes((FIRST,), ("cat",))
+    assert read(about, "no idea", "none") is None
     assert read(question("ground", phrases=(DOG, CAT)), "", "no idea", form="each") == Grounded(((), ()))
 
 
-def test_any_text_is_read_without_an_error() -> None:
-    draw = random.Random(0)
+def test_any_text_is_parsed_without_an_error() -> None:
+    generator = random.Random(0)
     parts = ["dog", " ", ONE, OTHER, "<loc_999>", "<sep>", "<and>", "<poly>", "</s>", "<loc_1000>", "\u2028", "é"]
     for _ in range(2000):
-        text = "".join(draw.choices(parts, k=draw.randrange(8)))
+        text = "".join(generator.choices(parts, k=generator.randrange(8)))
         for kind in FORMS:
             read(question(kind, "x", (DOG, CAT)), *[text] * len(prompts_of(question(kind, "x", (DOG, CAT)))))
 
@@ -159,20 +163,20 @@ PUBLISHED: list[tuple[Kind, str, Value]] = [
 
 
 @pytest.mark.parametrize(("kind", "written", "value"), PUBLISHED, ids=[kind for kind, _, _ in PUBLISHED])
-def test_published_answer_has_the_published_value(kind: Kind, written: str, value: Value) -> None:
+def test_published_answer_about_a_region_has_the_published_value(kind: Kind, written: str, value: Value) -> None:
     size = Size(640, 480)
-    found = read_answer(Question("x.jpg", size, kind), [items(written)], size)
+    parsed = read_answer(Question("x.jpg", size, kind), [items(written)], size)
     if not isinstance(value, Boxes):
-        assert found == value
+        assert parsed == value
         return
-    assert isinstance(found, Boxes)
-    assert found.labels == value.labels
-    assert [x for box in found.boxes for x in box] == pytest.approx([x for box in value.boxes for x in box])
+    assert isinstance(parsed, Boxes)
+    assert parsed.labels == value.labels
+    assert [x for box in parsed.boxes for x in box] == pytest.approx([x for box in value.boxes for x in box])
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Callable[[str, Kind], Any]:
-    """The value that transformers' processor gives an answer to a kind's task token."""
+def reference() -> Callable[[str, Kind], Any]:
+    """transformers' value of an answer to a kind's task token."""
     tasks: dict[Kind, str] = {
         "name": "<REGION_TO_CATEGORY>",
         "describe": "<REGION_TO_DESCRIPTION>",
@@ -206,27 +210,27 @@ BOX_ANSWERS = {
 
 
 @pytest.mark.parametrize("text", BOX_ANSWERS.values(), ids=BOX_ANSWERS.keys())
-def test_described_regions_equal_transformers(text: str, theirs: Callable[[str, Kind], Any]) -> None:
-    expected = theirs(text, "regions")
-    found = read(question("regions"), text)
-    boxes = found if isinstance(found, Boxes) else Boxes(())
+def test_dense_region_captions_equal_transformers_value(text: str, reference: Callable[[str, Kind], Any]) -> None:
+    expected = reference(text, "regions")
+    parsed = read(question("regions"), text)
+    boxes = parsed if isinstance(parsed, Boxes) else Boxes(())
     assert [cut(box) for box in boxes.boxes] == expected["bboxes"]
     assert list(boxes.labels) == expected["labels"]
-    assert (found is None) == (not expected["bboxes"] and bool(items(text)))
+    assert (parsed is None) == (not expected["bboxes"] and bool(items(text)))
 
 
 @pytest.mark.parametrize("text", [
     *(text.replace("a dog", "").replace("a cat on a mat", "").replace("a cat", "") for text in BOX_ANSWERS.values()),
     *BOX_ANSWERS.values(),
 ])  # fmt: skip
-def test_proposed_regions_equal_transformers(text: str, theirs: Callable[[str, Kind], Any]) -> None:
-    expected = theirs(text, "propose")
-    found = read(question("propose"), text)
-    boxes = found if isinstance(found, Boxes) else Boxes(())
+def test_region_proposals_equal_transformers_value(text: str, reference: Callable[[str, Kind], Any]) -> None:
+    expected = reference(text, "propose")
+    parsed = read(question("propose"), text)
+    boxes = parsed if isinstance(parsed, Boxes) else Boxes(())
     assert [cut(box) for box in boxes.boxes] == expected["bboxes"]
     assert boxes.labels == ()
     assert set(expected["labels"]) <= {"", "a dog", "a cat", "a cat on a mat"}
-    assert (found is None) == (not expected["bboxes"] and bool(items(text)))
+    assert (parsed is None) == (not expected["bboxes"] and bool(items(text)))
 
 
 RING = "<loc_1><loc_2><loc_3><loc_4><loc_5><loc_6>"
@@ -244,37 +248,37 @@ OUTLINE_ANSWERS = {
 
 
 @pytest.mark.parametrize("text", OUTLINE_ANSWERS.values(), ids=OUTLINE_ANSWERS.keys())
-def test_outline_of_a_region_equals_transformers(text: str, theirs: Callable[[str, Kind], Any]) -> None:
-    expected = [ring for one in theirs(text, "outline")["polygons"] for ring in one]
-    found = read(question("outline"), text)
-    rings = found.rings if isinstance(found, Polygons) else ()
+def test_outline_of_a_region_equals_transformers_value(text: str, reference: Callable[[str, Kind], Any]) -> None:
+    expected = [ring for outline in reference(text, "outline")["polygons"] for ring in outline]
+    parsed = read(question("outline"), text)
+    rings = parsed.rings if isinstance(parsed, Polygons) else ()
     assert [cut(x for point in ring for x in point) for ring in rings] == expected
-    assert (found is None) == (text == OUTLINE_ANSWERS["words"])
+    assert (parsed is None) == (text == OUTLINE_ANSWERS["words"])
 
 
 @pytest.mark.parametrize("kind", ["name", "describe", "read"])
 @pytest.mark.parametrize("text", ["a dog", f" a dog{ONE}", f"<s>a dog on a mat{ONE}</s>", "", ONE, "STOP\nahead"])
-def test_words_about_a_region_equal_transformers_without_location_tokens(
-    kind: Kind, text: str, theirs: Callable[[str, Kind], Any]
+def test_words_about_a_region_equal_transformers_words_without_location_tokens(
+    kind: Kind, text: str, reference: Callable[[str, Kind], Any]
 ) -> None:
-    words = re.sub(r"<loc_\d+>", "", theirs(text, kind)).strip()
+    words = re.sub(r"<loc_\d+>", "", reference(text, kind)).strip()
     assert read(question(kind), text) == (Text((words,)) if words or not text else None)
 
 
-def test_proposed_regions_keep_their_scores() -> None:
-    # exp of the mean of -0.1, -0.2, -0.3 and -0.4, which is exp(-0.25); without labels there are no scores of labels.
+def test_region_proposals_have_region_scores_and_no_label_scores() -> None:
+    # exp of the mean of -0.1, -0.2, -0.3 and -0.4, which is exp(-0.25).
     pieces = [Item(f"<loc_{number}>", bin=number, log_probs=(-number / 10,)) for number in (1, 2, 3, 4)]
-    found = read_answer(question("propose"), [pieces], SIZE)
-    assert isinstance(found, Boxes)
-    assert found.region_scores == pytest.approx((math.exp(-0.25),))
-    assert found.label_scores is None
+    parsed = read_answer(question("propose"), [pieces], SIZE)
+    assert isinstance(parsed, Boxes)
+    assert parsed.region_scores == pytest.approx((math.exp(-0.25),))
+    assert parsed.label_scores is None
 
 
 # ---------------------------------------------------------------------------- writing
 
 
 @pytest.mark.parametrize(("kind", "value", "written"), [
-    ("name", Text(("dog",)), f"dog{ONE}"),  # as the published checkpoints write it
+    ("name", Text(("dog",)), f"dog{ONE}"),  # as in the published checkpoints' answers
     ("describe", Text(("a dog on a mat",)), f"a dog on a mat{ONE}"),
     ("describe", Text(("",)), ""),
     ("read", Text(("STOP",)), "STOP"),
@@ -286,16 +290,16 @@ def test_proposed_regions_keep_their_scores() -> None:
     ("propose", Boxes(()), ""),
     ("outline", Polygons(()), ""),
 ])  # fmt: skip
-def test_target_is_written_and_read_back(kind: Kind, value: Value, written: str) -> None:
+def test_target_is_written_as_published_and_parsed_into_itself(kind: Kind, value: Value, written: str) -> None:
     assert write_answer(question(kind), value, SIZE) == written
     assert read(question(kind), written) == value
 
 
-def test_proposed_regions_are_written_without_labels() -> None:
+def test_region_proposals_are_written_without_labels() -> None:
     assert write_answer(question("propose"), Boxes((FIRST, SECOND), ("a dog", "a cat")), SIZE) == f"{ONE}{OTHER}"
 
 
-def test_category_without_its_region_cannot_be_written() -> None:
+def test_writing_a_category_without_its_region_is_a_data_error() -> None:
     with pytest.raises(DataError, match="needs a region"):
         write_answer(Question("x.jpg", SIZE, "name"), Text(("dog",)), SIZE)
 
@@ -307,26 +311,26 @@ boxes = st.tuples(coordinates, coordinates, coordinates, coordinates)
 
 
 @given(st.lists(st.tuples(boxes, words), max_size=5), st.lists(rings, max_size=3), words)
-def test_any_target_survives_writing_and_reading_within_half_a_bin(
-    labelled: list[tuple[Box, str]], outline: list[Ring], said: str
+def test_any_target_written_and_parsed_is_within_half_a_bin(
+    labelled: list[tuple[Box, str]], outline: list[Ring], text: str
 ) -> None:
     described = Boxes(tuple(box for box, _ in labelled), tuple(label for _, label in labelled))
     targets: list[tuple[Kind, Value]] = [
         ("regions", described),
         ("propose", Boxes(described.boxes)),
         ("outline", Polygons(tuple(outline))),
-        *((kind, Text((said,))) for kind in KINDS_OF_WORDS),
+        *((kind, Text((text,))) for kind in KINDS_OF_WORDS),
     ]
     for kind, target in targets:
-        found = read(question(kind), write_answer(question(kind), target, SIZE))
+        parsed = read(question(kind), write_answer(question(kind), target, SIZE))
         if isinstance(target, Text):
-            assert found == target
+            assert parsed == target
         elif isinstance(target, Boxes):
-            assert isinstance(found, Boxes)
-            assert found.labels == target.labels
-            assert numbers(found.boxes) == pytest.approx(numbers(target.boxes), abs=0.5)
+            assert isinstance(parsed, Boxes)
+            assert parsed.labels == target.labels
+            assert numbers(parsed.boxes) == pytest.approx(numbers(target.boxes), abs=0.5)
         elif isinstance(target, Polygons):
-            assert isinstance(found, Polygons)
-            assert [len(ring) for ring in found.rings] == [len(ring) for ring in target.rings]
-            both = zip(found.rings, target.rings, strict=True)
-            assert all(numbers(one) == pytest.approx(numbers(other), abs=0.5) for one, other in both)
+            assert isinstance(parsed, Polygons)
+            assert [len(ring) for ring in parsed.rings] == [len(ring) for ring in target.rings]
+            both = zip(parsed.rings, target.rings, strict=True)
+            assert all(numbers(ring) == pytest.approx(numbers(other), abs=0.5) for ring, other in both)

@@ -1,10 +1,10 @@
-"""The network and its loader: transformers' forward from every layout and file that checkpoints come in."""
+"""Loading and saving: checkpoints of every layout and file format give transformers' logits."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +13,52 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.errors import CheckpointError, UsageError
+from harness.errors import CheckpointError
 from harness.florence2 import weights
 from harness.florence2.config import BASE, Config, native_config, with_text
-from harness.florence2.model import Florence2
 from tests.layouts import write_original
-from tests.twins import TINY, Twins, twins, with_image_tokens
+from tests.twins import TINY, Twins, difference, inputs, twins, with_image_tokens
 
 State = dict[str, Tensor]
 
 
 def state_of(twin: Twins) -> State:
-    """transformers' state under its own names, without aliases of the tied embedding."""
+    """transformers' state under native names, without aliases of the tied embedding."""
     tied = ("encoder.embed_tokens", "decoder.embed_tokens", "lm_head")
-    return {k: v.detach().clone() for k, v in twin.theirs.state_dict().items() if not any(name in k for name in tied)}
+    return {
+        k: v.detach().clone() for k, v in twin.reference.state_dict().items() if not any(name in k for name in tied)
+    }
 
 
 def write_native(config: Config, state: State, folder: Path) -> Path:
+    """Writes a checkpoint in the native layout, and returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(native_config(config)))
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
     return folder
 
 
-def inputs(config: Config, height: int, width: int, rows: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pixels, prompts (the second padded), which of their tokens are real, and tokens to feed."""
-    draw = torch.Generator().manual_seed(height * width)
-    pixels = torch.randn(rows, 3, height, width, generator=draw)
-    prompt = torch.randint(4, config.text.vocab - 8, (rows, 6), generator=draw)
-    real = torch.ones(rows, 6, dtype=torch.bool)
-    real[1:, 4:] = False
-    fed = torch.randint(4, config.text.vocab - 8, (rows, 7), generator=draw)
-    return pixels, prompt.masked_fill(~real, 1), real, fed
-
-
-def compare(twin: Twins, ours: Florence2, height: int, width: int) -> float:
-    """The largest difference of the logits over all real places."""
-    pixels, prompt, real, fed = inputs(ours.config, height, width)
-    with torch.inference_mode():
-        places, mask = with_image_tokens(twin, prompt, real, ours.look(pixels).shape[1])
-        expected = twin.theirs(input_ids=places, attention_mask=mask, pixel_values=pixels, decoder_input_ids=fed).logits
-        found = ours(pixels, prompt, real, fed)
-    assert expected.std() > 1  # logits that say something
-    return float((found - expected).abs().max())
-
-
-# Sides whose maps do not divide into windows are among them, and an image that is not square.
-@pytest.mark.parametrize(("height", "width"), [(96, 96), (64, 64), (128, 128), (160, 96), (33, 47)])
-def test_forward_equals_transformers(height: int, width: int) -> None:
-    twin = twins(seed=height + width)
-    assert compare(twin, twin.ours, height, width) < 1e-4
-
-
 @pytest.mark.parametrize("pickled", [False, True], ids=["safetensors", "pytorch_model.bin"])
-def test_original_layout(tmp_path: Path, pickled: bool) -> None:
+def test_original_layout_in_either_file_format_gives_transformers_logits(tmp_path: Path, pickled: bool) -> None:
     twin = twins(seed=1)
-    twin.theirs.half().float()  # what float16 files keep
+    twin.reference.half().float()  # rounded as in float16 files
     write_original(TINY, state_of(twin), tmp_path, pickled=pickled)
     checkpoint = weights.load(tmp_path)
     assert checkpoint.layout == "original"
-    assert compare(twin, checkpoint.model, 96, 96) < 1e-4
+    assert difference(twin, checkpoint.model, 96, 96) < 1e-9
 
 
-def test_native_layout_padded_vocabulary_and_long_positions(tmp_path: Path) -> None:
+def test_native_layout_with_padded_vocabulary_and_more_positions_takes_sizes_from_tensors(tmp_path: Path) -> None:
     config = with_text(TINY, vocab=128, positions=256)
     twin = twins(config, seed=2)
     folder = write_native(with_text(TINY, vocab=96, positions=64), state_of(twin), tmp_path)
-    checkpoint = weights.load(folder)  # the tensors decide, as they do for the published large
+    checkpoint = weights.load(folder)  # as in the published large checkpoint
     assert checkpoint.layout == "native"
     assert (checkpoint.model.config.text.vocab, checkpoint.model.config.text.positions) == (128, 256)
-    assert compare(twin, checkpoint.model, 96, 96) < 1e-4
+    assert difference(twin, checkpoint.model, 96, 96) < 1e-9
 
 
-def test_an_untied_head_stays_untied(tmp_path: Path) -> None:
+def test_untied_head_stays_untied(tmp_path: Path) -> None:
     twin = twins(seed=3)
     head = torch.randn(96, 48, generator=torch.Generator().manual_seed(0))
     checkpoint = weights.load(write_native(TINY, {**state_of(twin), "lm_head.weight": head}, tmp_path))
@@ -97,38 +70,38 @@ TIED = [f"model.language_model.{n}.weight" for n in ("shared", "encoder.embed_to
 
 
 @pytest.mark.parametrize("name", [*TIED, "lm_head.weight"])
-def test_the_embedding_under_any_of_its_names(name: str) -> None:
+def test_embedding_under_any_of_its_names_is_loaded(name: str) -> None:
     twin = twins(seed=4)
     state = state_of(twin)
     state[name] = state.pop("model.language_model.shared.weight")
     native, _ = weights.to_native(state)
-    assert compare(twin, weights.build(TINY, native, "test"), 64, 64) < 1e-4
+    assert difference(twin, weights.build(TINY, native, "test"), 64, 64) < 1e-9
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_files_of_any_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_file_of_any_precision_is_loaded_in_float32(tmp_path: Path, dtype: torch.dtype) -> None:
     state = {name: tensor.to(dtype) for name, tensor in state_of(twins(seed=5)).items()}
     model = weights.load(write_native(TINY, state, tmp_path)).model
     assert model.embedding.weight.dtype == torch.float32
     assert torch.equal(model.embedding.weight, state["model.language_model.shared.weight"].float())
 
 
-def test_sharded_files(tmp_path: Path) -> None:
+def test_sharded_files_give_transformers_logits(tmp_path: Path) -> None:
     twin = twins(seed=6)
     state = state_of(twin)
     names = sorted(state)
     shards = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
     write_native(TINY, {}, tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    for file, held in shards.items():
-        save_file({name: state[name] for name in held}, tmp_path / file)
-    index = {"weight_map": {name: file for file, held in shards.items() for name in held}}
+    for file, names_in_file in shards.items():
+        save_file({name: state[name] for name in names_in_file}, tmp_path / file)
+    index = {"weight_map": {name: file for file, names_in_file in shards.items() for name in names_in_file}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert compare(twin, weights.load(tmp_path).model, 64, 64) < 1e-4
+    assert difference(twin, weights.load(tmp_path).model, 64, 64) < 1e-9
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"weight_map": 3}'])
-def test_an_index_that_is_none(text: str, tmp_path: Path) -> None:
+def test_malformed_index_of_shards_is_a_checkpoint_error(text: str, tmp_path: Path) -> None:
     write_native(TINY, {}, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors.index.json").write_text(text)
@@ -142,6 +115,28 @@ def drop(name: str) -> Callable[[State], State]:
 
 def add(name: str) -> Callable[[State], State]:
     return lambda state: {**state, name: torch.zeros(3)}
+
+
+@pytest.mark.parametrize(("frames", "width"), [(1, 2), (5, 6)])
+def test_sinusoids_equal_the_formula(frames: int, width: int) -> None:
+    # Attention Is All You Need, section 3.5, without the published code's frequencies: rates are 10000 ** (-k / half).
+    table, half = weights.sinusoids(frames, width), width // 2
+    for frame in range(frames):
+        for k in range(half):
+            angle = frame * 10000 ** (-k / half)
+            assert float(table[frame, 2 * k]) == pytest.approx(math.sin(angle), abs=1e-5)
+            assert float(table[frame, 2 * k + 1]) == pytest.approx(math.cos(angle), abs=1e-5)
+
+
+def test_layers_built_without_initialisation_draw_no_random_number() -> None:
+    before = torch.get_rng_state()
+    with weights.SkipInitialisation():
+        torch.nn.Linear(4, 4)
+        torch.nn.Embedding(4, 4)
+        torch.nn.Conv2d(4, 4, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.nn.Linear(4, 4)
+    assert not torch.equal(torch.get_rng_state(), before)
 
 
 NORM = "model.language_model.encoder.layers.1.final_layer_norm.bias"
@@ -160,13 +155,15 @@ BROKEN: list[tuple[Callable[[State], State], str]] = [
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN)
-def test_a_checkpoint_of_another_network_names_the_tensor(tmp_path: Path, change: Any, message: str) -> None:
+def test_checkpoint_of_another_network_is_an_error_that_names_the_tensor(
+    tmp_path: Path, change: Any, message: str
+) -> None:
     folder = write_native(TINY, change(state_of(twins())), tmp_path)
     with pytest.raises(CheckpointError, match=message):
         weights.load(folder)
 
 
-def test_files_that_are_missing_truncated_or_hold_code(tmp_path: Path) -> None:
+def test_file_that_is_missing_truncated_or_has_code_is_a_checkpoint_error(tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[Any, tuple[str]]:
             return (Path.touch, (tmp_path / "run",))  # type: ignore[return-value]
@@ -179,7 +176,7 @@ def test_files_that_are_missing_truncated_or_hold_code(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="truncated"):
         weights.load(folder)
     file.unlink()
-    with pytest.raises(CheckpointError, match="holds no weights"):
+    with pytest.raises(CheckpointError, match="has no weights"):
         weights.load(folder)
     torch.save({"weights": Harmful()}, folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="not a file of plain weights"):
@@ -190,27 +187,20 @@ def test_files_that_are_missing_truncated_or_hold_code(tmp_path: Path) -> None:
         weights.load(folder)
 
 
-def test_saving_is_what_transformers_loads(tmp_path: Path) -> None:
+def test_saved_checkpoint_is_loaded_by_transformers(tmp_path: Path) -> None:
     from transformers import Florence2ForConditionalGeneration
 
     twin = twins(seed=8)
     weights.save(twin.ours, tmp_path, dtype=torch.float32)
-    theirs, said = Florence2ForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
-    assert not said["missing_keys"] and not said["unexpected_keys"]
-    assert compare(Twins(theirs.eval(), twin.ours), twin.ours, 96, 96) < 1e-4
+    loaded, report = Florence2ForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert difference(Twins(loaded.eval(), twin.ours), twin.ours, 96, 96) < 1e-9
     assert set(load_file(tmp_path / "model.safetensors")) == set(state_of(twin))
-
-
-def test_an_image_larger_than_the_position_tables_is_refused() -> None:
-    ours = twins(replace(TINY, vision=replace(TINY.vision, max_side=3))).ours
-    with pytest.raises(UsageError, match="positions for 3x3"):
-        ours.look(torch.zeros(1, 3, 128, 128))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["native", "original"])
-def test_base_size_tokens_equal_transformers(tmp_path: Path, layout: str) -> None:
-    """The whole published base size, from files of either layout: tokens equal."""
+def test_base_size_from_either_layout_generates_transformers_tokens(tmp_path: Path, layout: str) -> None:
     from harness.florence2.decoding.generate import generate, padded
     from harness.florence2.decoding.search import Decoding
 
@@ -220,17 +210,17 @@ def test_base_size_tokens_equal_transformers(tmp_path: Path, layout: str) -> Non
         write_native(BASE, state, tmp_path)
     else:
         write_original(twin.ours.config, state, tmp_path)
-        twin.theirs.half().float()
+        twin.reference.half().float()
     ours = weights.load(tmp_path).model
     pixels, prompt, real, _ = inputs(ours.config, 768, 768, rows=1)
     with torch.inference_mode():
-        memory = ours.read(ours.look(pixels), prompt, real)
+        memory = ours.encode(ours.encode_image(pixels), prompt, real)
         decoding = Decoding(beams=3, max_new_tokens=10)
-        written = padded(generate(ours, memory, decoding), decoding)
-        places, mask = with_image_tokens(twin, prompt, real, ours.config.image_tokens)
-        expected = twin.theirs.generate(
-            input_ids=places, attention_mask=mask, pixel_values=pixels, num_beams=3, max_new_tokens=10, do_sample=False,
+        generated = padded(generate(ours, memory, decoding), decoding)
+        ids, mask = with_image_tokens(twin, prompt, real, ours.config.image_tokens)
+        expected = twin.reference.generate(
+            input_ids=ids, attention_mask=mask, pixel_values=pixels, num_beams=3, max_new_tokens=10, do_sample=False,
             early_stopping=True, no_repeat_ngram_size=3, forced_bos_token_id=0, forced_eos_token_id=2,
             decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
         )  # fmt: skip
-    assert torch.equal(written, expected)
+    assert torch.equal(generated, expected)

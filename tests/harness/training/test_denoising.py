@@ -102,7 +102,7 @@ def test_restore_of_uncorrupted_texts_equals_teacher_forcing_by_hand() -> None:
     losses = []
     for row in rows:  # one text at a time: no padding
         ids = torch.from_numpy(row.astype(np.int64))[None]
-        memory = model.decoder.remember(model.encoder(model.embedding(ids), None), None)
+        memory = model.decoder.project_memory(model.encoder(model.embedding(ids), None), None)
         fed = torch.cat([torch.tensor([[EOS]]), ids[:, :-1]], 1)
         logits = model.decoder(model.embedding(fed), memory) @ model.embedding.weight.T
         losses += [F.cross_entropy(logits[0, t], ids[0, t]) for t in range(ids.shape[1])]

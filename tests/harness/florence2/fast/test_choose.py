@@ -1,4 +1,4 @@
-"""Which form each part takes: all of them, on the same weights, and nearer or further from float32 by precision."""
+"""The form of each module by device and precision, on the same weights, and its error versus float32."""
 
 from __future__ import annotations
 
@@ -24,25 +24,30 @@ from harness.florence2.fast.training import Bfloat16Linear
 from harness.florence2.fast.vision import ChannelAttention
 from harness.florence2.model import Florence2
 from tasks.miniature import ensure
-from tests.harness.florence2.test_weights import compare
-from tests.twins import fast, twins
+from tests.twins import difference, fast, rounding_errors, twins
 
 CPU = torch.device("cpu")
 FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
 
 
-# Sides whose maps do not divide into windows are among them, and an image that is not square.
+# Some sides have maps that do not divide into windows, and some images are not square.
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (64, 64), (160, 96), (33, 47)])
-def test_forward_in_fast_forms_equals_transformers(height: int, width: int) -> None:
+def test_forward_in_fast_forms_rounds_no_more_than_transformers(height: int, width: int) -> None:
+    """Only the order of additions differs; 4 is a margin for the largest of some 1,300 errors."""
     twin = twins(seed=height + width)
-    assert compare(twin, fast(twin.ours), height, width) < 1e-4
+    assert rounding_errors(twin, fast(twin.ours), height, width) < 4
 
 
-def test_every_part_takes_its_fast_form_and_keeps_its_parameters() -> None:
+def test_forward_in_fast_forms_in_float64_equals_transformers() -> None:
+    """But for the vocabulary's scores, which are float32: of at most 16, they are off by at most 49 eps of 16."""
+    twin = twins(seed=1)
+    assert difference(twin, fast(twin.ours), 96, 96) < 1e-4
+
+
+def test_every_module_takes_its_fast_form_and_keeps_its_parameters() -> None:
     model = twins().ours
     before, weights = copy.deepcopy(model), dict(model.named_parameters(remove_duplicate=False))
-    found = accelerated(model, CPU, torch.float32)
-    assert found is model
+    assert accelerated(model, CPU, torch.float32) is model
     assert not [name for name, part in model.named_modules() if type(part) in FAST]
     assert isinstance(model.lm_head, Head)
     assert {type(part) for part in model.modules()} >= set(FAST.values())
@@ -56,30 +61,30 @@ def test_every_part_takes_its_fast_form_and_keeps_its_parameters() -> None:
     assert all(again[name] is part for name, part in parts.items())
 
 
-def test_fast_forms_are_copied_moved_and_loaded_as_the_plain_network_is() -> None:
+def test_fast_forms_are_copied_moved_and_loaded_like_the_plain_network() -> None:
     twin = twins(seed=2)
     model = fast(twin.ours)
-    assert compare(twin, model, 96, 96) < 1e-4  # weights in blocks are made
+    assert rounding_errors(twin, model, 96, 96) < 4  # weights are packed now
     other = copy.deepcopy(model)
     assert [type(part) for part in other.modules()] == [type(part) for part in model.modules()]
     assert other.lm_head.weight is other.embedding.weight
     with torch.no_grad():
         other.decoder.layers[0].mlp.up.weight.zero_()
-    assert compare(twin, model, 96, 96) < 1e-4  # a copy has weights of its own
-    assert compare(twin, other, 96, 96) > 1e-2
+    assert rounding_errors(twin, model, 96, 96) < 4  # the copy has its own weights
+    assert rounding_errors(twin, other, 96, 96) > 1000
     other.load_state_dict(twin.ours.state_dict())
-    assert compare(twin, other, 96, 96) < 1e-4
+    assert rounding_errors(twin, other, 96, 96) < 4
     assert {weight.dtype for weight in other.to(torch.float64).parameters()} == {torch.float64}
     assert {weight.device.type for weight in other.to("meta").parameters()} == {"meta"}
 
 
-def test_hooks_of_a_plain_part_are_called_in_its_fast_form() -> None:
+def test_hook_of_a_plain_module_is_called_in_its_fast_form() -> None:
     model = twins().ours
     seen: list[str] = []
     model.vision.register_forward_pre_hook(lambda part, _: seen.append(type(part).__module__))
     accelerated(model, CPU, torch.float32)
     with torch.inference_mode():
-        model.look(torch.zeros(1, 3, 64, 64))
+        model.encode_image(torch.zeros(1, 3, 64, 64))
     assert seen == ["harness.florence2.fast.vision"]
 
 
@@ -88,7 +93,7 @@ def kinds(module: nn.Module) -> set[type[nn.Module]]:
     return {type(part) for part in module.modules() if isinstance(part, nn.Linear)}
 
 
-def test_training_in_bfloat16_on_a_cpu_has_its_own_linear_maps_and_any_other_plain_ones() -> None:
+def test_training_in_bfloat16_on_a_cpu_has_bfloat16_maps_and_other_training_has_plain_ones() -> None:
     model = twins().ours
     names = list(model.state_dict())
     assert trainable(model, "float32") is model
@@ -98,31 +103,36 @@ def test_training_in_bfloat16_on_a_cpu_has_its_own_linear_maps_and_any_other_pla
     assert kinds(model) == {Bfloat16Linear}
     trainable(model, "float32")
     assert kinds(model) == {nn.Linear}
-    assert kinds(trainable(copy.deepcopy(model).to("meta"), "bfloat16")) == {nn.Linear}  # a GPU's is autocast
+    assert kinds(trainable(copy.deepcopy(model).to("meta"), "bfloat16")) == {
+        nn.Linear
+    }  # autocast sets a GPU's precision
     assert list(model.state_dict()) == names
 
 
-@pytest.mark.parametrize(("precision", "far"), [("float32", 1e-3), ("bfloat16", 0.1)])
-def test_gradients_of_the_forms_for_training_are_near_the_plain_networks(precision: str, far: float) -> None:
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-3), ("bfloat16", 0.1)])
+def test_gradients_of_the_forms_for_training_are_near_the_plain_networks(precision: str, bound: float) -> None:
     plain = twins(seed=5, spread=0.1).ours.requires_grad_(True)
     model = trainable(copy.deepcopy(plain), precision)
-    draw = torch.Generator().manual_seed(0)
-    given = (
-        torch.randn(2, 3, 96, 64, generator=draw), torch.randint(4, 90, (2, 5), generator=draw), None,
-        torch.randint(4, 90, (2, 6), generator=draw),
+    generator = torch.Generator().manual_seed(0)
+    batch = (
+        torch.randn(2, 3, 96, 64, generator=generator), torch.randint(4, 90, (2, 5), generator=generator), None,
+        torch.randint(4, 90, (2, 6), generator=generator),
     )  # fmt: skip
 
     def gradient(network: Florence2) -> Tensor:
-        network(*given).log_softmax(-1)[..., 5].mean().backward()
+        network(*batch).log_softmax(-1)[..., 5].mean().backward()
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
-    expected, found = gradient(plain), gradient(model)
-    assert found.shape == expected.shape
-    assert (found - expected).norm() < far * expected.norm()
+    expected, computed = gradient(plain), gradient(model)
+    assert computed.shape == expected.shape
+    # float32 and bfloat16 have 24 and 8 bits; the gradient passes forty products in either direction.
+    assert (computed - expected).norm() < bound * expected.norm()
 
 
 @pytest.mark.parametrize("fbgemm", [True, False])
-def test_every_linear_map_of_a_model_outside_channel_attention(fbgemm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_replaces_every_linear_map_outside_channel_attention(
+    fbgemm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not fbgemm:
         monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["onednn"])
     elif not FBGEMM:
@@ -130,54 +140,56 @@ def test_every_linear_map_of_a_model_outside_channel_attention(fbgemm: bool, mon
     model = twins().ours
     exact = copy.deepcopy(model)
     accelerated(model, CPU, torch.int8)
-    left = [name for name, module in model.named_modules() if isinstance(module, Linear)]
+    remaining = [name for name, module in model.named_modules() if isinstance(module, Linear)]
     channels = [name for name, module in model.named_modules() if isinstance(module, ChannelAttention)]
-    assert left == [f"{name}.{part}" for name in channels for part in ("qkv", "proj")]
-    writing = HalfLinear if fbgemm else Int8Linear
-    assert isinstance(model.lm_head, writing)
-    assert isinstance(model.decoder.layers[0].mlp.up, writing)
+    assert remaining == [f"{name}.{part}" for name in channels for part in ("qkv", "proj")]
+    decoding = HalfLinear if fbgemm else Int8Linear
+    assert isinstance(model.lm_head, decoding)
+    assert isinstance(model.decoder.layers[0].mlp.up, decoding)
     assert isinstance(model.decoder.memory, Int8Linear)
     torch.manual_seed(2)
-    given = torch.randn(2, 3, 96, 96), torch.randint(4, 90, (2, 5)), None, torch.randint(4, 90, (2, 6))
+    batch = torch.randn(2, 3, 96, 96), torch.randint(4, 90, (2, 5)), None, torch.randint(4, 90, (2, 6))
     with torch.inference_mode():
-        one, other = model(*given), exact(*given)
-    assert (one - other).norm() / other.norm() < 0.15  # random weights at full spread, two layers each
+        computed, expected = model(*batch), exact(*batch)
+    # An int8 product is off by about 1 %, with 7-bit weights by 2 %, and random weights amplify errors.
+    assert (computed - expected).norm() / expected.norm() < 0.15
 
 
-def test_a_torch_without_the_kernel_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_without_onednn_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "onednn", object())
     with pytest.raises(ResourceError, match="--dtype float32"):
         accelerated(twins().ours, CPU, torch.int8)
 
 
-def test_float8_leaves_the_vocabulary_and_odd_sizes_and_runs_as_a_whole() -> None:
+def test_float8_replaces_linear_maps_except_the_vocabularys_and_the_network_runs() -> None:
     model = twins().ours
     exact = copy.deepcopy(model)
     accelerated(model, CPU, FLOAT8)
-    left = [module for module in model.modules() if isinstance(module, Linear)]
-    assert model.lm_head in left
+    remaining = [module for module in model.modules() if isinstance(module, Linear)]
+    assert model.lm_head in remaining
     assert any(isinstance(module, Float8Linear) for module in model.modules())
     torch.manual_seed(2)
     pixels, rest = torch.randn(2, 3, 96, 96), (torch.randint(4, 90, (2, 5)), None, torch.randint(4, 90, (2, 6)))
     with torch.inference_mode():
-        one, other = model(pixels.bfloat16(), *rest), exact(pixels, *rest)
-    assert (one - other).norm() / other.norm() < 0.3
+        computed, expected = model(pixels.bfloat16(), *rest), exact(pixels, *rest)
+    # e4m3 has 4 bits, so a factor is off by up to 6 %, and random weights amplify errors.
+    assert (computed - expected).norm() / expected.norm() < 0.3
 
 
-def test_bfloat16_is_the_towers_and_texts_are_in_more() -> None:
+def test_bfloat16_on_a_cpu_is_the_precision_of_the_vision_tower_alone() -> None:
     model = accelerated(twins().ours, CPU, torch.bfloat16)
     parts = dict(model.named_children())
-    found = {name: {weight.dtype for weight in part.parameters()} for name, part in parts.items()}
-    assert found.pop("vision") == found.pop("fusion") == {torch.bfloat16}
+    dtypes = {name: {weight.dtype for weight in part.parameters()} for name, part in parts.items()}
+    assert dtypes.pop("vision") == dtypes.pop("fusion") == {torch.bfloat16}
     if FBGEMM:
-        assert isinstance(model.lm_head, HalfLinear) and not found.pop("lm_head")
-    assert all(kinds == {torch.float32} for kinds in found.values()) and len(found) == 4 - FBGEMM
+        assert isinstance(model.lm_head, HalfLinear) and not dtypes.pop("lm_head")
+    assert all(kinds == {torch.float32} for kinds in dtypes.values()) and len(dtypes) == 4 - FBGEMM
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_agrees_on_the_embedded_benchmarks_tasks(dtype: torch.dtype) -> None:
-    """Of the likeliest next tokens, both given float32's answers to questions of seven tasks, 99 in 100 are alike."""
+def test_half_precision_has_the_likeliest_tokens_of_float32_on_the_embedded_benchmark(dtype: torch.dtype) -> None:
+    """At least 99 of 100 likeliest next tokens agree, by teacher forcing of float32's answers to seven tasks."""
     folder, root = baselines.find("florence2-nano-ft").checkpoint(None), ensure()
     exact, less = load_parts(folder), load_parts(folder)
     accelerated(less.model, CPU, dtype)
@@ -187,27 +199,27 @@ def test_half_precision_agrees_on_the_embedded_benchmarks_tasks(dtype: torch.dty
             [task] = tasks.select(name)
             batches.append(agreement.asked(exact, runner.choose(load(task, root, task.splits[0]), 20, 0)[:20], root))
         expected = [agreement.likeliest(exact, batch, torch.float32) for batch in batches]
-        found = agreement.compared(less, batches, expected)
-    assert found["places"] > 2000 and found["all"] >= 99 and found["words"] >= 99.5
+        percent = agreement.compared(less, batches, expected)
+    assert percent["places"] > 2000 and percent["all"] >= 99 and percent["words"] >= 99.5
 
 
 @pytest.mark.slow
-def test_scores_in_half_precision_are_within_the_interval_of_float32s(
+def test_headlines_in_half_precision_are_within_float32s_intervals(
     call: Callable[..., tuple[int, str, str]],
 ) -> None:
-    """Headlines of captions, boxes, outlines and answers about twenty images of the embedded benchmark."""
+    """Headline metrics of captions, boxes, outlines and VQA on twenty images of the embedded benchmark."""
     run = ("run", "--task", "coco_caption,refcoco,refcoco_res,vqav2", "--limit", "20", "--no-meteor", "--json")
     headlines = {}
     for dtype in ("float32", "bfloat16", "float16"):
         status, out, _ = call(*run, "--model", "florence2-nano-ft", "--dtype", dtype)
         assert status == 0
-        headlines[dtype] = {one["spec"]["task"]: one["metrics"][one["headline"]] for one in json.loads(out)}
+        headlines[dtype] = {record["spec"]["task"]: record["metrics"][record["headline"]] for record in json.loads(out)}
     for task, exact in headlines["float32"].items():
         for dtype in ("bfloat16", "float16"):
             assert exact["low"] <= headlines[dtype][task]["value"] <= exact["high"]
 
 
-def test_a_device_without_float8_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float8_on_a_device_without_it_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("torch._scaled_mm is only supported on devices with compute capability >= 8.9\nmore")
 

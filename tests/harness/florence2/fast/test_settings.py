@@ -1,4 +1,4 @@
-"""Settings of the whole process: what the engine needs holds inside, what was set before holds again after."""
+"""Settings of the whole process: the engine's hold inside the context, the former ones again after it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from harness.florence2.fast import settings
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    before = found()
+def restored_settings() -> Iterator[None]:
+    before = current_settings()
     yield
     torch.backends.cudnn.allow_tf32, attention = before
     torch.backends.cuda.enable_cudnn_sdp(attention)
 
 
-def found() -> tuple[bool, bool]:
+def current_settings() -> tuple[bool, bool]:
+    """Whether convolutions use TF32, and whether attention uses cuDNN."""
     return torch.backends.cudnn.allow_tf32, torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.parametrize("tf32", [True, False])
 @pytest.mark.parametrize("attention", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_gpu_settings_are_restored(fails: bool, attention: bool, tf32: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a GPU: the current device is a stand-in, the settings are torch's own."""
+def test_gpu_settings_are_restored_even_after_an_error(
+    fails: bool, attention: bool, tf32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current device is a stand-in; the settings are torch's own."""
     entered: list[torch.device] = []
 
     @contextmanager
@@ -44,23 +47,23 @@ def test_gpu_settings_are_restored(fails: bool, attention: bool, tf32: bool, mon
 
     def work() -> None:
         with settings.cuda(torch.device("cuda:1")):
-            assert found() == (False, False)
+            assert current_settings() == (False, False)
             assert entered == [torch.device("cuda:1")]
             if fails:
-                raise ValueError("in the middle")
+                raise ValueError("a bug")
 
     if fails:
-        with pytest.raises(ValueError, match="in the middle"):
+        with pytest.raises(ValueError, match="a bug"):
             work()
     else:
         work()
-    assert found() == (tf32, attention)
+    assert current_settings() == (tf32, attention)
     assert not entered
 
 
 @pytest.mark.parametrize("name", ["cpu", "meta"])
-def test_nothing_is_set_for_another_device(name: str) -> None:
+def test_settings_for_another_device_are_unchanged(name: str) -> None:
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.enable_cudnn_sdp(True)
     with settings.cuda(torch.device(name)):
-        assert found() == (True, True)
+        assert current_settings() == (True, True)

@@ -1,4 +1,4 @@
-"""The count of threads that is quickest is found, and what is no count is refused."""
+"""The trial finds the fastest number of threads, and other settings are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.twins import twins
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def restored_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -23,33 +23,37 @@ def as_before() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("costs", "tried", "best"),
     [
-        ({8: 4.0, 4: 3.0, 2: 2.0, 1: 5.0}, [8, 4, 2, 1], 2),  # fewer and fewer, while it gets no worse
-        ({8: 1.0, 4: 1.1, 2: 1.5}, [8, 4, 2], 8),  # two are clearly worse: one is not tried
+        (
+            {8: 4.0, 4: 3.0, 2: 2.0, 1: 5.0},
+            [8, 4, 2, 1],
+            2,
+        ),  # halves down to one thread: no cost is clearly worse than the best
+        ({8: 1.0, 4: 1.1, 2: 1.5}, [8, 4, 2], 8),  # two threads are clearly worse, so one is not tried
         ({6: 3.0, 3: 2.0, 1: 2.1}, [6, 3, 1], 3),
     ],
 )
-def test_from_the_most_down_until_it_is_worse(
+def test_trial_halves_the_threads_until_the_cost_is_clearly_worse_and_settle_takes_the_best(
     costs: dict[int, float], tried: list[int], best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     monkeypatch.setattr(threads, "MOST", max(costs))
-    found = threads.trial(lambda: costs[counts[-1]], max(costs))
-    assert list(found) == tried
+    measured = threads.trial(lambda: costs[counts[-1]], max(costs))
+    assert list(measured) == tried
     counts.clear()
-    monkeypatch.setattr(threads, "_an_answer", lambda *_: costs[counts[-1]])
+    monkeypatch.setattr(threads, "_seconds_per_answer", lambda *_: costs[counts[-1]])
     threads.settle("auto", twins().ours, 96, Decoding())
     assert counts[-1] == best
 
 
-def test_a_typical_answer_is_timed_for_real() -> None:
+def test_settle_by_a_real_trial_or_by_a_number_sets_the_threads() -> None:
     threads.settle("auto", twins().ours, 96, Decoding(beams=2, max_new_tokens=8))
     assert torch.get_num_threads() >= 1
     threads.settle("1", twins().ours, 96, Decoding())
     assert torch.get_num_threads() == 1
 
 
-@pytest.mark.parametrize("wanted", ["0", "-1", "two", "1.5", "", "99999999999"])
-def test_what_is_no_count_is_refused(wanted: str) -> None:
+@pytest.mark.parametrize("setting", ["0", "-1", "two", "1.5", "", "99999999999"])
+def test_setting_that_is_no_number_of_threads_is_a_usage_error(setting: str) -> None:
     with pytest.raises(UsageError, match=r"a whole number from 1 to .*, or auto"):
-        threads.settle(wanted, twins().ours, 96, Decoding())
+        threads.settle(setting, twins().ours, 96, Decoding())
