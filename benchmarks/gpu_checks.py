@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from benchmarks.gpu_variants import gelu_inside, interpreted, plain
 from harness.florence2.config import Config, TextConfig, VisionConfig
-from harness.florence2.decoding.engine import Engine, Picture
+from harness.florence2.decoding.engine import Engine, ImageInput
 from harness.florence2.decoding.generate import generate
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast import fused
@@ -181,8 +181,8 @@ def _with_endings(model: Florence2) -> Florence2:
 
 def _alone(model: Florence2, preprocess: Preprocess, decoding: Decoding, queries: Queries, query: int) -> list[int]:
     """Returns the ids of one query's answer, by the plain search."""
-    image = model.look(preprocess.normalise(queries.pixels[query][None]))
-    return generate(model, model.read(image, torch.tensor([queries.prompts[query]])), decoding)[0].tokens
+    image = model.encode_image(preprocess.normalise(queries.pixels[query][None]))
+    return generate(model, model.encode(image, torch.tensor([queries.prompts[query]])), decoding)[0].tokens
 
 
 def _at_random_times(
@@ -196,8 +196,8 @@ def _at_random_times(
     while submitted < len(queries) or engine.busy:
         for _ in range(int(torch.randint(0, 3, (), generator=generator))):
             if submitted < len(queries):
-                engine.submit(submitted, Picture(queries.pixels[submitted]), queries.prompts[submitted])
+                engine.submit(submitted, ImageInput(queries.pixels[submitted]), queries.prompts[submitted])
                 submitted += 1
         engine.step()
-        answers |= {done.ticket: done.written.tokens for done in engine.poll()}
+        answers |= {done.ticket: done.generated.tokens for done in engine.poll()}
     return [answers[query] for query in range(len(queries))]

@@ -22,7 +22,7 @@ def unchanged(system: Ours) -> Ours:
 def without_graphs(system: Ours) -> Ours:
     """Returns the system without CUDA graphs: every kernel is launched by itself."""
     system.engine.pool.advance = None
-    system.engine._encode = system.engine.model.look
+    system.engine._encode_image = system.engine.model.encode_image
     return system
 
 

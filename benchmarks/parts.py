@@ -109,12 +109,12 @@ def main() -> None:
         ),
         (
             "int8 versus float32: vision",
-            lambda: in_eight_bits(halved=True).look(pixels[:1]),
-            lambda: model.look(pixels[:1]),
+            lambda: in_eight_bits(halved=True).encode_image(pixels[:1]),
+            lambda: model.encode_image(pixels[:1]),
         ),
         (
             "int8, less padding of the rows of a map: vision",
-            lambda: in_eight_bits(halved=True).look(pixels[:1]),
+            lambda: in_eight_bits(halved=True).encode_image(pixels[:1]),
             {linear: {"MAPPED": NEVER}},
         ),
         ("cache rows copied only where they move: encoder and decoder", write, {Pool: {"_reorder": every_row}}),

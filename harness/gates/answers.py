@@ -234,9 +234,9 @@ def _gap(
     text = prompts.prompts_of(question, predictor.forms[question.kind])[prompt]
     with torch.inference_mode():
         pixels = predictor.preprocess.normalise(predictor.preprocess.resize(image)[None], model.vision.dtype)
-        memory = model.read(model.look(pixels), torch.tensor([predictor.tokenizer.encode(text)]))
+        memory = model.encode(model.encode_image(pixels), torch.tensor([predictor.tokenizer.encode(text)]))
         tokens = torch.tensor([[predictor.decoding.start, *old[:place]]])
-        log_probabilities = model.lm_head(model.write(tokens, memory))[0, -1].float().log_softmax(-1)
+        log_probabilities = model.lm_head(model.decode(tokens, memory))[0, -1].float().log_softmax(-1)
     end = predictor.decoding.end
     old_token, new_token = (int(side[place]) if place < len(side) else end for side in (old, new))
     return float((log_probabilities[old_token] - log_probabilities[new_token]).abs())

@@ -131,7 +131,7 @@ class Ours:
 
     def submit(self, ticket: int, query: int) -> None:
         """Adds a query; its image is encoded for it alone, also where two queries have the same image."""
-        self.engine.submit(ticket, Picture(self.queries.pixels[query]), self.queries.prompts[query])
+        self.engine.submit(ticket, ImageInput(self.queries.pixels[query]), self.queries.prompts[query])
 
     def step(self) -> None:
         """Writes one token of every answer under way."""
@@ -139,7 +139,7 @@ class Ours:
 
     def poll(self) -> list[tuple[int, list[int]]]:
         """Returns finished tickets with the token ids of their answers."""
-        return [(done.ticket, done.written.tokens) for done in self.engine.poll()]
+        return [(done.ticket, done.generated.tokens) for done in self.engine.poll()]
 
 
 class Peer:

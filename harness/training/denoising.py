@@ -49,7 +49,7 @@ class Denoising(nn.Module):
         real = answers != PAD
         shifted = torch.cat([torch.full_like(answers[:, :1], EOS), answers[:, :-1]], dim=1)  # BART's decoder starts so
         no_image = self.model.embedding.weight.new_empty(len(rows), 0, self.model.config.text.width)
-        hidden = self.model.write(shifted, self.model.read(no_image, prompts, prompts != PAD))
+        hidden = self.model.decode(shifted, self.model.encode(no_image, prompts, prompts != PAD))
         return F.cross_entropy(self.model.lm_head(hidden[real]).float(), answers[real])
 
 

@@ -131,7 +131,7 @@ class Lesson(nn.Module):
         prompts, answers, real, which, shifted, rows = (
             x.to(image.device, non_blocking=True) for x in (prompts, answers, real, which, shifted, rows)
         )
-        hidden = self.model.write(shifted, self.model.read(image[rows], prompts, prompts != PAD))
+        hidden = self.model.decode(shifted, self.model.encode(image[rows], prompts, prompts != PAD))
         losses = token_loss(self.model.lm_head(hidden[real]), answers[real], self.first_bin, batch.sigma)
         return which, losses
 

@@ -36,7 +36,10 @@ from harness.gates import promises
     ("[promise.x]\nbase='main'\nbenchmarks='b'\nat_least=1\nlimit=3", "'limit' is not used"),
     ("[promise.x]\nbase='main'\nat_least=1", "base and benchmarks go together"),
     ("[promise.x]\nbenchmarks='b'\nat_least=1", "base and benchmarks go together"),
-    ("[promise.x]\nbase='main'\nbenchmarks='b'\nat_most=1", "'at_most' is not used by a promise of speed of benchmarks"),
+    (
+        "[promise.x]\nbase='main'\nbenchmarks='b'\nat_most=1",
+        "'at_most' is not used by a promise of speed of benchmarks",
+    ),
     ("[promise.x]\nbase='main'\nbenchmarks='b'\nat_least=1\nmetric='parity'", "benchmarks are about speed"),
     ("[promise.x]\ntask='a'\nmodel='b'\nnot_worse_than='c'\ndiffers=['colour']", "differs has 'colour'"),
     ("[promise.x]\ntask='a'\nmodel='florence2-nano'\nat_least=1\nbeems=3", "did you mean 'beams'"),

@@ -81,7 +81,7 @@ def test_finetuned_checkpoint_in_transformers_generates_equal_tokens(tuned: Path
             decoder_start_token_id=decoding.start, eos_token_id=decoding.end, pad_token_id=decoding.pad,
         )  # fmt: skip
         with torch.inference_mode():
-            written = generate(model, model.read(model.look(pixels), ids), decoding)
+            written = generate(model, model.encode(model.encode_image(pixels), ids), decoding)
         assert torch.equal(padded(written, decoding), expected)
 
 
