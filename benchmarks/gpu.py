@@ -109,6 +109,7 @@ class Ground:
             row[name] = failure(error)
 
 
+@torch.no_grad()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures all rows; returns 1 where a row is not correct or fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,7 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.rehearse and not torch.cuda.is_available():
         print("there is no GPU here: not measured")
         return 0
-    torch.set_grad_enabled(False)
     device = torch.device("cpu" if options.rehearse else "cuda")
     ground = Ground(device, time.monotonic() + 60 * options.minutes, options.rehearse)
     with settings.cuda(device):

@@ -50,13 +50,13 @@ NEVER = 1 << 40  # a bound that no size reaches
 Without = Mapping[Any, Mapping[str, Any]] | Callable[[], object]  # replaced attributes, or the work without the part
 
 
+@torch.no_grad()
 def main() -> None:
     """Prints one line per part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="number of rounds (3)")
     parser.add_argument("--only", default="", help="part of the names of the parts to measure (all)")
     options = parser.parse_args()
-    torch.set_grad_enabled(False)
     model = choose.accelerated(random_model(with_text(BASE, vocab=51328)), torch.device("cpu"), torch.float32)
     queries = drawn(4, 768, 51328)
     decoding = Decoding(max_new_tokens=20, min_new_tokens=20)
@@ -91,7 +91,7 @@ def main() -> None:
     parts: tuple[tuple[str, Callable[[], object], Without], ...] = (
         ("linear maps by oneDNN, with GELU: one answer", answer, {linear: {"_has_onednn": lambda *_: False}}),
         ("linear maps by oneDNN, with GELU: encoder and decoder", write, {linear: {"_has_onednn": lambda *_: False}}),
-        ("maps in strips, and linear channel attention: vision", look, {vision: {"wanted": lambda x: False}}),
+        ("maps in strips, and linear channel attention: vision", look, {vision: {"prefers_strips": lambda x: False}}),
         ("channel attention as one linear map: vision", look, {ChannelAttention: {"in_strips": unfolded}}),
         ("one triangle of symmetric products: vision", look, {vision: {"BLOCK": NEVER}}),
         ("large images one at a time: vision of four", look_at_four, {vision: {"LARGE": NEVER}}),

@@ -194,9 +194,9 @@ def process(*arguments: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@torch.no_grad()
 def model() -> dict[str, Any]:
     """Measures seconds per image of base at 768 pixels, in float32 on a CPU."""
-    torch.set_grad_enabled(False)
     network = random_model(with_text(BASE, vocab=51328))
     usual = {"slots": 2, "beams": 3, "new tokens": 20}
     swept = {"slots": (1, 2, 4, 8), "beams": (1, 2, 3, 5), "new tokens": (10, 20, 50, 100)}

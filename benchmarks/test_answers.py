@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.turns import by_turns, quote, rounds
+from benchmarks.interleaved import interleaved, quote, rounds
 from harness.metrics import answers
 from tests.harness.metrics.test_answers import slow_vqa
 
@@ -51,7 +51,7 @@ def test_vqa_accuracies_versus_plain_steps(benchmark: Any) -> None:
     def plain() -> None:
         scores["plain"] = [slow_vqa(answer, ten) for answer, ten in zip(predictions, truths, strict=True)]
 
-    times = by_turns({"ours": ours, "plain": plain}, ROUNDS)
+    times = interleaved({"ours": ours, "plain": plain}, ROUNDS)
     np.testing.assert_allclose(scores["ours"], scores["plain"], rtol=0, atol=1e-12)
 
     texts = len({text for ten in truths for text in ten})

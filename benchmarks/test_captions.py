@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.turns import by_turns, quote, rounds
+from benchmarks.interleaved import interleaved, quote, rounds
 from harness.core import Answer, Question, Row, Sample, Score, Text
 from harness.metrics import captions, official_captions
 from harness.metrics.java import java
@@ -73,7 +73,7 @@ def test_caption_scores_versus_pycocoevalcap(benchmark: Any) -> None:
     def theirs() -> None:
         scores["theirs"] = official_captions.mark(candidates, references)
 
-    times = by_turns({"ours": ours, "pycocoevalcap": theirs}, rounds(3))
+    times = interleaved({"ours": ours, "pycocoevalcap": theirs}, rounds(3))
     for name in ("cider", "rouge_l", "correct", "guessed", "length", "reference_length"):
         np.testing.assert_allclose(getattr(scores["ours"], name), getattr(scores["theirs"], name), rtol=0, atol=1e-9)
     alone = subprocess.run([sys.executable, "-m", __spec__.name], capture_output=True, text=True, check=True)

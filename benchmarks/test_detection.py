@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.turns import by_turns, quote, rounds
+from benchmarks.interleaved import interleaved, quote, rounds
 from harness.metrics import coco_eval
 from harness.metrics.coco_eval import NAMES, Detections, MatchTable, Truth
 
@@ -72,7 +72,7 @@ def test_average_precision_versus_pycocotools(benchmark: Any, constant: bool) ->
     def evaluate(name: str) -> None:
         figures[name] = list(ways[name]().values())
 
-    times = by_turns({name: partial(evaluate, name) for name in ways}, ROUNDS)
+    times = interleaved({name: partial(evaluate, name) for name in ways}, ROUNDS)
     for values in figures.values():
         np.testing.assert_allclose(values, figures["pycocotools"], rtol=0, atol=1e-10)
 

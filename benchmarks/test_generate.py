@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.turns import by_turns, quote, rounds
+from benchmarks.interleaved import interleaved, quote, rounds
 from harness.florence2.config import BASE, with_text
 from harness.florence2.decoding.generate import generate, padded
 from harness.florence2.decoding.search import Decoding
@@ -64,7 +64,7 @@ def test_answer_versus_transformers(benchmark: Any, base: Twins, batch: int, tok
                 forced_eos_token_id=2, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
             )  # fmt: skip
 
-    times = by_turns({"ours": ours, "transformers": theirs}, ROUNDS)
+    times = interleaved({"ours": ours, "transformers": theirs}, ROUNDS)
     assert torch.equal(ids["ours"], ids["theirs"])
     record(benchmark, f"answer, batch {batch}, {tokens} new tokens, 3 beams", times)
     benchmark.pedantic(ours, rounds=1)
@@ -82,5 +82,5 @@ def test_vision_versus_transformers(benchmark: Any, base: Twins, batch: int) -> 
         with torch.inference_mode():
             base.reference.model.get_image_features(pixels)
 
-    record(benchmark, f"vision, batch {batch}", by_turns({"ours": ours, "transformers": theirs}, ROUNDS))
+    record(benchmark, f"vision, batch {batch}", interleaved({"ours": ours, "transformers": theirs}, ROUNDS))
     benchmark.pedantic(ours, rounds=1)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.turns import by_turns, quote, rounds
+from benchmarks.interleaved import interleaved, quote, rounds
 from harness.core import Answer, Box, Grounded, Phrase, Question, Row, Sample
 from tasks.flickr30k import TASK, TYPES
 
@@ -74,7 +74,7 @@ def test_recall_versus_plain_steps(benchmark: Any) -> None:
     def theirs() -> None:
         results["theirs"] = mdetr(pairs)
 
-    times = by_turns({"ours": ours, "plain": theirs}, rounds(5))
+    times = interleaved({"ours": ours, "plain": theirs}, rounds(5))
     rows = results["rows"]
     sums = {key: sum(row.score.values[key] for row in rows) for key in rows[0].score.values}
     shares = [100 * sums[f"right at {which}"] / sums["phrases"] for which in ("1", "5", "10", "1 merged")]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.turns import by_turns, quote, rounds
+from benchmarks.interleaved import interleaved, quote, rounds
 from harness.florence2.config import NANO
 from harness.florence2.fast.choose import trainable
 from harness.florence2.tokenizer import PAD
@@ -65,7 +65,7 @@ def test_training_step_versus_transformers(benchmark: Any, nano: Twins, question
     first = {name: step() for name, step in steps.items()}
     if precision == "float32":  # losses differ: ours weights tokens by kind, transformers weights all alike
         assert first["ours"] == pytest.approx(first["transformers"], rel=0.05)
-    times = by_turns({name: _several(step) for name, step in steps.items()}, ROUNDS)
+    times = interleaved({name: _several(step) for name, step in steps.items()}, ROUNDS)
     versions = {"threads": torch.get_num_threads(), "torch": torch.__version__, "transformers": version("transformers")}
     each = f"{questions} question{'s' if questions > 1 else ''} each"
     name = f"training step, nano, {DEVICE}, 16 images, {each}, {precision}"

@@ -191,7 +191,7 @@ class Store:
 
 _lock = threading.Lock()  # guards `_opened` and `_located`
 _turns = [threading.Lock() for _ in range(61)]  # a reading thread holds one of them; a fork acquires all
-_opened: dict[tuple[int, int], Store | None] = {}  # by device and inode, since a process may open an LMDB file once
+_opened: dict[tuple[int, int], Store] = {}  # by device and inode, since a process may open an LMDB file once
 _located: dict[tuple[Path, str], tuple[Store, int]] = {}  # (root, folder): its store, and the length of its prefix
 
 
@@ -216,9 +216,10 @@ def open_store(path: Path) -> Store | None:
     if not size:
         return None
     with _lock:
-        if identity not in _opened:
-            _opened[identity] = _open(path)
-        return _opened[identity]
+        store = _opened.get(identity) or _open(path)
+        if store is not None:
+            _opened[identity] = store
+        return store
 
 
 def release(path: Path) -> None:
@@ -328,7 +329,7 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """Closes the parent's stores: a child may not use them, nor open the same files before they are closed."""
-    for store in filter(None, _opened.values()):
+    for store in _opened.values():
         store.environment.close()
     _opened.clear()
     _located.clear()

@@ -31,6 +31,7 @@ from harness.statistics import estimate
 from harness.store import Appender, Kept, RunFolder
 from harness.timings import Clock, latency
 
+METHODS = "percentiles; for AP and CIDEr, whose resamples are biased, the basic bootstrap"  # see `statistics`
 MISSING = "missing"  # the digest of an image that does not exist
 log = logging.getLogger(__name__)
 
@@ -461,6 +462,6 @@ def _without_targets(
 def _method(task: Task[Any], seed: int) -> dict[str, Any]:
     """The part of the provenance that describes scoring."""
     strata = ", separately for each data set" if task.intervals.stratified else ""
-    intervals = f"percentile bootstrap, {task.intervals.resamples} resamples of images{strata}, seed {seed}"
+    intervals = f"bootstrap, {task.intervals.resamples} resamples of images{strata}, seed {seed}: {METHODS}"
     method: dict[str, Any] = {"intervals": intervals, "marking": list(task.marking)}
     return method | ({"policy": task.corpus.policy} if task.corpus is not None and task.corpus.policy else {})

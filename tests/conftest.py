@@ -51,3 +51,10 @@ def meteor_stays_within_a_module() -> Iterator[None]:
     yield
     if meteor := sys.modules.get("harness.metrics.meteor"):
         meteor.release()
+
+
+@pytest.fixture(autouse=True)
+def settings_of_torch_are_restored() -> Iterator[None]:
+    """Fails a test that leaves gradients disabled, or another default type, to the tests after it."""
+    yield
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,9 @@ ROOT = Path(gpu.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The script disables gradients for its process, and seeds from the clock; tests must do neither."""
+def constant_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script seeds from the clock; tests must not."""
     monkeypatch.setattr(time, "time_ns", lambda: 1)
-    with torch.set_grad_enabled(True):
-        yield
 
 
 def rehearsed(tmp_path: Path, *arguments: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
         against: Annotated[
             str | None,
             Parameter(
-                help="Peers to compare with, by turns in the same process: transformers, transformers-static, "
+                help="Peers to compare with, interleaved in the same process: transformers, transformers-static, "
                 "transformers-compile; with commas: several [default: none]"
             ),
         ] = None,

@@ -129,7 +129,7 @@ def _settings(plan: Plan, point: Point, subject: Subject, slots: int) -> dict[st
 def _versus(
     peer_name: str, plan: Plan, ours: Ours, subject: Subject, queries: Queries, slots: int, level: Level
 ) -> dict[str, Any]:
-    """The comparison with a peer, by turns in this process; {"cannot run": message} where the peer raises an error.
+    """The comparison with a peer, interleaved in this process; {"cannot run": message} where the peer raises an error.
 
     Offline, a round has several batches, so that finished sequences free their slots for waiting ones.
     """
@@ -149,7 +149,7 @@ def _versus(
             ask(peer, batch)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # of the peer: no code of ours runs here
         return {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
-    return asdict(rules.beside(ours, peer, peer_name, rounds, level.rounds, subject.device))
+    return asdict(rules.versus(ours, peer, peer_name, rounds, level.rounds, subject.device))
 
 
 def prepare(plan: Plan, point: Point) -> tuple[Subject, Queries, dict[str, Any]]:
@@ -189,7 +189,7 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
     """
     from harness.florence2.fast.quantised import HalfLinear
     from harness.speed import ceilings
-    from harness.speed.bench import beside_floors
+    from harness.speed.bench import versus_floors
     from harness.speed.stages import staged
 
     stages = staged(
@@ -209,7 +209,7 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
         writing_size=2 if isinstance(subject.model.lm_head, HalfLinear) else 0,
     )
     return {
-        "stages": {"batch": batch, "steps": stages.steps, "lines": beside_floors(stages, work, device_ceilings)},
+        "stages": {"batch": batch, "steps": stages.steps, "lines": versus_floors(stages, work, device_ceilings)},
         "ceilings": asdict(device_ceilings),
     }
 

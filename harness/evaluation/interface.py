@@ -158,7 +158,10 @@ class Reply:
         return tuple(region * label for region, label in zip(value.region_scores, labels, strict=True))
 
     def draw(self, image: Picture | None = None) -> Image.Image:
-        """The image (a small one enlarged) with the answer's boxes, outlines and labels; `image` replaces its own."""
+        """The image, enlarged if small and reduced if large, with the boxes, outlines and labels of the answer.
+
+        `image` replaces the image that was given.
+        """
         from harness.report.overlay import overlay
 
         reference = self.question.image if image is None else as_reference(image)

@@ -176,12 +176,6 @@ def read_polygons(pieces: Sequence[Item], size: Size) -> Polygons:
     return Polygons(tuple(rings))
 
 
-def outline_score(pieces: Sequence[Item]) -> float | None:
-    """exp of the mean log-probability of an answer's location tokens; None if there are none."""
-    bins = [piece for piece in pieces if piece.bin is not None and piece.log_probs]
-    return _confidence(bins) if bins else None
-
-
 def _labelled(pieces: Sequence[Item]) -> Iterator[tuple[Item | None, list[Item]]]:
     """Runs of bins, each with the label before it; a markup token ends both the run and the label."""
     label: Item | None = None

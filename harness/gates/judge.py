@@ -140,13 +140,14 @@ def _recorded(promise: Promise, path: Path) -> Verdict:
         seconds = json.loads(path.read_bytes())
         return verdicts.quick(promise, seconds["base"], seconds["head"], str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} holds no timings (base and head, seconds by turns): {error}") from error
+        raise DataError(f"{path} holds no timings (base and head, seconds of alternating rounds): {error}") from error
 
 
 def _no_slower(promise: Promise, home: Path) -> list[Verdict]:
-    """The verdicts on this checkout's micro-benchmarks versus the base's, by turns; more rounds while any is undecided.
+    """The verdicts on this checkout's micro-benchmarks versus the base's.
 
-    DataError where the two checkouts have no benchmark in common.
+    Rounds alternate between the two; there are more rounds while any verdict is undecided.  DataError where the two
+    checkouts have no benchmark in common.
     """
     from harness.speed import checkouts
 
@@ -157,7 +158,7 @@ def _no_slower(promise: Promise, home: Path) -> list[Verdict]:
     with checkouts.checkout(promise.base, here, home) as base:
         while True:
             rounds = done or ROUNDS
-            new_times = checkouts.by_turns(base, here, promise.benchmarks, rounds, done)
+            new_times = checkouts.interleaved(base, here, promise.benchmarks, rounds, done)
             done += rounds
             for benchmark, sides in new_times.items():
                 of_benchmark = times.setdefault(benchmark, {"base": [], "head": []})

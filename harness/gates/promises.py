@@ -21,7 +21,7 @@
     at_least = 1.2
 
     [promise.no-slower]                      # speed of micro-benchmarks versus another checkout of this project
-    base = "origin/main"                     # a git revision, or a folder; both run by turns
+    base = "origin/main"                     # a git revision, or a folder; both run in alternating rounds
     benchmarks = "benchmarks/test_micro.py"  # arguments of pytest, with pytest-benchmark
     at_least = 0.85                          # ratio of each benchmark
 

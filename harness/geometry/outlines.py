@@ -144,8 +144,3 @@ def area(ring: Ring) -> float:
     for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
         total += ax * by - bx * ay
     return abs(total) / 2
-
-
-def flat(ring: Ring) -> list[float]:
-    """COCO's [x, y, x, y, ...] of a ring."""
-    return [coordinate for point in ring for coordinate in point]

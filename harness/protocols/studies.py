@@ -200,7 +200,6 @@ STUDIES: Mapping[str, Study] = {
         ),
     )
 }  # fmt: skip
-SEEDS = (0, 1, 2)
 
 
 def find(name: str) -> Study:

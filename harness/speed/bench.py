@@ -31,7 +31,6 @@ from harness.speed.stages import Staged
 from harness.speed.systems import rounds_of
 
 log = logging.getLogger(__name__)
-SCENARIOS = ("single_stream", "offline", "server")
 DRIFT = 0.05  # largest change from the first third to the last, where latencies correlate with time
 DIFFER = 0.01  # largest share of answers that differ: another batch sums floats in another order, which may tip a tie
 ALONE = 8  # queries that are answered one at a time before a target is accepted
@@ -265,7 +264,7 @@ class Beside:
     reasons: Sequence[str] = ()
 
 
-def beside(
+def versus(
     ours: System, theirs: System, name: str, batches: Sequence[Sequence[int]], rounds: int, device: torch.device
 ) -> Beside:
     """Runs both systems on the same queries in alternating rounds, and returns the comparison.
@@ -310,7 +309,7 @@ def beside(
     )  # fmt: skip
 
 
-def beside_floors(stages: Staged, work: Mapping[str, Work], ceilings: Ceilings) -> list[dict[str, Any]]:
+def versus_floors(stages: Staged, work: Mapping[str, Work], ceilings: Ceilings) -> list[dict[str, Any]]:
     """Returns one line per stage: its seconds and, where its work is counted, its floor and share of the ceiling."""
     lines: list[dict[str, Any]] = []
     for name, seconds in stages.seconds.items():

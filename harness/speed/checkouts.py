@@ -81,7 +81,7 @@ def medians(side: Path, benchmarks: str) -> dict[str, float]:
     return times
 
 
-def by_turns(
+def interleaved(
     base: Path, here: Path, benchmarks: str, rounds: int, first: int = 0, measured: Medians = medians
 ) -> dict[str, dict[str, list[float]]]:
     """Runs the benchmarks of both checkouts in alternation, and returns the seconds of each: one value per round.

@@ -70,13 +70,6 @@ class MaskedAutoencoder(nn.Module):
         cells: Tensor = self.head(self.norm(features))  # (B, h, w, 3*R*R)
         return F.pixel_shuffle(cells.permute(0, 3, 1, 2).float(), self.cell)
 
-    @torch.no_grad()
-    def reconstruct(self, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """For display: the input of the tower, and the image with predictions at hidden pixels; both (B, 3, H, W)."""
-        hidden = self.draw_mask(pixels, generator)
-        predicted = self.predict(pixels, hidden)
-        return self.hide(pixels, hidden), torch.where(hidden[:, None], predicted, pixels)
-
 
 def hidden_loss(predicted: Tensor, pixels: Tensor, hidden: Tensor) -> Tensor:
     """Mean absolute difference of `predicted` and `pixels` (B, 3, H, W), over all channels where `hidden` (B, H, W)."""

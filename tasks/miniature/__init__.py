@@ -118,11 +118,6 @@ def write(root: Path) -> None:
         benchmark.write(root)
 
 
-def verify(root: Path) -> list[str]:
-    """The relative paths under the miniature's root that are missing, changed or unknown."""
-    return differences(manifest(root), json.loads(MANIFEST.read_text()))
-
-
 def manifest(root: Path, *, images: bool = True) -> dict[str, str]:
     """The sha256 of each file of a root by relative path; without `images`, of annotation files only."""
     paths = (path for path in root.rglob("*") if path.is_file() and path.name != "complete")

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.geometry.outlines import area, flat, refill
+from harness.geometry.outlines import area, refill
+from harness.geometry.polygons import to_flat
 from tasks.miniature.drawing import Job, drawn, save
 from tasks.miniature.render import Rendered
 from tasks.miniature.scene import Draw
@@ -168,7 +169,7 @@ def thing_entry(rendered: Rendered, place: int) -> Json:
     return {
         "place": place,
         "bbox": [left, top, right - left, bottom - top],
-        "segmentation": [flat(ring) for ring in rings],
+        "segmentation": [to_flat(ring) for ring in rings],
         "area": sum(area(ring) for ring in rings),
         "iscrowd": 0,
     }

@@ -18,7 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from harness.geometry.outlines import area, flat
+from harness.geometry.outlines import area
+from harness.geometry.polygons import to_flat
 from tasks.miniature.language import Style, expressions
 from tasks.miniature.render import Rendered, jpeg, rendered_scene
 from tasks.miniature.scene import Draw
@@ -100,7 +101,7 @@ def _instances(shown: Sequence[Picture]) -> tuple[dict[str, Any], dict[tuple[int
                     "image_id": picture.image_id,
                     "category_id": SEEN.index(thing.category) + 1,
                     "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-                    "segmentation": [flat(ring) for ring in rings],
+                    "segmentation": [to_flat(ring) for ring in rings],
                     "area": sum(area(ring) for ring in rings),
                     "iscrowd": 0,
                 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.core import Box, Kind, Question, Sample, Size, Text, Value
+from harness.core import Box, Question, Sample, Size, Text, Value
 from tasks.miniature import coco, flickr30k, refcoco
 from tasks.miniature.drawing import save
 from tasks.miniature.render import Rendered, first_acceptable, jpeg
@@ -24,7 +24,6 @@ SIDE = 64
 CATEGORIES = ("house", "fish", "car", "cat")
 COLOURS = ("red", "yellow", "green", "blue")
 BACKGROUNDS = ("paper", "night", "meadow")
-MORE: Kind = "more_detailed_caption"
 HALF = (0.19, 0.29)  # half the side of a thing, as a share of the image's side: lowest and highest
 
 

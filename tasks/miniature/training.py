@@ -1,8 +1,6 @@
 """Training scenes: a scene with all questions about it and their targets, as samples.
 
-Seeds do not overlap: benchmarks use seeds below 1,000,000, training from 1,000,000 on, validation from 9,000,000 on.
-`every_scene` has samples of all kinds, and signs in every third scene.  `training_scene` has no signs, and samples for
-captions, detection, grounding, expressions and outlines only.
+Seeds do not overlap: benchmarks use seeds below 1,000,000, training from 1,000,000 on.  Every third scene has signs.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ from tasks.miniature.shapes import COLOURS, SEEN, SIGN
 from tasks.miniature.telling import detailed, more_detailed, queries, reading, spaced, unanswerable, words
 
 FIRST_TRAINING_SEED = 1_000_000
-FIRST_VALIDATION_SEED = 9_000_000
 OUTLINE_POINTS = 16  # at most, for each ring
 WITH_SIGNS = 3  # every third scene has signs
 STYLES: tuple[Style, ...] = ("refcoco", "refcoco+", "refcocog")
@@ -41,14 +38,11 @@ class MiniatureScene:
     things: tuple[tuple[Box, tuple[int, ...]], ...]
 
 
-def training_scene(seed: int) -> MiniatureScene:
-    """The scene of a seed with captions, detection, grounding, expressions and outlines."""
-    rendered = rendered_scene(seed)
-    return MiniatureScene(rendered.image, tuple(regions_of(rendered, seed)), tuple(things_of(rendered)))
-
-
 def every_scene(seed: int) -> MiniatureScene:
-    """As `training_scene`, with longer captions, questions, categories to find, and words on signs to read."""
+    """The scene of a seed with samples of all kinds.
+
+    Captions, detection, grounding, expressions, outlines, questions, categories to find, and words on signs to read.
+    """
     rendered = rendered_signs(seed) if seed % WITH_SIGNS == 0 else rendered_scene(seed)
     samples = regions_of(rendered, seed) + _text_samples(rendered, seed)
     things = [(box, (*classes, 0)) for box, classes in things_of(rendered)]

@@ -1,7 +1,8 @@
-"""What tests of commands share."""
+"""Fixtures of commands and of checkouts."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,15 @@ import pytest
 from harness.cli import main
 
 Call = Callable[..., tuple[int, str, str]]
+BENCHMARK = """
+from value import VALUE
+
+def test_one(benchmark):
+    assert benchmark(lambda: VALUE) == {}
+
+def test_two(benchmark):
+    benchmark(sum, [1, 2])
+"""
 
 
 @pytest.fixture
@@ -23,3 +33,22 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         return status, told.out, told.err.strip().splitlines()[-1] if told.err.strip() else ""
 
     return called
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A repository of two commits: the module has the value 1 in the first and 2 in the second."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    for value in (1, 2):
+        (folder / "value.py").write_text(f"VALUE = {value}\n")
+        (folder / "test_bench.py").write_text(BENCHMARK.replace("{}", str(value)))
+        git(folder, "add", "-A")
+        git(folder, "commit", "-qm", str(value))
+    return folder

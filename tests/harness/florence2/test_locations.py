@@ -219,5 +219,4 @@ def test_boxes_with_log_probabilities_have_region_and_label_scores() -> None:
     parsed = locations.read_boxes(pieces, SIZE)
     assert parsed.region_scores == pytest.approx((math.exp(-0.25),))
     assert parsed.label_scores == pytest.approx((math.exp(-1.5),))
-    assert locations.outline_score(pieces) == pytest.approx(math.exp(-0.25))
     assert locations.read_boxes(items(f"a{BOX}"), SIZE).region_scores is None

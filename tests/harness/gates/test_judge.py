@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ import harness
 from harness.errors import UsageError
 from harness.gates import judge
 from harness.gates.promises import Gates, Promise
+from harness.speed import checkouts
 from tasks import TASKS
+
+Call = Callable[..., tuple[int, str, str]]
 
 
 def test_reference_has_the_same_task_and_model_name_or_is_named_by_id(tmp_path: Path) -> None:
@@ -39,3 +43,27 @@ def test_command_of_a_promise_has_its_settings_and_options() -> None:
     assert judge._command(promise, TASKS["vizwiz"]) == (
         "python -m harness run --task vizwiz --model florence2-nano --limit 3 --dtype int8 --beams 1"
     )
+
+
+@pytest.mark.parametrize(("slower", "status"), [(1.0, 0), (1.5, 5)])
+def test_gate_fails_for_slower_benchmark(
+    call: Call, project: Path, monkeypatch: pytest.MonkeyPatch, slower: float, status: int
+) -> None:
+    """The head takes `slower` times as long as the base in one benchmark, with noise of a few percent."""
+    monkeypatch.chdir(project)
+    count = iter(range(1000))
+
+    def measured(side: Path, benchmarks: str) -> dict[str, float]:
+        noise = 1 + 0.02 * (next(count) % 5)
+        return {"one": noise * (slower if side == project else 1.0), "two": noise}
+
+    interleaved = checkouts.interleaved
+    monkeypatch.setattr(checkouts, "interleaved", lambda *given: interleaved(*given, measured=measured))
+    (project / "gates.toml").write_text(
+        '[promise.no-slower]\nbase = "HEAD~1"\nbenchmarks = "test_bench.py"\nat_least = 0.85\n'
+    )
+    assert judge.ROUNDS >= 6
+    code, out, error = call("gate", "--promises", "gates.toml")
+    assert code == status, error
+    assert ("no-slower one" in error) == (status == 5)
+    assert "no-slower two" in out

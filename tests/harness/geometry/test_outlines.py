@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from harness.core import Size
-from harness.geometry.outlines import area, flat, has_hole, outline, refill, simplify
+from harness.geometry.outlines import area, has_hole, outline, refill, simplify
+from harness.geometry.polygons import to_flat
 
 
 def disc(radius: float, width: int = 40, height: int = 30) -> np.ndarray:
@@ -20,7 +21,7 @@ def test_outline_of_rectangle_is_its_four_corners() -> None:
     mask[1:4, 2:7] = True
     assert outline(mask) == (((2, 1), (7, 1), (7, 4), (2, 4)),)
     assert area(outline(mask)[0]) == 15  # 5 x 3 pixels
-    assert flat(outline(mask)[0]) == [2, 1, 7, 1, 7, 4, 2, 4]
+    assert to_flat(outline(mask)[0]) == [2, 1, 7, 1, 7, 4, 2, 4]
     assert outline(np.zeros((6, 8), bool)) == ()
 
 

@@ -23,7 +23,7 @@ def rounds(default: int) -> int:
     return int(os.environ.get("BENCH_ROUNDS", default))
 
 
-def by_turns(ways: Mapping[str, Callable[[], Any]], count: int) -> dict[str, list[float]]:
+def interleaved(ways: Mapping[str, Callable[[], Any]], count: int) -> dict[str, list[float]]:
     """Returns the seconds of each way per round, after one round that is not counted; the order alternates."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(-1, count):
