@@ -20,8 +20,8 @@ from harness.florence2 import weights
 from harness.training.parallel import process_group
 from harness.training.scenes import teach
 from harness.training.states import TrainingState
-from tasks.miniature.training import FIRST_TRAINING_SEED, training_scene
-from tests.harness.training.tiny import DRAWING, TINY
+from tasks.miniature.training import FIRST_TRAINING_SEED
+from tests.harness.training.tiny import DRAWING, TINY, training_scene
 
 ROOT = Path(__file__).parents[3]
 # Without region classification, whose loss is a mean over each part.

@@ -14,8 +14,8 @@ from harness.training import vocabulary
 from harness.training.history import history_of
 from harness.training.paper import UNIFIED_RECIPE
 from harness.training.scenes import drawing_of, teach
-from tasks.miniature.training import FIRST_TRAINING_SEED, training_scene
-from tests.harness.training.tiny import DRAWING, SMALL, TINY
+from tasks.miniature.training import FIRST_TRAINING_SEED
+from tests.harness.training.tiny import DRAWING, SMALL, TINY, training_scene
 
 SHORT = replace(
     TINY,

@@ -14,6 +14,8 @@ from harness.florence2.model import Florence2
 from harness.florence2.start import initialise
 from harness.training.lessons import Batch, Lesson
 from harness.training.recipe import Drawing, Plan, Recipe
+from tasks.miniature.render import rendered_scene
+from tasks.miniature.training import MiniatureScene, regions_of, things_of
 
 SMALL = replace(
     NANO,
@@ -38,6 +40,14 @@ TINY = Recipe(
     sigma=(10.0, 3.0),
     answer_limit=80,
 )
+
+
+def training_scene(seed: int) -> MiniatureScene:
+    """A scene with captions, detection, grounding, expressions and outlines, and no signs."""
+    rendered = rendered_scene(seed)
+    return MiniatureScene(rendered.image, tuple(regions_of(rendered, seed)), tuple(things_of(rendered)))
+
+
 FIRST_BIN = 300
 
 
