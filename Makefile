@@ -1,5 +1,6 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
-# make test: every test.   make lint: ruff and mypy.   make bench: speed versus transformers.
+# make test: every test.   make hostile: a million damaged inputs, and ten kills of each command (20 minutes).
+#   make lint: ruff and mypy.   make bench: speed versus transformers.
 # make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks versus those of main.
 # make records: evaluate the embedded models again, and renew the committed records and tables that changed.
 # make report: the page of all of them, with pictures, in build/report.
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint bench bench-base gate records report clean
+.PHONY: demo test hostile lint bench bench-base gate records report clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -19,6 +20,10 @@ demo: .venv/core
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+hostile: .venv/dev
+	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} HOSTILE_SEED=$${HOSTILE_SEED:-$$(date +%Y%m%d)} \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -o timeout=0 tests/hostile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def test_answer_versus_transformers(benchmark: Any, base: Twins, batch: int, tok
 
     def theirs() -> None:
         with torch.inference_mode():
-            ids["theirs"] = base.theirs.generate(
+            ids["theirs"] = base.reference.generate(
                 input_ids=places, attention_mask=mask, pixel_values=pixels, num_beams=3, max_new_tokens=tokens,
                 do_sample=False, early_stopping=True, no_repeat_ngram_size=3, forced_bos_token_id=0,
                 forced_eos_token_id=2, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,

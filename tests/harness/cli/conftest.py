@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random checkpoint in Microsoft's layout, float16, with a tokenizer."""
     folder = tmp_path_factory.mktemp("checkpoint")
     twin = twins(with_text(TINY, vocab=1400), ending=10.0)
-    state = {k: v for k, v in twin.theirs.state_dict().items() if "embed_tokens" not in k and "lm_head" not in k}
+    state = {k: v for k, v in twin.reference.state_dict().items() if "embed_tokens" not in k and "lm_head" not in k}
     write_original(with_text(TINY, vocab=1400), state, folder)
     learn(["the left one the red car in the image"] * 3, 1399).backend.save(str(folder / "tokenizer.json"))
     return folder

@@ -45,7 +45,7 @@ def test_kept_then_red_for_a_shifted_box_decoder(call: Call, tmp_path: Path, mon
     status, found, complaint = gate(call, tmp_path, PAIRED)
     assert status == 5
     assert found["worse"]["state"] == "broken"
-    assert "beyond noise" in found["worse"]["chance"]
+    assert "beyond noise" in found["worse"]["reason"]
     assert "1 of 1 promises do not hold: worse" in complaint
 
 
@@ -85,8 +85,8 @@ def test_red_for_a_wrong_idf(call: Call, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(cider.Order, "likeness", lambda self, images, image: true(self, images + 1, image))
     status, found, _ = gate(call, tmp_path, FROZEN, "--only", "scoring coco_caption")
     assert status == 5
-    assert "raise the task's version" in found["scoring coco_caption"]["chance"]
-    assert found["scoring coco_caption"]["came"].startswith("cider of ")
+    assert "raise the task's version" in found["scoring coco_caption"]["reason"]
+    assert found["scoring coco_caption"]["measured"].startswith("cider of ")
 
 
 def test_red_for_a_slower_decode_as_recorded(call: Call, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_red_for_a_slower_decode_as_recorded(call: Call, tmp_path: Path) -> None
     (tmp_path / "t.json").write_text('{"base": [1.0]}')
     status, found, _ = gate(call, tmp_path, promise)
     assert status == 5
-    assert "no timings" in found["speed"]["came"]
+    assert "no timings" in found["speed"]["measured"]
 
 
 def test_red_for_a_task_or_a_run_that_is_gone(call: Call, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_red_for_a_task_or_a_run_that_is_gone(call: Call, tmp_path: Path) -> Non
     )
     status, found, _ = gate(call, tmp_path, gone)
     assert status == 5
-    assert "no task" in found["worse"]["came"]
+    assert "no task" in found["worse"]["measured"]
     assert found["lost"]["red"]
 
 
@@ -117,7 +117,7 @@ def test_a_vanished_task_is_named(call: Call, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tasks, "TASKS", {name: task for name, task in tasks.TASKS.items() if name != "vizwiz"})
     status, found, _ = gate(call, tmp_path, FROZEN, "--only", "scoring vizwiz")
     assert status == 5
-    assert "is of the task 'vizwiz', which is neither this project's" in found["scoring vizwiz"]["came"]
+    assert "is of the task 'vizwiz', which is neither this project's" in found["scoring vizwiz"]["measured"]
 
 
 def test_a_committed_record_is_never_read_in_place_of_a_run(call: Call, tmp_path: Path) -> None:
@@ -183,14 +183,14 @@ margin = 2.0
 """
     status, found, _ = gate(call, tmp_path, promise)
     assert (status, found["worse"]["state"]) == (5, "broken")
-    assert "not alike: decoding: " in found["worse"]["came"] and "max_new_tokens=20" in found["worse"]["came"]
+    assert "not alike: decoding: " in found["worse"]["measured"] and "max_new_tokens=20" in found["worse"]["measured"]
     status, found, _ = gate(call, tmp_path, promise + "max_new_tokens = 20\n")
     assert status == 0, found
-    assert "6 images" in found["worse"]["came"]
+    assert "6 images" in found["worse"]["measured"]
     status, found, _ = gate(call, tmp_path, promise + 'differs = ["decoding"]\n')
     assert status == 0, found
     status, found, _ = gate(call, tmp_path, promise.replace('"short"', '"few"'))
-    assert (status, "samples: " in found["worse"]["came"]) == (5, True)
+    assert (status, "samples: " in found["worse"]["measured"]) == (5, True)
 
 
 def test_int8_is_as_good_as_float32_where_the_promise_says_so(call: Call, tmp_path: Path) -> None:
@@ -205,6 +205,6 @@ margin = 8.0
 """
     promise = promise.replace("{HERE}", str(HERE))
     status, found, _ = gate(call, tmp_path, promise)
-    assert (status, "precision: float32 versus int8" in found["int8"]["came"]) == (5, True)
+    assert (status, "precision: float32 versus int8" in found["int8"]["measured"]) == (5, True)
     status, found, _ = gate(call, tmp_path, promise + 'differs = ["precision"]\n')
     assert status == 0, found

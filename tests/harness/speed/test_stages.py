@@ -57,8 +57,8 @@ def test_stages_give_parsing_the_answers_of_single_queries(model: Florence2, que
     expected = {}
     with torch.inference_mode():
         for query, (pixels, prompt) in enumerate(zip(queries.pixels, queries.prompts, strict=True)):
-            image = model.look(PREPROCESS.normalise(pixels[None]))
-            expected[query] = generate(model, model.read(image, torch.tensor([prompt])), decoding)[0].tokens
+            image = model.encode_image(PREPROCESS.normalise(pixels[None]))
+            expected[query] = generate(model, model.encode(image, torch.tensor([prompt])), decoding)[0].tokens
     parsed: list[tuple[int, Sequence[int]]] = []
 
     def parse(ids: Sequence[int], log_probs: Sequence[float], query: int) -> None:

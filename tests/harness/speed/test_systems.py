@@ -43,7 +43,7 @@ def expected(both: Twins, queries: systems.Queries) -> list[list[int]]:
     for pixels, prompt in zip(queries.pixels, queries.prompts, strict=True):
         ids = torch.tensor([prompt])
         places, mask = with_image_tokens(both, ids, torch.ones_like(ids, dtype=torch.bool), TINY.image_tokens)
-        written = both.theirs.generate(
+        written = both.reference.generate(
             input_ids=places, attention_mask=mask, pixel_values=PREPROCESS.normalise(pixels[None]), num_beams=3,
             max_new_tokens=24, do_sample=False, early_stopping=True, no_repeat_ngram_size=3, forced_bos_token_id=0,
             forced_eos_token_id=2, decoder_start_token_id=2, eos_token_id=2, pad_token_id=1,
@@ -75,7 +75,7 @@ def test_peer_answers_batches_as_transformers_alone(
 ) -> None:
     """Two batches, of three queries and of one, with padded prompts and answers of different lengths."""
     assert len(set(map(len, expected))) > 1
-    peer = systems.Peer(mode, both.ours, PREPROCESS, DECODING, queries, 3, network=both.theirs)
+    peer = systems.Peer(mode, both.ours, PREPROCESS, DECODING, queries, 3, network=both.reference)
     assert ask(peer, range(len(queries))) == expected
     assert not peer.busy
     assert peer.cudnn is None  # asked of a GPU only
@@ -83,7 +83,7 @@ def test_peer_answers_batches_as_transformers_alone(
 
 def test_peer_of_unknown_mode_is_refused(both: Twins, queries: systems.Queries) -> None:
     with pytest.raises(UsageError, match="one of transformers, transformers-static, transformers-compile"):
-        systems.Peer("vllm", both.ours, PREPROCESS, DECODING, queries, 1, network=both.theirs)
+        systems.Peer("vllm", both.ours, PREPROCESS, DECODING, queries, 1, network=both.reference)
 
 
 @pytest.mark.usefixtures("simulated_time", "cudnn_disabled")

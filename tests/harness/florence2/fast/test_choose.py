@@ -197,9 +197,9 @@ def test_half_precision_has_the_likeliest_tokens_of_float32_on_the_embedded_benc
         batches = []
         for name in agreement.TASKS:
             [task] = tasks.select(name)
-            batches.append(agreement.asked(exact, runner.choose(load(task, root, task.splits[0]), 20, 0)[:20], root))
-        expected = [agreement.likeliest(exact, batch, torch.float32) for batch in batches]
-        percent = agreement.compared(less, batches, expected)
+            batches.append(agreement.batch_of(exact, runner.choose(load(task, root, task.splits[0]), 20, 0)[:20], root))
+        expected = [agreement.most_likely(exact, batch, torch.float32) for batch in batches]
+        percent = agreement.agreement(less, batches, expected)
     assert percent["places"] > 2000 and percent["all"] >= 99 and percent["words"] >= 99.5
 
 
