@@ -1,6 +1,6 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
 # make test: every test.   make hostile: a million damaged inputs, and ten kills of each command (20 minutes).
-#   make lint: ruff and mypy.   make bench: speed versus transformers.
+# make lint: ruff and mypy.   make bench: speed versus transformers.
 # make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks versus those of main.
 # make records: evaluate the embedded models again, and renew the committed records and tables that changed.
 # make report: the page of all of them, with pictures, in build/report.

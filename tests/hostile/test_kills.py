@@ -108,8 +108,8 @@ COMMANDS = {
     ),
     "bench": Command(
         lambda folder: [
-            "bench", *NANO, "--scenario", "offline", "--level", "smoke", "--images", "8", "--no-stages", "--batch-size", "1,2",
-            "--out", str(folder / "results"), "--to", str(folder / "speed"),
+            "bench", *NANO, "--scenario", "offline", "--level", "smoke", "--images", "8", "--no-stages",
+            "--batch-size", "1,2", "--out", str(folder / "results"), "--to", str(folder / "speed"),
         ],
         lambda folder: (len(list(speeds(folder / "results"))), (folder / "speed/speed.md").is_file()),
     ),
