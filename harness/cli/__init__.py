@@ -5,6 +5,7 @@ Results go to stdout; progress and errors go to stderr.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -35,6 +36,7 @@ from harness.cli.options import model_named
 from harness.errors import HarnessError, ResourceError, UsageError
 
 COMMANDS = (score, compare, gate, train, finetune, ablate, tasks, models, data, store, report)
+EXAMPLES = ("python -m", "torchrun")  # the first words of lines of examples in help
 LOGGERS = ("harness", "tasks", "baselines")
 
 
@@ -52,6 +54,7 @@ def application(entry: Entry | None = None) -> App:
     app.command(bench.command(entry))
     for command in COMMANDS:
         app.update(command.app)
+    _wrap_help(app)
     return app
 
 
@@ -79,6 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             where = f"{error.filename}: " if error.filename is not None else ""
             return _print_error(f"{where}{error.strerror or error}", ResourceError.exit_status)
     return 0
+
+
+def _wrap_help(app: App) -> None:
+    """Joins the lines of each paragraph of help, since a terminal breaks them at its own width; examples keep theirs."""
+    for name in app:
+        command = app[name]
+        if isinstance(command, App):
+            if command.default_command is not None:
+                paragraphs = (inspect.getdoc(command.default_command) or "").split("\n\n")
+                command.help = "\n\n".join(
+                    paragraph if paragraph.startswith(EXAMPLES) else " ".join(paragraph.split("\n"))
+                    for paragraph in paragraphs
+                )
+            _wrap_help(command)
 
 
 def _model_of(arguments: list[str]) -> Entry | None:

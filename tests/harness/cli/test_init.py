@@ -79,3 +79,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_model_options_are_for_the_commands_that_load_a_model() -> None:
     assert cli._model_of(["run", "--model", "oracle"]) is options.model_named(["--model", "oracle"])
     assert cli._model_of(["score", "--model", "oracle"]) is None
+
+
+def test_help_paragraphs_are_single_lines_that_the_terminal_wraps() -> None:
+    app = cli.application()
+    for name in ("run", "bench", "gate", "finetune", "data"):
+        for paragraph in (app[name].help or "").split("\n\n"):
+            assert "\n" not in paragraph or paragraph.startswith(cli.EXAMPLES), paragraph
+    pack = app["data"]["pack"].help
+    assert pack is not None and "are reported and left out; the exit status is then 3." in pack
