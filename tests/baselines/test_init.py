@@ -158,3 +158,8 @@ def test_second_model_with_a_name_is_logged_and_left_out(
 def test_name_of_a_module_without_a_model_is_a_usage_error(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         baselines.find(name)
+
+
+def test_embedded_weights_are_at_most_16_megabytes() -> None:
+    sizes = [path.stat().st_size for path in (ROOT / "baselines/weights").rglob("*.safetensors")]
+    assert len(sizes) == 2 and sum(sizes) <= 16_000_000
