@@ -354,4 +354,4 @@ def test_a_question_too_long_is_one_failure(here: Call, miniature: Path, tmp_pat
         1,
         2,
     )
-    assert "this checkpoint has room for" in err
+    assert "this checkpoint has positions for" in err
