@@ -147,9 +147,13 @@ class Predictor:
 
     @property
     def fingerprint(self) -> str:
-        """One line of weights, precision, decoding, preprocessing, forms other than the default, ANSWERS_VERSION."""
+        """One line of weights, precision, decoding, preprocessing, other forms and tokens, ANSWERS_VERSION.
+
+        Other forms are those that are not the default; other tokens, those that no published checkpoint has.
+        """
         precision = str(self.dtype).removeprefix("torch.")
-        rest = ":".join([f"{self.preprocess}", *self._other_forms(), f"v{ANSWERS_VERSION}"])
+        tokens = [f"tokens={digest(self.tokenizer.own_tokens)}"] if self.tokenizer.own_tokens else []
+        rest = ":".join([f"{self.preprocess}", *self._other_forms(), *tokens, f"v{ANSWERS_VERSION}"])
         return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{rest}"
 
     def _other_forms(self) -> list[str]:
@@ -291,7 +295,7 @@ class Predictor:
 
 
 def digest(sequences: Sequence[str] | Sequence[Sequence[int]]) -> str:
-    """The start of the sha256 of a question's prompts, as texts or as token ids."""
+    """The start of the sha256 of texts, or of lists of token ids."""
     return hashlib.sha256(repr(sequences).encode()).hexdigest()[:DIGEST]
 
 

@@ -3,11 +3,16 @@
 The tokenizer is byte-level BPE with BART's first four ids and 1,024 added tokens: 1,000 `<loc_*>` and 24 markup
 tokens.  The `tokenizer.json` of the original checkpoints lacks the added tokens; there, the processor adds them.
 This module adds the missing ones, in the published order.
+
+A fine-tune may add tokens of its own.  Answers keep them as text, special or not: only `<s>`, `</s>` and `<pad>` are
+dropped, as in the published processor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from tokenizers import AddedToken
@@ -21,6 +26,7 @@ from harness.florence2.locations import ADDED_TOKENS, CONTROLS, MARKS, Item
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
 BART_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+PUBLISHED_TOKENS = frozenset({*BART_SPECIALS, "<mask>", "<image>", *ADDED_TOKENS})
 
 
 class Tokenizer:
@@ -42,25 +48,32 @@ class Tokenizer:
             raise CheckpointError("the tokenizer's location tokens do not have consecutive ids")
         self.marks = {self._id(token): token for token in MARKS}
         self.controls = {self._id(token) for token in CONTROLS}
+        self.added = {number: token.content for number, token in backend.get_added_tokens_decoder().items()}
         self.size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """The tokenizer of a folder's `tokenizer.json`, else of `vocab.json` with `merges.txt`.
+        """The tokenizer of a folder's `tokenizer.json`, else of `vocab.json` with `merges.txt` and `added_tokens.json`.
 
         CheckpointError if neither is there, or if a file is malformed.
         """
         whole, vocab, merges = folder / "tokenizer.json", folder / "vocab.json", folder / "merges.txt"
+        added = folder / "added_tokens.json"
         try:
             if whole.is_file():
                 return cls(Backend.from_file(str(whole)))
             if vocab.is_file() and merges.is_file():
-                return cls(_from_bart_files(vocab, merges))
+                return cls(_from_bart_files(vocab, merges, json.loads(added.read_text()) if added.is_file() else {}))
         except CheckpointError:
             raise
         except Exception as error:  # the backend raises a bare Exception for a malformed file
             raise CheckpointError(f"the tokenizer files in {folder} cannot be read: {error}") from error
         raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
+
+    @property
+    def own_tokens(self) -> list[str]:
+        """The added tokens that no published checkpoint has, by id."""
+        return [token for _, token in sorted(self.added.items()) if token not in PUBLISHED_TOKENS]
 
     def encode(self, text: str) -> list[int]:
         """The ids of `<s>`, the text, and `</s>`."""
@@ -80,13 +93,21 @@ class Tokenizer:
                 words.append(token)
                 continue
             if words:
-                pieces.append(Item(self.backend.decode(words), log_probs=tuple(log_probs[start:index])))
+                pieces.append(Item(self._text(words), log_probs=tuple(log_probs[start:index])))
                 words = []
             if 0 <= number < 1000:
                 pieces.append(Item(f"<loc_{number}>", bin=number, log_probs=tuple(log_probs[index : index + 1])))
             elif token in self.marks:
                 pieces.append(Item(self.marks[token], mark=True))
         return pieces
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """The text of ids; an added token is its own text, which is not byte-level and must not be decoded as such."""
+        parts = []
+        for added, run in groupby(ids, key=self.added.__contains__):
+            numbers = list(run)
+            parts.append("".join(map(self.added.__getitem__, numbers)) if added else self.backend.decode(numbers))
+        return "".join(parts)
 
     def _id(self, token: str) -> int:
         number = self.backend.token_to_id(token)
@@ -95,11 +116,22 @@ class Tokenizer:
         return int(number)
 
 
-def _from_bart_files(vocab: Path, merges: Path) -> Backend:
-    """A tokenizer of BART's `vocab.json` and `merges.txt`, with BART's five special tokens."""
+def _from_bart_files(vocab: Path, merges: Path, added: Mapping[str, int]) -> Backend:
+    """A tokenizer of BART's `vocab.json` and `merges.txt`, with BART's five special tokens.
+
+    `added` is the `added_tokens.json`, tokens and their ids, which transformers writes beside the two files.
+    CheckpointError if a token cannot have the id that it states.
+    """
     backend = Backend(BPE.from_file(str(vocab), str(merges)))
     backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevelDecoder()
     specials = [AddedToken(token, normalized=False) for token in BART_SPECIALS]
     backend.add_special_tokens([*specials, AddedToken("<mask>", lstrip=True, normalized=False)])
+    for token, number in sorted(added.items(), key=lambda item: item[1]):
+        backend.add_special_tokens([AddedToken(token, normalized=False)])
+        if backend.token_to_id(token) != number:
+            raise CheckpointError(
+                f"{vocab.with_name('added_tokens.json')} gives {token} the id {number}; after the tokens before it, "
+                f"its id would be {backend.token_to_id(token)}"
+            )
     return backend

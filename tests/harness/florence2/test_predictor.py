@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
 from harness.core import Answer, Failure, Kind, Phrase, Question, Size, Trail
@@ -24,6 +25,7 @@ from harness.florence2.decoding.generate import Pool
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.predictor import Parts, Predictor
 from harness.florence2.preprocess import Preprocess
+from harness.florence2.tokenizer import Tokenizer
 from harness.training.vocabulary import learn
 from tests.twins import TINY, twins
 
@@ -278,6 +280,16 @@ def test_error_other_than_out_of_memory_is_raised(parts: Parts, root: Path, monk
 def test_answer_of_max_new_tokens_is_truncated(parts: Parts, root: Path) -> None:
     results = answers(predictor_of(parts, root, max_new_tokens=3), questions())
     assert any(isinstance(answer, Answer) and answer.truncated and answer.tokens == 3 for answer in results.values())
+
+
+def test_fingerprint_differs_by_tokens_that_a_fine_tune_added(parts: Parts, root: Path) -> None:
+    """Earlier versions dropped such tokens from answers, so their stored answers are stale."""
+    own = Tokenizer(Backend.from_str(parts.tokenizer.backend.to_str()))
+    own.backend.add_special_tokens(["<total>"])
+    changed = replace(parts, tokenizer=Tokenizer(own.backend))
+    assert predictor_of(changed, root).fingerprint != predictor_of(parts, root).fingerprint
+    same = replace(parts, tokenizer=Tokenizer(Backend.from_str(parts.tokenizer.backend.to_str())))
+    assert predictor_of(same, root).fingerprint == predictor_of(parts, root).fingerprint
 
 
 def test_fingerprint_differs_by_settings_but_not_by_batch_size(parts: Parts, root: Path) -> None:

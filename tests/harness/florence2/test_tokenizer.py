@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,9 +13,9 @@ from tokenizers import Tokenizer as Backend
 from tokenizers.models import WordLevel
 from transformers import CLIPImageProcessorPil, Florence2Processor, PreTrainedTokenizerFast
 
-from harness.core import Kind, Question, Size
+from harness.core import Kind, Question, Size, Text
 from harness.errors import CheckpointError
-from harness.florence2 import locations, prompts
+from harness.florence2 import locations, prompts, reading
 from harness.florence2.tokenizer import Tokenizer
 from harness.training.vocabulary import learn
 
@@ -101,6 +102,84 @@ def test_items_with_log_probabilities_have_those_of_their_own_tokens(small: Toke
     words, bin_ = small.items(ids, log_probs)
     assert words.log_probs == tuple(log_probs[1:-2])  # between <s> and the bin
     assert bin_.log_probs == (log_probs[-2],)
+
+
+def with_own_tokens(small: Tokenizer, folder: Path) -> PreTrainedTokenizerFast:
+    """transformers' tokenizer with three special tokens and a plain one added, saved as a fine-tune leaves it."""
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=Backend.from_str(small.backend.to_str()),
+        bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+    )  # fmt: skip
+    fast.add_tokens(["<total>", "</total>", "<prix é>"], special_tokens=True)
+    fast.add_tokens(["naïve"], special_tokens=False)
+    fast.save_pretrained(folder)
+    return fast
+
+
+@pytest.mark.parametrize(
+    "text", ["red <total>3 dogs</total>", "<total>", "a<total></total> <prix é> naïve red", "<unk> red"]
+)
+def test_tokens_that_a_fine_tune_added_stay_in_raw_text_and_value(text: str, small: Tokenizer, tmp_path: Path) -> None:
+    fast = with_own_tokens(small, tmp_path)
+    ids = [0, *fast(text, add_special_tokens=False)["input_ids"], 2, 1]
+    assert any(number >= small.size or number == 3 for number in ids)
+    pieces = Tokenizer.load(tmp_path).items(ids)
+    assert locations.raw(pieces) == text
+    value = reading.read_answer(Question("x.jpg", Size(10, 10), "caption"), [pieces], Size(10, 10))
+    assert value == Text((text,))
+
+
+def test_labels_keep_tokens_that_a_fine_tune_added_with_their_log_probabilities(
+    small: Tokenizer, tmp_path: Path
+) -> None:
+    fast = with_own_tokens(small, tmp_path)
+    ids = fast("<total>red</total><loc_1><loc_2><loc_3><loc_4>", add_special_tokens=False)["input_ids"]
+    label, *bins = Tokenizer.load(tmp_path).items(ids, [-1.0] * len(ids))
+    assert (label.text, len(label.log_probs)) == ("<total>red</total>", len(ids) - 4)
+    assert [item.bin for item in bins] == [1, 2, 3, 4]
+
+
+def test_own_tokens_are_those_that_no_published_checkpoint_has(small: Tokenizer, tmp_path: Path) -> None:
+    assert small.own_tokens == []
+    with_own_tokens(small, tmp_path).add_tokens(["<image>"], special_tokens=True)
+    assert Tokenizer.load(tmp_path).own_tokens == ["<total>", "</total>", "<prix é>", "naïve"]
+
+
+def write_bart_files(small: Tokenizer, folder: Path, added: dict[str, int]) -> None:
+    """The files that transformers' slow tokenizer leaves: `vocab.json`, `merges.txt` and `added_tokens.json`."""
+    model = json.loads(small.backend.to_str())["model"]
+    (folder / "vocab.json").write_text(json.dumps({k: v for k, v in model["vocab"].items() if v < small.first_bin - 4}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in model["merges"]) + "\n")
+    (folder / "added_tokens.json").write_text(json.dumps(added))
+
+
+def test_added_tokens_beside_bart_files_have_their_ids_and_stay_in_text(small: Tokenizer, tmp_path: Path) -> None:
+    write_bart_files(small, tmp_path, {})
+    size = Tokenizer.load(tmp_path).size
+    first = size - len(locations.ADDED_TOKENS)
+    added = {token: first + place for place, token in enumerate(locations.ADDED_TOKENS)}
+    write_bart_files(small, tmp_path, {"</total>": size + 1, "<total>": size, **added})
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.backend.token_to_id("</total>") == size + 1
+    ids = tokenizer.encode("<total>red</total>")
+    assert (ids[1], ids[-2]) == (size, size + 1)
+    assert locations.raw(tokenizer.items(ids)) == "<total>red</total>"
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ({"<total>": 9999}, r"added_tokens\.json gives <total> the id 9999; .* its id would be \d+$"),
+        ({"<total>": "x"}, "gives <total> the id x"),
+        ([1], "the tokenizer files in .* cannot be read"),
+    ],
+)
+def test_added_tokens_that_cannot_have_their_ids_are_a_checkpoint_error(
+    added: Any, message: str, small: Tokenizer, tmp_path: Path
+) -> None:
+    write_bart_files(small, tmp_path, added)
+    with pytest.raises(CheckpointError, match=message):
+        Tokenizer.load(tmp_path)
 
 
 def test_tokenizer_of_bart_files_gives_the_ids_of_the_tokenizer_json(small: Tokenizer, tmp_path: Path) -> None:
