@@ -5,13 +5,13 @@ BASE and LARGE follow arXiv:2311.06242v1, Table 15; sizes that the table lacks a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import CheckpointError
+from harness.florence2.files import found, read_json
 
 Four = tuple[int, int, int, int]
 
@@ -98,58 +98,88 @@ NANO = Config(
 def read_config(path: Path) -> Config:
     """The sizes in a checkpoint's `config.json`, in the original layout or in transformers' own.
 
-    CheckpointError if the file is missing, is not JSON, or does not describe a Florence-2.
+    CheckpointError if the file is missing, is not JSON, or does not describe a Florence-2 that can be built.
     """
-    try:
-        fields = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no config.json: it is not a checkpoint folder") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable config.json: {error}") from error
+    if not path.exists():
+        raise CheckpointError(f"{path.parent} has no config.json: it is not a checkpoint folder; {found(path.parent)}")
+    fields = read_json(path)
     try:
         return parse_config(fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not describe a Florence-2: {error!r}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not describe a Florence-2: {error}") from error
 
 
 def parse_config(fields: Mapping[str, Any]) -> Config:
-    """The sizes in a parsed `config.json`; KeyError, TypeError or ValueError if it is not a Florence-2's."""
-    vision, text = fields["vision_config"], fields["text_config"]
-    native = "embed_dim" in vision
-    positions = vision if native else vision["image_pos_embed"]
-    frames = (
-        vision["max_temporal_embeddings"] if native else vision["visual_temporal_embedding"]["max_temporal_embeddings"]
-    )
+    """The sizes in a parsed `config.json`; ValueError if they are not those of a Florence-2 that can be built.
+
+    Every size is checked here, before anything is built: its type, its bounds (the published sizes and ample room),
+    and that heads and groups divide their channels.
+    """
+    if quantised := fields.get("quantization_config"):
+        method = quantised.get("quant_method", "?") if isinstance(quantised, Mapping) else quantised
+        raise ValueError(
+            f"its weights are quantised (quantization_config {_shown(method)}); give the weights before that"
+        )
+    vision, text = _part(fields, "vision_config"), _part(fields, "text_config")
+    native = "embed_dim" in vision or "dim_embed" not in vision
+    if native:
+        side = _size(vision, "vision_config.max_position_embeddings", 1, 1024)
+        frames = _size(vision, "vision_config.max_temporal_embeddings", 1, 100_000)
+    else:
+        side = _size(_part(vision, "image_pos_embed"), "image_pos_embed.max_pos_embeddings", 1, 1024)
+        temporal = _part(vision, "visual_temporal_embedding")
+        frames = _size(temporal, "visual_temporal_embedding.max_temporal_embeddings", 1, 100_000)
     config = Config(
         vision=VisionConfig(
-            dims=_four(vision["embed_dim"] if native else vision["dim_embed"]),
-            depths=_four(vision["depths"]),
-            heads=_four(vision["num_heads"]),
-            groups=_four(vision["num_groups"]),
-            patch_size=_four(vision["patch_size"]),
-            stride=_four(vision["patch_stride"]),
-            padding=_four(vision["patch_padding"]),
-            prenorm=_four(vision["patch_prenorm"]),
-            window=int(vision["window_size"]),
-            mlp_ratio=int(vision.get("mlp_ratio", 4)),
-            max_side=int(positions["max_position_embeddings"] if native else positions["max_pos_embeddings"]),
-            max_frames=int(frames),
+            dims=_four(vision, "embed_dim" if native else "dim_embed", 2, 8192),
+            depths=_four(vision, "depths", 1, 64),
+            heads=_four(vision, "num_heads", 1, 1024),
+            groups=_four(vision, "num_groups", 1, 1024),
+            patch_size=_four(vision, "patch_size", 1, 64),
+            stride=_four(vision, "patch_stride", 1, 64),
+            padding=_four(vision, "patch_padding", 0, 63),
+            prenorm=_four_flags(vision, "patch_prenorm"),
+            window=_size(vision, "vision_config.window_size", 1, 256),
+            mlp_ratio=_size(vision, "vision_config.mlp_ratio", 1, 64) if "mlp_ratio" in vision else 4,
+            max_side=side,
+            max_frames=frames,
         ),
         text=TextConfig(
-            width=int(text["d_model"]),
-            heads=int(text["encoder_attention_heads"]),
-            encoder_layers=int(text["encoder_layers"]),
-            decoder_layers=int(text["decoder_layers"]),
-            ffn=int(text["encoder_ffn_dim"]),
-            positions=int(text["max_position_embeddings"]),
-            vocab=int(text["vocab_size"]),
+            width=_size(text, "text_config.d_model", 1, 16384),
+            heads=_size(text, "text_config.encoder_attention_heads", 1, 1024),
+            encoder_layers=_size(text, "text_config.encoder_layers", 1, 128),
+            decoder_layers=_size(text, "text_config.decoder_layers", 1, 128),
+            ffn=_size(text, "text_config.encoder_ffn_dim", 1, 131_072),
+            positions=_size(text, "text_config.max_position_embeddings", 1, 131_072),
+            vocab=_size(text, "text_config.vocab_size", 4, 4_000_000),
         ),
     )
-    _require(text, "scale_embedding", False)
-    _require(text, "activation_function", "gelu")
-    _require(text, "decoder_attention_heads", config.text.heads)
-    _require(text, "decoder_ffn_dim", config.text.ffn)
+    _check_divisions(config)
+    _require(vision, "vision_config", "projection_dim", config.text.width)
+    _require(vision, "vision_config", "qkv_bias", True)
+    _require(vision, "vision_config", "activation_function", "gelu")
+    _require(vision, "vision_config", "image_feature_source", ["spatial_avg_pool", "temporal_avg_pool"])
+    _require(text, "text_config", "scale_embedding", False)
+    _require(text, "text_config", "activation_function", "gelu")
+    _require(text, "text_config", "decoder_attention_heads", config.text.heads)
+    _require(text, "text_config", "decoder_ffn_dim", config.text.ffn)
     return config
+
+
+def _check_divisions(config: Config) -> None:
+    """ValueError for channels that do not divide among heads or groups, and for padding as wide as its kernel."""
+    vision, text = config.vision, config.text
+    for number, (dim, heads, groups) in enumerate(zip(vision.dims, vision.heads, vision.groups, strict=True)):
+        for count, name in ((heads, "num_heads"), (groups, "num_groups")):
+            if dim % count:
+                raise ValueError(f"vision_config.{name}: {dim} channels of stage {number} do not divide by {count}")
+    for kernel, padding in zip(vision.patch_size, vision.padding, strict=True):
+        if padding >= kernel:
+            raise ValueError(f"vision_config.patch_padding: {padding} is not smaller than the patch size {kernel}")
+    if vision.dims[-1] % 2:
+        raise ValueError(f"vision_config: {vision.dims[-1]} channels of the last stage are not even")
+    if text.width % text.heads:
+        raise ValueError(f"text_config: d_model {text.width} does not divide by its {text.heads} heads")
 
 
 def native_config(config: Config) -> dict[str, Any]:
@@ -212,12 +242,63 @@ def with_text(config: Config, **changes: int) -> Config:
     return replace(config, text=replace(config.text, **changes))
 
 
-def _four(values: Any) -> Any:
+def _part(fields: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object of this key; ValueError if it is missing or is not an object."""
+    value = fields.get(key)
+    if not isinstance(value, Mapping):
+        stated = f"is {_shown(value)}, not an object" if key in fields else "is missing"
+        raise ValueError(f"{key} {stated} (model_type {_shown(fields.get('model_type'))})")
+    return value
+
+
+def _size(fields: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    """The whole number of the last part of `name`; ValueError if it is missing, of another type or out of bounds."""
+    key = name.rpartition(".")[2]
+    if key not in fields:
+        raise ValueError(f"{name} is missing")
+    return _whole(fields[key], name, least, most)
+
+
+def _whole(value: Any, name: str, least: int, most: int) -> int:
+    """A number from JSON as an int; 4.0 is a whole number, True and "4" are not."""
+    if type(value) not in (int, float) or not least <= value <= most or value != int(value):
+        raise ValueError(f"{name} is {_shown(value)}; a whole number from {least} to {most} is expected")
+    return int(value)
+
+
+def _four(fields: Mapping[str, Any], key: str, least: int, most: int) -> Four:
+    """The four whole numbers of a list, one for each stage."""
+    first, second, third, fourth = (
+        _whole(value, f"vision_config.{key}[{index}]", least, most) for index, value in enumerate(_stages(fields, key))
+    )
+    return first, second, third, fourth
+
+
+def _four_flags(fields: Mapping[str, Any], key: str) -> tuple[bool, bool, bool, bool]:
+    values = _stages(fields, key)
+    if not all(isinstance(value, bool) for value in values):
+        raise ValueError(f"vision_config.{key} is {_shown(values)}; four of true and false are expected")
+    first, second, third, fourth = values
+    return first, second, third, fourth
+
+
+def _stages(fields: Mapping[str, Any], key: str) -> list[Any]:
+    """The list of this key; ValueError if it is missing or not a list of one value for each of four stages."""
+    values = fields.get(key)
+    if not isinstance(values, list):
+        stated = f"is {_shown(values)}, not a list" if key in fields else "is missing"
+        raise ValueError(f"vision_config.{key} {stated}")
     if len(values) != 4:
-        raise ValueError(f"a DaViT of {len(values)} stages; four are implemented")
-    return tuple(values)
+        raise ValueError(f"vision_config.{key} is of {len(values)} stages; a DaViT of four is implemented")
+    return values
 
 
-def _require(text: Mapping[str, Any], key: str, expected: object) -> None:
-    if text.get(key, expected) != expected:
-        raise ValueError(f"text_config.{key} is {text[key]!r}; only {expected!r} is implemented")
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _require(fields: Mapping[str, Any], part: str, key: str, expected: object) -> None:
+    """ValueError if a setting is there and is not the only one that is implemented."""
+    if fields.get(key, expected) != expected:
+        raise ValueError(f"{part}.{key} is {_shown(fields[key])}; only {expected!r} is implemented")
