@@ -5,8 +5,8 @@ The layouts are the original one (`microsoft/Florence-2-*`) and transformers' ow
 missing tensor are errors that name it.
 
 Accepted variants:
-    `model.safetensors`, sharded safetensors, or `pytorch_model.bin` (weights only; code in it is never run)
-    float16, bfloat16 or float32
+    `model.safetensors` or `pytorch_model.bin`, whole or sharded (see `tensors` for prefixes and wrapped state dicts)
+    float16, bfloat16, float32 or float64
     a vocabulary that is padded beyond the config's
     the tied embedding under any of its four names
     an `lm_head` that differs from the embedding: fine-tuning may untie them
@@ -14,7 +14,6 @@ Accepted variants:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,15 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from harness.errors import CheckpointError
 from harness.florence2.config import Config, native_config, read_config
+from harness.florence2.files import file_digest, weight_files
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import native_preprocess
+from harness.florence2.tensors import read_state
 
 # Our name (a pattern) to the native name.  `native_names` adds packed products and the vision tower's blocks.
 _NATIVE = (
@@ -87,11 +87,15 @@ _FRAMES = "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network with its weights; `sha256` is that of the weight files, `layout` is "original" or "native"."""
+    """A network with its weights; `sha256` is that of the weight files, `layout` is "original" or "native".
+
+    `notes` are sentences for the record: what was unwrapped, removed or merged to get the weights.
+    """
 
     model: Florence2
     sha256: str
     layout: str
+    notes: tuple[str, ...] = ()
 
 
 class SkipInitialisation(TorchFunctionMode):
@@ -112,34 +116,14 @@ class SkipInitialisation(TorchFunctionMode):
 def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
     """The network of a folder's `config.json` and weights, in evaluation mode on the CPU.
 
-    CheckpointError names the file or tensor that is missing, truncated, unknown or of another shape.
+    CheckpointError names the file or tensor that is missing, truncated, unknown, or of another shape or type.
     """
     config = read_config(folder / "config.json")
     files = weight_files(folder)
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        tensors.update(_read(file))
-    native, layout = to_native(tensors)
+    state = read_state(files)
+    native, layout = to_native(state.tensors)
     model = build(config, native, str(folder))
-    return Checkpoint(model.to(dtype), file_digest(files), layout)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a folder; CheckpointError if there are none, or if their index is malformed."""
-    single, index, pickled = (
-        folder / name for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    )
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-            return [folder / name for name in names]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} is not a readable index of weight files: {error!r}") from error
-    if pickled.is_file():
-        return [pickled]
-    raise CheckpointError(f"{folder} has no weights: neither model.safetensors nor pytorch_model.bin is there")
+    return Checkpoint(model.to(dtype), file_digest(files), layout, state.notes)
 
 
 def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence2:
@@ -153,7 +137,7 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
     head = native.pop("lm_head.weight", embedding)
     config = replace(config, text=replace(config.text, vocab=embedding.shape[0]))
     rows = native.get("model.language_model.encoder.embed_positions.weight")
-    if rows is not None:
+    if rows is not None and rows.shape[0] > 2:
         config = replace(config, text=replace(config.text, positions=rows.shape[0] - 2))
     with torch.device("meta"), SkipInitialisation():
         model = Florence2(config)
@@ -170,11 +154,12 @@ def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence
         if absent:
             continue
         used.update(sources)
-        tensor = torch.cat([native[source] for source in sources]) if len(sources) > 1 else native[sources[0]]
-        if tensor.shape != empty.shape:
-            raise CheckpointError(
-                f"{origin}: {sources[0]} has shape {tuple(tensor.shape)}; this network needs {tuple(empty.shape)}"
-            )
+        parts = [native[source] for source in sources]
+        shape = (empty.shape[0] // len(sources), *empty.shape[1:])  # checked before a copy is made
+        for source, part in zip(sources, parts, strict=True):
+            if part.shape != shape:
+                raise CheckpointError(f"{origin}: {source} has shape {tuple(part.shape)}; this network needs {shape}")
+        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         ours[name] = tensor.float()
     unknown = sorted(set(native) - used)
     if missing or unknown:
@@ -257,26 +242,12 @@ def _take_embedding(native: dict[str, Tensor], origin: str) -> Tensor:
     if not copies:
         raise CheckpointError(f"{origin} has no token embedding under any of {', '.join(_TIED)}")
     name, embedding = copies[0]
+    if embedding.ndim != 2:
+        raise CheckpointError(f"{origin}: {name} has shape {tuple(embedding.shape)}; an embedding has two dimensions")
     for other, tensor in copies[1:]:
         if not torch.equal(tensor, embedding):
             raise CheckpointError(f"{origin}: {name} and {other} differ; encoder and decoder share one embedding")
     return embedding
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} does not exist, but the folder's index names it") from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{file} cannot be read (truncated? download it again): {_first_line(error)}") from error
-    except Exception as error:  # torch.load raises pickle.UnpicklingError and others for a file with code in it
-        raise CheckpointError(f"{file} is not a file of plain weights: {_first_line(error)}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
-        raise CheckpointError(f"{file} does not hold a table of tensors")
-    return loaded
 
 
 def save(model: Florence2, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
@@ -310,22 +281,8 @@ def sinusoids(frames: int, width: int) -> Tensor:
     return table
 
 
-def file_digest(files: list[Path]) -> str:
-    """The sha256 of the bytes of the files, in this order, in hexadecimal."""
-    whole = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 22):
-                whole.update(chunk)
-    return whole.hexdigest()
-
-
 def _listed(adjective: str, names: list[str]) -> str:
     if not names:
         return f"nothing {adjective}"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{adjective} {', '.join(names[:3])}{more}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -140,6 +140,7 @@ def test_layers_built_without_initialisation_draw_no_random_number() -> None:
 
 
 NORM = "model.language_model.encoder.layers.1.final_layer_norm.bias"
+POSITIONS = "model.language_model.encoder.embed_positions.weight"
 BROKEN: list[tuple[Callable[[State], State], str]] = [
     (drop(NORM), f"missing {NORM}"),
     (add("model.language_model.encoder.layers.7.fc1.bias"), "unknown model.language_model.encoder.layers.7.fc1.bias"),
@@ -147,6 +148,14 @@ BROKEN: list[tuple[Callable[[State], State], str]] = [
     (
         lambda state: {**state, NORM: torch.zeros(5)},
         r"final_layer_norm.bias has shape \(5,\); this network needs \(48,\)",
+    ),
+    (
+        lambda state: {**state, TIED[0]: torch.zeros(96)},
+        r"shared.weight has shape \(96,\); an embedding has two dimens",
+    ),
+    (
+        lambda state: {**state, POSITIONS: torch.zeros(2)},
+        r"embed_positions.weight has shape \(2,\); this network needs",
     ),
     (lambda state: {**state, TIED[1]: torch.zeros(96, 48)}, "differ; encoder and decoder share one embedding"),
     (lambda state: {**state, "lm_head.weight": torch.zeros(90, 48)}, r"lm_head has shape \(90, 48\)"),
@@ -161,6 +170,15 @@ def test_checkpoint_of_another_network_is_an_error_that_names_the_tensor(
     folder = write_native(TINY, change(state_of(twins())), tmp_path)
     with pytest.raises(CheckpointError, match=message):
         weights.load(folder)
+
+
+def test_parts_of_a_packed_product_are_checked_before_they_are_copied() -> None:
+    """An expanded tensor takes no memory until it is copied; this one would take 4 PB."""
+    state = state_of(twins())
+    name = "model.language_model.encoder.layers.0.self_attn.k_proj.weight"
+    state[name] = torch.zeros(1, 1).expand(2**25, 2**25)
+    with pytest.raises(CheckpointError, match=r"k_proj\.weight has shape \(33554432, 33554432\); .* needs \(48, 48\)"):
+        weights.build(TINY, state, "test")
 
 
 def test_file_that_is_missing_truncated_or_has_code_is_a_checkpoint_error(tmp_path: Path) -> None:
