@@ -7,6 +7,7 @@ such a change; their main branches are used.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 NEEDED_FILES = ("config.json",)
-OPTIONAL_FILES = ("preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt")
+OPTIONAL_FILES = (
+    "preprocessor_config.json", "processor_config.json", "tokenizer.json", "vocab.json", "merges.txt",
+    "added_tokens.json",
+)  # fmt: skip
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MAX_NEW_TOKENS = 1024
 DTYPES = ("float32", "bfloat16", "float16", "int8", "float8")
 USES = frozenset({"weights", "device", "dtype", "batch_size"})
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +163,12 @@ def _bench(setting: Setting, options: Options, request: Any, source: Source) -> 
 def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = False) -> Parts:
     """The network, tokenizer and preprocessing of a checkpoint folder.
 
-    CheckpointError where a part is missing or does not fit the network.
+    What is assumed about the checkpoint is in the parts' notes, and logged.  CheckpointError where a part is missing or
+    does not fit the network; UsageError for a `resolution` that does not fit.
     """
     from harness.florence2 import weights
     from harness.florence2.predictor import Parts
-    from harness.florence2.preprocess import read_preprocess
+    from harness.florence2.preprocess import find_preprocess
     from harness.florence2.tokenizer import Tokenizer
 
     checkpoint = weights.load(folder)
@@ -170,7 +176,17 @@ def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = Fals
     vocabulary = checkpoint.model.config.text.vocab
     if tokenizer.size > vocabulary:
         raise CheckpointError(f"{folder}: the tokenizer has {tokenizer.size} ids, the embedding only {vocabulary} rows")
-    return Parts(checkpoint.model, tokenizer, read_preprocess(folder, side=resolution, fast=fast), checkpoint.sha256)
+    preprocess, assumed = find_preprocess(folder, side=resolution, fast=fast)
+    vision = checkpoint.model.config.vision
+    for side in (preprocess.height, preprocess.width):
+        if not 1 <= vision.map_side(side) <= vision.max_side:
+            stated = f"--resolution {side}" if resolution else f"{folder}: an image side of {side} pixels"
+            limit = f"this checkpoint has positions for {vision.max_side} cells, and the side takes"
+            raise (UsageError if resolution else CheckpointError)(f"{stated}: {limit} {vision.map_side(side)}")
+    notes = (*checkpoint.notes, *assumed)
+    for note in notes:
+        log.warning("%s", note)
+    return Parts(checkpoint.model, tokenizer, preprocess, checkpoint.sha256, notes)
 
 
 def choose_device(name: str | None) -> str:

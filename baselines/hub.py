@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import CheckpointError, ResourceError
+
+log = logging.getLogger(__name__)
+
+
+class Unreachable(CheckpointError):
+    """A file that is not cached, while the hub cannot be reached: whether the repository has it is unknown."""
 
 
 def cached(repo: str, revision: str, one_of: Sequence[str]) -> str:
@@ -25,8 +32,9 @@ def fetch(
     """The folder of a revision with all `needed` files, the `optional` files that exist, and the first of `one_of`.
 
     Cached files are used without a request, so a later commit of a branch is not noticed; a commit as revision avoids
-    this.  `why` is the start of error messages.  CheckpointError where a file is neither cached nor on the hub;
-    ResourceError where the network or the disk fails during a download.
+    this.  An optional file that is not cached is left out, with a warning, where the hub cannot be reached.  `why` is
+    the start of error messages.  CheckpointError where another file is neither cached nor on the hub; ResourceError
+    where the network or the disk fails during a download.
     """
     missing = f"{why} {repo} at revision {revision}"
     folder = Path()
@@ -35,16 +43,32 @@ def fetch(
         if path is None:
             raise CheckpointError(f"{missing}, which has no {name}: it is not a Florence-2 checkpoint")
         folder = path.parent
+    unknown: list[str] = []
     for name in optional:
-        _file(repo, name, revision, missing)
+        try:
+            _file(repo, name, revision, missing, ask=not unknown)
+        except Unreachable:
+            unknown.append(name)
+    if unknown:
+        log.warning("%s: the hub cannot be reached; not known to have %s", missing, ", ".join(unknown))
     for name in one_of:
         if _file(repo, name, revision, missing) is not None:
             return folder
+    if not one_of:
+        return folder
     raise CheckpointError(f"{missing}, which has none of {', '.join(one_of)}")
 
 
-def _file(repo: str, name: str, revision: str, missing: str) -> Path | None:
-    """One file from the cache, else from the hub; None where the repository has no such file."""
+def lookup(repo: str, name: str, revision: str, why: str) -> Path | None:
+    """One file of a revision; None where the repository has no such file.  Errors as `fetch`."""
+    return _file(repo, name, revision, f"{why} {repo} at revision {revision}")
+
+
+def _file(repo: str, name: str, revision: str, missing: str, *, ask: bool = True) -> Path | None:
+    """One file from the cache, else from the hub; None where the repository has no such file.
+
+    Unreachable without a network, and without a request if not `ask`.
+    """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         EntryNotFoundError,
@@ -58,10 +82,12 @@ def _file(repo: str, name: str, revision: str, missing: str) -> Path | None:
     if known is not None:  # a path, or the cache's marker for a file that the repository does not have
         return Path(known) if isinstance(known, str) else None
     remedy = "give --weights FOLDER, or run once with a network"
+    if not ask:
+        raise Unreachable(missing)
     try:
         return Path(hf_hub_download(repo, name, revision=revision))
     except LocalEntryNotFoundError as error:
-        raise CheckpointError(f"{missing}: not on this machine, and the hub cannot be reached; {remedy}") from error
+        raise Unreachable(f"{missing}: not on this machine, and the hub cannot be reached; {remedy}") from error
     except EntryNotFoundError:
         return None
     except RevisionNotFoundError as error:

@@ -94,12 +94,16 @@ Opened = tuple[Tensor, Size, str] | Failure  # an image's resized pixels, its ow
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The contents of a checkpoint folder: network, tokenizer, preprocessing, and the sha256 of the weights."""
+    """The contents of a checkpoint folder: network, tokenizer, preprocessing, and the sha256 of the weights.
+
+    `notes` are sentences for the record: what was assumed, or taken from elsewhere, to load the folder.
+    """
 
     model: Florence2
     tokenizer: Tokenizer
     preprocess: Preprocess
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -138,6 +142,7 @@ class Predictor:
         self.tokenizer = parts.tokenizer
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
+        self.notes = parts.notes
         self.model = accelerated(parts.model, self.device, dtype)
         self.watch: Callable[[Ticket, int, Sequence[int]], None] | None = None
         self._engine: Engine[PromptTicket] | None = None
@@ -162,7 +167,10 @@ class Predictor:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Weights, settings, device and the batch size in use, which is smaller than `batch` if memory was short."""
+        """Weights, settings, device and the batch size in use, which is smaller than `batch` if memory was short.
+
+        With the checkpoint's notes, if it has any.
+        """
         return {
             "weights sha256": self.sha256,
             "precision": str(self.dtype).removeprefix("torch."),
@@ -172,6 +180,7 @@ class Predictor:
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "batch size": self.batch,
+            **({"checkpoint": list(self.notes)} if self.notes else {}),
         }
 
     def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:

@@ -7,7 +7,7 @@ normalised once, with the processor's order of operations, so values are equal t
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.errors import CheckpointError
+from harness.florence2.files import read_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 BICUBIC = 3  # the number of bicubic resampling in Pillow and in `preprocessor_config.json`
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_SIDE = 16384  # pixels; the position tables of the published checkpoints end at 1600
+# The settings that decide on pixels, with the published checkpoints' values.
+PUBLISHED: Mapping[str, Any] = {
+    "size": {"height": 768, "width": 768},
+    "image_mean": IMAGENET_MEAN,
+    "image_std": IMAGENET_STD,
+    "do_resize": True,
+    "resample": BICUBIC,
+    "do_center_crop": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +81,90 @@ def _table_on(preprocess: Preprocess, device: torch.device, dtype: torch.dtype) 
     return preprocess.table().flatten().to(device, dtype), offsets
 
 
-def read_preprocess(folder: Path, *, side: int | None = None, fast: bool = False) -> Preprocess:
-    """The preprocessing of a checkpoint's `preprocessor_config.json`; 768 pixels if there is no such file.
+def read_preprocess(
+    folder: Path, *, base: Path | None = None, side: int | None = None, fast: bool = False
+) -> Preprocess:
+    """The preprocessing of a checkpoint folder; as `find_preprocess`, without its notes."""
+    return find_preprocess(folder, base=base, side=side, fast=fast)[0]
 
-    `side`, in pixels, overrides the size.  CheckpointError if the file is malformed, or asks for a step that no
-    published checkpoint has.
+
+def find_preprocess(
+    folder: Path, *, base: Path | None = None, side: int | None = None, fast: bool = False
+) -> tuple[Preprocess, tuple[str, ...]]:
+    """The preprocessing that a checkpoint folder states, and notes for the record on where it does not.
+
+    It is in `processor_config.json` under `image_processor` (transformers 5) or in `preprocessor_config.json` (earlier
+    versions, and the original code).  If both have it, the first one counts, as in transformers 5.  If the folder has
+    neither, the files of `base` count: the model that an adapter or a fine-tune started from.  A setting that is absent
+    is the published checkpoints'; a note says so.
+
+    `side`, in pixels, overrides the size.  CheckpointError if a file is malformed, or asks for a step that no published
+    checkpoint has.
     """
-    path = folder / "preprocessor_config.json"
-    try:
-        fields: Mapping[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        size = fields.get("size", {"height": 768, "width": 768})
-        height, width = int(size["height"]), int(size["width"])
-        mean, std = _three(fields.get("image_mean", IMAGENET_MEAN)), _three(fields.get("image_std", IMAGENET_STD))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a readable preprocessor_config.json: {error!r}") from error
-    for key, expected in (
-        ("do_center_crop", False),
-        ("resample", BICUBIC),
-        ("do_resize", True),
-        ("do_normalize", True),
+    notes: list[str] = []
+    path, fields = _stated(folder, notes)
+    if not fields and base is not None:
+        path, fields = _stated(base, notes)
+        if fields:
+            notes.append(f"{folder} states no preprocessing: that of {base} is used")
+    fields = {key: value for key, value in fields.items() if value is not None}
+    _refuse_other_steps(fields, path)
+    absent = [key for key in PUBLISHED if key not in fields and not (key == "size" and side)]
+    if absent and not fields:
+        published = "the published checkpoints' 768x768 pixels and ImageNet's mean and std are assumed"
+        notes.append(f"{folder} has no processor_config.json or preprocessor_config.json: {published}")
+    elif absent:
+        assumed = ", ".join(f"{key} {_shown(PUBLISHED[key])}" for key in absent)
+        notes.append(f"{path} does not state {', '.join(absent)}: the published checkpoints' are assumed, {assumed}")
+    stated = {**PUBLISHED, **fields}
+    height, width = (side, side) if side else _sides(stated["size"], path)
+    mean, std = _three(stated["image_mean"], "image_mean", path), _three(stated["image_std"], "image_std", path)
+    if min(std) <= 0:
+        raise CheckpointError(f"{path}: image_std is {list(std)}; standard deviations are above 0")
+    return Preprocess(height, width, mean, std, fast), tuple(notes)
+
+
+def _stated(folder: Path, notes: list[str]) -> tuple[Path, Mapping[str, Any]]:
+    """The file of a folder that counts, and its settings; no settings if neither file has any."""
+    old, new = folder / "preprocessor_config.json", folder / "processor_config.json"
+    earlier = read_json(old) if old.exists() else {}
+    nested = read_json(new).get("image_processor") if new.exists() else None
+    if nested is None:
+        return old, earlier
+    if not isinstance(nested, dict):
+        raise CheckpointError(f"{new}: image_processor is {_shown(nested)}, not an object of settings")
+    differing = [key for key in PUBLISHED if key in earlier and earlier[key] != nested.get(key)]
+    if differing:
+        notes.append(f"{old} states another {', '.join(differing)} than {new.name}, which counts, as in transformers 5")
+    return new, nested
+
+
+def _refuse_other_steps(fields: Mapping[str, Any], path: Path) -> None:
+    """CheckpointError for settings of steps that no published checkpoint has."""
+    for key, expected in {**PUBLISHED, "do_pad": False}.items():
+        value = fields.get(key, expected)
+        if key.startswith("do_") and value is not expected:
+            raise CheckpointError(f"{path}: {key} is {_shown(value)}; only {expected} is implemented")
+    if type(fields.get("resample", BICUBIC)) is not int or fields.get("resample", BICUBIC) != BICUBIC:
+        raise CheckpointError(
+            f"{path}: resample is {_shown(fields['resample'])}; only {BICUBIC} is implemented (bicubic)"
+        )
+    factor = fields.get("rescale_factor", 1 / 255)
+    if type(factor) not in (int, float) or not math.isclose(factor, 1 / 255, rel_tol=1e-6):
+        raise CheckpointError(f"{path}: rescale_factor is {_shown(factor)}; only 1/255 is implemented")
+
+
+def _sides(size: Any, path: Path) -> tuple[int, int]:
+    """Height and width in pixels of the setting `size`."""
+    height, width = (size.get("height"), size.get("width")) if isinstance(size, Mapping) else (None, None)
+    if (
+        type(height) is not int
+        or type(width) is not int
+        or not (1 <= min(height, width) <= max(height, width) <= MAX_SIDE)
     ):
-        if fields.get(key, expected) != expected:
-            raise CheckpointError(f"{path}: {key} is {fields[key]}; only {expected} is implemented")
-    return Preprocess(side or height, side or width, mean, std, fast)
+        expected = f"height and width in pixels, from 1 to {MAX_SIDE}, are expected"
+        raise CheckpointError(f"{path}: size is {_shown(size)}; {expected}")
+    return height, width
 
 
 def native_preprocess(side: int) -> dict[str, Any]:
@@ -109,6 +184,15 @@ def native_preprocess(side: int) -> dict[str, Any]:
     }
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    red, green, blue = map(float, values)
+def _three(values: Any, key: str, path: Path) -> tuple[float, float, float]:
+    """Three finite numbers; CheckpointError for anything else."""
+    numbers = values if isinstance(values, list | tuple) else ()
+    if len(numbers) != 3 or any(type(x) not in (int, float) or not abs(x) <= 1e6 for x in numbers):
+        raise CheckpointError(f"{path}: {key} is {_shown(values)}; three finite numbers are expected")
+    red, green, blue = map(float, numbers)
     return red, green, blue
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -21,7 +21,7 @@ from harness.errors import CheckpointError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
 from harness.florence2.model import Florence2
-from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, read_preprocess
+from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
 from harness.florence2.tokenizer import Tokenizer
 from harness.training import network
 from harness.training.data import digest
@@ -103,7 +103,10 @@ def finetune(
         for name, taught in tasks.items()
     }
     tokenizer = Tokenizer.load(start)
-    preprocess = read_preprocess(start)
+    preprocess, assumed = find_preprocess(start)
+    notes = (*starting.notes, *assumed)
+    for note in notes:
+        log.warning("%s", note)
     if (preprocess.mean, preprocess.std) != (IMAGENET_MEAN, IMAGENET_STD):
         raise CheckpointError(
             f"{start} normalises images by {preprocess.mean} and {preprocess.std}; "
@@ -115,7 +118,7 @@ def finetune(
     before = history_of(start)
     if _is_finished(finished, identity, start):
         return finished
-    model = resized(starting.model, recipe, start)
+    model = resized(starting.model, recipe, start, preprocess)
     if tokenizer.size > model.config.text.vocab:
         raise CheckpointError(
             f"{start}: the tokenizer has {tokenizer.size} ids, but the embedding has {model.config.text.vocab} rows"
@@ -126,7 +129,7 @@ def finetune(
     }
     mixture = Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
     side = model.config.image_size
-    batches = mixture_batches(recipe, mixture, root, read_preprocess(start, side=side), workers=workers)
+    batches = mixture_batches(recipe, mixture, root, replace(preprocess, height=side, width=side), workers=workers)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = teach_all(recipe, model, batches, tokenizer.first_bin, out, identity)
     run = {
@@ -134,6 +137,7 @@ def finetune(
         "recipe": asdict(recipe),
         "from": starting.sha256,
         "kept_out": len(kept_out),
+        **({"notes": list(notes)} if notes else {}),
         "tasks": {name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks},
     }
     return save(trained, tokenizer, finished, before, run)
@@ -178,16 +182,20 @@ def mixing_of(recipe: Recipe) -> Mixing:
     return recipe.data
 
 
-def resized(model: Florence2, recipe: Recipe, folder: Path) -> Florence2:
+def resized(model: Florence2, recipe: Recipe, folder: Path, preprocess: Preprocess) -> Florence2:
     """A trainable copy of the network at the recipe's resolution, or at the checkpoint's if the recipe has none.
 
-    `folder` is the checkpoint's folder.  UsageError for a checkpoint of another size than the recipe's, and for an
-    image size that leaves fewer than MIN_PROMPT_TOKENS tokens for a prompt.
+    `folder` is the checkpoint's folder, `preprocess` its preprocessing.  UsageError for a checkpoint of another size
+    than the recipe's, for one with images that are not square, and for an image size that leaves fewer than
+    MIN_PROMPT_TOKENS tokens for a prompt.
     """
     config = model.config
     if recipe.config is not None and replace(recipe.config, image_size=config.image_size) != config:
         raise UsageError(f"{folder} has another network size than recipe {recipe.name!r} trains")
-    side = read_preprocess(folder).height if recipe.image_size is None else recipe.image_size
+    if recipe.image_size is None and preprocess.height != preprocess.width:
+        stated = f"{preprocess.width}x{preprocess.height}"
+        raise UsageError(f"{folder} has images of {stated} pixels; training is on squares: give --set image_size=...")
+    side = preprocess.height if recipe.image_size is None else recipe.image_size
     config = replace(config, image_size=side)
     if prompt_tokens(config) < MIN_PROMPT_TOKENS:
         raise UsageError(

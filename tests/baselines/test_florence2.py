@@ -135,14 +135,43 @@ def test_weights_that_are_neither_a_folder_nor_a_repository_are_refused(tmp_path
 
 def test_tokenizer_with_more_ids_than_the_embedding_is_refused(tmp_path: Path, miniature: Path) -> None:
     build = baselines.find("florence2-b").load
-    for file in NANO.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copied(tmp_path)
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
     for number in range(3000):
         tokenizer["model"]["vocab"][f"word{number}"] = len(tokenizer["model"]["vocab"]) + 2000
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(CheckpointError, match="the embedding only"):
         build(Setting(root=miniature, weights=str(tmp_path)))
+
+
+def copied(folder: Path) -> Path:
+    """A copy of florence2-nano in `folder`."""
+    for file in NANO.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_preprocessing_that_is_assumed_is_logged_and_recorded(
+    tmp_path: Path, miniature: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (copied(tmp_path) / "preprocessor_config.json").write_text('{"size": {"height": 96, "width": 96}}')
+    model = baselines.find("florence2-b").load(Setting(root=miniature, weights=str(tmp_path)))
+    [note] = model.provenance["checkpoint"]  # type: ignore[attr-defined]
+    assert "does not state image_mean, image_std, " in note
+    assert note in caplog.text
+    (tmp_path / "preprocessor_config.json").write_bytes((NANO / "preprocessor_config.json").read_bytes())
+    model = baselines.find("florence2-b").load(Setting(root=miniature, weights=str(tmp_path)))
+    assert "checkpoint" not in model.provenance  # type: ignore[attr-defined]
+
+
+def test_image_side_beyond_the_position_tables_is_refused_before_any_image_is_opened(tmp_path: Path) -> None:
+    # Nano's map has a cell for 16 pixels, and its tables have 50 rows: 800 pixels are the most.
+    assert florence2.load_parts(NANO, resolution=800).preprocess.height == 800
+    with pytest.raises(UsageError, match=r"--resolution 1000: .* positions for 50 cells, and the side takes 63"):
+        florence2.load_parts(NANO, resolution=1000)
+    (copied(tmp_path) / "preprocessor_config.json").write_text('{"size": {"height": 96, "width": 1000}}')
+    with pytest.raises(CheckpointError, match="an image side of 1000 pixels: this checkpoint has positions for 50"):
+        florence2.load_parts(tmp_path)
 
 
 def test_precision_follows_from_its_name_or_the_device() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.hub import cached, fetch
+from baselines.hub import cached, fetch, lookup
 from harness.errors import CheckpointError, ResourceError
 from tests.hub import COMMIT, Hub, serving
 
@@ -91,6 +91,29 @@ def test_hub_that_cannot_be_reached_is_a_checkpoint_error(hub: Hub, monkeypatch:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts
     with pytest.raises(CheckpointError, match="not on this machine, and the hub cannot be reached"):
         get()
+
+
+def test_optional_file_that_is_not_cached_is_left_out_with_a_warning_without_a_network(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A later version may look for a file that an earlier one, which filled the cache, did not."""
+    path = get()
+    reach("http://127.0.0.1:9", monkeypatch)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts
+    assert get(optional=("new.json", "tokenizer.json", "newer.json")) == path
+    assert "the hub cannot be reached; not known to have new.json, newer.json" in caplog.text
+    with pytest.raises(CheckpointError, match="not on this machine, and the hub cannot be reached"):
+        get(needed=("new.json",))
+
+
+def test_fetch_without_weight_files_gets_the_others(hub: Hub) -> None:
+    assert {file.name for file in get(one_of=()).iterdir()} == {"config.json", "tokenizer.json"}
+
+
+def test_lookup_gives_a_file_or_none(hub: Hub) -> None:
+    path = lookup(REPO, "config.json", "v1", "the test needs")
+    assert path is not None and path.read_text() == "content of config.json"
+    assert lookup(REPO, "other.json", "v1", "the test needs") is None
 
 
 def test_interrupted_download_is_a_resource_error_and_resumes(hub: Hub, folder: Path) -> None:

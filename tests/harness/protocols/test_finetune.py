@@ -17,7 +17,7 @@ from harness.errors import CheckpointError, DataError, UsageError
 from harness.florence2 import weights
 from harness.florence2.decoding.generate import generate, padded
 from harness.florence2.decoding.search import Decoding
-from harness.florence2.preprocess import read_preprocess
+from harness.florence2.preprocess import Preprocess, native_preprocess, read_preprocess
 from harness.florence2.tokenizer import Tokenizer
 from harness.protocols import finetune
 from harness.training import loop
@@ -150,7 +150,15 @@ def test_resized_network_at_the_recipes_resolution_is_trainable() -> None:
     """The loader freezes weights, also those of a checkpoint that needs no other resolution."""
     model = weights.load(NANO).model
     model.config = replace(model.config, image_size=128)
-    assert all(p.requires_grad for p in finetune.resized(model, RECIPE, NANO).parameters())
+    assert all(p.requires_grad for p in finetune.resized(model, RECIPE, NANO, Preprocess(128, 128)).parameters())
+
+
+def test_checkpoint_with_images_that_are_not_square_is_trained_at_a_given_size_only() -> None:
+    model = weights.load(NANO).model
+    with pytest.raises(UsageError, match="has images of 64x128 pixels; training is on squares: give --set image_size"):
+        finetune.resized(model, replace(RECIPE, image_size=None), NANO, Preprocess(128, 64))
+    square = finetune.resized(model, replace(RECIPE, image_size=96), NANO, Preprocess(128, 64))
+    assert square.config.image_size == 96
 
 
 def test_prompt_tokens_are_the_positions_without_the_image() -> None:
@@ -158,7 +166,7 @@ def test_prompt_tokens_are_the_positions_without_the_image() -> None:
     # The image tokens are the cells of the last feature map, and their mean.
     assert finetune.prompt_tokens(config) == config.text.positions - (config.vision.map_side(128) ** 2 + 1)
     with pytest.raises(UsageError, match=r"an image of 768 pixels takes .* of them: give a smaller image"):
-        finetune.resized(weights.load(NANO).model, replace(RECIPE, image_size=768), NANO)
+        finetune.resized(weights.load(NANO).model, replace(RECIPE, image_size=768), NANO, Preprocess(128, 128))
 
 
 @pytest.mark.parametrize(
@@ -194,6 +202,31 @@ def test_finetune_of_checkpoint_with_other_normalisation_raises(root: Path, tmp_
     message = r"normalises images by .* and \(0\.5, 0\.5, 0\.5\); training supports only ImageNet's"
     with pytest.raises(CheckpointError, match=message):
         finetune.finetune(RECIPE, chosen, root, other, tmp_path / "out")
+
+
+def test_finetune_of_what_transformers_5_saves_trains_at_its_resolution(root: Path, tmp_path: Path) -> None:
+    """Its processor leaves only `processor_config.json`, with the settings of images inside."""
+    start = shutil.copytree(NANO, tmp_path / "start")
+    (start / "preprocessor_config.json").unlink()
+    (start / "processor_config.json").write_text(json.dumps({"image_processor": native_preprocess(96)}))
+    short = replace(RECIPE, image_size=None, plan=replace(RECIPE.plan, steps=1))
+    chosen = finetune.choose(short, [TASKS["coco_caption"]])
+    folder = finetune.finetune(short, chosen, root, start, tmp_path / "out")
+    assert read_preprocess(folder) == Preprocess(96, 96)
+    assert "notes" not in (history_of(folder) or [])[-1]
+
+
+def test_finetune_of_a_checkpoint_without_preprocessing_says_and_records_it(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = shutil.copytree(NANO, tmp_path / "start")
+    (start / "preprocessor_config.json").unlink()
+    short = replace(RECIPE, image_size=64, plan=replace(RECIPE.plan, steps=1))
+    chosen = finetune.choose(short, [TASKS["coco_caption"]])
+    folder = finetune.finetune(short, chosen, root, start, tmp_path / "out")
+    [note] = (history_of(folder) or [])[-1]["notes"]
+    assert "has no processor_config.json or preprocessor_config.json" in note
+    assert note in caplog.text
 
 
 def test_finetune_without_training_files_raises(tmp_path: Path) -> None:
