@@ -55,6 +55,8 @@ class Entry:
     - `at_hand()` returns the place of the weights on this machine, "" where they are not on it.
     - `checkpoint(weights)` returns the folder of the weights and downloads them if necessary.  Fine-tuning starts from
       it, and its file `training.json` states the training data.
+    - `base(folder)` returns the folder that supplies what a checkpoint's folder lacks: the weights that an adapter is
+      merged onto, or a tokenizer.  None if it lacks nothing.
     - `bench(setting, options, request)` returns the subject of `bench` (see `harness.speed.systems`).
     """
 
@@ -73,6 +75,7 @@ class Entry:
     sees_targets: bool = False  # an oracle: built again for each task, from the task's samples
     protocol: str = "zero_shot"  # of its published figures
     checkpoint: Callable[[str | None], Path] | None = None
+    base: Callable[[Path], Path | None] | None = None
     recipe: str = ""  # the default recipe of `finetune`
     bench: Callable[[Setting, Any, Any], Any] | None = None
 

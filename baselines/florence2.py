@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
-from baselines.hub import cached, fetch
+from baselines.hub import Unreachable, cached, fetch, lookup
 from harness.errors import CheckpointError, ResourceError, UsageError
 from harness.florence2.config import BASE, LARGE, NANO, Config
+from harness.florence2.files import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILES,
+    WEIGHT_FILES,
+    has_preprocessing,
+    has_tokenizer,
+    weight_files,
+)
 
 if TYPE_CHECKING:
     import torch
 
+    from harness.florence2.adapters import AdapterConfig
     from harness.florence2.predictor import Parts, Predictor
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -29,7 +38,6 @@ OPTIONAL_FILES = (
     "preprocessor_config.json", "processor_config.json", "tokenizer.json", "vocab.json", "merges.txt",
     "added_tokens.json",
 )  # fmt: skip
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MAX_NEW_TOKENS = 1024
 DTYPES = ("float32", "bfloat16", "float16", "int8", "float8")
 USES = frozenset({"weights", "device", "dtype", "batch_size"})
@@ -76,6 +84,25 @@ class Source:
             return self.folder
         return _fetched(self.repo, self.revision, f"{self.name} needs the weights of")
 
+    def base(self, folder: Path) -> Path | None:
+        """The folder of the model that supplies what a checkpoint folder lacks; None if it lacks nothing.
+
+        The base of a PEFT adapter is the model that it names, a folder or a repository; if it names none, this source.
+        A folder without a tokenizer takes that of this source.  Downloaded if necessary; errors as `checkpoint`.
+        """
+        from harness.florence2 import adapters
+
+        if adapters.is_adapter(folder):
+            config = adapters.read_adapter_config(folder)
+            return self.checkpoint() if config.base is None else _named_base(config, folder)
+        if self.folder is not None:
+            lacking = not (has_tokenizer(folder) and has_preprocessing(folder))
+            return self.folder if lacking and folder.resolve() != self.folder.resolve() else None
+        if has_tokenizer(folder) or not (folder / "config.json").is_file():
+            return None
+        why = f"{folder} has no tokenizer; that of {self.name} is in"
+        return fetch(self.repo, self.revision, needed=NEEDED_FILES, optional=OPTIONAL_FILES, one_of=(), why=why)
+
     def at_hand(self) -> str:
         """The folder of the weights on this machine; "" where they are not on it."""
         if self.folder is not None:
@@ -101,6 +128,7 @@ def entry(
         embedded=source.folder is not None,
         protocol=protocol,
         checkpoint=source.checkpoint,
+        base=source.base,
         recipe=recipe,
         bench=partial(_bench, source=source),
     )
@@ -119,7 +147,8 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
 
     forms = prompts.choose(source.family, options.prompt)
     device = choose_device(setting.device)
-    parts = load_parts(folder, resolution=options.resolution, fast=options.fast_resize)
+    base = source.base(folder)
+    parts = load_parts(folder, base=base, resolution=options.resolution, fast=options.fast_resize)
     room = parts.model.config.text.positions
     decoding = Decoding(beams=options.beams or 3, max_new_tokens=options.max_new_tokens or min(MAX_NEW_TOKENS, room))
     batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 32)
@@ -160,30 +189,27 @@ def _bench(setting: Setting, options: Options, request: Any, source: Source) -> 
     return prepared(setting, options, request, source)
 
 
-def load_parts(folder: Path, *, resolution: int | None = None, fast: bool = False) -> Parts:
-    """The network, tokenizer and preprocessing of a checkpoint folder.
+def load_parts(folder: Path, *, base: Path | None = None, resolution: int | None = None, fast: bool = False) -> Parts:
+    """The network, tokenizer and preprocessing of a checkpoint folder; from `base` what the folder lacks.
 
-    What is assumed about the checkpoint is in the parts' notes, and logged.  CheckpointError where a part is missing or
-    does not fit the network; UsageError for a `resolution` that does not fit.
+    What is assumed, merged, or taken from elsewhere is in the parts' notes, and logged.  CheckpointError where a part
+    is missing or does not fit the network; UsageError for a `resolution` that does not fit.
     """
     from harness.florence2 import weights
     from harness.florence2.predictor import Parts
     from harness.florence2.preprocess import find_preprocess
-    from harness.florence2.tokenizer import Tokenizer
+    from harness.florence2.tokenizer import find_tokenizer
 
-    checkpoint = weights.load(folder)
-    tokenizer = Tokenizer.load(folder)
-    vocabulary = checkpoint.model.config.text.vocab
-    if tokenizer.size > vocabulary:
-        raise CheckpointError(f"{folder}: the tokenizer has {tokenizer.size} ids, the embedding only {vocabulary} rows")
-    preprocess, assumed = find_preprocess(folder, side=resolution, fast=fast)
+    checkpoint = weights.load(folder, base=base)
+    tokenizer, taken = find_tokenizer(folder, checkpoint.model.config.text.vocab, base)
+    preprocess, assumed = find_preprocess(folder, base=base, side=resolution, fast=fast)
     vision = checkpoint.model.config.vision
     for side in (preprocess.height, preprocess.width):
         if not 1 <= vision.map_side(side) <= vision.max_side:
             stated = f"--resolution {side}" if resolution else f"{folder}: an image side of {side} pixels"
             limit = f"this checkpoint has positions for {vision.max_side} cells, and the side takes"
             raise (UsageError if resolution else CheckpointError)(f"{stated}: {limit} {vision.map_side(side)}")
-    notes = (*checkpoint.notes, *assumed)
+    notes = (*checkpoint.notes, *taken, *assumed)
     for note in notes:
         log.warning("%s", note)
     return Parts(checkpoint.model, tokenizer, preprocess, checkpoint.sha256, notes)
@@ -231,15 +257,48 @@ def _given(weights: str) -> Path:
     if folder.is_dir():
         return folder
     repo, _, revision = weights.partition("@")
-    if repo.count("/") != 1 or folder.exists() or weights.startswith(("/", ".", "~")):
+    if not _is_repository(repo) or folder.exists():
         raise CheckpointError(
             f"--weights {weights}: no such folder, and not a hub repository (owner/name or owner/name@revision)"
         )
-    return _fetched(repo, revision or "main", "--weights names")
+    return _fetched_or_adapter(repo, revision or "main", "--weights names")
+
+
+def _named_base(config: AdapterConfig, folder: Path) -> Path:
+    """The folder of the base model that an adapter's settings name."""
+    name = str(config.base)
+    if (local := Path(name).expanduser()).is_dir():
+        return local
+    if not _is_repository(name):
+        raise CheckpointError(
+            f"{folder / ADAPTER_CONFIG} names the base model {name!r}, which is no folder here and no hub repository: "
+            "correct base_model_name_or_path in it"
+        )
+    return _fetched(name, config.revision or "main", f"the adapter in {folder} is of")
+
+
+def _is_repository(name: str) -> bool:
+    """Whether a name can be that of a hub repository, owner/name."""
+    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not Path(name).exists()
 
 
 def _fetched(repo: str, revision: str, why: str) -> Path:
-    return fetch(repo, revision, needed=NEEDED_FILES, optional=OPTIONAL_FILES, one_of=WEIGHT_FILES, why=why)
+    """The folder of a repository with a whole checkpoint, of which the shards that its index names are fetched too."""
+    folder = fetch(repo, revision, needed=NEEDED_FILES, optional=OPTIONAL_FILES, one_of=WEIGHT_FILES, why=why)
+    files = [path.name for path in weight_files(folder)]
+    return fetch(repo, revision, needed=files, optional=(), one_of=(), why=why)
+
+
+def _fetched_or_adapter(repo: str, revision: str, why: str) -> Path:
+    """The folder of a repository with a whole checkpoint, or with an adapter."""
+    try:
+        adapter = lookup(repo, ADAPTER_CONFIG, revision, why) is not None
+    except Unreachable:  # then what is cached decides
+        adapter = False
+    if not adapter:
+        return _fetched(repo, revision, why)
+    needed = (ADAPTER_CONFIG,)
+    return fetch(repo, revision, needed=needed, optional=OPTIONAL_FILES, one_of=ADAPTER_FILES, why=why)
 
 
 def _published(name: str, size: Config, repo: str, revision: str = "main", family: str = "pretrained") -> Source:

@@ -74,6 +74,7 @@ def tuned(
         names = ", ".join(name for name, other in baselines.MODELS.items() if other.checkpoint is not None)
         raise UsageError(f"{entry.name} cannot be fine-tuned here; there are {names}")
     start = entry.checkpoint(weights)
+    base = entry.base(start) if entry.base is not None else None
     changed_recipe = changed(recipes.find(recipe or entry.recipe), changes or {})
     mixing = protocol.mixing_of(changed_recipe)
     taught = protocol.choose(changed_recipe, tasks.select(task or ",".join(mixing.tasks)), split)
@@ -90,7 +91,7 @@ def tuned(
             workers = 4 if own_device.startswith("cuda") else 0
         return protocol.finetune(
             changed_recipe, taught, root, start, out,
-            guards=kept_out, guarded=evaluation_root, device=own_device, workers=workers,
+            base=base, guards=kept_out, guarded=evaluation_root, device=own_device, workers=workers,
         )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ WEIGHT_FILES = (
 )  # fmt: skip
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # any one of them
+PREPROCESSING_FILES = ("processor_config.json", "preprocessor_config.json")
 _LIKE_WEIGHTS = re.compile(
     r".*\.(safetensors|bin|pth?|ckpt|pkl|gguf|h5|msgpack|npz|onnx)|checkpoint.*|global_step.*|pytorch_model_fsdp.*|.*\.index\.json"
 )
@@ -75,6 +77,16 @@ def shards(index: Path) -> list[Path]:
     if not names:
         raise CheckpointError(f"{index} is not a readable index of weight files: it names none")
     return [index.with_name(name) for name in sorted(names)]
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder has the files of a tokenizer."""
+    return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES)
+
+
+def has_preprocessing(folder: Path) -> bool:
+    """Whether a folder has a file that may state preprocessing."""
+    return any((folder / name).exists() for name in PREPROCESSING_FILES)
 
 
 def found(folder: Path) -> str:

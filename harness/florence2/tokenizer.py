@@ -22,6 +22,8 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from harness.errors import CheckpointError
+from harness.florence2.config import read_config
+from harness.florence2.files import has_tokenizer
 from harness.florence2.locations import ADDED_TOKENS, CONTROLS, MARKS, Item
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
@@ -114,6 +116,29 @@ class Tokenizer:
         if number is None:
             raise CheckpointError(f"the tokenizer has no token {token}")
         return int(number)
+
+
+def find_tokenizer(folder: Path, rows: int, base: Path | None = None) -> tuple[Tokenizer, tuple[str, ...]]:
+    """The tokenizer of a folder, else of `base`, and a note for the record in the second case.
+
+    `rows` are those of the folder's embedding.  CheckpointError if neither folder has a tokenizer, if it has more ids
+    than there are rows, and if the embedding has other rows than the base's: tokens were added that are not known.
+    """
+    notes: tuple[str, ...] = ()
+    if has_tokenizer(folder) or base is None:
+        tokenizer = Tokenizer.load(folder)
+    else:
+        tokenizer = Tokenizer.load(base)
+        padded = -(-tokenizer.size // 64) * 64  # as transformers pads
+        if rows not in (tokenizer.size, padded, read_config(base / "config.json").text.vocab):
+            raise CheckpointError(
+                f"{folder} has no tokenizer and an embedding of {rows} rows, but that of {base} has {tokenizer.size} "
+                "ids: add the tokenizer of the training"
+            )
+        notes = (f"{folder} has no tokenizer: that of {base} is used",)
+    if tokenizer.size > rows:
+        raise CheckpointError(f"{folder}: the tokenizer has {tokenizer.size} ids, the embedding only {rows} rows")
+    return tokenizer, notes
 
 
 def _from_bart_files(vocab: Path, merges: Path, added: Mapping[str, int]) -> Backend:

@@ -10,6 +10,7 @@ Accepted variants:
     a vocabulary that is padded beyond the config's
     the tied embedding under any of its four names
     an `lm_head` that differs from the embedding: fine-tuning may untie them
+    a PEFT adapter beside its base model (see `adapters`)
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from harness.errors import CheckpointError
+from harness.florence2 import adapters
 from harness.florence2.config import Config, native_config, read_config
-from harness.florence2.files import file_digest, weight_files
+from harness.florence2.files import WEIGHT_FILES, file_digest, weight_files
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import native_preprocess
 from harness.florence2.tensors import read_state
@@ -113,17 +115,43 @@ class SkipInitialisation(TorchFunctionMode):
         return keywords["tensor"] if func in initialisers else func(*args, **keywords)
 
 
-def load(folder: Path, *, dtype: torch.dtype = torch.float32) -> Checkpoint:
+def load(folder: Path, *, base: Path | None = None, dtype: torch.dtype = torch.float32) -> Checkpoint:
     """The network of a folder's `config.json` and weights, in evaluation mode on the CPU.
+
+    For a folder with a PEFT adapter, these are those of `base`, the folder of its base model, with the adapter merged.
 
     CheckpointError names the file or tensor that is missing, truncated, unknown, or of another shape or type.
     """
-    config = read_config(folder / "config.json")
-    files = weight_files(folder)
+    adapted = adapters.is_adapter(folder)
+    whole = _base_of(folder, base) if adapted else folder
+    config = read_config(whole / "config.json")
+    files = weight_files(whole)
     state = read_state(files)
     native, layout = to_native(state.tensors)
+    notes = state.notes
+    if adapted:
+        native, merge = adapters.merged(native, folder, _from_original, _TIED)
+        files += adapters.adapter_files(folder)
+        notes = (*notes, f"the PEFT adapter in {folder} ({merge}) is merged onto {whole}")
     model = build(config, native, str(folder))
-    return Checkpoint(model.to(dtype), file_digest(files), layout, state.notes)
+    return Checkpoint(model.to(dtype), file_digest(files), layout, notes)
+
+
+def _base_of(folder: Path, base: Path | None) -> Path:
+    """The folder of an adapter's base model; CheckpointError if `folder` or `base` is not what it should be."""
+    whole = [name for name in WEIGHT_FILES if (folder / name).exists()]
+    if whole:
+        raise CheckpointError(
+            f"{folder} holds an adapter and also {whole[0]}: move one of them away, since either may be meant"
+        )
+    if base is None:
+        named = adapters.read_adapter_config(folder).base
+        raise CheckpointError(f"{folder} is a PEFT adapter; the weights of its base model ({named}) are needed too")
+    if adapters.is_adapter(base):
+        raise CheckpointError(
+            f"{base}, the base model of the adapter in {folder}, is itself an adapter: merge it first"
+        )
+    return base
 
 
 def build(config: Config, native: Mapping[str, Tensor], origin: str) -> Florence2:

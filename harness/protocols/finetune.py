@@ -22,7 +22,7 @@ from harness.florence2 import weights
 from harness.florence2.config import Config
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
-from harness.florence2.tokenizer import Tokenizer
+from harness.florence2.tokenizer import Tokenizer, find_tokenizer
 from harness.training import network
 from harness.training.data import digest
 from harness.training.history import history_of
@@ -74,6 +74,7 @@ def finetune(
     start: Path,
     out: Path,
     *,
+    base: Path | None = None,
     guards: Sequence[Task[Any]] = (),
     guarded: Path | None = None,
     device: str = "cpu",
@@ -82,6 +83,8 @@ def finetune(
     """Fine-tunes the checkpoint `start` on the tasks' training splits under `root`; the folder of the new checkpoint.
 
     An interrupted run resumes from the training state in `out`; a finished checkpoint in `out` is reused.
+
+    `base` is the folder that supplies what `start` lacks (see `baselines.Entry`).
 
     Evaluation images of the tasks in `guards`, under the data root `guarded` (default: `root`), are not trained on.
     `workers` processes read images ahead; with 0, this process reads them.
@@ -92,7 +95,7 @@ def finetune(
     """
     mixing = mixing_of(recipe)
     finished = out / "checkpoint"
-    starting = weights.load(start)
+    starting = weights.load(start, base=base)
     data = {
         name: {
             "splits": list(taught.splits),
@@ -102,9 +105,9 @@ def finetune(
         }
         for name, taught in tasks.items()
     }
-    tokenizer = Tokenizer.load(start)
-    preprocess, assumed = find_preprocess(start)
-    notes = (*starting.notes, *assumed)
+    tokenizer, taken = find_tokenizer(start, starting.model.config.text.vocab, base)
+    preprocess, assumed = find_preprocess(start, base=base)
+    notes = (*starting.notes, *taken, *assumed)
     for note in notes:
         log.warning("%s", note)
     if (preprocess.mean, preprocess.std) != (IMAGENET_MEAN, IMAGENET_STD):
@@ -119,10 +122,6 @@ def finetune(
     if _is_finished(finished, identity, start):
         return finished
     model = resized(starting.model, recipe, start, preprocess)
-    if tokenizer.size > model.config.text.vocab:
-        raise CheckpointError(
-            f"{start}: the tokenizer has {tokenizer.size} ids, but the embedding has {model.config.text.vocab} rows"
-        )
     stores = {
         name: _store(recipe, taught, tokenizer, root, out / f"data/{name}", kept_out, model.config)
         for name, taught in tasks.items()

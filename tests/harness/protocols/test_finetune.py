@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from harness.core import Source
 from harness.errors import CheckpointError, DataError, UsageError
@@ -214,6 +215,24 @@ def test_finetune_of_what_transformers_5_saves_trains_at_its_resolution(root: Pa
     folder = finetune.finetune(short, chosen, root, start, tmp_path / "out")
     assert read_preprocess(folder) == Preprocess(96, 96)
     assert "notes" not in (history_of(folder) or [])[-1]
+
+
+def test_finetune_of_an_adapter_starts_from_its_merged_weights(root: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    module = "base_model.model.model.language_model.encoder.layers.0.fc1"
+    down, up = torch.randn(2, 128), torch.randn(512, 2)
+    save_file({f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}, adapter / "adapter_model.safetensors")
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "lora_alpha": 4, "r": 2}')
+    frozen = replace(RECIPE, freeze=("encoder",), plan=replace(RECIPE.plan, steps=1))
+    chosen = finetune.choose(frozen, [TASKS["coco_caption"]])
+    folder = finetune.finetune(frozen, chosen, root, adapter, tmp_path / "out", base=NANO)
+    before, after = (weights.load(path).model.encoder.layers[0].mlp.up.weight for path in (NANO, folder))
+    # The update is alpha / r B A = 2 B A; the encoder is frozen, and float16 keeps 11 bits.
+    torch.testing.assert_close(after, before + 2 * up @ down, rtol=1e-3, atol=1e-3)
+    merge, tokenizer, preprocessing = (history_of(folder) or [])[-1]["notes"]
+    assert merge == f"the PEFT adapter in {adapter} (LoRA of rank 2 on 1 modules) is merged onto {NANO}"
+    assert "has no tokenizer" in tokenizer and "states no preprocessing" in preprocessing
 
 
 def test_finetune_of_a_checkpoint_without_preprocessing_says_and_records_it(
