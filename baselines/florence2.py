@@ -23,6 +23,7 @@ from harness.florence2.files import (
     WEIGHT_FILES,
     has_preprocessing,
     has_tokenizer,
+    is_adapter,
     weight_files,
 )
 
@@ -90,10 +91,10 @@ class Source:
         The base of a PEFT adapter is the model that it names, a folder or a repository; if it names none, this source.
         A folder without a tokenizer takes that of this source.  Downloaded if necessary; errors as `checkpoint`.
         """
-        from harness.florence2 import adapters
+        if is_adapter(folder):
+            from harness.florence2.adapters import read_adapter_config
 
-        if adapters.is_adapter(folder):
-            config = adapters.read_adapter_config(folder)
+            config = read_adapter_config(folder)
             return self.checkpoint() if config.base is None else _named_base(config, folder)
         if self.folder is not None:
             lacking = not (has_tokenizer(folder) and has_preprocessing(folder))

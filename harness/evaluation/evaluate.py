@@ -18,6 +18,7 @@ from harness.errors import UsageError
 from harness.evaluation.plan import DataSource, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
+from harness.florence2.files import is_adapter
 from harness.protocols import zero_shot
 from harness.provenance import provenance
 from harness.store import RunFolder
@@ -165,7 +166,7 @@ def _evaluated(
     source: DataSource,
 ) -> Evaluated:  # fmt: skip
     """One run: resumed, queried or returned as it is, and exported where the request says so."""
-    seen = zero_shot.seen(task, _checkpoint(request, entry))
+    seen = zero_shot.seen(task, *_checkpoint(request, entry))
     protocol = _protocol(task, request.protocol, entry.protocol if entry is not None else "zero_shot", seen)
     spec = spec_of(
         task, split, source, request.called(entry), model.fingerprint,
@@ -197,9 +198,15 @@ def _origin(request: Request, entry: Entry | None, task: Task[Any]) -> dict[str,
     return origin
 
 
-def _checkpoint(request: Request, entry: Entry | None) -> Path | None:
-    """The checkpoint folder, whose training history names the data the weights were trained on; None without one."""
-    return entry.checkpoint(request.weights) if entry is not None and entry.checkpoint is not None else None
+def _checkpoint(request: Request, entry: Entry | None) -> tuple[Path | None, Path | None]:
+    """The checkpoint folder and that of its base model if it is an adapter.
+
+    Their training histories name the data the weights were trained on.  None without such a folder.
+    """
+    if entry is None or entry.checkpoint is None:
+        return None, None
+    folder = entry.checkpoint(request.weights)
+    return folder, entry.base(folder) if entry.base is not None and is_adapter(folder) else None
 
 
 def _protocol(task: Task[Any], requested: str | None, default: str, seen: zero_shot.Seen) -> str:

@@ -60,11 +60,6 @@ class AdapterConfig:
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, or a part of one."""
-    return any((folder / name).exists() for name in (ADAPTER_CONFIG, *ADAPTER_FILES))
-
-
 def read_adapter_config(folder: Path) -> AdapterConfig:
     """The settings of the adapter in a folder.
 

@@ -79,6 +79,11 @@ def shards(index: Path) -> list[Path]:
     return [index.with_name(name) for name in sorted(names)]
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, or a part of one."""
+    return any((folder / name).exists() for name in (ADAPTER_CONFIG, *ADAPTER_FILES))
+
+
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder has the files of a tokenizer."""
     return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES)

@@ -95,6 +95,8 @@ def unusable(tensor: Tensor) -> str:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOATS)
         hint = "" if tensor.dtype.is_complex or tensor.dtype == torch.bool else f"; if it is quantised, {remedy}"
         return f"has the type {str(tensor.dtype).removeprefix('torch.')}; weights are {names}{hint}"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"has the shape {tuple(tensor.shape)}, but fewer values are stored"
     return "" if tensor.ndim else "is a single number, not a table"
 
 

@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 from harness.errors import CheckpointError
 from harness.florence2 import adapters
 from harness.florence2.config import Config, native_config, read_config
-from harness.florence2.files import WEIGHT_FILES, file_digest, weight_files
+from harness.florence2.files import WEIGHT_FILES, file_digest, is_adapter, weight_files
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import native_preprocess
 from harness.florence2.tensors import read_state
@@ -122,7 +122,7 @@ def load(folder: Path, *, base: Path | None = None, dtype: torch.dtype = torch.f
 
     CheckpointError names the file or tensor that is missing, truncated, unknown, or of another shape or type.
     """
-    adapted = adapters.is_adapter(folder)
+    adapted = is_adapter(folder)
     whole = _base_of(folder, base) if adapted else folder
     config = read_config(whole / "config.json")
     files = weight_files(whole)
@@ -147,7 +147,7 @@ def _base_of(folder: Path, base: Path | None) -> Path:
     if base is None:
         named = adapters.read_adapter_config(folder).base
         raise CheckpointError(f"{folder} is a PEFT adapter; the weights of its base model ({named}) are needed too")
-    if adapters.is_adapter(base):
+    if is_adapter(base):
         raise CheckpointError(
             f"{base}, the base model of the adapter in {folder}, is itself an adapter: merge it first"
         )

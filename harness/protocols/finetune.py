@@ -20,6 +20,7 @@ from harness.data import manifest
 from harness.errors import CheckpointError, UsageError
 from harness.florence2 import weights
 from harness.florence2.config import Config
+from harness.florence2.files import is_adapter
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
 from harness.florence2.tokenizer import Tokenizer, find_tokenizer
@@ -118,7 +119,7 @@ def finetune(
     kept_out = evaluated_images(guards, guarded or root)
     vocabulary = tokenizer.backend.to_str()
     identity = digest(asdict(recipe), starting.sha256, data, vocabulary, preprocess, sorted(kept_out))
-    before = history_of(start)
+    before = history_of(start) or (history_of(base) if is_adapter(start) else None)
     if _is_finished(finished, identity, start):
         return finished
     model = resized(starting.model, recipe, start, preprocess)

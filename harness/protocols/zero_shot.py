@@ -33,14 +33,18 @@ class Seen:
         )
 
 
-def seen(task: Task[Any], folder: Path | None) -> Seen:
+def seen(task: Task[Any], folder: Path | None, base: Path | None = None) -> Seen:
     """The training data of the checkpoint in `folder`, with respect to `task`.
+
+    For an adapter without a history of its own, `base` is the folder of its base model.  If that was trained on the
+    task, so were the merged weights; if not, the adapter may have been.
 
     CheckpointError for a damaged training history.
     """
     history = history_of(folder)
     if history is None:
-        return Seen(False)
+        before = seen(task, base) if base is not None else None
+        return before if before is not None and before.splits else Seen(False)
     splits = [split for run in history for split in run["tasks"].get(task.name, {}).get("splits", ())]
     others = dict.fromkeys(name for run in history for name in run["tasks"] if name != task.name)
     return Seen(True, tuple(dict.fromkeys(splits)), tuple(others))

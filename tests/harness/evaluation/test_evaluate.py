@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import harness
 from harness.core import Answer, Failure, Question, Text, Ticket
@@ -97,3 +100,23 @@ def test_public_interface_is_lazy_and_complete() -> None:
         assert getattr(harness, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'evalute'; it has Answer"):
         _ = harness.evalute  # type: ignore[attr-defined]
+
+
+def test_adapter_of_weights_trained_on_the_task_is_filed_as_fine_tuned_with_what_was_merged(tmp_path: Path) -> None:
+    base, folder = ROOT / "baselines/weights/florence2-nano-ft", tmp_path / "adapter"
+    folder.mkdir()
+    module = "base_model.model.model.language_model.encoder.layers.0.fc1"
+    factors = {f"{module}.lora_A.weight": torch.zeros(2, 128), f"{module}.lora_B.weight": torch.zeros(512, 2)}
+    save_file(factors, folder / "adapter_model.safetensors")
+    stated = {"peft_type": "LORA", "lora_alpha": 4, "base_model_name_or_path": str(base)}
+    (folder / "adapter_config.json").write_text(json.dumps(stated))
+    asked: dict[str, Any] = {"limit": 1, "data": "miniature", "out": tmp_path / "results", "protocol": None}
+    run = harness.evaluate("vizwiz", "florence2-nano", weights=str(folder), **asked)
+    assert run.spec.protocol == "fine_tuned"
+    assert run.provenance["seen"].startswith("trained on this task's train")
+    [merged, tokenizer, preprocessing] = run.provenance["model"]["checkpoint"]
+    assert merged == f"the PEFT adapter in {folder} (LoRA of rank 2 on 1 modules) is merged onto {base}"
+    assert tokenizer.endswith(f"that of {base} is used") and preprocessing.endswith(f"that of {base} is used")
+    plain = harness.evaluate("vizwiz", "florence2-nano-ft", **asked)  # the factors are zeros
+    assert run.metrics == plain.metrics
+    assert "checkpoint" not in plain.provenance["model"]

@@ -94,3 +94,19 @@ def test_digest_is_that_of_the_bytes_of_all_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"one")
     (tmp_path / "b").write_bytes(b"two")
     assert files.file_digest([tmp_path / "a", tmp_path / "b"]) == hashlib.sha256(b"onetwo").hexdigest()
+
+
+def test_parts_of_a_folder_are_found_by_their_files(tmp_path: Path) -> None:
+    assert not (files.is_adapter(tmp_path) or files.has_tokenizer(tmp_path) or files.has_preprocessing(tmp_path))
+    (tmp_path / "vocab.json").touch()
+    assert not files.has_tokenizer(tmp_path)
+    (tmp_path / "merges.txt").touch()
+    assert files.has_tokenizer(tmp_path)
+    for name in files.PREPROCESSING_FILES:
+        (tmp_path / name).touch()
+        assert files.has_preprocessing(tmp_path)
+        (tmp_path / name).unlink()
+    for name in (files.ADAPTER_CONFIG, *files.ADAPTER_FILES):
+        (tmp_path / name).touch()
+        assert files.is_adapter(tmp_path)
+        (tmp_path / name).unlink()

@@ -143,6 +143,10 @@ UNUSABLE: dict[str, tuple[Callable[[], Tensor], str]] = {
     "0-d": (lambda: torch.tensor(1.0), "is a single number, not a table"),
     "quantised": (quantised, r"is quantised \(torch\.qint8\): give the weights before quantisation"),
     "sparse": (lambda: torch.eye(2).to_sparse(), "has the layout torch.sparse_coo; weights are dense"),
+    "expanded": (
+        lambda: torch.zeros(1, 1).expand(2**20, 2**20),
+        r"has the shape \(1048576, 1048576\), but fewer values",
+    ),
     "meta": (lambda: torch.empty(2, device="meta"), "has no values: its device is meta"),
 }
 

@@ -230,7 +230,9 @@ def test_finetune_of_an_adapter_starts_from_its_merged_weights(root: Path, tmp_p
     before, after = (weights.load(path).model.encoder.layers[0].mlp.up.weight for path in (NANO, folder))
     # The update is alpha / r B A = 2 B A; the encoder is frozen, and float16 keeps 11 bits.
     torch.testing.assert_close(after, before + 2 * up @ down, rtol=1e-3, atol=1e-3)
-    merge, tokenizer, preprocessing = (history_of(folder) or [])[-1]["notes"]
+    *before, run = history_of(folder) or []
+    assert before == history_of(NANO)
+    merge, tokenizer, preprocessing = run["notes"]
     assert merge == f"the PEFT adapter in {adapter} (LoRA of rank 2 on 1 modules) is merged onto {NANO}"
     assert "has no tokenizer" in tokenizer and "states no preprocessing" in preprocessing
 

@@ -45,3 +45,13 @@ def test_seen_of_checkpoint_without_history_is_unknown(tmp_path: Path) -> None:
     for folder in (tmp_path, None):
         assert seen(TASKS["textvqa"], folder) == Seen(False)
         assert seen(TASKS["textvqa"], folder).said().startswith("unknown")
+
+
+def test_seen_of_adapter_without_history_is_what_its_base_was_trained_on(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    checkpoint(base, {"vqav2": ["train"]})
+    assert seen(TASKS["vqav2"], tmp_path, base) == Seen(True, ("train",))
+    assert seen(TASKS["textvqa"], tmp_path, base) == Seen(False)  # the adapter may have been trained on it
+    checkpoint(tmp_path, {"textvqa": ["train"]})
+    assert seen(TASKS["vqav2"], tmp_path, base) == Seen(True, (), ("textvqa",))
