@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
-from baselines.hub import Unreachable, cached, fetch, lookup
+from baselines.hub import cached, fetch, has
 from harness.errors import CheckpointError, ResourceError, UsageError
 from harness.florence2.config import BASE, LARGE, NANO, Config
 from harness.florence2.files import (
@@ -257,6 +257,11 @@ def _given(weights: str) -> Path:
     folder = Path(weights).expanduser()
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise CheckpointError(
+            f"--weights {weights} is a file; give the folder that holds it and config.json, under a name such as "
+            "model.safetensors or pytorch_model.bin"
+        )
     repo, _, revision = weights.partition("@")
     if not _is_repository(repo) or folder.exists():
         raise CheckpointError(
@@ -292,11 +297,7 @@ def _fetched(repo: str, revision: str, why: str) -> Path:
 
 def _fetched_or_adapter(repo: str, revision: str, why: str) -> Path:
     """The folder of a repository with a whole checkpoint, or with an adapter."""
-    try:
-        adapter = lookup(repo, ADAPTER_CONFIG, revision, why) is not None
-    except Unreachable:  # then what is cached decides
-        adapter = False
-    if not adapter:
+    if not has(repo, ADAPTER_CONFIG, revision, why):
         return _fetched(repo, revision, why)
     needed = (ADAPTER_CONFIG,)
     return fetch(repo, revision, needed=needed, optional=OPTIONAL_FILES, one_of=ADAPTER_FILES, why=why)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from harness.errors import CheckpointError, ResourceError
 
+# Revisions for which this process found the hub unreachable: an attempt takes 24 seconds without a network.
+_UNREACHABLE: set[tuple[str, str, str]] = set()
 log = logging.getLogger(__name__)
 
 
@@ -43,13 +45,9 @@ def fetch(
         if path is None:
             raise CheckpointError(f"{missing}, which has no {name}: it is not a Florence-2 checkpoint")
         folder = path.parent
-    unknown: list[str] = []
-    for name in optional:
-        try:
-            _file(repo, name, revision, missing, ask=not unknown)
-        except Unreachable:
-            unknown.append(name)
-    if unknown:
+    known_before = _key(repo, revision) in _UNREACHABLE
+    unknown = [name for name in optional if not _is_known(repo, name, revision, missing)]
+    if unknown and not known_before:
         log.warning("%s: the hub cannot be reached; not known to have %s", missing, ", ".join(unknown))
     for name in one_of:
         if _file(repo, name, revision, missing) is not None:
@@ -59,9 +57,26 @@ def fetch(
     raise CheckpointError(f"{missing}, which has none of {', '.join(one_of)}")
 
 
-def lookup(repo: str, name: str, revision: str, why: str) -> Path | None:
-    """One file of a revision; None where the repository has no such file.  Errors as `fetch`."""
-    return _file(repo, name, revision, f"{why} {repo} at revision {revision}")
+def has(repo: str, name: str, revision: str, why: str) -> bool:
+    """Whether a revision has a file, which is fetched then; False too where the hub cannot be reached to know."""
+    missing = f"{why} {repo} at revision {revision}"
+    return _is_known(repo, name, revision, missing) and _file(repo, name, revision, missing) is not None
+
+
+def _is_known(repo: str, name: str, revision: str, missing: str) -> bool:
+    """Whether the cache or the hub says if a revision has a file; an unreachable hub is asked once for a revision."""
+    try:
+        _file(repo, name, revision, missing, ask=_key(repo, revision) not in _UNREACHABLE)
+    except Unreachable:
+        _UNREACHABLE.add(_key(repo, revision))
+        return False
+    return True
+
+
+def _key(repo: str, revision: str) -> tuple[str, str, str]:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT, repo, revision
 
 
 def _file(repo: str, name: str, revision: str, missing: str, *, ask: bool = True) -> Path | None:

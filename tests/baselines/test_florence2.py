@@ -133,6 +133,12 @@ def test_weights_that_are_neither_a_folder_nor_a_repository_are_refused(tmp_path
             build(Setting(root=miniature, weights=given))
 
 
+def test_weights_that_are_a_file_are_refused_with_the_remedy(tmp_path: Path, miniature: Path) -> None:
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(CheckpointError, match=r"best\.ckpt is a file; give the folder that holds it and config\.json"):
+        baselines.find("florence2-b").load(Setting(root=miniature, weights=str(tmp_path / "best.ckpt")))
+
+
 def test_tokenizer_with_more_ids_than_the_embedding_is_refused(tmp_path: Path, miniature: Path) -> None:
     build = baselines.find("florence2-b").load
     copied(tmp_path)

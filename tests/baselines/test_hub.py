@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.hub import cached, fetch, lookup
+from baselines.hub import cached, fetch, has
 from harness.errors import CheckpointError, ResourceError
 from tests.hub import COMMIT, Hub, serving
 
@@ -110,10 +110,24 @@ def test_fetch_without_weight_files_gets_the_others(hub: Hub) -> None:
     assert {file.name for file in get(one_of=()).iterdir()} == {"config.json", "tokenizer.json"}
 
 
-def test_lookup_gives_a_file_or_none(hub: Hub) -> None:
-    path = lookup(REPO, "config.json", "v1", "the test needs")
-    assert path is not None and path.read_text() == "content of config.json"
-    assert lookup(REPO, "other.json", "v1", "the test needs") is None
+def test_has_fetches_a_file_that_is_there(hub: Hub) -> None:
+    assert has(REPO, "config.json", "v1", "the test needs")
+    assert (Path(cached(REPO, "v1", ("config.json",))) / "config.json").read_text() == "content of config.json"
+    assert not has(REPO, "other.json", "v1", "the test needs")
+
+
+def test_unreachable_hub_is_asked_once_for_optional_files(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt takes 24 seconds, and a run of many tasks fetches again for each."""
+    get()
+    reach("http://127.0.0.1:9/other", monkeypatch)
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    assert not has(REPO, "new.json", "v1", "the test needs")
+    assert waits
+    waits.clear()
+    get(optional=("new.json", "newer.json"))
+    assert not has(REPO, "newest.json", "v1", "the test needs")
+    assert waits == []
 
 
 def test_interrupted_download_is_a_resource_error_and_resumes(hub: Hub, folder: Path) -> None:
