@@ -37,7 +37,7 @@ CACHED = 1 << 16  # pieces with cached tokens
 
 # Pieces for which no token and no rule depends on the text after the next space.  A full stop may only be at the very
 # end, and not after a single letter.
-_PLAIN = re.compile(r"[A-Za-z'\",;:!? -]*(?:[A-Za-z]{2}\.)? *").fullmatch
+_PLAIN = re.compile(r"[A-Za-z'\",;:!? -]*(?:[A-Za-z]{2}\.)?").fullmatch  # without the spaces at the end
 _HEAD = re.compile(r"(?:[A-Za-z'\",;:!?-]* )*").match
 _PLAIN_WORD = re.compile("([A-Za-z]+),? ").match
 _CUT = frozenset(("cannot", "gonna", "gotta", "lemme", "gimme", "wanna"))
@@ -49,14 +49,18 @@ def tokens(captions: Iterable[str]) -> Iterator[list[str]]:
     The captions are read one after the other, as the official tokeniser reads the lines of a file.
     """
     cleaned = [clean(caption) for caption in captions]
-    following: list[str | None] = [None] * len(cleaned)  # the text after each caption's line break
-    for place in range(len(cleaned) - 1, 0, -1):
-        after, rest = cleaned[place], following[place]
-        if rest is not None:
-            # The text beyond the next caption matters only where that caption is blank.
-            after += "\n" if after.strip() else f"\n{rest}"
-        following[place - 1] = after
-    return map(_tokens, cleaned, following)
+    ends = [len(cleaned)] * len(cleaned)  # after each caption, the end of the captions that its tokens may depend on
+    for place in range(len(cleaned) - 2, -1, -1):
+        # The text beyond the next caption matters only where that caption is blank.
+        ends[place] = place + 2 if cleaned[place + 1].strip() else ends[place + 1]
+    for place, caption in enumerate(cleaned):
+        if place + 1 == len(cleaned):
+            yield _tokens(caption, None)
+        elif not caption.strip():
+            yield []
+        else:
+            end = ends[place]
+            yield _tokens(caption, "\n".join(cleaned[place + 1 : end]) + ("\n" if end < len(cleaned) else ""))
 
 
 def clean(caption: str) -> str:
@@ -73,14 +77,15 @@ def lexed(caption: str, following: str | None = None) -> list[str]:
 
 def _tokens(caption: str, following: str | None) -> list[str]:
     """The tokens of one clean caption, by the cache as far as the caption is plain."""
-    plain = _PLAIN(caption)
-    head = plain or _HEAD(caption)
-    *pieces, last = (head[0] if head else "").split(" ")
+    plain = _PLAIN(caption.rstrip(" "))
+    head = None if plain else _HEAD(caption)
+    end = len(caption) if plain else head.end() if head else 0
+    *pieces, last = caption[:end].split(" ")
     result = [token for piece in pieces for token in _piece(piece)]
     if plain:
         result.extend(_last_piece(last, None if following is None else following[:1]))
     else:
-        result.extend(lexed(caption[head.end() if head else 0 :], following))
+        result.extend(lexed(caption[end:], following))
     return result
 
 
@@ -103,6 +108,8 @@ def _lex(text: str, end: int) -> Iterator[str]:
     no rule matches is skipped.
     """
     place = 0
+    table = rules()
+    failing = [0] * len(table)  # for each rule with a run, the end of the last run in which it failed
     while place < end:
         plain = _PLAIN_WORD(text, place)
         if plain and plain[1].lower() not in _CUT:
@@ -110,10 +117,14 @@ def _lex(text: str, end: int) -> Iterator[str]:
             place = plain.end(1)
             continue
         reach, chosen = place, None
-        for rule in rules():
+        for index, rule in enumerate(table):
+            if place < failing[index]:
+                continue
             match = rule.match(text, place)
             if match and match.end() > reach:
                 reach, chosen = match.end(), (rule, match)
+            elif rule.run and not match and (run := rule.run(text, place)):
+                failing[index] = run.end()
         if chosen is None:
             place += 1
             continue

@@ -11,6 +11,10 @@ longest match is found first.
 Patterns match UTF-16 code units, as in the lexer: no rule names a character above U+FFFF.  `«name»` stands for an entry
 of `PARTS`.  Words within `(?i:...)` match in either case.  Character sets match as written, some in one case only.  The
 only possible line break is the one between a caption and the next.
+
+The time to lex a caption is linear in its length.  A rule that reads far beyond the token which is chosen in the end
+has a run: text that begins as the rule does.  Where the rule fails at the start of its run, it fails at every later
+position of that run, so the lexer does not try it there.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ class Rule(NamedTuple):
     match: Callable[[str, int], re.Match[str] | None]  # group 1 is the token; the text that must follow is after it
     write: Writer  # the token as the lexer writes it
     twice: int  # characters at the token's end that are also the start of the next token
+    run: Callable[[str, int], re.Match[str] | None] | None = None  # where the rule fails once, it fails throughout
 
 
 # ---------------------------------------------------------------------------- writing of tokens
@@ -116,7 +121,8 @@ PARTS = {
     "not": r"(?i:n)«quote»(?i:t)",
     "piece": r"(?:[dDoOlL]«quote»[«letter»«figures»])?[«letter»«figures»]+",
     "hyphenated": r"«piece»(?:[-_\u058a\u2010\u2011]«piece»)*",
-    "compound": r"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*(?:-(?:«acronym»\.|[A-Za-z0-9\u00ad]+))+",
+    "compound run": r"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*",
+    "compound": r"«compound run»(?:-(?:«acronym»\.|[A-Za-z0-9\u00ad]+))+",
     "sum": r"[A-Z]+(?:(?:«amp»|[+&])[A-Z]+)+",
     "acronym": r"(?:(?i:U\.S\.-(?:U\.K|U\.S\.S\.R)|(?:Canada|Sino|Korean|EU|Japan|non)-U\.S)|[A-Za-z](?:\.[A-Za-z])+)",
     "title": rf"(?:«acronym»|(?i:{words.TITLES})|[A-Za-z])",
@@ -124,13 +130,23 @@ PARTS = {
     "starter": "|".join(f"[{word[0]}](?i:{re.escape(word[1:])})" for word in words.STARTERS.split()),
     "tag name": r"[A-Za-z][A-Za-z0-9_:.-]*",
     "value": r"""[ ]*=[ ]*(?:'[^'\n]*'|"[^"\n]*")""",
-    "tag": r"<(?:[!?][A-Za-z-][^>\r\n]*|/«tag name»|«tag name»(?:[ ]+«tag name»(?:«value»)?)*[ ]*/?)[ ]*>",
+    "tag": r"<(?:/«tag name»[ ]*|«tag name»(?:[ ]+«tag name»(?:«value»)?)*[ ]*(?:/[ ]*)?)>",
+    "open declaration": r"<[!?][A-Za-z-][^>\r\n]*",
+    "declaration": "«open declaration»>",
     "path": r'/[^ \t\n\f\r"<>|()]+[^ \t\n\f\r"<>|.!?(){},-]',
+    "www": r'(?i:www)\.(?:[^ \t\n\f\r"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}',
+    "www run": r'(?i:www)(?:\.[^ \t\n\f\r"<>|.!?(){},]+)+',
+    # `,-_` is a range from the comma to the underscore, so it excludes digits and capitals as well, as in the lexer.
+    "in host": r"""[^ \t\n\f\r"`'<>|.!?(){},-_$]""",
+    "in address": r'[^ \t\n\f\r"<>|(){}\u00a0]',
+    "in domain": r'[^ \t\n\f\r"<>|(){}.\u00a0]',
+    "address run": r"(?:<|(?i:&lt;))?[a-zA-Z0-9]«in address»*",
+    "file run": r"«in name»+(?:\.«in name»+)*",
     "fraction": r"(?:«digit»{1,4}[- \u00a0])?«digit»{1,4}(?:\\?/|\u2044)«digit»{1,4}",
 }
 
-# The token, the text that must follow it, and the function that writes the token.
-RULES: tuple[tuple[str, str, Writer], ...] = (
+# The token, the text that must follow it, the function that writes the token, and the rule's run if it has one.
+RULES: tuple[tuple[str, str, Writer] | tuple[str, str, Writer, str], ...] = (
     (r"(?i:c\+\+|[cf]#)", "", _same),
     ("(?i:can)", "(?i:not)", _same),
     ("(?i:gon|wan)", "(?i:na)", _same),
@@ -138,6 +154,7 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     ("(?i:lem|gim)", "(?i:me)", _same),
     ("(?i:'t)", "(?i:is|was)", _same),
     ("«tag»", "", _joined),
+    ("«declaration»", "", _joined, "«open declaration»"),
     (r"(?i:&(?:MD|mdash|ndash);)|[\u0096\u0097\u2013-\u2015]", "", _dash),
     ("«amp»", "", _amp),
     (r"(?i:&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+);)", "", _same),
@@ -154,16 +171,10 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     (r"«apostrophe»(?:(?i:n)«apostrophe»?|[2-9]0(?i:s)|(?i:em|till?|cause))", "", _same),
     ("(?i:y)«apostrophe»", "[«letter»]", _same),
     (r'(?i:https?)://[^ \t\n\f\r"<>|(){}]+[^ \t\n\f\r"<>|.!?(){},-]', "", _same),
-    (r'(?i:www)\.(?:[^ \t\n\f\r"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}', "", _same),
-    (r'(?i:www)\.(?:[^ \t\n\f\r"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}«path»', "", _same),
-    # `,-_` is a range from the comma to the underscore, so it excludes digits and capitals as well, as in the lexer.
-    (r"""(?:[^ \t\n\f\r"`'<>|.!?(){},-_$]+\.)+(?i:com|net|org|edu)(?:«path»)?""", "", _same),
-    (
-        r'(?:<|(?i:&lt;))?[a-zA-Z0-9][^ \t\n\f\r"<>|(){}\u00a0]*@'
-        r'(?:[^ \t\n\f\r"<>|(){}.\u00a0]+\.)*[^ \t\n\f\r"<>|(){}.\u00a0]+(?:>|(?i:&gt;))?',
-        "",
-        _same,
-    ),
+    ("«www»", "", _same, "«www run»"),
+    ("«www»«path»", "", _same, "«www run»"),
+    (r"(?:«in host»+\.)+(?i:com|net|org|edu)(?:«path»)?", "", _same, r"«in host»+(?:\.«in host»+)*"),
+    (r"«address run»@(?:«in domain»+\.)*«in domain»+(?:>|(?i:&gt;))?", "", _same, "«address run»"),
     ("@[a-zA-Z_][a-zA-Z_0-9]*|#«in word»+", "", _same),
     ("«clitic»|«not»", "[^A-Za-z]", _quotes),
     ("«digit»{1,2}[-/]«digit»{1,2}[-/]«digit»{2,4}", "", _same),
@@ -177,6 +188,7 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     (r"[A-Z]*\$|#", "", _same),
     (r"[\u00a2-\u00a5\u0080\u20a0\u20ac\u060b\u0e3f\u20a4\uffe0\uffe1\uffe5\uffe6]", "", _signs),
     ("[A-Za-z]", r"\.«gap»+(?:«starter»|«tag»)«gap»", _same),
+    ("[A-Za-z]", r"\.«gap»+«declaration»«gap»", _same, r"[A-Za-z]\.«gap»+«open declaration»(?:[\r\n]|\Z)"),
     (rf"(?i:{words.BEFORE_NUMBERS})\.", "«gap»?«digit»", _same),
     (r"(?i:pt(?-i:[eyEY])|co)\.", "«space»(?i:ltd|lim)", _same),
     ("«abbreviation»", r"[\s\S]{2}", _same),
@@ -185,7 +197,7 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     ("«title»", "«space»", _same),
     ("«acronym»", "«gap»", _same),
     ("«apostrophe»[0-9][0-9]", "«gap»", _same),
-    (rf"«in name»+(?:\.«in name»+)*\.(?i:{words.EXTENSIONS})", "(?:«gap»|[.?!,])", _same),
+    (rf"«file run»\.(?i:{words.EXTENSIONS})", "(?:«gap»|[.?!,])", _same, "«file run»"),
     (r"«word»\.", "«stop»", _soft),
     (
         r"(?:\([0-9]{2,3}\)[ \u00a0]?|(?:\+\+?)?(?:[0-9]{2,4}[- \u00a0])?[0-9]{2,4}[- \u00a0])"
@@ -196,7 +208,8 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
     ('"|(?i:&quot;)', "", _quotes),
     ("[<>]|(?i:&[lg]t;)", "", _angle),
     (r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]]", "[^A-Za-z0-9]", _parentheses),
-    (r"[\^x=~<>]\.\[\^(?i:x)=[^<\n]*<>\]|[-\^x=~<>']_[-\^x=~<>']", "", _parentheses),
+    (r"[\^x=~<>]\.\[\^(?i:x)=[^<\n]*<>\]", "", _parentheses, r"[\^x=~<>]\.\[\^(?i:x)=[^<\n]*"),
+    (r"[-\^x=~<>']_[-\^x=~<>']", "", _parentheses),
     (r"\([-\^x=~<>'][_.]?[-\^x=~<>']\)|\([\^x=~<>']-[\^x=~<>'`]\)", "", _parentheses),
     (r"[{}()\[\]]", "", _bracket),
     ("-+", "", _hyphens),
@@ -206,8 +219,8 @@ RULES: tuple[tuple[str, str, Writer], ...] = (
         "",
         _same,
     ),
-    (r"«compound»\.", "«stop»", _soft),
-    ("«compound»", "", _soft),
+    (r"«compound»\.", "«stop»", _soft, "«compound run»"),
+    ("«compound»", "", _soft, "«compound run»"),
     (r"«hyphenated»\.", "«stop»", _same),
     ("«hyphenated»", "", _same),
     (r"«sum»\.", "«stop»", _amp),
@@ -272,6 +285,11 @@ def filled(pattern: str) -> str:
 def rules() -> tuple[Rule, ...]:
     """The compiled rules, in order of precedence."""
     return tuple(
-        Rule(re.compile(filled(f"({token})(?:{after})")).match, write, int(token == "«abbreviation»" and not after))
-        for token, after, write in RULES
+        Rule(
+            re.compile(filled(f"({token})(?:{after})")).match,
+            write,
+            int(token == "«abbreviation»" and not after),
+            re.compile(filled(run[0])).match if run else None,
+        )
+        for token, after, write, *run in RULES
     )

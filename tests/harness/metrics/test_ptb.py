@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import random
+import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,6 +117,44 @@ texts = st.lists(pieces, max_size=8).map(" ".join).map(ptb.clean)
 def test_cached_pieces_give_the_tokens_of_the_full_rules(text: str, following: str | None) -> None:
     both = [text] if following is None else [text, following]
     assert next(ptb.tokens(both)) == ptb.lexed(text, following)
+
+
+def lexing_seconds(text: str) -> float:
+    """The processor time of lexing a text, by the full rules."""
+    start = time.process_time()
+    ptb.lexed(text)
+    return time.process_time() - start
+
+
+# Each unit begins a rule that reads to the end of the run and then fails.
+@pytest.mark.parametrize("unit", ["a,", "+.", "1.", "www.1", "a@.", "<!a", "A. <!a", "x.[^x="])
+def test_lexing_time_of_a_run_without_a_token_end_is_linear(unit: str) -> None:
+    """Ten times the text takes about ten times as long; with a quadratic rule, more than twenty times."""
+    unit += "x" * 60
+    shorter = min(lexing_seconds(unit * 150) for _ in range(2))
+    assert lexing_seconds(unit * 1500) < 20 * shorter
+
+
+@pytest.mark.parametrize("caption", [f"<a{' ' * 100_000}", f"<!a{' ' * 100_000}", f"a{' ' * 100_000}1"])
+def test_long_run_of_spaces_is_read_in_linear_time(caption: str) -> None:
+    """A quadratic rule takes more than ten seconds."""
+    start = time.process_time()
+    list(ptb.tokens([caption]))
+    assert time.process_time() - start < 2
+
+
+def test_many_empty_captions_take_little_memory() -> None:
+    """Each caption with all blank ones after it would be 800 million characters."""
+    tracemalloc.start()
+    try:
+        assert list(ptb.tokens(["x 1", *[""] * 40_000, "3 y"]))[::40_001] == [["x", "1"], ["3", "y"]]
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_last_tokens_depend_on_the_caption_after_blank_ones() -> None:
+    assert next(ptb.tokens(["vitamin C.", "", " ", "The x."])) == ["vitamin", "c"]
 
 
 @needs_java

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import unicodedata
 from pathlib import Path
@@ -30,6 +31,41 @@ def test_pattern_finds_its_longest_match_first(rule: Rule) -> None:
         for place in range(len(text)):
             match = rule.match(text, place)
             assert (match.end() if match else -1) == longest(pattern, text, place), (text, place)
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in rules() if rule.run], ids=lambda rule: rule.match.__self__.pattern[:20]
+)
+def test_rule_that_fails_at_the_start_of_its_run_fails_throughout(rule: Rule) -> None:
+    """The lexer relies on this to skip the rule within the run."""
+    assert rule.run is not None
+    starts = [
+        "a,",
+        "a+",
+        "+a.",
+        "1.",
+        "www.1",
+        "a@.",
+        "<!a",
+        "A. <!a",
+        "x.[^x=",
+        "a-",
+        "a.zip",
+        "b.com/",
+        ">",
+        "<>]",
+        " ",
+    ]
+    draw = random.Random(0)
+    texts = [*TEXTS, *("".join(draw.choices(starts, k=draw.randint(1, 6))) for _ in range(1000))]
+    failed = 0
+    for text in texts:
+        for place in range(len(text)):
+            run = rule.run(text, place)
+            if run and not rule.match(text, place):
+                failed += 1
+                assert not any(rule.match(text, later) for later in range(place, run.end())), (text, place)
+    assert failed > 100
 
 
 def test_filled_replaces_parts_within_parts() -> None:
