@@ -27,6 +27,7 @@ from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, R
 from harness.errors import DataError, ModelError, UsageError
 from harness.images import MissingImage, read_bytes
 from harness.migrations import former_fingerprint, is_of_unknown_code
+from harness.sinks import line
 from harness.statistics import estimate
 from harness.store import Appender, Kept, RunFolder
 from harness.timings import Clock, latency
@@ -143,7 +144,7 @@ def query(
                 sample = todo[ticket]
                 if isinstance(answer, Failure):
                     failures[sample.id] = answer.reason
-                    progress.write(f"{sample.id}: {answer.reason}", file=sys.stderr)
+                    progress.write(line(f"{sample.id}: {answer.reason}"), file=sys.stderr)
                 else:
                     appender.write(Kept(sample.id, digests[sample.id][0], answer))
                     clock.answered(answer)

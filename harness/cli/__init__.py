@@ -34,6 +34,7 @@ from harness.cli import (
 )
 from harness.cli.options import model_named
 from harness.errors import HarnessError, ResourceError, UsageError
+from harness.sinks import block, line
 
 COMMANDS = (score, compare, gate, train, finetune, ablate, tasks, models, data, store, report)
 EXAMPLES = ("python -m", "torchrun")  # the first words of lines of examples in help
@@ -103,10 +104,21 @@ def _model_of(arguments: list[str]) -> Entry | None:
     return model_named(arguments) if arguments[:1] in (["run"], ["bench"]) else None
 
 
+class _LineFormatter(logging.Formatter):
+    """A log message on one line of a terminal; the lines of a traceback stay."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return block(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return line(record.getMessage())
+
+
 @contextmanager
 def _log_on_stderr() -> Iterator[None]:
     """Prints this project's log messages as lines on stderr, within the context."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineFormatter())
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.INFO)
@@ -122,5 +134,5 @@ def _one_line(error: BaseException) -> str:
 
 
 def _print_error(message: str, status: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {line(message)}", file=sys.stderr)
     return status

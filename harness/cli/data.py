@@ -57,9 +57,9 @@ def data_check(
     """
     problems = 0
     for title, lines in check_each(task, split, data, decode=decode, annotations=annotations, images=images):
-        print(f"{title}:")
+        print(f"{text.line(title)}:")
         for line in lines:
-            print(f"  {line.state:<8} {line.message}")
+            print(f"  {line.state:<8} {text.line(line.message)}")
             problems += line.problems
     if problems:
         raise DataError(f"{problems} problems; the list above names each, with the origin of missing files")
@@ -74,10 +74,11 @@ def data_pack(*, task: TaskNames, split: Splits = "all", data: Data = None) -> N
     """
     left_out: list[str] = []
     for packed in pack_each(task, split, data):
-        print(f"{packed.path}: {packed.written:,} images packed ({packed.bytes:,} bytes), {packed.already:,} before")
+        counts = f"{packed.written:,} images packed ({packed.bytes:,} bytes), {packed.already:,} before"
+        print(text.line(f"{packed.path}: {counts}"))
         for problem, names in (("missing", packed.missing), ("no image", packed.unreadable)):
             left_out += names
             if names:
-                print(f"  {problem}: {len(names):,}, such as {', '.join(names[:3])}")
+                print(text.line(f"  {problem}: {len(names):,}, such as {', '.join(names[:3])}"))
     if left_out:
         raise DataError(f"{len(left_out)} images could not be packed; the list above names some of them")

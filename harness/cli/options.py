@@ -141,8 +141,11 @@ def show_run(record: Run, folder: RunFolder, json: bool) -> None:
 
 
 def command_line() -> list[str]:
-    """The command line for a record, without the path of this machine's interpreter."""
-    return ["python -m harness", *sys.argv[1:]]
+    """The command line for a record, without the path of this machine's interpreter.
+
+    Bytes that are not UTF-8 become "?", since JSON cannot hold them.
+    """
+    return ["python -m harness", *(argument.encode("utf-8", "replace").decode() for argument in sys.argv[1:])]
 
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from harness.core import Answer, Box, Boxes, Failure, Kind, Model, Phrase, Quest
 from harness.errors import DataError, UsageError
 from harness.images import given as as_reference
 from harness.images import open_rgb
+from harness.sinks import block
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,5 +178,5 @@ class Reply:
         out = BytesIO()
         self.draw().save(out, "PNG")
         encoded = base64.b64encode(out.getvalue()).decode()
-        caption = html.escape(self.text)
+        caption = html.escape(block(self.text))
         return f'<figure><img src="data:image/png;base64,{encoded}"><figcaption>{caption}</figcaption></figure>'

@@ -8,7 +8,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.gates.verdicts import Verdict
-from harness.report.text import cell, table
+from harness.report.text import table
+from harness.sinks import cell, command, line, xml
 
 SIGNS = {"kept": "ok", "broken": "BROKEN", "undecided": "UNDECIDED"}
 
@@ -17,8 +18,8 @@ def describe(verdicts: Sequence[Verdict]) -> str:
     """A table with a row for each verdict, then a line for each that fails the gate."""
     rows = [(SIGNS[verdict.state], verdict.name, verdict.promised, verdict.measured) for verdict in verdicts]
     red = [verdict for verdict in verdicts if verdict.red]
-    lines = [table(("", "promise", "promised", "measured"), [tuple(map(_plain, row)) for row in rows]), ""]
-    lines += [_plain(verdict.line()) for verdict in red]
+    lines = [table(("", "promise", "promised", "measured"), rows), ""]
+    lines += [line(verdict.line()) for verdict in red]
     hold = f"all of {len(verdicts)} promises hold"
     lines.append(f"{len(red)} of {len(verdicts)} promises do not hold" if red else hold)
     return "\n".join(lines)
@@ -37,9 +38,9 @@ def junit(verdicts: Sequence[Verdict]) -> bytes:
         errors=str(outcomes.count("error")), skipped=str(outcomes.count("skipped")),
     )  # fmt: skip
     for verdict, outcome in zip(verdicts, outcomes, strict=True):
-        case = ElementTree.SubElement(suite, "testcase", classname="gate", name=_xml(verdict.name))
+        case = ElementTree.SubElement(suite, "testcase", classname="gate", name=xml(verdict.name))
         if outcome:
-            ElementTree.SubElement(case, outcome, message=_xml(verdict.line()))
+            ElementTree.SubElement(case, outcome, message=xml(verdict.line()))
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
@@ -57,9 +58,8 @@ def github(verdicts: Sequence[Verdict]) -> str:
     commands = []
     for verdict in verdicts:
         if verdict.state != "kept":
-            text = verdict.line().replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-            title = _plain(verdict.name).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
-            commands.append(f"::{'error' if verdict.red else 'warning'} title=gate {title}::{text}")
+            state, title = "error" if verdict.red else "warning", command(verdict.name, name=True)
+            commands.append(f"::{state} title=gate {title}::{command(verdict.line())}")
     return "\n".join(commands)
 
 
@@ -72,13 +72,3 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     red = [f"- {cell(verdict.line())}" for verdict in verdicts if verdict.red]
     head = ["## Gate", "", "| | promise | promised | measured |", "|---|---|---|---|"]
     return "\n".join([*head, *rows, "", *red, ""])
-
-
-def _plain(text: str) -> str:
-    """The text on one line."""
-    return " ".join(text.split())
-
-
-def _xml(text: str) -> str:
-    """The text without the characters that XML 1.0 does not allow."""
-    return "".join(letter for letter in text if letter in "\t\n\r" or (letter >= " " and letter not in "￾￿"))

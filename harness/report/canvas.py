@@ -6,8 +6,6 @@ the split that most models have.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from harness.report.breakdown import Breakdown
 from harness.report.ours import representative
 from harness.report.speed import COLOURS
 from harness.report.text import MINIATURE
+from harness.sinks import csv_text, file_name, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,13 +109,13 @@ class Canvas:
         axes = figure.subplots(down, across, squeeze=False).flatten().tolist()
         for task, panel in zip(tasks, axes, strict=False):
             draw(panel, task)
-            panel.set_title(task, fontsize=9)
+            panel.set_title("\n".join(map(label, task.split("\n"))), fontsize=9)
         for panel in axes[len(tasks) :]:
             panel.remove()
         handles: dict[str, Any] = {}
         for panel in axes[: len(tasks)]:
-            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
+            for handle, name_in_legend in zip(*panel.get_legend_handles_labels(), strict=True):
+                handles.setdefault(name_in_legend, handle)
         if handles:
             figure.legend(
                 handles.values(),
@@ -125,10 +124,10 @@ class Canvas:
                 ncols=2 if across == 1 else 4,
                 frameon=False,
             )
-        subtitle = MINIATURE.replace(": ", ":\n") if self.data == "miniature" else self.data
+        subtitle = MINIATURE.replace(": ", ":\n") if self.data == "miniature" else label(self.data)
         figure.suptitle(f"{title}\n{subtitle}", fontsize=8)
-        self._save(figure, f"{_safe(self.data)}-{name}")
-        self.figures.append(FigureFile(f"{_safe(self.data)}-{name}", f"{title}, {self.data}", caption))
+        self._save(figure, f"{file_name(self.data)}-{name}")
+        self.figures.append(FigureFile(f"{file_name(self.data)}-{name}", f"{title}, {self.data}", caption))
 
     def _save(self, figure: Figure, name: str) -> None:
         figure.savefig(self.folder / f"{name}.svg", metadata={"Date": None})
@@ -162,21 +161,11 @@ def representative_runs(runs: Sequence[AnalysedRun]) -> list[AnalysedRun]:
         chosen = next(analysed for analysed in group if analysed.run is run)
         spec = run.spec
         name = f"{spec.model}, {spec.protocol.replace('_', '-')}" if len(protocols[spec.model]) > 1 else spec.model
-        # matplotlib leaves labels that start with an underscore out of the legend.
-        result.append(replace(chosen, model=f" {name}" if name.startswith("_") else name))
+        result.append(replace(chosen, model=label(name)))
     return result
 
 
 def as_csv(numbers: Sequence[PlottedNumber]) -> str:
     """The CSV of plotted numbers, one line each, unrounded; a missing value is an empty cell."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for plotted in numbers:
-        cells = (getattr(plotted, name) for name in COLUMNS)
-        writer.writerow(["" if cell is None else cell for cell in cells])
-    return out.getvalue()
-
-
-def _safe(name: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in name)
+    rows = [[getattr(plotted, name) for name in COLUMNS] for plotted in numbers]
+    return csv_text([COLUMNS, *(["" if value is None else value for value in row] for row in rows)])

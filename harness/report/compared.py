@@ -29,7 +29,7 @@ def describe(comparisons: Sequence[Comparison], shown: int = SHOWN) -> str:
     parts = [_describe_one(comparison, shown) for comparison in comparisons]
     if len(comparisons) > 1:
         parts.append(together(comparisons))
-    return "\n\n".join(parts)
+    return text.block("\n\n".join(parts))
 
 
 def together(comparisons: Sequence[Comparison]) -> str:
@@ -159,7 +159,7 @@ def _title(comparison: Comparison) -> str:
     spec = comparison.a.spec
     left_out = f"; {comparison.left_out:,} samples of only one run are left out" if comparison.left_out else ""
     counts = f"{comparison.samples:,} samples, {comparison.images:,} images"
-    return f"{spec.task} {spec.split} · {spec.data} · {counts}{left_out}"
+    return text.line(f"{spec.task} {spec.split} · {spec.data} · {counts}{left_out}")
 
 
 def _rows(comparison: Comparison) -> list[tuple[str, ...]]:

@@ -27,6 +27,7 @@ from harness.report.canvas import (
     on_common_split,
     representative_runs,
 )
+from harness.sinks import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -193,11 +194,11 @@ def _bar_chart(title: str) -> Draw:
             rows: list[str] = []
             for place, model in enumerate(models):
                 for number, (bar, estimate) in enumerate(by_panel[panel][model].parts.bars[title]):
-                    label = f"{bar} ({model})" if own_rows else bar
-                    if label not in rows:
-                        rows.append(label)
+                    name = f"{bar} ({model})" if own_rows else bar
+                    if name not in rows:
+                        rows.append(name)
                     height = 0.7 if own_rows else 0.8 / len(models)
-                    y = rows.index(label) + (0 if own_rows else (place + 0.5) * 0.8 / len(models) - 0.4)
+                    y = rows.index(name) + (0 if own_rows else (place + 0.5) * 0.8 / len(models) - 0.4)
                     value = estimate.value
                     canvas.keep(chart.name, panel, model, bar, [value, estimate.low, estimate.high], estimate.n)
                     if value is None:  # undefined, such as the cost of missed objects if all objects are missed
@@ -208,7 +209,7 @@ def _bar_chart(title: str) -> Draw:
                     axes.barh(y, value, height, color=canvas.style(model)["color"], alpha=0.75, label=legend)
                     axes.plot(ends, [y, y], color="black", linewidth=0.8)
                     _annotate(axes, estimate.n, max(ends), y)
-            axes.set_yticks(range(len(rows)), rows, fontsize=6)
+            axes.set_yticks(range(len(rows)), list(map(label, rows)), fontsize=6)
             axes.invert_yaxis()
             axes.set_xlim(0, 1.12 * max(axes.get_xlim()[1] / 1.05, 1e-9))  # space for n after the longest bar
             axes.set_xlabel(chart.unit)
@@ -257,7 +258,7 @@ def _latency(canvas: Canvas, runs: Sequence[AnalysedRun]) -> None:
 
 
 def _versus(
-    canvas: Canvas, runs: Sequence[AnalysedRun], name: str, key: str, label: str, caption: str, *, higher: bool
+    canvas: Canvas, runs: Sequence[AnalysedRun], name: str, key: str, unit: str, caption: str, *, higher: bool
 ) -> None:
     """Headlines versus a timing, with the Pareto frontier.
 
@@ -293,6 +294,6 @@ def _versus(
             task = panel.replace("\n", ", ")
             canvas.keep(name, task, model, f"{run.headline} at {timing:.4g} {key}", numbers, estimate.n)
         axes.set(xlim=(0, 1.15 * max(point.timing for point in points[panel])), ylim=(0, None))
-        axes.set(xlabel=label, ylabel=points[panel][0].analysed.run.headline)
+        axes.set(xlabel=unit, ylabel=label(points[panel][0].analysed.run.headline))
 
     canvas.panels(name, f"Accuracy versus {name}", caption, list(points), draw, 2.3)

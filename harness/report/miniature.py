@@ -8,6 +8,7 @@ from harness.core import Run
 from harness.report.ours import representative, several_runs_note
 from harness.report.tables import Table
 from harness.report.text import MINIATURE, number
+from harness.sinks import file_name
 
 Cell = tuple[str, str, str]  # model, task, split
 
@@ -34,7 +35,7 @@ def _table(protocol: str, runs: Sequence[Run]) -> Table:
         f"{' '.join(cell)}: {several_runs_note(several)}" for cell, several in by_cell.items() if len(several) > 1
     ]
     title = f"MINIATURE (embedded benchmark), {protocol.replace('_', '-')}"
-    return Table(f"miniature_{protocol}", title, ["task", *models], rows, 1, notes)
+    return Table(f"miniature_{file_name(protocol)}", title, ["task", *models], rows, 1, notes)
 
 
 def _headline(run: Run) -> str:

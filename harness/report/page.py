@@ -5,8 +5,6 @@ The page is generated from records, answers and annotations alone.  It loads not
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,8 @@ from harness.report import figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
 from harness.report.canvas import AnalysedRun, FigureFile
 from harness.report.tables import template
-from harness.report.text import MINIATURE, cell, number, title
+from harness.report.text import MINIATURE, number, title
+from harness.sinks import cell, csv_text, label
 
 log = logging.getLogger(__name__)
 COLUMNS = (
@@ -135,17 +134,15 @@ def rendered(
 
 def runs_csv(runs: Sequence[Run]) -> str:
     """CSV with one line per run and metric, unrounded."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[Any]] = [COLUMNS]
     for run in runs:
         spec = run.spec
         unreadable = run.metrics["unreadable"].value if "unreadable" in run.metrics else ""
         for name, estimate in run.metrics.items():
             cells = (estimate.value, estimate.low, estimate.high, estimate.n, unreadable, run.status, run.id)
             identity = (spec.data, spec.task, spec.version, spec.split, spec.model, spec.protocol)
-            writer.writerow([*identity, name, *cells])
-    return out.getvalue()
+            rows.append([*identity, name, *cells])
+    return csv_text(rows)
 
 
 def runs_markdown(runs: Sequence[Run], published: Published) -> str:
@@ -211,7 +208,10 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
             if estimate.low is not None and estimate.high is not None:
                 axes.plot([estimate.low, estimate.high], [place, place], color="#6e7781", linewidth=2, clip_on=False)
             axes.plot([value], [place], "o", color="#d6008c", clip_on=False)
-        names = [f"{run.spec.task} {run.spec.split} · {run.spec.model} · {run.headline}" for run in reversed(drawn)]
+        names = [
+            label(f"{run.spec.task} {run.spec.split} · {run.spec.model} · {run.headline}", 80)
+            for run in reversed(drawn)
+        ]
         axes.set_yticks(range(len(drawn)), names)
         axes.set_xlim(0, max(100.0, axes.get_xlim()[1]))
         axes.set_xlabel("percent (CIDEr x 100), with 95 % intervals")

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report.text import cell
+from harness import sinks
+from harness.sinks import cell
 
 Record = Mapping[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")  # Okabe and Ito's palette
@@ -40,7 +41,7 @@ def describe(record: Record) -> str:
     if "stages" in record:
         lines += _stage_lines(record["stages"])
     lines += [f"  versus {name}: {versus(result)}" for name, result in record["against"].items()]
-    return "\n".join(lines)
+    return "\n".join(map(sinks.line, lines))
 
 
 def _stage_lines(stages: Mapping[str, Any]) -> list[str]:
@@ -110,7 +111,7 @@ def markdown(records: Sequence[Record]) -> str:
         out.write("\nThere are no measurements yet.\n")
     for device in sorted({record["device"] for record in records}):
         of_device = [record for record in records if record["device"] == device]
-        out.write(f"\n## {device}\n\n")
+        out.write(f"\n## {cell(device)}\n\n")
         out.write("| model | images | settings | scenario | p50 | p99 ")
         out.write("| images/s | tokens/s | peak MiB | validity | version |\n")
         out.write("|---|---|---|---|--:|--:|--:|--:|--:|---|---|\n")
@@ -151,7 +152,7 @@ def figures(records: Sequence[Record], to: Path) -> None:
     """Writes each figure that has data as SVG and PNG: stages, roofline and scaling."""
     from matplotlib import rc_context
 
-    with rc_context({"svg.hashsalt": "speed", "svg.fonttype": "path", "font.size": 9}):
+    with rc_context({"svg.hashsalt": "speed", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}):
         staged = [record for record in records if "stages" in record]
         if staged:
             _stages(staged, to)
@@ -182,7 +183,10 @@ def _stages(records: Sequence[Record], to: Path) -> None:
             floor += 1000 * steps * line.get("floor s", 0.0) / record["stages"]["batch"]
         label = "roofline floor" if row == 0 else None
         axes.barh(row, floor, fill=False, edgecolor="black", linewidth=1.2, label=label)
-    names = [f"{record['model']} · {record['device']}\n{_settings(record['settings'])}" for record in chosen]
+    names = [
+        f"{sinks.label(record['model'] + ' · ' + record['device'])}\n{sinks.label(_settings(record['settings']))}"
+        for record in chosen
+    ]
     axes.set_yticks(range(len(chosen)), names, fontsize=7)
     axes.set_xlabel("ms per image")
     figure.legend(*axes.get_legend_handles_labels(), ncols=8, fontsize=7, loc="outside lower center")
@@ -208,7 +212,7 @@ def _roofline(records: Sequence[Record], to: Path) -> None:
     for (key, (operations, moved)), colour in zip(sorted(ceilings.items()), COLOURS, strict=False):
         intensities = [2.0**power for power in range(-3, 13)]
         roof = [min(operations, moved * intensity) for intensity in intensities]
-        axes.plot(intensities, roof, color=colour, label=" · ".join(key))
+        axes.plot(intensities, roof, color=colour, label=sinks.label(" · ".join(key)))
         for record in records:
             if (record["device"], record["settings"]["dtype"]) != key:
                 continue
@@ -222,7 +226,11 @@ def _roofline(records: Sequence[Record], to: Path) -> None:
                 axes.plot(intensity, rate, marker, color=colour, ms=5)
             for intensity, rate, _ in points[:1]:
                 axes.annotate(
-                    record["model"], (intensity, rate), xytext=(-4, -9), textcoords="offset points", fontsize=7
+                    sinks.label(record["model"]),
+                    (intensity, rate),
+                    xytext=(-4, -9),
+                    textcoords="offset points",
+                    fontsize=7,
                 )
     for name, marker in markers.items():
         axes.plot([], [], marker, color="black", label=name)
@@ -262,7 +270,7 @@ def _scaling(records: Sequence[Record], to: Path) -> None:
     for place, (names, of_line) in enumerate(sorted(lines.items())):
         colour, style = COLOURS[place % len(COLOURS)], f"{'oDv^'[place // len(COLOURS) % 4]}-"
         by_batch = sorted((record["settings"]["batch size"], record["throughput"]["images/s"]) for record in of_line)
-        label = " · ".join(names[: 6 + (devices > 1)])
+        label = sinks.label(" · ".join(names[: 6 + (devices > 1)]), 120)
         scaling.plot(*zip(*by_batch, strict=True), style, color=colour, label=label)
         timed = sorted(
             (record["throughput"]["images/s"], 1000 * record["latency s"]["p50"]["value"])
@@ -285,7 +293,7 @@ def _scaling(records: Sequence[Record], to: Path) -> None:
     if sizes:
         rest[-1].set(xlabel="number of images", ylabel="throughput, images/s")
     for place, (names, of_set) in enumerate(sorted(sizes.items())):
-        label = " · ".join((names[0], names[4], *names[6:][: devices > 1]))
+        label = sinks.label(" · ".join((names[0], names[4], *names[6:][: devices > 1])), 120)
         colour = COLOURS[place % len(COLOURS)]
         rest[-1].plot(*zip(*sorted(of_set.items()), strict=True), "s-", color=colour, label=label)
         rest[-1].legend(fontsize=7, frameon=False)

@@ -7,7 +7,6 @@ initial weights in the parts that they share, and see scenes in the same order. 
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from harness.sinks import csv_text
 
 QUANTILE = 0.975  # upper end of a two-sided 95 % interval
 NOT_RUN = "not run"
@@ -196,17 +197,15 @@ def _difference(spread: Spread) -> str:
 
 def table(study: StudyResult) -> str:
     """The results as CSV, one row per arm, evaluation and metric; an arm that has not been run has no row."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[object]] = [COLUMNS]
     for result in study.run:
         for task, metric in study.metrics.items():
             value, difference = result.values[task], result.differences.get(task)
             difference_cells = [difference.mean, difference.low, difference.high] if difference else ["", "", ""]
             row = [study.name, study.world, result.arm, result.evaluation, task, metric, value.n]
             row += [_cell(number) for number in (value.mean, value.low, value.high)]
-            writer.writerow([*row, study.baseline, *map(_cell, difference_cells), _cell(result.paper.get(task))])
-    return out.getvalue()
+            rows.append([*row, study.baseline, *map(_cell, difference_cells), _cell(result.paper.get(task))])
+    return csv_text(rows)
 
 
 def _cell(value: float | str | None) -> str:

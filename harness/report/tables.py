@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
-from harness.report.text import cell
+from harness.sinks import cell, csv_text, html, tex
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +42,34 @@ def write(tables: Sequence[Table], folder: Path) -> Path:
 
 
 def template(name: str) -> jinja2.Template:
-    """A page template of this folder.  Values are escaped, and an undefined variable is an error."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    ).get_template(name)
+    """A page template of this folder.  Values are escaped (`sinks.html`), and an undefined variable is an error."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, finalize=html, undefined=jinja2.StrictUndefined)
+    return environment.get_template(name)
 
 
 def markdown(table: Table) -> str:
     """The title as a heading, the table, and the notes as a list."""
     numbers = len(table.head) - table.text_columns
-    lines = [f"# {table.title}", "", _line(table.head), "|" + "---|" * table.text_columns + "--:|" * numbers]
+    lines = [f"# {cell(table.title)}", "", _line(table.head), "|" + "---|" * table.text_columns + "--:|" * numbers]
     lines += [_line(row) for row in table.rows]
     return "\n".join([*lines, "", *(f"- {cell(note)}" for note in table.notes), ""])
 
 
 def comma_separated(table: Table) -> str:
     """The header and the rows as CSV, without the title and the notes."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([table.head, *table.rows])
-    return out.getvalue()
+    return csv_text([table.head, *table.rows])
 
 
 def latex(table: Table) -> str:
     """A longtable with booktabs rules, followed by the notes; a fragment for `\\input`."""
     columns = "p{3.2cm}" * table.text_columns if table.text_columns > 4 else "p{3cm}" * table.text_columns
     lines = [f"\\begin{{longtable}}{{{columns}{'r' * (len(table.head) - table.text_columns)}}}"]
-    lines += [f"\\caption{{{_tex(table.title)}}}\\\\", "\\toprule"]
-    lines += [" & ".join(_tex(cell) for cell in table.head) + " \\\\", "\\midrule", "\\endhead"]
-    lines += [" & ".join(_tex(cell) for cell in row) + " \\\\" for row in table.rows]
+    lines += [f"\\caption{{{tex(table.title)}}}\\\\", "\\toprule"]
+    lines += [" & ".join(tex(cell) for cell in table.head) + " \\\\", "\\midrule", "\\endhead"]
+    lines += [" & ".join(tex(cell) for cell in row) + " \\\\" for row in table.rows]
     lines += ["\\bottomrule", "\\end{longtable}"]
-    lines += [f"\\noindent {_tex(note)}\\par" for note in table.notes]
+    lines += [f"\\noindent {tex(note)}\\par" for note in table.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -87,15 +82,6 @@ DOCUMENT = r"""\documentclass{article}
 INPUTS
 \end{document}
 """
-_TEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "–": "--", "−": "-", "[": "{[}", "]": "{]}", '"': "''",
-}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter if letter.isascii() else "?") for letter in " ".join(text.split()))
 
 
 def _line(cells: Sequence[str]) -> str:

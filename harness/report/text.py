@@ -1,27 +1,26 @@
-"""A run, and tables of strings, as plain text for a terminal; escaped cells for Markdown."""
+"""A run, and tables of strings, as plain text for a terminal."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from harness.core import Estimate, Run
+from harness.sinks import block as block
+from harness.sinks import cell as cell
+from harness.sinks import line as line
 
 MINIATURE = "miniature is the embedded benchmark: its numbers are not comparable with published numbers"
 SUMMARISED = ("samples", "images", "answered", "asked now")  # counts that a fixed sentence reports
 UNDEFINED = "CIDEr of one image, AP of an object size without objects, a mean over data sets if one is missing"
-# Markdown leaves an underscore inside a word and the brackets of an interval as they are.
-_INTERVAL = re.compile(r"\[[-+]?[\d.]+, [-+]?[\d.]+\](?![\[(])")
-_MARKUP = re.compile(r"[\\|`*~\[\]]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def title(run: Run) -> str:
     """The task, split, model, data, protocol and status of a run, on one line."""
     spec = run.spec
     limit = f", sample of at most {spec.limit} images, seed {spec.seed}" if spec.limit is not None else ""
-    return f"{spec.task} {spec.split} · {spec.model} · {spec.data} · {spec.protocol} ({run.status}{limit})"
+    return line(f"{spec.task} {spec.split} · {spec.model} · {spec.data} · {spec.protocol} ({run.status}{limit})")
 
 
 def number(estimate: Estimate | None) -> str:
@@ -67,29 +66,15 @@ def describe(run: Run, folder: Path) -> str:
     if run.spec.data == "miniature":
         lines.append(f"  {MINIATURE}")
     lines.append(f"  id {run.id}, stored in {folder}")
-    return "\n".join(lines)
+    return "\n".join(map(line, lines))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns, each as wide as its widest cell and two spaces apart."""
-    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows])
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def line(text: str) -> str:
-    """The text with every non-printable character replaced by a space: no line break, no terminal control sequence."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def cell(text: str) -> str:
-    """The text as a cell of a Markdown table: on one line, with all markup escaped (GitHub's rules)."""
-    plain = " ".join(line(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    parts, start = [], 0
-    for interval in _INTERVAL.finditer(plain):
-        parts += [_MARKUP.sub(r"\\\g<0>", plain[start : interval.start()]), interval.group()]
-        start = interval.end()
-    return "".join([*parts, _MARKUP.sub(r"\\\g<0>", plain[start:])])
+    shown = [[line(each) for each in row] for row in (header, *rows)]
+    widths = [max(len(row[place]) for row in shown) for place in range(len(header))]
+    lines = ("  ".join(each.ljust(width) for each, width in zip(row, widths, strict=True)) for row in shown)
+    return "\n".join(each.rstrip() for each in lines)
 
 
 def _counts(run: Run) -> str:

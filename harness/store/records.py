@@ -13,6 +13,7 @@ import msgspec
 from harness.core import Run, RunSpec
 from harness.errors import DataError
 from harness.migrations import MIGRATIONS
+from harness.sinks import json_text
 from harness.store.files import replace_file
 
 SCHEMA = 2
@@ -36,8 +37,8 @@ def with_status(run: Run, **changes: Any) -> Run:
 
 
 def as_json(value: Any) -> str:
-    """A record, or a list of records, as the indented JSON of a run.json."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    """A record, or a list of records, as the indented JSON of a run.json; safe to show in a terminal."""
+    return json_text(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def read_run(path: Path) -> Run | None:

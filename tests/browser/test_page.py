@@ -260,3 +260,58 @@ def test_page_of_five_thousand_samples_paints_and_filters(browser: Any, report: 
     print(f"first paint {paint:.0f} ms, filtered in {1000 * (time.perf_counter() - start):.0f} ms")
     assert paint < 5000  # about a second on an idle machine; the limit only detects a page that hangs
     tab.close()
+
+
+HOSTILE = (
+    "\x1b[2J\x07\u202e]]></script><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload=alert(3) "
+    "{{ 7 * 7 }} javascript:alert(4) $\\frac{ &amp; \u2028\x9b\ud800"
+)
+
+
+def test_hostile_names_run_no_script_on_any_page_or_figure(browser: Any, tmp_path: Path) -> None:
+    """Names of models, tasks and metrics, the devices, outputs and questions; each page and each SVG is opened."""
+    Image.new("RGB", (160, 160), (90, 120, 150)).save(tmp_path / "x.png")
+    items = []
+    for number, item in enumerate((shown("alpha", tmp_path), shown("beta", tmp_path))):
+        spec = replace(item.run.spec, model=f"{HOSTILE}{number}", protocol=HOSTILE, data=HOSTILE, task=f"t{HOSTILE}")
+        provenance = {"model": {"device": HOSTILE, "batch size": HOSTILE}, "date": HOSTILE}
+        timings = {"answers/s": 3.0 + number, "p50 s": 0.5 + number}
+        run = replace(item.run, spec=spec, headline=HOSTILE, provenance=provenance, timings=timings)
+        run = replace(run, metrics={HOSTILE: Estimate(50.0, 40.0, 60.0, COUNT)})
+        rows = [
+            replace(
+                row, sample=replace(row.sample, id=f"{row.sample.id}{HOSTILE}", question=replace(
+                    row.sample.question, text=HOSTILE)), answer=replace(row.answer, raw=(HOSTILE,)),
+            )
+            for row in item.rows
+        ]  # fmt: skip
+        items.append(replace(item, run=run, rows=tuple(rows)))
+    path = page.write(items, lambda *names: (), tmp_path / "out", 8)
+    tables.write([tables.Table("t", HOSTILE, [HOSTILE, "x"], [[HOSTILE, "1"]], 1, [HOSTILE])], tmp_path / "out/tables")
+    errors: list[str] = []
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("dialog", lambda dialog: (errors.append(f"alert: {dialog.message}"), dialog.dismiss()))
+    tab.on(
+        "request",
+        lambda request: errors.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
+    )
+    tab.goto(path.as_uri())
+    assert tab.locator("section.run figure").count() >= 8
+    assert tab.locator("script").count() == 2 and tab.locator("img[src='x']").count() == 0
+    assert "<script>alert(1)</script>" in tab.locator("section.run h2").first.text_content()
+    assert "{{ 7 * 7 }}" in tab.locator("figcaption code").first.text_content()
+    tab.locator("section.run figure button").first.click()  # copies a caption into the dialog
+    tab.keyboard.press("Escape")
+    tab.locator("select[name=run]").select_option(index=1)
+    tab.locator("select[name=versus]").select_option(index=2)  # copies the captions of two runs side by side
+    assert tab.locator("#pair .two").count() > 0
+    figures = sorted((tmp_path / "out").rglob("*.svg"))
+    assert len(figures) >= 4
+    for opened_file in (tmp_path / "out/tables/index.html", *figures):
+        tab.goto(opened_file.as_uri())
+        assert tab.locator("parsererror").count() == 0, opened_file
+    context.close()
+    assert errors == []

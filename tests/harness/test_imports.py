@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINES = (
-    {"harness", "core", "errors", "migrations"},
+    {"harness", "core", "errors", "migrations", "sinks"},
     {"outside", "geometry", "images", "store", "statistics", "timings", "provenance", "published"},
     {"metrics", "data", "florence2"},
     {"training", "speed", "comparison"},

@@ -1,0 +1,199 @@
+"""Every command and every file that it writes, with hostile text in records, annotations and predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from harness import published
+from harness.report import claims, tables
+from harness.report.tables import Table
+from tests.harness.cli.calling import Call, Told, evaluated
+
+FORMULA = '=HYPERLINK("http://x.example")'
+HOSTILE = f"{FORMULA}\x1b[2J\x1b]0;t\x07\r\n::error::x\u202e</script><script>alert(1)</script>|$\\frac{{`_*[a](b)\x9b"
+NAME = "_\x1b[2J\u202e<img src=x onerror=alert(1)>$\\frac{&"  # of a file: no slash
+
+
+def hostile(value: Any) -> Any:
+    """A record with HOSTILE before each text that does not decide what the record is of."""
+    if isinstance(value, dict):
+        return {key: hostile(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [hostile(each) for each in value]
+    return HOSTILE + value if isinstance(value, str) else value
+
+
+def unsafe(text: str) -> list[str]:
+    return [letter for letter in text if not letter.isprintable() and letter != "\n"]
+
+
+def assert_safe(told: Told) -> None:
+    """No control character, no line that begins as the data likes, no traceback."""
+    for text in (told.out, told.err):
+        lines = text.split("\n")
+        # tqdm, which draws over its own line, is quiet where stderr is no terminal.
+        assert not unsafe(text), unsafe(text)
+        assert not any(line.strip().startswith("::error::") for line in lines)
+        assert "Traceback" not in text
+
+
+def assert_files_are_safe(folder: Path) -> None:
+    """Each file that a person opens, as its own program reads it."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".md", ".tex", ".csv", ".html", ".svg"):
+            text = path.read_text(encoding="utf-8")
+            assert not unsafe(text), (path, unsafe(text))
+        if path.suffix == ".csv":
+            cells = [cell for row in csv.reader(text.splitlines()) for cell in row]
+            assert not any(cell.lstrip().startswith(("=", "@")) for cell in cells), path
+        if path.suffix == ".svg":
+            root = ElementTree.fromstring(text)
+            assert not any(element.tag.endswith("script") for element in root.iter())
+        if path.suffix in (".md", ".html"):
+            assert "<script>alert" not in text and "<img src=x" not in text, path
+        if path.suffix == ".tex":
+            assert "\\frac" not in text, path
+
+
+@pytest.fixture
+def two_hostile_runs(here: Call, tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Two runs whose records name their model, protocol, device, policy and date with hostile text."""
+    out = tmp_path / "results"
+    ids = []
+    for task, model in (("refcoco", "oracle"), ("refcoco", "whole-image")):
+        record = evaluated(here, task, "--out", out, "--limit", "4", model=model)
+        [path] = out.rglob(f"{record['id']}/run.json")
+        record["spec"] |= {"model": HOSTILE + model, "protocol": HOSTILE}
+        record["provenance"] = {**record["provenance"], "date": HOSTILE, "policy": HOSTILE, "command": HOSTILE}
+        record["provenance"]["model"] = hostile(record["provenance"]["model"])
+        record["metrics"] |= {HOSTILE: record["metrics"][record["headline"]]}
+        path.write_text(json.dumps(record))
+        ids.append(record["id"])
+    yield out, ids
+
+
+def test_commands_on_hostile_records_show_no_control_character(
+    here: Call, two_hostile_runs: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    out, (first, second) = two_hostile_runs
+    for arguments in (
+        ("ls",), ("ls", "--json"), ("show", first), ("show", first, "--json"), ("score", first),
+        ("compare", first, second), ("compare", first, second, "--to", tmp_path / "page/compared"),
+        ("compare", first, second, "--json"), ("export", first, tmp_path / "page/e.json"),
+        ("export", "--jsonl", tmp_path / "page/all.jsonl"), ("rm", second),
+    ):  # fmt: skip
+        (tmp_path / "page").mkdir(exist_ok=True)
+        told = here(*arguments, "--out", out)
+        assert_safe(told)
+        assert told.status in (0, 2, 3), (arguments, told)
+    assert_files_are_safe(tmp_path / "page")
+
+
+def test_report_of_hostile_records_writes_safe_files(
+    here: Call, two_hostile_runs: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    out, _ = two_hostile_runs
+    for number, path in enumerate(sorted(out.rglob("run.json"))):  # one of them as of a real data set, not limited
+        record = json.loads(path.read_text())
+        record["status"] = "complete"
+        if number:
+            record["spec"] |= {"data": HOSTILE, "limit": None}
+        path.write_text(json.dumps(record))
+    told = here("report", "--results", out, "--to", tmp_path / "page", "--pictures", "2")
+    assert_safe(told)
+    assert told.status == 0, told
+    assert_files_are_safe(tmp_path / "page")
+    pages = {path.relative_to(tmp_path) for path in tmp_path.iterdir()}
+    assert pages <= {Path("results"), Path("page")}  # a protocol that is a path is no path
+
+
+def hostile_detection(folder: Path) -> tuple[Path, Path, Path]:
+    """COCO annotations, images and predictions with a hostile category, and file names as hostile as they can be."""
+    images = folder / "images"
+    images.mkdir()
+    entries = []
+    for number in (1, 2):
+        name = f"{NAME}{number}.png"
+        Image.new("RGB", (40, 30), (9, 9, 9)).save(images / name)
+        entries.append({"id": number, "file_name": name, "width": 40, "height": 30})
+    entries.append({"id": 3, "file_name": f"{HOSTILE.replace('/', '')}.png", "width": 40, "height": 30})
+    boxes = [
+        {"id": number, "image_id": number, "category_id": 7, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+        for number in (1, 2, 3)
+    ]
+    categories = [{"id": 7, "name": HOSTILE}, {"id": 8, "name": "b"}]
+    (folder / "gt.json").write_text(json.dumps({"images": entries, "annotations": boxes, "categories": categories}))
+    found = [{"image_id": box["image_id"], "category_id": 7, "bbox": [1, 1, 8, 9], "score": 0.9} for box in boxes]
+    (folder / "pred.json").write_text(json.dumps(found))
+    return folder / "gt.json", images, folder / "pred.json"
+
+
+def test_hostile_annotations_in_score_and_check_show_no_control_character(here: Call, tmp_path: Path) -> None:
+    truth, images, predictions = hostile_detection(tmp_path)
+    own = ("--task", "coco_detection", "--annotations", truth)
+    checked = here("data", "check", *own, "--images", images, "--decode")
+    assert_safe(checked)
+    scored = here("score", *own, "--predictions", predictions, "--out", tmp_path / "results")
+    assert_safe(scored)
+    assert scored.status == 0, scored
+    # A box of 8 of 9 columns has an IoU of 72 / 81 = 0.89, above 8 of COCO's 10 thresholds.
+    told = here("report", "--results", tmp_path / "results", "--to", tmp_path / "page", "--pictures", "3")
+    assert_safe(told)
+    assert_files_are_safe(tmp_path / "page")
+    predictions.write_text(json.dumps([{"image_id": HOSTILE, "category_id": 7, "bbox": [1, 1, 8, 9], "score": 0.9}]))
+    refused = here("score", *own, "--predictions", predictions, "--out", tmp_path / "results")
+    assert_safe(refused)
+    assert refused.status == 3
+
+
+def test_hostile_expressions_and_answers_show_no_control_character(here: Call, miniature: Path, tmp_path: Path) -> None:
+    shutil.copytree(miniature / "vqav2", tmp_path / "root/vqav2")
+    for path in (tmp_path / "root/vqav2").rglob("*questions*.json"):
+        data = json.loads(path.read_text())
+        for question in data["questions"]:
+            question["question"] = HOSTILE + question["question"]
+        path.write_text(json.dumps(data))
+    for path in (tmp_path / "root/vqav2").rglob("*annotations*.json"):
+        data = json.loads(path.read_text())
+        for entry in data["annotations"]:
+            entry["question_type"], entry["answer_type"] = HOSTILE, HOSTILE + "2"
+            for answer in entry["answers"]:
+                answer["answer"] = HOSTILE
+        path.write_text(json.dumps(data))
+    shutil.copytree(miniature / "coco", tmp_path / "root/coco", ignore=shutil.ignore_patterns("annotations"))
+    source = ("--data", tmp_path / "root", "--out", tmp_path / "results")
+    ids = []
+    for model in ("oracle", "whole-image"):
+        told = here("run", "--task", "vqav2", "--model", model, "--split", "val", "--limit", "6", *source, "--json")
+        assert_safe(told)
+        assert told.status == 0, told
+        ids.append(json.loads(told.out)["id"])
+    assert_safe(here("compare", ids[0], ids[-1], "--out", tmp_path / "results", "--data", tmp_path / "root"))
+    told = here("report", "--results", tmp_path / "results", "--to", tmp_path / "page", "--data", tmp_path / "root")
+    assert_safe(told)
+    assert_files_are_safe(tmp_path / "page")
+
+
+def test_gate_of_hostile_promises_writes_safe_commands_and_xml(here: Call, tmp_path: Path) -> None:
+    name = json.dumps(HOSTILE)
+    model = 'task = "refcoco"\nmodel = "whole-image"\ndata = "miniature"\nmetric = "Acc@0.5"\nat_least = 99.0\n'
+    (tmp_path / "gates.toml").write_text(f"[[promise]]\nname = {name}\n{model}")
+    told = here("gate", "--promises", tmp_path / "gates.toml", "--junit", tmp_path / "gate.xml", "--github")
+    assert_safe(told)
+    if (tmp_path / "gate.xml").is_file():
+        ElementTree.fromstring((tmp_path / "gate.xml").read_bytes())
+
+
+def test_tables_with_hostile_cells_are_safe_in_every_format(tmp_path: Path) -> None:
+    table = Table("t", HOSTILE, [HOSTILE, "x"], [[HOSTILE, "-1.0"]], 1, [HOSTILE])
+    tables.write([table, claims.table(published.claims(), [])], tmp_path)
+    assert_files_are_safe(tmp_path)
