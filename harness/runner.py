@@ -277,6 +277,36 @@ def so_far(task: Task[Any], record: Run, rows: Sequence[Row[Any]], samples: int)
     return replace(record, metrics={task.headline: headline}, counts=counted)
 
 
+def contradiction(task: Task[Any], record: Run, rows: Sequence[Row[Any]]) -> str:
+    """How the headline of a record differs from that of its scored rows, as a sentence; "" where they agree.
+
+    The rows are of all samples of the run.  A record of another version of the task is not compared.
+    """
+    if not record.finished or not rows or record.spec.version != task.version or record.headline not in task.metrics:
+        return ""
+    return disagreement(
+        record, float(task.metrics[record.headline].prepare(rows)(np.ones(len({row.sample.cluster for row in rows}))))
+    )
+
+
+def disagreement(record: Run, value: float) -> str:
+    """How the headline of a finished record differs from the `value` that its kept answers give; "" where it agrees.
+
+    `value` is NaN where the headline is not defined.
+    """
+    recorded = record.metrics.get(record.headline)
+    if recorded is None:
+        return ""
+    says = math.nan if recorded.value is None else recorded.value
+    if math.isclose(says, value, rel_tol=1e-6, abs_tol=1e-6) or (math.isnan(says) and math.isnan(value)):
+        return ""
+    words = ["an undefined value" if math.isnan(number) else f"{number:.6g}" for number in (says, value)]
+    return (
+        f"the record of {record.id} says {record.headline} {words[0]}, but its kept answers give {words[1]}; "
+        f"`score {record.id}` writes the record again"
+    )
+
+
 def groups_of(rows: Sequence[Row[Any]]) -> list[str]:
     """The groups of the rows' samples, in order of first appearance."""
     return list(dict.fromkeys(group for row in rows for group in row.sample.groups))
@@ -434,7 +464,7 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
         return _without_targets(samples, base, queried, answers, timings)
     rows = mark(task, samples, answers)
     folder.write_scores((row.sample.id, row.score) for row in rows)
-    return store.with_status(
+    scored = store.with_status(
         base,
         provenance={**base.provenance, **_method(task, base.spec.seed)},
         status="complete" if base.spec.limit is None else "partial",
@@ -442,6 +472,7 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
         counts=counts(task, rows, 0, queried.count),
         timings=timings,
     )
+    return store.sealed(scored)
 
 
 def _without_targets(

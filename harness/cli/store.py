@@ -38,7 +38,8 @@ def ls(
     """List kept runs: data, task, split, model, state, headline metric and age.
 
     The states are complete, partial (--limit), incomplete (some questions failed), running, interrupted (the same
-    command resumes the run), and record (the result without the answers, which cannot be scored or compared).
+    command resumes the run), record (the result without the answers, which cannot be scored or compared), and edited
+    (the numbers in run.json are not those that were scored).
 
     python -m harness ls 'refcoco*' --model florence2-nano
     """
@@ -72,10 +73,21 @@ def ls(
         for folder, run in kept
     ]
     print(text.table(("id", "data", "task", "split", "model", "state", "headline", "value", "age"), rows))
+    for folder, run in kept:
+        warn_if_edited(folder, run)
+
+
+def warn_if_edited(folder: RunFolder, run: Run) -> None:
+    """Logs that the numbers of a record are not those that were scored."""
+    if store.edited(run):
+        remedy = f"`score {run.id}` writes it again" if folder.has_answers else "its answers are not here"
+        log.warning("%s was edited: its numbers are not those that were scored; %s", folder.path / "run.json", remedy)
 
 
 def _state(folder: RunFolder, run: Run) -> str:
     """The state of a run, as the help of `ls` describes the states."""
+    if store.edited(run):
+        return "edited"
     if run.status == "running":
         return "running" if folder.busy else "interrupted"
     return run.status if folder.has_answers else "record"
@@ -86,6 +98,7 @@ def show(run: RunName, /, *, out: Out = RESULTS, json: Json = False) -> None:
     """Print one run: every metric with its interval, counts, speed, and folder."""
     folder, record = store.find(out, run)
     show_run(record, folder, json)
+    warn_if_edited(folder, record)
 
 
 @app.command

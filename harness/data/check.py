@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from tqdm import tqdm
 from harness import images
 from harness.core import Boxes, Grounded, Objects, Sample, Text
 from harness.errors import DataError
+
+ONCE_PER_IMAGE = frozenset(("caption", "detect", "find", "ocr", "ocr_regions", "regions", "propose"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,22 @@ def counts(samples: Sequence[Sample[Any]]) -> dict[str, int]:
             continue
         total[name] = total.get(name, 0) + count
     return total
+
+
+def differences(counts: Mapping[str, int], published: Mapping[str, int]) -> str:
+    """The counts that differ from the published ones, such as "6 images (published: 5,000)"; "" where none differs."""
+    differing = [unit for unit, count in published.items() if counts.get(unit) != count]
+    return ", ".join(f"{counts.get(unit, 0):,} {unit} (published: {published[unit]:,})" for unit in differing)
+
+
+def shared_images(samples: Sequence[Sample[Any]]) -> dict[str, int]:
+    """The image files of several samples, with the number of samples of each, for kinds that ask once per image.
+
+    Each such sample is an image id of the annotations, so the file is counted once per id.  Questions and expressions
+    are not looked at: an image may have several.
+    """
+    files = Counter(sample.question.image_name for sample in samples if sample.question.kind in ONCE_PER_IMAGE)
+    return {image: count for image, count in files.items() if count > 1}
 
 
 def look(root: Path, references: Iterable[str], *, decode: bool) -> CheckedImages:

@@ -13,14 +13,14 @@ from harness.core import Task
 from harness.data import check, manifest
 from harness.data.pack import Packed
 from harness.errors import DataError
-from harness.evaluation.plan import MINIATURE, DataSource, data_root, load, selected, source_of, splits_of
+from harness.evaluation.plan import MINIATURE, DataSource, data_root, load, selected, shared, source_of, splits_of
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """One line about a split's data: its state, a message, and the number of problems."""
 
-    state: str  # there, missing, wrong, counts, differs, unreadable, packed
+    state: str  # there, missing, wrong, counts, differs, shared, unreadable, packed
     message: str
     problems: int = 0
 
@@ -76,6 +76,8 @@ def _checked(task: Task[Any], source: DataSource, split: str, *, decode: bool) -
         yield Checked("wrong", str(error), 1)
         return
     yield _counted(check.counts(samples), task.published.get(split, {}) if source.name != MINIATURE else {})
+    if problem := shared(samples):
+        yield Checked("shared", problem)
     for need in manifest.needs(task, [split]):
         if decode and source.images is None and image_files.store_path(source.root, need.path).exists():
             yield _packed(source.root, need.path)

@@ -43,10 +43,24 @@ def compare_each(
             spec = kept_a[1].spec
             log.warning("left out: %s %s: %s", spec.task, spec.split, error)
             continue
+        for side in (side_a, side_b):
+            if problem := disagreement(task_of_both, side, result):
+                log.warning("%s", problem)
         compared += 1
         yield result, root
     if not compared:
         raise DataError(f"none of the {len(pairs)} pairs of runs can be compared")
+
+
+def disagreement(task: Task[Any], side: Side, result: Comparison) -> str:
+    """How the record of one side differs from its kept answers, as a sentence; "" where it agrees.
+
+    The values of the comparison serve, unless it leaves samples out.
+    """
+    metric = result.metrics.get(side.run.headline)
+    if metric is not None and not result.left_out:
+        return runner.disagreement(side.run, metric.a if side.run.id == result.a.id else metric.b)
+    return runner.contradiction(task, side.run, runner.mark(task, side.samples, side.answers))
 
 
 def runs_of(name: str, results: Path) -> list[KeptRun]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
         source.require(task, split)
     model: Model | None = None
     for task, split in pairs:
-        samples = runner.choose(source.load(task, split), request.limit, request.seed)
+        loaded = source.load(task, split)
+        samples = runner.choose(loaded, request.limit, request.seed)
         if reason := unanswerable(entry, samples):
             if len(pairs) == 1 or task.name in _names(request).split(","):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
@@ -84,7 +85,8 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
             continue
         if model is None or (entry is not None and entry.sees_targets):
             model = build(request, entry, source.image_root, samples)
-        yield _evaluated(request, entry, model, request.scorers.of(task), split, samples, source)
+        facts = source.facts(task, split, loaded)
+        yield _evaluated(request, entry, model, request.scorers.of(task), split, samples, source, facts)
 
 
 def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
@@ -163,9 +165,12 @@ def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerp
 
 def _evaluated(
     request: Request, entry: Entry | None, model: Model, task: Task[Any], split: str, samples: Sequence[Sample[Any]],
-    source: DataSource,
+    source: DataSource, facts: Mapping[str, Any],
 ) -> Evaluated:  # fmt: skip
-    """One run: resumed, queried or returned as it is, and exported where the request says so."""
+    """One run: resumed, queried or returned as it is, and exported where the request says so.
+
+    `facts` of the data go into the record.
+    """
     seen = zero_shot.seen(task, *_checkpoint(request, entry))
     protocol = _protocol(task, request.protocol, entry.protocol if entry is not None else "zero_shot", seen)
     spec = spec_of(
@@ -175,7 +180,8 @@ def _evaluated(
     folder = RunFolder(store.run_folder(request.out, spec))
     folder.inherit(spec)
     before = None if request.fresh else folder.read_run()
-    record = {**provenance(request.command), "seen": seen.said(), **source.described(), **_origin(request, entry, task)}
+    record = {**provenance(request.command), "seen": seen.said(), **source.described(), **facts}
+    record |= _origin(request, entry, task)
     run = runner.run(task, samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
     exported = None
     if request.export is not None and run.finished:
@@ -192,6 +198,8 @@ def _origin(request: Request, entry: Entry | None, task: Task[Any]) -> dict[str,
             origin |= baselines.origin_of(entry, request.model)
     if request.weights is not None:
         origin["weights from"] = request.weights
+    elif entry is not None and "/" in entry.repo:
+        origin["weights revision"] = f"{entry.repo}@{entry.revision}"
     if isinstance(request.task, str):
         names = request.task.split(",")
         origin |= tasks.origin_of(task, next((name for name in names if ":" in name), request.task))

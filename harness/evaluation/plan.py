@@ -13,7 +13,7 @@ from typing import Any
 import tasks
 from harness import runner
 from harness.core import EMBEDDED, FileNeed, Run, Sample, Source, Task
-from harness.data import manifest
+from harness.data import check, manifest
 from harness.errors import DataError, UsageError
 
 DATA_VARIABLE = "FLORENCE2_HARNESS_DATA"
@@ -143,11 +143,35 @@ class DataSource:
             return manifest.digest(manifest.given(self.annotations))
         return manifest.digest(manifest.annotation_files(task, self.root, split))
 
+    def facts(self, task: Task[Any], split: str, samples: Sequence[Sample[Any]]) -> dict[str, Any]:
+        """What a record says about all samples of a split; several image ids of one image are logged too.
+
+        `published counts` is "same", or the counts that differ; it is absent where no counts are published.
+        """
+        published = task.published.get(split, {}) if self.name != MINIATURE else {}
+        facts: dict[str, Any] = {}
+        if published:
+            facts["published counts"] = check.differences(check.counts(samples), published) or "same"
+        if problem := shared(samples):
+            log.warning("%s %s: %s", task.name, split, problem)
+            facts["shared images"] = problem
+        return facts
+
     def described(self) -> dict[str, Any]:
         """The user's own paths for a record's provenance, so that the samples can be read again."""
         own = {"annotations": self.annotations, "images": self.images}
         paths = {name: str(path.absolute()) for name, path in own.items() if path is not None}
         return {"own data": paths} if paths else {}
+
+
+def shared(samples: Sequence[Sample[Any]]) -> str:
+    """The image files that several image ids share, in words; "" where there are none."""
+    ids = check.shared_images(samples)
+    if not ids:
+        return ""
+    name, most = max(ids.items(), key=lambda item: item[1])
+    files = "1 image file" if len(ids) == 1 else f"{len(ids):,} image files"
+    return f"{sum(ids.values()):,} image ids share {files}; {most:,} of them are {name}"
 
 
 def source_of(

@@ -59,6 +59,8 @@ def write_report(
 
     shown, busy = [], False
     for folder, record in _each_once(results):
+        if store.edited(record):
+            log.warning("%s was edited: its numbers are not those that were scored", folder.path / "run.json")
         in_progress = record.status == "running" and folder.busy
         busy |= in_progress
         try:
@@ -72,6 +74,9 @@ def write_report(
         answered = [sample for sample in samples if sample.id in answers] if in_progress else samples
         scorable = len(answers) == len(answered) > 0 and any(sample.target is not None for sample in answered)
         rows = runner.mark(task_of_run, answered, answers) if scorable else []
+        if problem := runner.contradiction(task_of_run, record, rows):
+            log.warning("%s", problem)
+            record = store.with_status(record, provenance={**record.provenance, "contradicted": problem})
         if in_progress and rows:
             record = runner.so_far(task_of_run, record, rows, len(samples))
         shown.append(Shown(record, task_of_run, tuple(rows), root))

@@ -57,7 +57,8 @@ def score(
     )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
     origin = tasks.origin_of(named_task, task) if isinstance(task, str) else {}
-    record = {**provenance(command), **source.described(), **origin}
+    facts = source.facts(named_task, named_split, samples)
+    record = {**provenance(command), **source.described(), **facts, **origin}
     return runner.adopt(scored, samples, answers, spec, folder, record), folder
 
 

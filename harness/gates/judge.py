@@ -15,7 +15,7 @@ from harness import comparison, runner, store
 from harness.core import Run, Task
 from harness.errors import DataError, HarnessError, UsageError
 from harness.evaluation.benchmark import Plan, Point, prepare
-from harness.evaluation.comparing import side_of
+from harness.evaluation.comparing import disagreement, side_of
 from harness.evaluation.plan import MINIATURE, data_root, selected, with_data
 from harness.gates import frozen, verdicts
 from harness.gates.comparable import refuse_unlike
@@ -102,6 +102,8 @@ def _no_worse(promise: Promise, task: Task[Any], name: str, runs: Runs, home: Pa
     refuse_unlike(base_side, run_side, promise.differs)
     metric = promise.metric or task.headline
     compared = comparison.compare(task, base_side, run_side, partial(runner.mark, task), only=metric)
+    if problem := disagreement(task, base_side, compared):
+        raise DataError(problem)
     if metric not in compared.metrics:
         names = ", ".join([*task.metrics, "unreadable", "truncated"])
         return Verdict(name, "broken", _promised(promise), f"no {metric} of both runs; {task.name} has {names}")

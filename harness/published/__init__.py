@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from harness.published.claim import Claim, Measure, claims
 from harness.published.figure import CSV, Column, Figure, every
-from harness.published.names import JOINED, METRICS, figures, ours
+from harness.published.names import JOINED, METRICS, WEIGHTS, figures, ours
 from harness.published.spec import DataSetAverages, DataSets, OurModel, SplitAverage, Statistic, TableSpec
-from harness.published.table import by_table, names_of_our_models, tables
+from harness.published.table import by_table, names_of_our_models, published_names, tables
 
 __all__ = [
     "CSV",
     "JOINED",
     "METRICS",
+    "WEIGHTS",
     "Claim",
     "Column",
     "DataSetAverages",
@@ -34,5 +35,6 @@ __all__ = [
     "figures",
     "names_of_our_models",
     "ours",
+    "published_names",
     "tables",
 ]

@@ -30,6 +30,12 @@ JOINED: dict[tuple[str, str], tuple[str, str]] = {  # (our task, our split): (pu
         for split in splits
     },
 }
+WEIGHTS = {  # our model: the repository and revision of the weights whose figures are published
+    "florence2-b": "microsoft/Florence-2-base@main",
+    "florence2-l": "microsoft/Florence-2-large@f0acedb",
+    "florence2-b-ft": "microsoft/Florence-2-base-ft@main",
+    "florence2-l-ft": "microsoft/Florence-2-large-ft@main",
+}
 METRICS = {  # (our task, our metric): published metric, if the names differ
     ("odinw13", "mAP"): "AP average",
     ("odinw35", "mAP"): "AP average",

@@ -38,6 +38,12 @@ def names_of_our_models() -> frozenset[str]:
     return frozenset(ours.published_as for spec in tables().values() for ours in spec.ours if ours.published_as)
 
 
+def published_names(model: str, protocol: str) -> frozenset[str]:
+    """The names under which sources publish one of our models, evaluated by this protocol."""
+    named = [ours for spec in tables().values() for ours in spec.ours if ours.published_as]
+    return frozenset(ours.published_as for ours in named if (ours.model, ours.protocol) == (model, protocol))
+
+
 def by_table(figures: Sequence[Figure], specs: Mapping[str, TableSpec]) -> Figures:
     """The figures of each table, in the order of `specs`; ValueError for a figure whose table is not in `specs`."""
     placed: dict[str, list[Figure]] = {key: [] for key in specs}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.core import Run
 from harness.published import Claim, Measure
-from harness.report.ours import comparable, representative
+from harness.report.ours import comparable, no_run, representative
 from harness.report.tables import Table
 from harness.report.text import number
 
@@ -44,7 +44,7 @@ def _reproduction(measure: Measure, runs: Sequence[Run]) -> str:
     names = (measure.task, measure.split, measure.metric)
     candidates = comparable(runs, measure.model, measure.protocol, names)
     if not candidates:
-        return "not run"
+        return no_run(runs, measure.model, measure.protocol, names)
     estimate = representative(candidates).metrics[measure.metric]
     within = estimate.low is not None and estimate.high is not None and estimate.low <= measure.paper <= estimate.high
     return f"{'reproduced' if within else 'not reproduced'}: {number(estimate)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness import published
 from harness.core import Estimate, Run
 from harness.published import Column, Figure, OurModel
+from harness.report.joined import why_not
 from harness.report.text import number
 
 NOT_RUN = "not run"
@@ -26,13 +27,17 @@ def row(ours: OurModel, columns: Sequence[Column], figures: Sequence[Figure], ru
     """The row of one of our models, with a cell per column: the runs on its data, split and protocol.
 
     `figures` are the published figures of the table; a cell shows the difference from the figure of the same model.
+    Where a run is not comparable with published figures, the cell says why.
     """
     cells, notes = [], []
     for column in columns:
         names = published.ours(*column)
-        candidates = comparable(runs, ours.model, ours.protocol, names) if names is not None else []
-        if names is None or not candidates:
-            cells.append(NOT_SCORED if names is None else NOT_RUN)
+        if names is None:
+            cells.append(NOT_SCORED)
+            continue
+        candidates = comparable(runs, ours.model, ours.protocol, names)
+        if not candidates:
+            cells.append(no_run(runs, ours.model, ours.protocol, names))
             continue
         estimate = representative(candidates).metrics[names[2]]
         cells.append(f"{number(estimate)}{_difference(estimate, ours, column, figures)}")
@@ -42,16 +47,27 @@ def row(ours: OurModel, columns: Sequence[Column], figures: Sequence[Figure], ru
 
 
 def comparable(runs: Sequence[Run], model: str, protocol: str, names: tuple[str, str, str]) -> list[Run]:
-    """The runs that are comparable with a published figure: without a limit, and not on the miniature.
+    """The runs that are comparable with a published figure (`joined.why_not`).
 
     `names` is our task, split and metric.  A run must have the same model, protocol, task and split, and the metric.
     """
+    return [run for run in _matching(runs, model, protocol, names) if not why_not(run)]
+
+
+def no_run(runs: Sequence[Run], model: str, protocol: str, names: tuple[str, str, str]) -> str:
+    """What a cell says without a comparable run: why the newest run on real data is not comparable, else NOT_RUN."""
+    matching = _matching(runs, model, protocol, names)
+    return f"not compared: {why_not(representative(matching))}" if matching else NOT_RUN
+
+
+def _matching(runs: Sequence[Run], model: str, protocol: str, names: tuple[str, str, str]) -> list[Run]:
+    """The runs of a model and protocol, on real data, with our task, split and metric."""
     task, split, metric = names
     key = (model, protocol, task, split)
     return [
         run for run in runs
         if (run.spec.model, run.spec.protocol, run.spec.task, run.spec.split) == key
-        and run.spec.data != "miniature" and run.spec.limit is None and metric in run.metrics
+        and run.spec.data != "miniature" and metric in run.metrics
     ]  # fmt: skip
 
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from harness.core import Row, Run, Task
 from harness.metrics import tide
-from harness.published import Figure, names_of_our_models
+from harness.published import Figure, published_names
 from harness.report import figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
 from harness.report.canvas import AnalysedRun, FigureFile
+from harness.report.joined import why_not
 from harness.report.tables import template
 from harness.report.text import MINIATURE, number, title
 from harness.sinks import cell, csv_text, label
+from harness.store import edited
 
 log = logging.getLogger(__name__)
 COLUMNS = (
@@ -64,6 +66,7 @@ class Section:
     title: str
     about: str  # the description of the task
     seen: str  # which images of the task were in the training data of published models
+    warning: str  # why the numbers cannot be trusted; "" if they can
     metrics: Sequence[tuple[str, str]]  # name, value as shown
     images: Sequence[gallery.GalleryImage]
 
@@ -146,9 +149,9 @@ def runs_csv(runs: Sequence[Run]) -> str:
 
 
 def runs_markdown(runs: Sequence[Run], published: Published) -> str:
-    """The Markdown table of headlines, with published figures of Florence-2 on the same task, split and protocol.
+    """The Markdown table of headlines, each with the published figures of the same model, split and protocol.
 
-    Runs on the miniature have no published figure.
+    A cell without a figure says why no published figure is comparable.
     """
     lines = ["| data | task | version | split | model | protocol | metric | value [95 % interval] | published | n |"]
     lines.append("|---|---|--:|---|---|---|---|--:|---|--:|")
@@ -170,15 +173,20 @@ def _section(item: Shown, parts: Breakdown, folder: Path, pictures: int) -> Sect
             log.warning("%s: %d images cannot be drawn; the first: %s", title(run), len(problems), problems[0])
     metrics = [(name, number(estimate)) for name, estimate in run.metrics.items()]
     about, seen = (item.task.about, item.task.seen_in_training) if item.task else ("", "")
-    return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, metrics, images)
+    warning = "The record was edited: its numbers are not those that were scored" if edited(run) else ""
+    warning = str(run.provenance.get("contradicted", warning))
+    return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, warning, metrics, images)
 
 
 def _published_numbers(run: Run, published: Published) -> list[str]:
-    """Published figures of Florence-2 on the run's task, split, headline and protocol, with their sources."""
-    names = names_of_our_models()
+    """The published figures of the run's model, split, headline and protocol, with their sources; else why not."""
+    matching = published(run.spec.task, run.spec.split, run.headline)
+    if matching and (reason := why_not(run)):
+        return [f"not compared: {reason}"]
+    names = published_names(run.spec.model, run.spec.protocol)
     return [
         f"{figure.model} {figure.value:g} ({figure.source}, {figure.locator})"
-        for figure in published(run.spec.task, run.spec.split, run.headline)
+        for figure in matching
         if figure.model in names and figure.protocol == run.spec.protocol
     ]
 

@@ -22,11 +22,11 @@
 from harness.store.files import replace_file
 from harness.store.folder import RunFolder, pack, run_folder
 from harness.store.lines import Appender, Kept, encoded
-from harness.store.records import SCHEMA, as_json, run_id, with_status
+from harness.store.records import SCHEMA, as_json, edited, run_id, sealed, with_status
 from harness.store.search import find, runs
 from harness.store.speed import keep_speed, speeds
 
 __all__ = [
-    "SCHEMA", "Appender", "Kept", "RunFolder", "as_json", "encoded", "find", "keep_speed", "pack", "replace_file",
-    "run_folder", "run_id", "runs", "speeds", "with_status",
+    "SCHEMA", "Appender", "Kept", "RunFolder", "as_json", "edited", "encoded", "find", "keep_speed", "pack",
+    "replace_file", "run_folder", "run_id", "runs", "sealed", "speeds", "with_status",
 ]  # fmt: skip

@@ -36,6 +36,24 @@ def with_status(run: Run, **changes: Any) -> Run:
     return replace(run, **changes)
 
 
+def sealed(run: Run) -> Run:
+    """The record with a checksum of its metrics and counts, so that `edited` tells when they were changed later."""
+    return replace(run, provenance={**run.provenance, "checksum": _checksum(run)})
+
+
+def edited(run: Run) -> bool:
+    """Whether the metrics or counts of a finished record are not those that were scored.
+
+    False for a record without a checksum, which versions before 0.14 wrote.
+    """
+    return run.finished and run.provenance.get("checksum", _checksum(run)) != _checksum(run)
+
+
+def _checksum(run: Run) -> str:
+    scored = msgspec.json.encode([run.headline, run.metrics, run.counts], order="sorted")
+    return hashlib.sha256(scored).hexdigest()[:16]
+
+
 def as_json(value: Any) -> str:
     """A record, or a list of records, as the indented JSON of a run.json; safe to show in a terminal."""
     return json_text(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

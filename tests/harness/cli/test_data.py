@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+from PIL import Image
+
 from harness import images
 from tests.harness.cli.calling import Call, evaluated
 
@@ -44,3 +46,23 @@ def test_images_are_packed_and_read_from_there(here: Call, miniature: Path, tmp_
     (root / "vizwiz/val.lmdb/data.mdb").write_bytes(b"no LMDB")
     status, out, err = here("data", "check", "--task", "vizwiz,textvqa", "--data", root)
     assert status == 3 and "wrong " in out and "textvqa val:" in out  # and what comes after is checked
+
+
+def test_image_ids_of_one_file_are_said_by_check_and_run(here: Call, tmp_path: Path) -> None:
+    """Twenty image ids, one image file: a copied line, or a file name that the export forgot to number."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images/x.png")
+    images = [{"id": number, "file_name": "x.png", "width": 40, "height": 30} for number in range(20)]
+    box = {"category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+    boxes = [{"id": number + 1, "image_id": number, **box} for number in range(20)]
+    truth = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    own = ("--task", "coco_detection", "--annotations", tmp_path / "gt.json", "--images", tmp_path / "images")
+    checked = here("data", "check", *own)
+    assert checked.status == 0
+    assert "shared   20 image ids share 1 image file; 20 of them are " in checked.out
+    ran = here("run", *own, "--model", "oracle", "--out", tmp_path / "results", "--json")
+    assert "20 image ids share 1 image file" in ran.err
+    provenance = json.loads(ran.out)["provenance"]
+    assert provenance["shared images"].startswith("20 image ids share 1 image file")
+    assert provenance["published counts"] == "1 images (published: 5,000), 20 objects (published: 36,781)"

@@ -184,13 +184,14 @@ def test_hostile_expressions_and_answers_show_no_control_character(here: Call, m
 
 
 def test_gate_of_hostile_promises_writes_safe_commands_and_xml(here: Call, tmp_path: Path) -> None:
-    name = json.dumps(HOSTILE)
-    model = 'task = "refcoco"\nmodel = "whole-image"\ndata = "miniature"\nmetric = "Acc@0.5"\nat_least = 99.0\n'
-    (tmp_path / "gates.toml").write_text(f"[[promise]]\nname = {name}\n{model}")
+    promise = 'task = "refcoco"\nmodel = "whole-image"\ndata = "miniature"\nlimit = 4\nat_least = 99.0\n'
+    (tmp_path / "gates.toml").write_text(f"[promise.{json.dumps(HOSTILE)}]\n{promise}")
     told = here("gate", "--promises", tmp_path / "gates.toml", "--junit", tmp_path / "gate.xml", "--github")
     assert_safe(told)
-    if (tmp_path / "gate.xml").is_file():
-        ElementTree.fromstring((tmp_path / "gate.xml").read_bytes())
+    assert told.status == 5, told  # the whole image is no box of an expression
+    assert told.out.count("\n::error title=gate ") == 1
+    [case] = ElementTree.fromstring((tmp_path / "gate.xml").read_bytes()).iter("testcase")
+    assert "HYPERLINK" in str(case.get("name"))
 
 
 def test_tables_with_hostile_cells_are_safe_in_every_format(tmp_path: Path) -> None:

@@ -136,3 +136,38 @@ def test_record_never_imports_the_module_that_it_names(
         assert told.status == 3 and "name it: --task stranger:TASK" in told.complaint
     else:
         assert told.status == 0, told.err
+
+
+def test_edited_headline_is_said_by_every_command_that_shows_it(here: Call, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    a, b = (
+        evaluated(here, "refcoco", "--out", out, "--limit", "6", model=model) for model in ("oracle", "whole-image")
+    )
+    [path] = out.rglob(f"{b['id']}/run.json")
+    honest = here("ls", "--out", out)
+    assert "edited" not in honest.out and honest.err == ""
+    real = b["metrics"]["Acc@0.5"]["value"]
+    record = json.loads(path.read_text())
+    record["metrics"]["Acc@0.5"]["value"] = 99.5
+    for checksum in (True, False):  # also where the checksum was removed, or a version before 0.14 wrote the record
+        if not checksum:
+            del record["provenance"]["checksum"]
+        path.write_text(json.dumps(record))
+        contradiction = f"the record of {b['id']} says Acc@0.5 99.5, but its kept answers give {real:.6g}"
+        assert contradiction in here("compare", a["id"], b["id"], "--out", out).err
+        assert contradiction in here("report", "--results", out, "--to", tmp_path / "page", "--pictures", "0").err
+        assert contradiction in (tmp_path / "page/index.html").read_text().replace("The record", "the record")
+        promise = (
+            f'model = "whole-image"\ntask = "refcoco"\nlimit = 6\nnot_worse_than = "{path.parent}"\nmargin = 1.0\n'
+        )
+        (tmp_path / "gates.toml").write_text(f"[promise.p]\n{promise}")
+        told = here("gate", "--promises", tmp_path / "gates.toml")
+        assert (told.status, contradiction in " ".join(told.out.split())) == (5, True)
+    record["provenance"]["checksum"] = "0"
+    path.write_text(json.dumps(record))
+    told = here("ls", "--out", out)
+    assert "edited" in told.out and f"{path} was edited" in told.err
+    assert f"{path} was edited" in here("show", b["id"], "--out", out).err
+    assert here("score", b["id"], "--out", out).status == 0  # scores the kept answers again
+    assert here("ls", "--out", out).err == ""
+    assert json.loads(path.read_text())["metrics"]["Acc@0.5"]["value"] == real

@@ -52,4 +52,13 @@ def test_representative_of_several_runs_is_the_complete_run_of_the_latest_versio
     assert ours.representative(runs).id == "new"
     row = ours.row(OurModel("florence2-l", "zero_shot"), [CAPTIONS], [], runs)
     assert row.cells[4] == "20.0 [19.0, 21.0]"
-    assert "Run new is shown" in row.notes[0] and "abc (version 1), partial (version 3)" in row.notes[0]
+    assert "Run new is shown" in row.notes[0] and "other runs: abc (version 1)." in row.notes[0]
+
+
+def test_row_of_a_run_that_is_not_comparable_says_why() -> None:
+    """Six images of 5,000 do not stand beside the figure of the paper."""
+    figures = [figure for figure in published.every() if figure.table == "T4_zero_shot"]
+    run = a_run(limit=6)
+    row = ours.row(OurModel("florence2-l", "zero_shot", "Florence-2-L"), [CAPTIONS], figures, [run])
+    assert row.cells[4] == "not compared: a sample of at most 6 images"
+    assert row.notes == []

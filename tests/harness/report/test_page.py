@@ -72,3 +72,17 @@ def test_others_has_figures_of_bench_and_ablate_with_their_tables(tmp_path: Path
         ("studies/init.svg", "studies/init.md"),
         ("studies/lost.svg", "studies/lost.svg"),
     ]
+
+
+def test_runs_markdown_without_comparable_figure_says_why() -> None:
+    runs = [a_box_run(model="mine"), a_box_run(provenance={"entry": "florence2-l", "weights from": "nano"})]
+    mine, nano = page.runs_markdown(runs, published.figures).splitlines()[2:4]
+    assert "not compared: no source publishes mine" in mine
+    assert "not compared: its weights are nano, published are microsoft/Florence-2-large@f0acedb" in nano
+    assert "56.3" not in mine + nano
+
+
+def test_write_of_a_contradicted_record_shows_a_warning(tmp_path: Path) -> None:
+    run = a_box_run(provenance={"contradicted": "the record says 99"})
+    html = page.write([page.Shown(run, None, (), tmp_path)], published.figures, tmp_path / "report", 4).read_text()
+    assert '<p class="warning">The record says 99.</p>' in html
