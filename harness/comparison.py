@@ -40,6 +40,7 @@ IGNORED = (
     "intervals",
     "marking",
     "policy",
+    "sanity",
 )  # in provenance
 STAGES = {  # stages of answering in order, and the entries of a record that show a difference at each
     "prompt": ("prompts",),

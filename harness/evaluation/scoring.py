@@ -9,7 +9,7 @@ from typing import Any
 import tasks
 from harness import runner, store
 from harness.core import Run, Task
-from harness.data import manifest
+from harness.data import manifest, sanity
 from harness.errors import UsageError
 from harness.evaluation.evaluate import spec_of
 from harness.evaluation.plan import samples_of, source_of, splits_of
@@ -36,8 +36,9 @@ def score(
     """Scores a file in the task's official result format and keeps the run, with its folder, as protocol `predictions`.
 
     `annotations` is a file or folder that replaces those of the data root.  `name` is the name of the model that made
-    the predictions (None: the file's name).  UsageError for several tasks or splits, DataError for predictions that do
-    not match the samples.
+    the predictions (None: the file's name).  The record has the `sanity` of the predictions.
+
+    UsageError for several tasks or splits, DataError for predictions that do not match the samples.
     """
     [named_task, *other_tasks] = tasks.select(task) if isinstance(task, str) else [task]
     if other_tasks:
@@ -57,7 +58,7 @@ def score(
     )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
     origin = tasks.origin_of(named_task, task) if isinstance(task, str) else {}
-    facts = source.facts(named_task, named_split, samples)
+    facts = {**source.facts(named_task, named_split, samples), "sanity": sanity.look(samples, answers).as_dict()}
     record = {**provenance(command), **source.described(), **facts, **origin}
     return runner.adopt(scored, samples, answers, spec, folder, record), folder
 

@@ -19,7 +19,7 @@ from harness.report.breakdown import Breakdown, breakdown
 from harness.report.canvas import AnalysedRun, FigureFile
 from harness.report.joined import why_not
 from harness.report.tables import template
-from harness.report.text import MINIATURE, number, title
+from harness.report.text import MINIATURE, number, suspicion, title
 from harness.sinks import cell, csv_text, label
 from harness.store import edited
 
@@ -173,7 +173,7 @@ def _section(item: Shown, parts: Breakdown, folder: Path, pictures: int) -> Sect
             log.warning("%s: %d images cannot be drawn; the first: %s", title(run), len(problems), problems[0])
     metrics = [(name, number(estimate)) for name, estimate in run.metrics.items()]
     about, seen = (item.task.about, item.task.seen_in_training) if item.task else ("", "")
-    warning = "The record was edited: its numbers are not those that were scored" if edited(run) else ""
+    warning = "The record was edited: its numbers are not those that were scored" if edited(run) else suspicion(run)
     warning = str(run.provenance.get("contradicted", warning))
     return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, warning, metrics, images)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -54,6 +54,8 @@ def describe(run: Run, folder: Path) -> str:
             lines.append(f"  –: undefined for these samples, for example {UNDEFINED}")
     elif run.status in ("complete", "partial"):
         lines.append("  the targets of this split are not published; `export` writes the submission file")
+    if suspect := suspicion(run):
+        lines.append(f"  {suspect}")
     if run.status == "incomplete":
         failures = run.provenance.get("failures", {})
         first = next(iter(failures.values()), "")
@@ -67,6 +69,13 @@ def describe(run: Run, folder: Path) -> str:
         lines.append(f"  {MINIATURE}")
     lines.append(f"  id {run.id}, stored in {folder}")
     return "\n".join(map(line, lines))
+
+
+def suspicion(run: Run) -> str:
+    """What is suspect about the predictions that were scored (`harness.data.sanity`); "" if nothing is."""
+    sanity = run.provenance.get("sanity")
+    suspect = sanity.get("suspect") if isinstance(sanity, Mapping) else None
+    return f"suspect predictions: {suspect}" if suspect else ""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

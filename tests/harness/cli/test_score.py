@@ -82,3 +82,24 @@ def test_scoring_needs_no_images(here: Call, miniature: Path, tmp_path: Path) ->
     assert told.status == 0, told.err
     assert json.loads(told.out)["metrics"] == record["metrics"]
     assert json.loads(here("score", record["id"], *given).out)["metrics"] == record["metrics"]
+
+
+def test_predictions_in_other_units_are_said_beside_the_number(here: Call, miniature: Path, tmp_path: Path) -> None:
+    record = evaluated(here, "refcoco", "--export", tmp_path / "told")
+    predictions = json.loads((tmp_path / "told/refcoco_val.json").read_text())
+    given = ("--task", "refcoco", "--data", "miniature", "--out", tmp_path / "results", "--predictions")
+    fine = json.loads(here("score", *given, tmp_path / "told/refcoco_val.json", "--json").out)
+    assert fine["metrics"]["Acc@0.5"]["value"] == record["metrics"]["Acc@0.5"]["value"] > 90
+    assert fine["provenance"]["sanity"].keys() == {"boxes", "tiny", "outside", "inverted", "without"}
+    for entry in predictions:
+        left, top, width, height = entry["bbox"]
+        entry["bbox"] = [left, top, left + width, top + height]
+    corners = tmp_path / "corners.json"
+    corners.write_text(json.dumps(predictions))
+    told = here("score", *given, corners)
+    assert told.status == 0
+    likely = "likely [x0, y0, x1, y1]; the format is [x, y, width, height]"
+    assert likely in told.out and "suspect predictions: " in told.out
+    assert likely in here("show", told.out.split("id ")[-1].split(",")[0], "--out", tmp_path / "results").out
+    here("report", "--results", tmp_path / "results", "--to", tmp_path / "page", "--pictures", "0")
+    assert likely in (tmp_path / "page/index.html").read_text()
