@@ -46,7 +46,7 @@ def edited(run: Run) -> bool:
 
     False for a record without a checksum, which versions before 0.14 wrote.
     """
-    return run.finished and run.provenance.get("checksum", _checksum(run)) != _checksum(run)
+    return run.finished and "checksum" in run.provenance and run.provenance["checksum"] != _checksum(run)
 
 
 def _checksum(run: Run) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from harness import images, runner
-from harness.core import Answer, Box, Phrase, Question, Run, Sample, Size, Source, Text
+from harness.core import Answer, Box, Estimate, Phrase, Question, Row, Run, RunSpec, Sample, Score, Size, Source, Text
 from harness.data import pack
 from harness.errors import DataError, ResourceError, UsageError
 from harness.metrics.reduce import mean
@@ -274,3 +274,30 @@ def test_image_digests_are_equal_from_folder_and_from_store(tmp_path: Path) -> N
     os.truncate(data, 9000)
     with pytest.raises(DataError, match="is truncated"):
         runner.image_digests(tmp_path, samples)
+
+
+def test_contradiction_names_both_numbers_and_the_remedy() -> None:
+    """Of two samples with the scores 1 and 0, the mean is 50 percent."""
+    task = replace(toy.task(), metrics={"hit": mean("hit")}, headline="hit")
+    samples = [
+        Sample(str(place), Question(f"{place}.png", Size(9, 9), "vqa"), Text(("a",)), f"{place}") for place in range(2)
+    ]
+    rows = [
+        Row(sample, Answer(("a",), Text(("a",))), Score({"hit": float(place)})) for place, sample in enumerate(samples)
+    ]
+    spec = RunSpec(data="d", data_hash="h", task="t", version=task.version, split="val", model="m", fingerprint="f")
+    run = Run(schema=2, id="7", spec=spec, status="complete", headline="hit")
+    for value, expected in (
+        (50.0, ""),
+        (50.0000001, ""),
+        (51.0, "says hit 51, "),
+        (None, "says hit an undefined value, "),
+    ):
+        record = replace(run, metrics={"hit": Estimate(value, None, None, 2)})
+        problem = runner.contradiction(task, record, rows)
+        assert expected in problem and bool(problem) == bool(expected)
+        if problem:
+            assert problem.endswith("but its kept answers give 50; `score 7` writes the record again")
+    assert runner.contradiction(task, replace(run, metrics={}), rows) == ""
+    other = replace(run, spec=replace(spec, version=99), metrics={"hit": Estimate(1.0, None, None, 2)})
+    assert runner.contradiction(task, other, rows) == ""  # scored by another version of the task

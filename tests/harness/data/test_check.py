@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import Boxes, Grounded, Objects, Polygons, Question, Sample, Text, Value
+from harness.core import Boxes, Grounded, Kind, Objects, Polygons, Question, Sample, Text, Value
 from harness.data import pack
-from harness.data.check import counts, look
+from harness.data.check import counts, differences, look, shared_images
 from tests.packed import FOLDER, write_images
 
 REGION = (1.0, 2.0, 3.0, 4.0)
@@ -52,3 +52,20 @@ def test_look_lists_missing_and_undecodable_images(tmp_path: Path, packed: bool)
     assert list(checked.unreadable) == [broken]
     assert "broken.png cannot be decoded" in checked.unreadable[broken]
     assert look(tmp_path, references, decode=False).unreadable == {}
+
+
+def test_differences_name_each_unit_whose_count_is_another() -> None:
+    published = {"images": 5000, "samples": 7, "phrases": 3}
+    expected = "6 images (published: 5,000), 0 phrases (published: 3)"
+    assert differences({"images": 6, "samples": 7, "objects": 1}, published) == expected
+    assert differences({"images": 5000, "samples": 7, "phrases": 3}, published) == ""
+
+
+def test_shared_images_are_of_kinds_that_ask_once_per_image() -> None:
+    kinds: list[Kind] = ["caption", "caption", "detect", "vqa", "vqa"]
+    names = ["a.jpg", "a.jpg", "b.jpg", "c.jpg", "c.jpg"]
+    pairs = enumerate(zip(names, kinds, strict=True))
+    samples: list[Sample[Text]] = [
+        Sample(str(at), Question(name, None, kind), None, name) for at, (name, kind) in pairs
+    ]
+    assert shared_images(samples) == {"a.jpg": 2}

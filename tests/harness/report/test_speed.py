@@ -6,6 +6,7 @@ import csv
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.axes import Axes
@@ -216,3 +217,17 @@ def test_render_legend_names_devices_if_there_are_several(tmp_path: Path) -> Non
     both = legend([record(), record(device="B")])
     assert "A, 2 cores" in both
     assert "B" in both
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_render_of_hostile_names_parses_no_mathematics_and_writes_valid_files(tmp_path: Path) -> None:
+    hostile = "_$\\frac{\x1b[2J\u202e<script>|\r\n::error::"
+    records = [record(model=hostile, device=hostile, set="32 drawn", **STAGES), record(model=hostile)]
+    assert speed.describe(records[0]).replace("\n", "").isprintable()
+    speed.render(records, tmp_path)
+    text = (tmp_path / "speed.md").read_text()
+    assert "<script>" not in text and text.replace("\n", "").isprintable()
+    drawn = sorted(tmp_path.glob("*.svg"))
+    assert len(drawn) == 3
+    for path in drawn:
+        ElementTree.fromstring(path.read_bytes())

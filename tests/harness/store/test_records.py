@@ -12,7 +12,7 @@ import pytest
 
 from harness.core import Estimate, Run, RunSpec
 from harness.errors import DataError
-from harness.store import SCHEMA, as_json, records, run_id, with_status
+from harness.store import SCHEMA, as_json, edited, records, run_id, sealed, with_status
 from tests import toy
 
 RUN = Run(
@@ -96,3 +96,26 @@ def test_record_of_earlier_schema_is_upgraded_and_its_file_unchanged(
     monkeypatch.setattr(records, "MIGRATIONS", {})
     with pytest.raises(DataError, match="has schema 1; this version reads 1 to 2"):
         records.read_run(path)
+
+
+def test_edited_tells_changed_metrics_and_counts_after_a_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    metrics = {"b": Estimate(1 / 3, None, None, 3), **RUN.metrics}
+    run = sealed(replace(RUN, metrics=metrics, counts={"samples": 3, "images": 2}))
+    records.write_run(path, run)
+    read = records.read_run(path)
+    assert read is not None and not edited(read)
+    for field, changed in (
+        ("metrics", {**metrics, "R@1": Estimate(50.1, 40.0, 60.0, 9)}),
+        ("counts", {"samples": 3, "images": 5000}),
+        ("headline", "b"),
+    ):
+        assert edited(replace(read, **{field: changed}))
+    assert not edited(replace(read, provenance={"date": "today"}))  # other entries may be added or corrected
+    assert not edited(replace(RUN, metrics={}))  # without a checksum, as versions before 0.14 wrote
+
+
+def test_as_json_has_no_character_that_a_terminal_obeys() -> None:
+    text = as_json({"a": "\x1b[2J\x9b\u202e é\U000e0001"})
+    assert text.replace("\n", "").isprintable()
+    assert json.loads(text) == {"a": "\x1b[2J\x9b\u202e é\U000e0001"}
