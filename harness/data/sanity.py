@@ -18,6 +18,8 @@ TINY = 0.5  # shares from which on a file is suspect: boxes under a pixel, ...
 OUTSIDE = 0.1  # ... boxes of which more than half is outside of the image,
 INVERTED = 0.01  # boxes whose right or bottom edge comes before the left or top edge,
 EMPTY = 0.5  # empty texts, and samples without any box
+PAST, BEFORE = 0.05, 0.01  # boxes past the right or lower edge, where fewer are past the left or upper edge
+CORNER, ENOUGH = 0.7, 50  # part of each side within which all boxes are suspect, if there are this many
 EXPLAINED = 0.99  # share of boxes that a cause must put into their images
 BINS = 1000  # in coordinates of some models, the side of every image
 
@@ -27,7 +29,8 @@ class Sanity:
     """Counts and shares (0 to 1) of a prediction file, and the reason why it is suspect; "" if it is not.
 
     - `boxes` counts boxes and outlines.  `tiny` is the share with a side under one pixel, `outside` the share of which
-      more than half is outside of the image, `inverted` the share with a negative side.
+      more than half is outside of the image, `past` the share that ends past the right or lower edge of the image,
+      `inverted` the share with a negative side.
     - `without` is the share of samples without a box or outline, of those that have a target to find.
     - `texts` counts texts; `empty` is the share of empty ones.
     """
@@ -35,6 +38,7 @@ class Sanity:
     boxes: int = 0
     tiny: float = 0.0
     outside: float = 0.0
+    past: float = 0.0
     inverted: float = 0.0
     without: float = 0.0
     texts: int = 0
@@ -45,7 +49,7 @@ class Sanity:
         """The counts and shares for a record, without those of a kind that the predictions do not have."""
         unused = set() if self.texts else {"texts", "empty"}
         if self.texts and not self.boxes:
-            unused |= {"boxes", "tiny", "outside", "inverted", "without"}
+            unused |= {"boxes", "tiny", "outside", "past", "inverted", "without"}
         if not self.suspect:
             unused.add("suspect")
         return {name: value for name, value in asdict(self).items() if name not in unused}
@@ -81,6 +85,7 @@ def look(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> Sanit
     shares = {
         "tiny": _share(sum(_is_tiny(each.box) for each in found), count),
         "outside": _share(sum(not _is_inside(each.box, each.size) for each in found), count),
+        "past": _share(sum(_is_past(each) for each in found), count),
         "inverted": _share(sum(_is_inverted(each.box) for each in found), count),
         "without": _share(without, expected),
         "empty": _share(sum(not text.strip() for text in texts), len(texts)),
@@ -117,6 +122,11 @@ def _is_inverted(box: Box) -> bool:
     return box[2] < box[0] or box[3] < box[1]
 
 
+def _is_past(each: _Found) -> bool:
+    """Whether a box ends more than a pixel past the right or lower edge of its image."""
+    return each.size is not None and (each.box[2] > each.size.width + 1 or each.box[3] > each.size.height + 1)
+
+
 def _is_inside(box: Box, size: Size | None) -> bool:
     """Whether at least half of a box is inside of its image; True for an inverted box and for an unknown size."""
     if size is None or _is_inverted(box):
@@ -144,12 +154,48 @@ def _suspect(shares: Mapping[str, float], found: Sequence[_Found]) -> str:
         if shares[name] >= limit
     ]
     if not problems:
-        return ""
-    boxes_are = shares["tiny"] >= TINY or shares["outside"] >= OUTSIDE or shares["inverted"] >= INVERTED
-    cause = _cause(found) if boxes_are else ""
+        return _one_sided(shares, found) or _in_corner(found)
+    cause = _cause(found) if any(problem.endswith(("pixel", "image", "side")) for problem in problems) else ""
     if not cause and shares["without"] >= EMPTY:
         cause = "predictions of other images, or of a part of them"
     return f"{'; '.join(problems)}" + (f": likely {cause}" if cause else "")
+
+
+def _one_sided(shares: Mapping[str, float], found: Sequence[_Found]) -> str:
+    """A problem of boxes that are too far right and down, if another reading explains it; else "".
+
+    A detector that does not clip its boxes has as many past the left and upper edges.
+    """
+    before = _share(sum(min(each.box[:2]) < -1 for each in found), len(found))
+    if shares["past"] < PAST or before >= BEFORE:
+        return ""
+    measured = [each for each in found if each.size is not None]
+    for reading, cause in ((_other_form, _form_cause(measured[0])), (_centred, CENTRED)):
+        if _fits(measured, reading):
+            return f"{shares['past']:.0%} of the boxes end past the right or lower edge of their image: likely {cause}"
+    return ""
+
+
+def _in_corner(found: Sequence[_Found]) -> str:
+    """A problem of boxes that are all in the upper left of their images; "" if there is none."""
+    if len(found) < ENOUGH:
+        return ""
+    for each in found:
+        if each.size is None or each.box[2] > CORNER * each.size.width or each.box[3] > CORNER * each.size.height:
+            return ""
+    return (
+        f"all {len(found):,} boxes are in the upper left {CORNER:.0%} of their images: likely coordinates in pixels of "
+        f"a smaller image, or from 0 to {BINS}"
+    )
+
+
+CENTRED = "[centre x, centre y, width, height]; the format is [x, y, width, height]"
+
+
+def _form_cause(each: _Found) -> str:
+    if each.corners:
+        return "[x, y, width, height]; the format is [x0, y0, x1, y1]"
+    return "[x0, y0, x1, y1]; the format is [x, y, width, height]"
 
 
 def _cause(found: Sequence[_Found]) -> str:
@@ -158,16 +204,13 @@ def _cause(found: Sequence[_Found]) -> str:
     if found and all(max(map(abs, each.box)) <= 2 for each in found):
         return "normalised coordinates (0 to 1); the format is in pixels of the image"
     for reading, cause in (
-        (_other_form, ""),
+        (_other_form, _form_cause(found[0])),
+        (_centred, CENTRED),
         (_swapped, "x and y in the wrong order"),
         (_from_bins, f"coordinates from 0 to {BINS}; the format is in pixels of the image"),
     ):
         if measured and _fits(measured, reading):
-            return cause or (
-                "[x, y, width, height]; the format is [x0, y0, x1, y1]"
-                if measured[0].corners
-                else "[x0, y0, x1, y1]; the format is [x, y, width, height]"
-            )
+            return cause
     return "coordinates in pixels of a resized image, or predictions of other images" if measured else ""
 
 
@@ -187,6 +230,13 @@ def _other_form(each: _Found) -> Box:
         left, top, width, height = each.box
         return (left, top, left + width, top + height)
     return to_xywh(each.box)
+
+
+def _centred(each: _Found) -> Box:
+    """The box if the centre was written in place of the upper left corner."""
+    left, top, right, bottom = each.box
+    width, height = right - left, bottom - top
+    return (left - width / 2, top - height / 2, left + width / 2, top + height / 2)
 
 
 def _swapped(each: _Found) -> Box:

@@ -90,7 +90,7 @@ def test_predictions_in_other_units_are_said_beside_the_number(here: Call, minia
     given = ("--task", "refcoco", "--data", "miniature", "--out", tmp_path / "results", "--predictions")
     fine = json.loads(here("score", *given, tmp_path / "told/refcoco_val.json", "--json").out)
     assert fine["metrics"]["Acc@0.5"]["value"] == record["metrics"]["Acc@0.5"]["value"] > 90
-    assert fine["provenance"]["sanity"].keys() == {"boxes", "tiny", "outside", "inverted", "without"}
+    assert fine["provenance"]["sanity"].keys() == {"boxes", "tiny", "outside", "past", "inverted", "without"}
     for entry in predictions:
         left, top, width, height = entry["bbox"]
         entry["bbox"] = [left, top, left + width, top + height]

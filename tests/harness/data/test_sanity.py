@@ -45,7 +45,7 @@ def xywh(size: Size, box: Box) -> tuple[float, ...]:
 
 def test_boxes_as_the_format_says_are_not_suspect() -> None:
     assert as_written(xywh) == Sanity(boxes=200)
-    assert as_written(xywh).as_dict() == {"boxes": 200, "tiny": 0, "outside": 0, "inverted": 0, "without": 0}
+    assert as_written(xywh).as_dict() == {"boxes": 200, "tiny": 0, "outside": 0, "past": 0, "inverted": 0, "without": 0}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,11 @@ def test_boxes_as_the_format_says_are_not_suspect() -> None:
     [
         (lambda size, box: [n / side for n, side in zip(xywh(size, box), size * 2, strict=True)], "normalised"),
         (lambda size, box: box, "[x0, y0, x1, y1]; the format is [x, y, width, height]"),
+        (
+            lambda size, box: [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, *xywh(size, box)[2:]],
+            "[centre x, centre y, width, height]",
+        ),
+        (lambda size, box: [n / 2 for n in xywh(size, box)], "of a smaller image"),
         (lambda size, box: [xywh(size, box)[place] for place in (1, 0, 3, 2)], "x and y in the wrong order"),
         (lambda size, box: [1000 * n / side for n, side in zip(xywh(size, box), size * 2, strict=True)], "0 to 1000"),
         (lambda size, box: [5 * n for n in xywh(size, box)], "a resized image, or predictions of other images"),
@@ -109,3 +114,14 @@ def test_images_without_objects_need_no_box() -> None:
     assert look(samples[:3], empty).suspect == ""
     expected = "100% of the samples with something to find have no box: likely predictions of other images"
     assert look(samples, empty).suspect.startswith(expected)
+
+
+def test_boxes_of_a_detector_that_does_not_clip_are_not_suspect() -> None:
+    """Each box is moved by up to 20 pixels in any direction."""
+    draw = random.Random(1)
+    moved = []
+    for size, box in right_boxes():
+        right, down = draw.uniform(-20, 20), draw.uniform(-20, 20)
+        moved.append((size, Boxes(((box[0] + right, box[1] + down, box[2] + right, box[3] + down),))))
+    seen = looked_at(moved)
+    assert seen.past > 0.05 and seen.suspect == ""
