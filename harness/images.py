@@ -7,6 +7,11 @@ folders that contain an image, the innermost counts; the folder itself may be go
 A store is opened when the first image is read from it, once per process, and serves all threads.  A forked process
 opens it again.  Packing does not notice changed files: delete the store and pack again.
 
+A data set may be a stranger's.  Only the formats in `FORMATS` are decoded, whatever a file's name says.  Only regular
+files are opened.  No name of an image leads out of the data root.  Links that the user made are followed: the root,
+the folders that a task names, and the folders above these (see `refuse_outside`).  A link to a single file must end
+under the root, in the link's own folder, or among the blobs of the hub cache that holds the link.
+
 Orientation tags of EXIF are ignored unless `upright=True`.  COCO's annotations, and those of data sets built on COCO,
 are in pixels as stored.  Data sets annotated in rotated pixels need `upright=True`.
 
@@ -19,9 +24,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -33,16 +39,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from harness.core import GivenImage, ImageRef
+from harness.core import GivenImage, ImageRef, Size
 from harness.errors import DataError, ResourceError, UsageError
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit first warns and then raises; `MOST_PIXELS` replaces it
 MOST_PIXELS = 400_000_000  # in one image
+MOST_BYTES = 1 << 31  # in one image file
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for EPS and others, Pillow starts another program
 UNDECODABLE = (OSError, ValueError, SyntaxError, OverflowError, MemoryError)
 
 
 class MissingImage(DataError):
-    """An image that is neither in a store nor in a file that can be read."""
+    """An image that is neither in a store nor in a file that can be read, or whose name leads out of the data root."""
 
 
 def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image.Image:
@@ -56,16 +64,30 @@ def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image
 
 def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
     """The bytes of an image file as 8-bit RGB; DataError, naming the image, if they cannot be decoded."""
+    with _opened_image(data, name) as image:
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image) if upright else image)
+
+
+def size_of(root: Path, reference: str) -> Size:
+    """The size of an image in pixels, as stored; DataError as `open_rgb`.  Pixels are not decoded."""
+    with _opened_image(read_bytes(root, reference), str(root / reference)) as image:
+        return Size(*image.size)
+
+
+@contextmanager
+def _opened_image(data: bytes, name: str) -> Iterator[Image.Image]:
+    """The image in the bytes of a file, not decoded yet; errors within the context become DataError with its name."""
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise DataError(f"its header says {image.width} x {image.height} pixels; the limit is {MOST_PIXELS:,}")
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image) if upright else image)
+            yield image
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"the image {name} cannot be decoded: it is of no format that Pillow knows") from error
+        reason = f"it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; it begins with {data[:12]!r}"
+        raise DataError(f"the image {name} cannot be decoded: {reason}") from error
     except UNDECODABLE as error:
         raise DataError(f"the image {name} cannot be decoded: {error}") from error
 
@@ -104,9 +126,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def is_image(data: bytes) -> bool:
-    """Whether Pillow recognises the header; pixels are not decoded."""
+    """Whether the header is of one of `FORMATS`; pixels are not decoded."""
     try:
-        with Image.open(BytesIO(data)):
+        with Image.open(BytesIO(data), formats=FORMATS):
             return True
     except UNDECODABLE:
         return False
@@ -115,28 +137,40 @@ def is_image(data: bytes) -> bool:
 def read_bytes(root: Path, reference: str) -> bytes:
     """The unchanged bytes of an image file, from a store or else from the file.
 
-    MissingImage if neither has the image; DataError if the store is corrupt.
+    MissingImage if neither has the image, or if its name or a link leads out of the root; DataError if the store is
+    corrupt.
     """
+    reference = inside(reference)
     located = _locate(root, reference)
     if located is None:
-        return read_file(root / reference)
+        return read_file(file_of(root, reference))
     store, name = located
     data = store.get(name)
-    return read_file(root / reference, f", nor in {store.path}") if data is None else data
+    return read_file(file_of(root, reference), f", nor in {store.path}") if data is None else data
 
 
 def exists(root: Path, reference: str) -> bool:
-    """Whether an image is in a store or in a file; DataError if the store is corrupt."""
-    located = _locate(root, reference)
-    return (located is not None and located[0].get(located[1]) is not None) or (root / reference).is_file()
+    """Whether an image is in a store or in a file that may be read; DataError if the store is corrupt."""
+    try:
+        reference = inside(reference)
+        located = _locate(root, reference)
+        packed = located is not None and located[0].get(located[1]) is not None
+        return packed or os.path.isfile(file_of(root, reference))
+    except MissingImage:
+        return False
 
 
 def read_file(path: Path, nor: str = "") -> bytes:
-    """The bytes of an image file; MissingImage if it cannot be read.
+    """The bytes of an image file; MissingImage if it cannot be read, or is a folder, a pipe or a device.
 
     `nor` is added to the message; it names a store that lacks the image too.
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise MissingImage(f"the image {path} cannot be read: it is a folder, a pipe or a device, not a file")
+        if status.st_size > MOST_BYTES:
+            raise MissingImage(f"the image {path} cannot be read: {status.st_size:,} bytes; at most {MOST_BYTES:,}")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise MissingImage(
@@ -145,6 +179,66 @@ def read_file(path: Path, nor: str = "") -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise MissingImage(f"the image {path} cannot be read: {reason}") from error
+
+
+# ---------------------------------------------------------------------------- names and links
+
+
+def inside(reference: str) -> str:
+    """A reference without `.`, `..` and repeated slashes; MissingImage if it is not a path below the data root."""
+    plain = os.path.normpath(reference)
+    if plain.startswith(("/", "../")) or plain in (".", "..") or "\0" in plain or not _is_encodable(plain):
+        raise MissingImage(
+            f"the image name {reference!r} is not a path below the data root; "
+            "annotations name images by paths relative to their folder of images"
+        )
+    return plain
+
+
+def file_of(root: Path, reference: str) -> Path:
+    """The path of an image's file, which may not exist; MissingImage if it is a link that leads out of the root."""
+    path = root / inside(reference)
+    if os.path.islink(path):
+        real, folder = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
+        if not (_is_below(real, root) or real.is_relative_to(folder) or real.parent in _blobs(folder)):
+            raise MissingImage(
+                f"the image {path} is a link out of the data root, to {real}, and is not followed; copy the file, or "
+                "link the whole folder of images"
+            )
+    return path
+
+
+def refuse_outside(root: Path, folder: str, folders: Iterable[str]) -> None:
+    """DataError if a folder of images below the root is reached by a link of the data set that leads out of the root.
+
+    `folders` are the folders that a task names, relative to the root.  They, and the folders above them, may be links
+    to anywhere, since the user makes these.  Links below them come with the data set, and must stay within.
+    """
+    users = root / max((os.path.commonpath([folder, other]) for other in folders), key=len, default="")
+    real = Path(os.path.realpath(root / folder))
+    if not (_is_below(real, root) or _is_below(real, users)):
+        raise DataError(
+            f"the folder {root / folder} is a link out of {users}, to {real}, and is not followed; "
+            "copy its images, or give another data root"
+        )
+
+
+def _is_encodable(name: str) -> bool:
+    """Whether the file system can hold a file of this name."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_below(real: Path, folder: Path) -> bool:
+    return real.is_relative_to(os.path.realpath(folder))
+
+
+def _blobs(folder: Path) -> list[Path]:
+    """The folders of blobs of the hub cache that holds this folder: <repository>/blobs for <repository>/snapshots."""
+    return [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
 
 
 # ---------------------------------------------------------------------------- stores

@@ -14,15 +14,16 @@ from tqdm import tqdm
 from harness import images
 from harness.core import Boxes, Grounded, Objects, Sample, Text
 from harness.errors import DataError
+from harness.images import MissingImage
 
 ONCE_PER_IMAGE = frozenset(("caption", "detect", "find", "ocr", "ocr_regions", "regions", "propose"))
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedImages:
-    """The images of a split that do not exist, and the reason for each that cannot be decoded."""
+    """The images of a split that cannot be read, and those that cannot be decoded, each with the reason."""
 
-    missing: tuple[str, ...]
+    missing: Mapping[str, str]
     unreadable: Mapping[str, str]
 
 
@@ -69,16 +70,25 @@ def look(root: Path, references: Iterable[str], *, decode: bool) -> CheckedImage
     DataError if a store is corrupt.
     """
     different = list(dict.fromkeys(references))
-    missing = [image for image in different if not images.exists(root, image)]
+    missing = {image: _reading_error(root, image) for image in different if not images.exists(root, image)}
     unreadable: dict[str, str] = {}
     if decode:
-        existing = [image for image in different if image not in set(missing)]
+        existing = [image for image in different if image not in missing]
         with ThreadPoolExecutor(2) as pool:
             reasons = pool.map(lambda image: _decoding_error(root, image), existing)
             for image, reason in tqdm(zip(existing, reasons, strict=True), "decoding", len(existing), disable=None):
                 if reason:
                     unreadable[image] = reason
-    return CheckedImages(tuple(missing), unreadable)
+    return CheckedImages(missing, unreadable)
+
+
+def _reading_error(root: Path, image: str) -> str:
+    """Why the file of an image cannot be read."""
+    try:
+        images.read_bytes(root, image)
+    except MissingImage as error:
+        return str(error).partition("; ")[0]  # without the remedy, which names the command that is running
+    return "it was not there a moment ago"
 
 
 def _decoding_error(root: Path, image: str) -> str:

@@ -50,6 +50,8 @@ def read(folder: Path, split: str) -> Iterator[Sentence]:
     """
     split_file = folder / f"{split}.txt"
     for image in files.by_id(_lines(split_file), str.strip, split_file, "image"):
+        if "/" in image:
+            raise DataError(f"{split_file} names the image {image!r}, which is not the name of a file without a folder")
         size, boxes = read_boxes(folder / "Annotations" / f"{image}.xml")
         path = folder / "Sentences" / f"{image}.txt"
         for number, line in enumerate(_lines(path, empty=True)):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.core import FileNeed, Task
+from harness import images
+from harness.core import FileNeed, Sample, Task
 from harness.errors import DataError
 
 ANNOTATIONS = (".json", ".txt", ".xml", ".p")  # suffixes of annotation files
@@ -52,6 +53,22 @@ def require_files(task: Task[Any], root: Path, wanted: Iterable[FileNeed]) -> No
             f"{task.name} needs {root / absent[0].path}, which is not there; it comes from {absent[0].origin}{more}; "
             f"see `python -m harness data check --task {task.name}`"
         )
+
+
+def within(root: Path, samples: Iterable[Sample[Any]], needs: Iterable[FileNeed]) -> Iterator[Sample[Any]]:
+    """The samples unchanged; DataError for an image that is outside the data root.
+
+    The folders of `needs`, and those above them, may be links to anywhere (see `images.refuse_outside`).
+    """
+    folders = [path for need in needs for path in (need.path, need.instead) if path]
+    checked: set[str] = set()
+    for sample in samples:
+        if isinstance(sample.question.image, str):
+            folder = images.inside(sample.question.image).rpartition("/")[0]
+            if folder not in checked:
+                images.refuse_outside(root, folder, folders)
+                checked.add(folder)
+        yield sample
 
 
 def annotation_files(task: Task[Any], root: Path, split: str) -> tuple[Path, ...]:

@@ -52,10 +52,13 @@ class Packed:
 
 
 def by_folder(references: Iterable[str], folders: Iterable[str]) -> dict[str, list[str]]:
-    """References grouped by folder, each once: by the innermost of `folders` that contains it, else by its own."""
+    """References grouped by folder, each once: by the innermost of `folders` that contains it, else by its own.
+
+    MissingImage for a reference that leads out of the data root.
+    """
     known = set(folders)
     grouped: dict[str, list[str]] = {}
-    for reference in dict.fromkeys(references):
+    for reference in dict.fromkeys(map(images.inside, references)):
         folder = own = reference.rpartition("/")[0]
         while folder and folder not in known:
             folder = folder.rpartition("/")[0]
@@ -200,7 +203,7 @@ def _fill(writer: _Writer, root: Path, folder: str, names: Sequence[str]) -> Pac
     unreadable: list[str] = []
     before = len(names) - len(absent)
     with tqdm(total=len(names), initial=before, desc=f"packing {folder}", unit="image", disable=None) as progress:
-        for name, data in _read_ahead(root / folder, absent):
+        for name, data in _read_ahead(root, folder, absent):
             if data is None:
                 missing.append(f"{folder}/{name}")
             elif images.is_image(data):
@@ -213,12 +216,12 @@ def _fill(writer: _Writer, root: Path, folder: str, names: Sequence[str]) -> Pac
     return Packed(writer.path, writer.count, already, writer.total, tuple(missing), tuple(unreadable))
 
 
-def _read_ahead(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+def _read_ahead(root: Path, folder: str, names: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
     """(name, bytes) in the order of `names`, read a few at a time; None for a file that cannot be read."""
 
     def read(name: str) -> bytes | None:
         try:
-            return images.read_file(folder / name)
+            return images.read_file(images.file_of(root, f"{folder}/{name}"))
         except MissingImage:
             return None
 
@@ -256,6 +259,7 @@ def _free(path: Path) -> int:
 
 def _name(reference: str, folder: str) -> str:
     """The path of a reference within the folder; ValueError if the reference is not in the folder."""
+    reference = images.inside(reference)
     if not folder or not reference.startswith(f"{folder}/"):
         raise ValueError(f"the image {reference} is not in {folder or 'a folder'}")
     return reference[len(folder) + 1 :]

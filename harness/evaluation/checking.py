@@ -86,9 +86,11 @@ def _checked(task: Task[Any], source: DataSource, split: str, *, decode: bool) -
     except DataError as error:  # a store that cannot be read
         yield Checked("wrong", str(error), 1)
         return
-    for state, names in (("missing", image_check.missing), ("unreadable", tuple(image_check.unreadable))):
-        if names:
-            yield Checked(state, f"{len(names):,} images, such as {', '.join(names[:3])}", len(names))
+    for state, reasons in (("missing", image_check.missing), ("unreadable", image_check.unreadable)):
+        if reasons:
+            names = list(reasons)
+            first = f"{len(names):,} images, such as {', '.join(names[:3])}; the first: {reasons[names[0]]}"
+            yield Checked(state, first, len(names))
 
 
 def _files(task: Task[Any], source: DataSource, split: str) -> Iterator[Checked]:

@@ -113,13 +113,19 @@ class DataSource:
         return self.images or self.root
 
     def load(self, task: Task[Any], split: str) -> list[Sample[Any]]:
-        """A task's samples; DataError where annotations are missing or malformed.  Images are not checked."""
+        """A task's samples; DataError where annotations are missing or malformed, or name an image outside the root.
+
+        Images are not opened.
+        """
         annotation_needs = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
         manifest.require_files(task, self.root, annotation_needs)
         samples = list(task.load(Source(self.root, split, self.annotations)))
         if not samples:
             raise DataError(f"{task.name} has no samples in split {split} of {self.annotations or self.root}")
-        return samples if self.images is None else _below_images(samples, manifest.needs(task, [split]))
+        needs = manifest.needs(task, [split])
+        if self.images is None:
+            return list(manifest.within(self.root, samples, needs))
+        return list(manifest.within(self.images, _below_images(samples, needs), ()))
 
     def own(self) -> list[Path]:
         """The user's own paths."""

@@ -229,10 +229,11 @@ def _store(
     folder = folder.with_name(f"{folder.name}-{digest(*origin, sorted(kept_out))}")
     store = open_store(folder)
     if store is None and Ranks.current().rank == 0:
+        needs = manifest.needs(taught.task, taught.splits)
         samples = (
             sample
             for split in taught.splits
-            for sample in taught.task.load(Source(root, split))
+            for sample in manifest.within(root, taught.task.load(Source(root, split)), needs)
             if image_key(sample.question.image_name) not in kept_out
         )
         store = write_store(

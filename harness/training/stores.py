@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
+from harness import images
 from harness.core import Boxes, Mask, Objects, Polygons, Question, Sample, Size, Text, Value
 from harness.errors import DataError, ResourceError
 from harness.florence2.prompts import prompts_of
@@ -163,8 +163,7 @@ def examples_of(sample: Sample[Any], tokenizer: Tokenizer, root: Path) -> list[t
         return []
     size = question.size
     if size is None and (question.region is not None or not isinstance(sample.target, Text)):
-        with Image.open(root / question.image_name) as image:
-            size = Size(*image.size)
+        size = images.size_of(root, question.image_name)
     try:
         prompts = prompts_of(question, size=size)
     except DataError as error:

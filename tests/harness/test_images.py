@@ -115,7 +115,7 @@ def test_orientation_tag_of_jpeg_applies_only_if_upright(tmp_path: Path) -> None
 
 def test_folder_with_name_of_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
-    with pytest.raises(DataError, match=r"x\.jpg cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=r"x\.jpg cannot be read: it is a folder, a pipe or a device"):
         open_rgb(tmp_path, "x.jpg")
 
 
@@ -123,8 +123,9 @@ def test_file_of_unknown_format_has_message_without_object_addresses(tmp_path: P
     (tmp_path / "x.jpg").write_text("hello")
     with pytest.raises(DataError) as caught:
         open_rgb(tmp_path, "x.jpg")
-    assert (
-        str(caught.value) == f"the image {tmp_path / 'x.jpg'} cannot be decoded: it is of no format that Pillow knows"
+    assert str(caught.value) == (
+        f"the image {tmp_path / 'x.jpg'} cannot be decoded: it is not BMP, GIF, JPEG, PNG, PPM, TIFF or WEBP; "
+        "it begins with b'hello'"
     )
     assert not is_image(b"hello") and not is_image(b"")
 
@@ -142,8 +143,9 @@ def test_read_bytes_returns_the_file_for_each_spelling_of_its_path(tmp_path: Pat
     "reference", ["nowhere.jpg", "a/nowhere.jpg", "a\0b/x.jpg", "x" * 300 + "/x.jpg", "\ud800/x.jpg", ""]
 )
 def test_read_bytes_of_missing_image_raises_missing_image(tmp_path: Path, reference: str) -> None:
-    with pytest.raises(MissingImage, match=r"^the image .* (is not there|cannot be read)"):
+    with pytest.raises(MissingImage, match=r"^the image .* (is not there|cannot be read|is not a path below)"):
         read_bytes(tmp_path, reference)
+    assert not images.exists(tmp_path, reference)
 
 
 def test_palette_with_alpha_for_each_colour_keeps_its_colours(tmp_path: Path) -> None:
@@ -165,6 +167,165 @@ def test_image_with_huge_size_in_header_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
     with pytest.raises(DataError, match=r"bomb\.png: its header says 200000 x 200000 pixels"):
         open_rgb(tmp_path, "bomb.png")
+
+
+# ---------------------------------------------------------------------------- strangers' files
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def encoded_as(format_: str) -> bytes:
+    """A white image of 32 x 32 pixels in one of Pillow's formats."""
+    stream = BytesIO()
+    Image.new("RGB", (32, 32), "white").save(stream, format_)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("format_", images.FORMATS)
+def test_file_of_each_listed_format_is_decoded_whatever_its_name(tmp_path: Path, format_: str) -> None:
+    (tmp_path / "x.jpg").write_bytes(encoded_as(format_))
+    assert open_rgb(tmp_path, "x.jpg").getpixel((3, 3)) == (255, 255, 255)
+    assert images.size_of(tmp_path, "x.jpg") == (32, 32)
+    assert is_image((tmp_path / "x.jpg").read_bytes())
+
+
+@pytest.mark.parametrize("format_", ["EPS", "TGA", "ICO", "PCX", "SGI", "DDS", "ICNS", "SPIDER", "XBM"])
+def test_file_of_another_format_is_refused_although_pillow_opens_it(tmp_path: Path, format_: str) -> None:
+    stream = BytesIO()
+    Image.new({"SPIDER": "F", "XBM": "1"}.get(format_, "RGB"), (32, 32), 1).save(stream, format_)
+    with Image.open(BytesIO(stream.getvalue())) as image:
+        assert image.format == format_
+    (tmp_path / "x.jpg").write_bytes(stream.getvalue())
+    for read in (open_rgb, images.size_of):
+        with pytest.raises(DataError, match=r"x\.jpg cannot be decoded: it is not BMP, .* or WEBP; it begins with b'"):
+            read(tmp_path, "x.jpg")
+    assert not is_image(stream.getvalue())
+
+
+def test_postscript_with_name_of_jpeg_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow gives PostScript to a program named `gs`.  Here, `gs` records that it was started."""
+    programs, started = tmp_path / "programs", tmp_path / "started"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {started}\nexit 0\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # Pillow looks for the program once
+    with Image.open(BytesIO(POSTSCRIPT)) as image, pytest.raises(OSError):
+        image.load()  # which finds no output of the program
+    assert started.exists()  # this is what Pillow does with every format allowed
+    started.unlink()
+    (tmp_path / "x.jpg").write_bytes(POSTSCRIPT)
+    with pytest.raises(DataError, match=r"x\.jpg cannot be decoded: .* begins with b'%!PS-Adobe-3'"):
+        open_rgb(tmp_path, "x.jpg")
+    assert not started.exists()
+
+
+def test_pipe_and_device_with_name_of_image_are_not_opened(tmp_path: Path) -> None:
+    """Opening the pipe would wait for ever, and reading the device would never end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        with pytest.raises(MissingImage, match="cannot be read: it is a folder, a pipe or a device, not a file"):
+            images.read_file(path)
+        with pytest.raises(DataError, match="not a file"):
+            images.given(path).load()
+    assert not images.exists(tmp_path, "pipe.jpg")
+    with pytest.raises(MissingImage, match=r"pipe\.jpg cannot be read"):
+        open_rgb(tmp_path, "pipe.jpg")
+
+
+def test_file_larger_than_limit_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.jpg").open("wb") as stream:
+        stream.truncate(images.MOST_BYTES + 1)  # takes no space on the disk
+    with pytest.raises(MissingImage, match=r"x\.jpg cannot be read: 2,147,483,649 bytes; at most 2,147,483,648"):
+        open_rgb(tmp_path, "x.jpg")
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "{outside}/secret.png", "a/../..", ".", "/"])
+def test_name_that_leads_out_of_the_root_is_refused(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    noise(0).save(tmp_path / "secret.png")
+    reference = name.format(outside=tmp_path)
+    for read in (read_bytes, open_rgb, images.size_of):
+        with pytest.raises(MissingImage, match=r"the image name .* is not a path below the data root"):
+            read(root, reference)
+    assert not images.exists(root, reference)
+    with pytest.raises(MissingImage):
+        pack.by_folder([reference], ["a"])
+    with pytest.raises((MissingImage, ValueError)):
+        pack.pack(root, [reference], folder=reference.rpartition("/")[0])
+    assert {path.name for path in tmp_path.iterdir()} == {"root", "secret.png"}  # no store was written
+
+
+def test_link_to_file_out_of_the_root_is_refused_and_not_packed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    files = write_images(root, ("plain.png",))
+    noise(0).save(tmp_path / "secret.png")
+    for name, target in (("absolute.png", tmp_path / "secret.png"), ("relative.png", "../../../secret.png")):
+        link = root / FOLDER / name
+        link.symlink_to(target)
+        assert link.read_bytes() == (tmp_path / "secret.png").read_bytes()
+        with pytest.raises(MissingImage, match=f"{name} is a link out of the data root, to {tmp_path}/secret.png"):
+            read_bytes(root, f"{FOLDER}/{name}")
+        assert not images.exists(root, f"{FOLDER}/{name}")
+    linked = [f"{FOLDER}/absolute.png", f"{FOLDER}/relative.png"]
+    packed = pack.pack(root, [*files, *linked], folder=FOLDER)
+    assert (packed.written, packed.missing) == (1, tuple(linked))
+
+
+def test_links_that_the_user_made_are_followed(tmp_path: Path) -> None:
+    """The root, a folder, and files within one root."""
+    files = write_images(tmp_path / "disk", ("plain.png",))
+    [(reference, data)] = files.items()
+    (tmp_path / "root/coco").mkdir(parents=True)
+    (tmp_path / "root" / FOLDER).symlink_to(tmp_path / "disk" / FOLDER)  # the folder
+    (tmp_path / "other").symlink_to("disk")  # the root
+    (tmp_path / "disk" / FOLDER / "again.png").symlink_to("plain.png")
+    (tmp_path / "disk/first.png").symlink_to(reference)
+    for root in (tmp_path / "root", tmp_path / "other"):
+        assert read_bytes(root, reference) == read_bytes(root, f"{FOLDER}/again.png") == data
+    assert read_bytes(tmp_path / "other", "first.png") == data
+
+
+def test_cache_of_the_hub_is_followed_to_its_own_blobs_only(tmp_path: Path) -> None:
+    """The hub's layout: snapshots/<revision>/<path> links to ../../blobs/<sha256>."""
+    snapshot = tmp_path / "datasets--a--b/snapshots/0f1e"
+    blobs = tmp_path / "datasets--a--b/blobs"
+    (snapshot / FOLDER).mkdir(parents=True)
+    blobs.mkdir()
+    noise(0).save(blobs / "5e1f", "PNG")
+    noise(1).save(tmp_path / "secret.png")
+    (snapshot / FOLDER / "x.png").symlink_to("../../../../blobs/5e1f")
+    (snapshot / FOLDER / "y.png").symlink_to("../../../../blobs/../../secret.png")
+    (tmp_path / "root/coco").mkdir(parents=True)
+    (tmp_path / "root" / FOLDER).symlink_to(snapshot / FOLDER)
+    for root in (snapshot, tmp_path / "root"):
+        assert read_bytes(root, f"{FOLDER}/x.png") == (blobs / "5e1f").read_bytes()
+        with pytest.raises(MissingImage, match="is a link out of the data root"):
+            read_bytes(root, f"{FOLDER}/y.png")
+
+
+@pytest.mark.parametrize(("link", "followed"), [
+    ("coco", True),  # above the folder that the task names
+    ("coco/train2014", True),  # the folder itself
+    ("coco/train2014/sub", False),  # part of the data set
+    ("coco/other", False),
+])  # fmt: skip
+def test_link_to_folder_is_followed_down_to_the_folder_that_the_task_names(
+    tmp_path: Path, link: str, followed: bool
+) -> None:
+    root, images_at = tmp_path / "root", ("coco/other" if link == "coco/other" else "coco/train2014/sub")
+    (tmp_path / "disk" / images_at.removeprefix(link).strip("/")).mkdir(parents=True)
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(tmp_path / "disk")
+    if followed:
+        images.refuse_outside(root, images_at, ["coco/val2014", "coco/train2014"])
+    else:
+        with pytest.raises(DataError, match=f"{link} is a link out of .*, to {tmp_path}/disk, and is not followed"):
+            images.refuse_outside(root, images_at, ["coco/val2014", "coco/train2014"])
+    (root / "inner").mkdir()
+    (root / "linked").symlink_to("inner")
+    images.refuse_outside(root, "linked", ["coco/train2014"])  # within the root
 
 
 # ---------------------------------------------------------------------------- supplied images

@@ -73,7 +73,11 @@ def test_malformed_file_is_a_data_error(tmp_path: Path, sentences: str, boxes: s
         list(TASK.load(Source(tmp_path, "test")))
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"5\n5\n", "has the image '5' twice"), (b"\xff5\n", "is not UTF-8")])
+@pytest.mark.parametrize(("content", "message"), [
+    (b"5\n5\n", "has the image '5' twice"),
+    (b"\xff5\n", "is not UTF-8"),
+    (b"../../5\n", r"test\.txt names the image '../../5', which is not the name of a file without a folder"),
+])  # fmt: skip
 def test_malformed_list_of_a_split_is_a_data_error(tmp_path: Path, content: bytes, message: str) -> None:
     (write(tmp_path) / "test.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):

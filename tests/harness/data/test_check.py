@@ -48,7 +48,8 @@ def test_look_lists_missing_and_undecodable_images(tmp_path: Path, packed: bool)
     if packed:
         pack.pack(tmp_path, references, folder=FOLDER)
     checked = look(tmp_path, references, decode=True)
-    assert checked.missing == (f"{FOLDER}/gone.png",)
+    assert list(checked.missing) == [f"{FOLDER}/gone.png"]
+    assert "gone.png is not there" in checked.missing[f"{FOLDER}/gone.png"]
     assert list(checked.unreadable) == [broken]
     assert "broken.png cannot be decoded" in checked.unreadable[broken]
     assert look(tmp_path, references, decode=False).unreadable == {}

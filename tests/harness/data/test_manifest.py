@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.core import Question, Sample
 from harness.data import manifest
 from harness.errors import DataError
 from tasks import TASKS
@@ -100,3 +101,23 @@ def test_given_lists_a_file_or_all_annotation_files_below_a_folder(tmp_path: Pat
     (folder / "below/x.xml").touch()
     assert manifest.given(folder / "instances.json") == (folder / "instances.json",)
     assert manifest.given(folder) == (folder / "below/x.xml", folder / "instances.json", folder / "refs(unc).p")
+
+
+def test_within_refuses_images_that_the_data_set_places_outside_the_root(tmp_path: Path) -> None:
+    """A folder that the task names may be a link to anywhere; one within it may not."""
+    needs = TASKS["refcoco"].files  # coco/train2014 holds the images
+    (tmp_path / "disk/sub").mkdir(parents=True)
+    (tmp_path / "root/coco").mkdir(parents=True)
+    (tmp_path / "root/coco/train2014").symlink_to(tmp_path / "disk")
+
+    def load(name: str) -> list[str]:
+        sample = Sample("1", Question(f"coco/train2014/{name}", None, "caption"), None, "")
+        return [kept.question.image_name for kept in manifest.within(tmp_path / "root", [sample], needs)]
+
+    assert load("x.jpg") == ["coco/train2014/x.jpg"]
+    assert load("sub/x.jpg") == ["coco/train2014/sub/x.jpg"]
+    with pytest.raises(DataError, match=r"'coco/train2014/../../../x.jpg' is not a path below the data root"):
+        load("../../../x.jpg")
+    (tmp_path / "disk/evil").symlink_to("/etc")
+    with pytest.raises(DataError, match=r"coco/train2014/evil is a link out of .*coco/train2014, to /etc"):
+        load("evil/x.jpg")

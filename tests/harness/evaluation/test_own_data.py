@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import harness
 from harness import store
@@ -108,3 +109,21 @@ def test_record_whose_own_files_changed(miniature: Path, tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"mine\.json, which is not there"):
         scoring.score_again(run.id, out=tmp_path / "r")
     assert [record.id for _, record in store.runs(tmp_path / "r")] == [run.id]
+
+
+@pytest.mark.parametrize("name", ["{outside}/secret.jpg", "../secret.jpg", "evil/secret.jpg"])
+def test_image_outside_the_given_folder_is_refused_by_name(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file name of an annotation file: absolute, with `..`, and through a link in the folder of images."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/evil").symlink_to(tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / "secret.jpg")
+    image = {"id": 1, "file_name": name.format(outside=tmp_path), "width": 4, "height": 4}
+    truth = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "mine.json").write_text(json.dumps(truth))
+    own = ["--annotations", str(tmp_path / "mine.json"), "--images", str(tmp_path / "images")]
+    for command in (["data", "check"], ["run", "--model", "whole-image", "--out", str(tmp_path / "out")]):
+        assert main([*command, "--task", "coco_detection", *own]) == 3
+        told = "".join(capsys.readouterr())
+        assert "is not a path below the data root" in told or "images/evil is a link out of" in told

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from harness.core import Boxes, Objects, Phrase, Polygons, Question, Sample, Size, Text
+from harness.data import pack
 from harness.errors import DataError, ResourceError
 from harness.florence2.tokenizer import Tokenizer
 from harness.geometry.masks import rasterise
@@ -139,6 +140,17 @@ def test_examples_of_region_use_the_size_of_the_image(root: Path, tokenizer: Tok
     assert answer == tokenizer.encode(f"dog{tokens}")
     with pytest.raises(DataError, match=r"sample 0: the region .* is outside the image, which is 40x30"):
         examples_of(replace(name, question=replace(name.question, region=(40.0, 0.0, 50.0, 9.0))), tokenizer, root)
+
+
+def test_examples_of_region_take_the_size_from_a_packed_image(root: Path, tokenizer: Tokenizer) -> None:
+    (root / "folder").mkdir()
+    (root / "0.png").rename(root / "folder/0.png")
+    question = Question("folder/0.png", None, "name", region=(10.0, 0.0, 20.0, 30.0))
+    sample = Sample("1", question, Text(("cat",)), "folder/0.png")
+    from_file = examples_of(sample, tokenizer, root)
+    pack.pack(root, ["folder/0.png"], folder="folder")
+    (root / "folder/0.png").unlink()
+    assert examples_of(sample, tokenizer, root) == from_file
 
 
 def test_examples_of_sample_without_published_answer_are_none(root: Path, tokenizer: Tokenizer) -> None:
