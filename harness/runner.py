@@ -183,10 +183,9 @@ def _reuse_answers(
 ) -> list[Sample[Any]]:
     """Copies answers to these questions from the model's other runs; returns the samples that remain to be queried."""
     remaining = list(todo)
-    for sibling in folder.siblings():
+    for sibling, record in folder.siblings():
         stored = sibling.answers()
-        record = sibling.read_run() if stored else None
-        if record is not None and is_of_unknown_code(record.spec.fingerprint):
+        if stored and is_of_unknown_code(record.spec.fingerprint):
             log.warning(
                 "the answers in %s are of harness %s, whose answers have no version: they are not reused",
                 sibling.path, record.provenance.get("harness", "(unknown)"),

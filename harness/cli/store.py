@@ -103,12 +103,14 @@ def show(run: RunName, /, *, out: Out = RESULTS, json: Json = False) -> None:
 
 @app.command
 def rm(run: RunName, /, *, out: Out = RESULTS) -> None:
-    """Remove one run and its answers."""
+    """Remove one run below OUT and its answers.  Files that no run wrote stay, with their folder."""
+    if not run.strip():
+        raise UsageError("rm needs the id of a run, or its folder; `ls` lists runs")
     folder, record = store.find(out, run)
-    with folder.locked():
-        folder.forget()
-    folder.remove()
+    remaining = folder.remove(out)
     print(f"removed {text.title(record)}")
+    if remaining:
+        log.warning("not removed, since no run wrote it: %s in %s", ", ".join(remaining[:3]), folder.path)
 
 
 @app.command

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import store
+from harness.errors import DataError
 from harness.evaluation.benchmark import Plan, Point, measure
 from harness.provenance import provenance
 
@@ -27,7 +28,7 @@ def sweep(
     with _unfinished(out, len(points), command) as done:
         for place, point in enumerate(points):
             if place in done.records:
-                yield json.loads(done.records[place].read_bytes()), done.records[place]
+                yield store.read_speed(done.records[place]), done.records[place]
                 continue
             record = measure(plan, point, command)
             identity = {key: record[key] for key in ("model", "weights", "settings", "scenario", "level", "set")}
@@ -52,12 +53,21 @@ class Done:
             AttributeError,
         ):  # no interrupted sweep, or a torn list: measure every point
             listed = {}
-        self.records = {place: record for place, record in listed.items() if record.is_file()}
+        self.records = {place: record for place, record in listed.items() if _is_record(record)}
 
     def add(self, place: int, record: Path) -> None:
         """Adds the record file of a point, and writes the list."""
         self.records[place] = record
         store.replace_file(self.path, json.dumps({place: str(path) for place, path in self.records.items()}).encode())
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a file holds a record of `bench`; the point of another file is measured again."""
+    try:
+        store.read_speed(path)
+    except DataError:
+        return False
+    return True
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def freeze(folder: Path) -> None:
             kept, _ = runs.run(Promise(name="frozen", task=task.name, model=MODEL, limit=IMAGES), task)
             store.pack(kept)
         for old in [kept for kept, _ in store.runs(folder)]:  # only after every new run is finished
-            old.remove()
+            old.remove(folder)
         shutil.copytree(new_folder, folder, dirs_exist_ok=True)
     store.replace_file(folder / PROMPTS, prompts.encode())
     store.replace_file(folder / answers.FILE, answer_lines)

@@ -35,7 +35,7 @@ def age(date: str, now: float) -> str:
     """The time from an ISO date to `now` (seconds since 1970): 5 min, 3 h, 12 d; "" if the date cannot be parsed."""
     try:
         then = datetime.fromisoformat(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""
     minutes = max(0, round((now - then) / 60))
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} d"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from harness.core import Run, RunSpec, Score
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 from harness.store import files, lock, records
 from harness.store.lines import MALFORMED, Appender, Kept, parse_answer, parse_score, score_line
 from harness.store.records import run_id
 
 ANSWERS, SCORES, RECORD, LOCK = "answers.jsonl", "scores.jsonl", "run.json", "lock"
-DEPTH = 5  # folders between `results` and a run's folder: data, task, split, model, protocol
 
 
 def run_folder(results: Path, spec: RunSpec) -> Path:
@@ -75,17 +74,19 @@ class RunFolder:
         """Takes over the folder of the same run under an id of an earlier version, if this folder does not exist."""
         if self.path.exists():
             return
-        for sibling in self.siblings():
-            if (run := sibling.read_run()) is not None and run.spec == spec:
+        for sibling, run in self.siblings():
+            if run.spec == spec:
                 sibling.path.rename(self.path)
                 self.write_run(run)
                 return
 
-    def siblings(self) -> list[RunFolder]:
-        """The other runs of the same model and split: another limit, seed, fingerprint or task version."""
-        return [
-            RunFolder(path.parent) for path in sorted(self.path.parent.glob(f"*/{RECORD}")) if path.parent != self.path
-        ]
+    def siblings(self) -> list[tuple[RunFolder, Run]]:
+        """The other runs of the same model and split: another limit, seed, fingerprint or task version.
+
+        A damaged record is logged and left out.
+        """
+        paths = sorted(path for path in self.path.parent.glob(f"*/{RECORD}") if path.parent != self.path)
+        return [(RunFolder(path.parent), run) for path, run in records.readable(paths)]
 
     def write_scores(self, scores: Iterable[tuple[str, Score]]) -> None:
         """Replaces the scores, given by sample id; an undefined number (NaN) becomes null."""
@@ -114,13 +115,27 @@ class RunFolder:
             files.packed_path(self.path / name).unlink(missing_ok=True)
         (self.path / RECORD).unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Removes the folder, and every folder between it and `results` that is empty then."""
-        shutil.rmtree(self.path)
-        for parent in list(self.path.parents)[:DEPTH]:
-            if any(parent.iterdir()):
-                return
-            parent.rmdir()
+    def remove(self, results: Path) -> tuple[str, ...]:
+        """Removes the files that this store wrote, and each folder below `results` that is empty then.
+
+        Returns the names of what remains in the run's folder, which somebody else wrote.  UsageError for a folder that
+        is not below `results`, or if another process holds its lock.
+        """
+        root, own = (Path(os.path.realpath(path)) for path in (results, self.path))
+        if root not in own.parents:
+            raise UsageError(f"{self.path} is not below {results}; --out names the folder of results")
+        with self.locked():
+            self.forget()
+            for name in (ANSWERS, SCORES, RECORD):
+                for partial in own.glob(f"{name}*.partial"):  # of a process that was killed
+                    partial.unlink()
+            (own / LOCK).unlink()
+        remaining = tuple(sorted(path.name for path in own.iterdir()))
+        for folder in (own, *own.parents):
+            if folder == root or any(folder.iterdir()):
+                break
+            folder.rmdir()
+        return remaining
 
 
 def pack(folder: RunFolder) -> None:

@@ -10,13 +10,16 @@ import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
+from msgspec import Meta
 
 from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Score, Size, Text, Trail, Value
 
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for a damaged line
+MOST = 1 << 53  # the largest number of tokens, seconds or answers
+_Count = Annotated[int, Meta(ge=0, le=MOST)]
 _number = operator.methodcaller("item")  # a NumPy number as a Python number
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_number)
 _VALUES: dict[str, type] = {
@@ -67,27 +70,46 @@ class Appender:
         self.stream.flush()
 
 
+class _AnswerLine(msgspec.Struct):
+    """The form of a stored answer's line."""
+
+    id: str
+    raw: tuple[str, ...]
+    value: dict[str, Any] | None
+    tokens: _Count
+    truncated: bool
+    seconds: Annotated[float, Meta(ge=0, le=MOST)]
+    batch: Annotated[int, Meta(ge=1, le=MOST)]
+    asked: str
+    trail: Trail | None = None
+
+
+class _Mask(msgspec.Struct):
+    size: Size
+    counts: str
+
+
 def parse_answer(line: str) -> Kept:
-    """The stored answer of a line; one of `MALFORMED` if the line is damaged."""
-    record = msgspec.json.decode(line)
-    value = record["value"]
-    if value is not None:
-        value = dict(value)
-        type_ = _VALUES[value.pop("kind")]
+    """The stored answer of a line; one of `MALFORMED` if the line is damaged, or a field cannot be of an answer."""
+    record = msgspec.json.decode(line, type=_AnswerLine)
+    value: Value | None = None
+    if record.value is not None:
+        type_ = _VALUES[record.value.pop("kind")]
         if type_ is Mask:
-            value = Mask(Size(*value["size"]), value["counts"].encode("ascii"))
+            mask = msgspec.convert(record.value, _Mask)
+            value = Mask(mask.size, mask.counts.encode("ascii"))
         else:
-            value = msgspec.convert(value, type_)
+            value = msgspec.convert(record.value, type_)
     answer = Answer(
-        raw=tuple(record["raw"]),
+        raw=record.raw,
         value=value,
-        tokens=record["tokens"],
-        truncated=record["truncated"],
-        seconds=record["seconds"],
-        batch=record["batch"],
-        trail=Trail(*record["trail"]) if "trail" in record else None,
+        tokens=record.tokens,
+        truncated=record.truncated,
+        seconds=record.seconds,
+        batch=record.batch,
+        trail=record.trail,
     )
-    return Kept(record["id"], record["asked"], answer)
+    return Kept(record.id, record.asked, answer)
 
 
 def score_line(name: str, score: Score) -> bytes:
@@ -98,9 +120,10 @@ def score_line(name: str, score: Score) -> bytes:
 
 def parse_score(line: str) -> tuple[str, Score]:
     """The sample id and the score of a line, with NaN for null; one of `MALFORMED` if the line is damaged."""
-    record = json.loads(line)
-    name, readable = record.pop("id"), record.pop("readable")
-    return name, Score({key: math.nan if value is None else value for key, value in record.items()}, readable)
+    record = msgspec.json.decode(line, type=dict[str, str | bool | float | None])
+    name, readable = msgspec.convert((record.pop("id"), record.pop("readable")), tuple[str, bool])
+    values = msgspec.convert(record, dict[str, float | None])
+    return name, Score({key: math.nan if value is None else value for key, value in values.items()}, readable)
 
 
 def encoded(value: Value | None) -> dict[str, Any] | None:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.core import Run
-from harness.errors import DataError, UsageError
+from harness.errors import UsageError
 from harness.store.folder import RECORD, RunFolder
-from harness.store.records import read_run
-
-log = logging.getLogger(__name__)
+from harness.store.records import read_run, readable
 
 
 def runs(results: Path) -> Iterator[tuple[RunFolder, Run]]:
     """Every run under a folder of results, in order of path; a damaged record is logged and left out."""
-    for path in sorted(_records(results)):
-        try:
-            run = read_run(path)
-        except DataError as error:
-            log.warning("%s", error)
-            continue
-        if run is not None:
-            yield RunFolder(path.parent), run
+    for path, run in readable(sorted(_records(results))):
+        yield RunFolder(path.parent), run
 
 
 def find(results: Path, name: str) -> tuple[RunFolder, Run]:

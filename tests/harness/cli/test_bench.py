@@ -15,6 +15,7 @@ from harness.evaluation import benchmark, sweep
 from harness.evaluation.benchmark import Plan, Point
 from harness.florence2.fast.choose import accelerated
 from harness.speed.systems import in_fewer_bits, in_transformers
+from tests.speeds import record as speed_record
 from tests.twins import twins
 
 Call = Callable[..., tuple[int, str, str]]
@@ -118,8 +119,7 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
             measured.append(None)
             raise KeyboardInterrupt
         measured.append(wanted.batch_size)
-        names = ("model", "weights", "scenario", "level", "set", "device")
-        return {**dict.fromkeys(names, "x"), "settings": {"batch size": wanted.batch_size}, "against": {}}
+        return speed_record(settings={"batch size": wanted.batch_size})
 
     monkeypatch.setattr(sweep, "measure", point)
     monkeypatch.setattr(bench.shown, "describe", lambda record: "a point")

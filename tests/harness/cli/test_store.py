@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,3 +173,58 @@ def test_edited_headline_is_said_by_every_command_that_shows_it(here: Call, tmp_
     assert here("score", b["id"], "--out", out).status == 0  # scores the kept answers again
     assert here("ls", "--out", out).err == ""
     assert json.loads(path.read_text())["metrics"]["Acc@0.5"]["value"] == real
+
+
+REPLACEMENTS = ("null", "[]", "[1]", "{}", '{"a": 1}', '"x"', '""', "true", "-5", "0", "1e300", "1" + "0" * 400)
+
+
+def _changed(record: Any) -> Iterator[str]:
+    """The JSON of a record with each of its fields, at any depth, replaced by each of REPLACEMENTS, and removed."""
+
+    def places(value: Any) -> Iterator[tuple[Any, Any]]:
+        if isinstance(value, dict | list):
+            for key in list(value) if isinstance(value, dict) else range(len(value)):
+                yield value, key
+                yield from places(value[key])
+
+    for container, key in list(places(record)):
+        kept = container[key]
+        for text in REPLACEMENTS:
+            container[key] = "REPLACED"
+            yield json.dumps(record).replace('"REPLACED"', text)
+        container[key] = kept
+        if isinstance(container, dict):
+            rest = dict(container)
+            del container[key]
+            yield json.dumps(record)
+            container.clear()
+            container.update(rest)
+
+
+def test_records_with_any_field_replaced_stop_no_command(
+    here: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One thousand damaged and foreign records lie among two good ones; each is read, or named on one line."""
+    good = [evaluated(here, "vizwiz", "--limit", "3", model=model) for model in ("oracle", "whole-image")]
+    [path] = (path for path in (tmp_path / "results").rglob("run.json") if good[0]["id"] in str(path))
+    record = json.loads(path.read_text())
+    record["spec"]["data"] = "elsewhere"  # no images of it are here
+    variants = list(_changed(record))
+    for place, text in enumerate(variants):
+        folder = tmp_path / f"results/damaged/{place}"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(text.replace(f'"{good[0]["id"]}"', f'"{place}"'))  # no copies of one run
+    read = sum(1 for _ in store.runs(tmp_path / "results")) - 2
+    refused = len(variants) - read
+    assert read > 100 and refused > 700
+    for command in (
+        ("ls",), ("ls", "--json"), ("export", "--jsonl", "runs.jsonl"), ("show", good[0]["id"]),
+        ("compare", good[0]["id"], good[1]["id"]), ("report", "--pictures", "0"),
+    ):  # fmt: skip
+        caplog.clear()
+        told = here(*command)
+        assert told.status == 0, told.err
+        named = [line for line in caplog.messages if "is not a run record: " in line or " has schema " in line]
+        assert named and len(named) % refused == 0  # a command may read the records more than once
+        assert all("\n" not in line and len(line) < 500 for line in named)
+    assert good[0]["id"] in (tmp_path / "reports/runs.csv").read_text()

@@ -10,6 +10,7 @@ import pytest
 import baselines
 from harness.evaluation import sweep
 from harness.evaluation.benchmark import Plan, Point
+from tests.speeds import record
 
 PLAN = Plan(entry=baselines.find("florence2-nano"), scenario="offline")
 POINTS = [Point("refcoco", 2, batch_size=size) for size in (1, 2, 4)]
@@ -24,10 +25,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         seen.append(point.batch_size)
         if seen == [1, 2, 4]:
             raise KeyboardInterrupt
-        return {
-            "device": "cpu", "model": plan.entry.name, "weights": "w", "settings": {"batch size": point.batch_size},
-            "scenario": plan.scenario, "level": "quick", "set": "s", "against": {},
-        }  # fmt: skip
+        return record(settings={"batch size": point.batch_size})
 
     monkeypatch.setattr(sweep, "measure", measure)
     return seen
@@ -51,3 +49,12 @@ def test_torn_list_and_another_command_measure_all(measured: list[int | None], t
     list(sweep.sweep(PLAN, POINTS, tmp_path, ["bench"]))
     list(sweep.sweep(PLAN, POINTS, tmp_path, ["bench", "--dtype", "int8"]))
     assert measured == [1, 2, 4, 1, 2, 4, 1, 2, 4]
+
+
+def test_damaged_record_of_a_measured_point_is_measured_again(measured: list[int | None], tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        list(sweep.sweep(PLAN, POINTS, tmp_path, ["bench"]))
+    first, _ = sorted((tmp_path / "speed").glob("*/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    first.write_text(first.read_text().replace('"batch size": 1', '"batch size": null'))
+    list(sweep.sweep(PLAN, POINTS, tmp_path, ["bench"]))
+    assert measured == [1, 2, 4, 1, 4]

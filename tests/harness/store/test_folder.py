@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from harness import store
 from harness.core import Answer, Score, Text
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 from harness.store import Kept, RunFolder
 from tests import toy
 
@@ -101,10 +102,34 @@ def test_run_folder_stays_inside_results_for_hostile_names(tmp_path: Path) -> No
 def test_remove_leaves_no_empty_folders_below_results(tmp_path: Path) -> None:
     results = tmp_path / "results"
     first, other = (toy.go(results, toy.Counting(), limit=limit) for limit in (2, 3))
-    toy.folder(results, first.spec).remove()
+    assert toy.folder(results, first.spec).remove(results) == ()
     assert toy.folder(results, other.spec).read_run() == other
-    toy.folder(results, other.spec).remove()
+    assert toy.folder(results, other.spec).remove(results) == ()
     assert list(results.iterdir()) == []
+
+
+def test_remove_leaves_files_that_no_run_wrote(tmp_path: Path) -> None:
+    record = toy.go(tmp_path / "results", toy.Counting())
+    folder = toy.folder(tmp_path / "results", record.spec)
+    (folder.path / "thesis").mkdir()
+    for name in ("notes.txt", "thesis/chapter.tex", "run.json.1234.partial"):
+        (folder.path / name).write_text("mine")
+    assert folder.remove(tmp_path / "results") == ("notes.txt", "thesis")
+    assert sorted(path.name for path in folder.path.rglob("*")) == ["chapter.tex", "notes.txt", "thesis"]
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "results/linked", "."])
+def test_remove_of_folder_that_is_not_below_results_raises(tmp_path: Path, place: str) -> None:
+    """A folder of the user's that merely holds a run.json; directly, by a link in the results, and a folder above."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results/linked").symlink_to(tmp_path / "elsewhere")
+    record = toy.go(tmp_path / "made", toy.Counting())
+    shutil.copytree(toy.folder(tmp_path / "made", record.spec).path, tmp_path / place, dirs_exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=r"is not below .*results; --out names the folder of results"):
+        RunFolder(tmp_path / place).remove(tmp_path / "results")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_forget_removes_everything_but_the_folder(tmp_path: Path) -> None:
@@ -118,8 +143,8 @@ def test_forget_removes_everything_but_the_folder(tmp_path: Path) -> None:
 
 def test_siblings_are_the_other_runs_of_model_and_split(tmp_path: Path) -> None:
     first, other = (toy.go(tmp_path, toy.Counting(), limit=limit) for limit in (2, 3))
-    [sibling] = toy.folder(tmp_path, first.spec).siblings()
-    assert sibling.path == toy.folder(tmp_path, other.spec).path
+    [(sibling, record)] = toy.folder(tmp_path, first.spec).siblings()
+    assert (sibling.path, record) == (toy.folder(tmp_path, other.spec).path, other)
 
 
 def test_inherit_renames_the_folder_of_the_same_spec(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,11 @@ def test_with_status_changes_only_the_given_fields() -> None:
     assert RUN.status == "complete"
 
 
-@pytest.mark.parametrize("data", [b"{", b'{"schema": 1}', b"[]", b'{"schema": "1"'])
+@pytest.mark.parametrize("data", [
+    b"{", b'{"schema": 1}', b"[]", b'{"schema": "1"', b"null", b"", b"\xff", b"[" * 100_000,
+    b'{"schema": 2, "provenance": ' + b'{"a": ' * 100_000 + b"1" + b"}" * 100_001,
+    b'{"schema": 1, "spec": {"fingerprint": 3}}', b'{"schema": 1, "spec": []}', b'{"schema": %s}' % (b"9" * 5000),
+])  # fmt: skip
 def test_damaged_record_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "run.json").write_bytes(data)
     with pytest.raises(DataError, match=r"is not a run record: .*; remove its folder, or run again with --fresh"):
@@ -119,3 +124,70 @@ def test_as_json_has_no_character_that_a_terminal_obeys() -> None:
     text = as_json({"a": "\x1b[2J\x9b\u202e é\U000e0001"})
     assert text.replace("\n", "").isprintable()
     assert json.loads(text) == {"a": "\x1b[2J\x9b\u202e é\U000e0001"}
+
+
+# ---------------------------------------------------------------------------- fields
+
+
+def _written(tmp_path: Path, **fields: Any) -> Path:
+    """A run.json of RUN with some fields replaced, without any check."""
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(json.loads(as_json(RUN)) | fields))
+    return path
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"id": "../../../home/me"}, r"the id '../../../home/me' has other characters than letters, digits, - and _"),
+    ({"id": ""}, "the id ''"),
+    ({"id": ".."}, r"the id '\.\.'"),
+    ({"id": "a" * 65}, "the id 'aaa"),
+    ({"id": "a\n"}, "the id"),
+    ({"status": "good"}, r"Invalid enum value 'good' - at `\$.status`"),
+    ({"counts": {"images": -1}}, "counts: Expected `int` >= 0"),
+    ({"counts": {"images": 10**400}}, "run.json is not a run record"),
+    ({"counts": {"images": 10**18}}, "counts: Expected `int` <= 1000000000000000"),
+    ({"metrics": {"R@1": {"value": 50.0, "low": 40.0, "high": None, "n": 9}}}, "the metric 'R@1' is"),
+    ({"metrics": {"R@1": {"value": None, "low": 40.0, "high": 50.0, "n": 9}}}, "the metric 'R@1' is"),
+    ({"metrics": {"R@1": {"value": 50.0, "low": 60.0, "high": 40.0, "n": 9}}}, "the metric 'R@1' is"),
+    ({"metrics": {"R@1": {"value": 50.0, "low": None, "high": None, "n": -1}}}, "n of the metric 'R@1'"),
+    ({"metrics": {"R@1": {"value": 1e300, "low": None, "high": None, "n": 9}}}, "the metric 'R@1' is"),
+    ({"metrics": {"R@1": {"value": "50", "low": None, "high": None, "n": 9}}}, "Expected `float | null`"),
+    ({"timings": {"seconds": "3"}}, "timings: Expected `float`, got `str`"),
+    ({"timings": {"answers/s": 3.0, "seconds": 1.0}}, "timings has 'answers/s' without 'images/s'"),
+    ({"timings": {"latency of": "an answer"}}, "timings has 'latency of' without 'p50 s'"),
+    ({"provenance": {"model": None}}, "provenance: Expected `object`, got `null`"),
+    ({"provenance": {"model": {"device": ["cpu"]}}}, "provenance: Expected `str | null`"),
+    ({"provenance": {"failures": ["no image"]}}, "provenance: Expected `object`, got `array`"),
+    ({"provenance": {"date": 20261129}}, "provenance: Expected `str`, got `int`"),
+    ({"provenance": {"note": "\udc00"}}, "not a run record"),
+    ({"spec": {**json.loads(as_json(RUN.spec)), "limit": 0}}, "spec.limit: Expected `int` >= 1"),
+    ({"spec": {**json.loads(as_json(RUN.spec)), "seed": -1}}, "spec: version and seed: Expected `int` >= 0"),
+])  # fmt: skip
+def test_field_that_no_run_has_is_refused_by_name(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        records.read_run(_written(tmp_path, **fields))
+    assert "\n" not in str(caught.value)
+
+
+def test_entries_that_nothing_reads_may_hold_anything(tmp_path: Path) -> None:
+    more = {"provenance": {"mine": [None, {"deep": 1e300}], "model": {"beams": [3]}}, "counts": {"cats": 3}}
+    run = records.read_run(_written(tmp_path, **more))
+    assert run == replace(RUN, **more)
+
+
+def test_record_that_is_a_pipe_or_too_large_is_refused_unread(tmp_path: Path) -> None:
+    """Reading the pipe would wait for ever."""
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(DataError, match=r"run\.json cannot be read: a pipe or a device, not a file"):
+        records.read_run(tmp_path / "run.json")
+    (tmp_path / "run.json").unlink()
+    with (tmp_path / "run.json").open("wb") as stream:
+        stream.truncate(records.MOST_BYTES + 1)  # takes no space on the disk
+    with pytest.raises(DataError, match=r"cannot be read: 16,777,217 bytes; at most 16,777,216"):
+        records.read_run(tmp_path / "run.json")
+
+
+def test_every_committed_record_is_read() -> None:
+    root = Path(__file__).parents[3]
+    paths = [*(root / "results").rglob("run.json"), *(root / "baselines/frozen").rglob("run.json")]
+    assert len(paths) > 50 and len(list(records.readable(paths))) == len(paths)
