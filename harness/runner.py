@@ -23,8 +23,25 @@ import numpy as np
 from tqdm import tqdm
 
 from harness import store
-from harness.core import Answer, Estimate, Failure, Model, Question, Row, Run, RunSpec, Sample, Score, Task, Ticket
+from harness.core import (
+    Answer,
+    Estimate,
+    Failure,
+    Mask,
+    Model,
+    Question,
+    Row,
+    Run,
+    RunSpec,
+    Sample,
+    Score,
+    Size,
+    Task,
+    Ticket,
+    Value,
+)  # fmt: skip
 from harness.errors import DataError, ModelError, UsageError
+from harness.geometry.masks import from_coco, to_coco
 from harness.images import MissingImage, read_bytes
 from harness.migrations import former_fingerprint, is_of_unknown_code
 from harness.sinks import line
@@ -200,11 +217,27 @@ def _reuse_answers(
 def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint: str) -> dict[str, Answer]:
     """The stored answers to the current questions of these samples, by sample id.
 
-    Images are not compared: an answer counts although the image's file has changed since.
+    Images are not compared: an answer counts although the image's file has changed since.  A damaged mask does not.
     """
     kept = folder.answers()
     keys = {sample.id: digests(sample.question, fingerprint, "") for sample in samples}
-    return {name: kept[name].answer for name in keys if is_answer_to(kept.get(name), keys[name])}
+    sizes = {sample.id: sample.question.size for sample in samples}
+    return {
+        name: kept[name].answer
+        for name in keys
+        if is_answer_to(kept.get(name), keys[name]) and _is_whole(kept[name].answer.value, sizes[name])
+    }
+
+
+def _is_whole(value: Value | None, size: Size | None) -> bool:
+    """Whether a stored value can be scored: a mask must be valid, and of the size of its image."""
+    if not isinstance(value, Mask):
+        return True
+    try:
+        from_coco(to_coco(value), size or value.size)
+    except ValueError:
+        return False
+    return True
 
 
 def answered(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> list[Row[Any]]:

@@ -144,12 +144,15 @@ def _target(row: Row[Any]) -> str:
 def draw(row: Row[Any], root: Path) -> Image.Image:
     """The image of a sample with the region of the question, the target and the answer.
 
-    DataError if the image is missing or cannot be decoded.
+    DataError if the image is missing or cannot be decoded, or a mask is of another size.
     """
     image = open_rgb(root, row.sample.question.image)
     question = row.sample.question
     first = question.kind == "refer"  # only the first box answers a referring expression
-    return overlay(image, row.answer.value, row.sample.target, region=question.region, first=first, labels=False)
+    try:
+        return overlay(image, row.answer.value, row.sample.target, region=question.region, first=first, labels=False)
+    except ValueError as error:
+        raise DataError(f"{question.image_name} cannot be drawn: {error}") from error
 
 
 def _rank(row: Row[Any]) -> tuple[bool, float, str]:

@@ -28,20 +28,25 @@ def overlay(
 ) -> Image.Image:
     """The image with the region of the question, the target and the answer drawn on it, as RGB.
 
-    Coordinates are pixels of `image`.  The result is scaled to SHORT_SIDE and LONG_SIDE.  `first` draws only the first
-    box of each value; `labels` draws the labels of boxes and quads.
+    Coordinates are pixels of `image`; they are clipped to at most one image size outside it.  The result is scaled to
+    SHORT_SIDE and LONG_SIDE.  `first` draws only the first box of each value; `labels` draws the labels of boxes and
+    quads.
+
+    ValueError for a mask that is not of the image's size.
     """
     size = Size(*image.size)
     scale = max(1.0, SHORT_SIDE / min(size))
     scale = min(scale, LONG_SIDE / max(size)) if max(size) * scale > LONG_SIDE else scale
     for value, colour in ((target, TARGET), (answer, ANSWER)):
         image = _tinted(image, value, size, colour)
-    shown = image.resize((round(size.width * scale), round(size.height * scale)), Image.Resampling.LANCZOS)
+    sides = max(1, round(size.width * scale)), max(1, round(size.height * scale))
+    shown = image.resize(sides, Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(shown)
     region_box = None if region is None else Boxes((region,))
     for value, colour, width in ((region_box, REGION, 4), (target, TARGET, 4), (answer, ANSWER, 2)):
         for place, ring in enumerate(rings_of(value, first=first)):
-            points = [(x * scale, y * scale) for x, y in (*ring, ring[0])]
+            clipped = np.clip((*ring, ring[0]), [-side for side in size], [2 * side for side in size])
+            points = [(x * scale, y * scale) for x, y in clipped.tolist()]
             pen.line(points, fill=colour, width=width, joint="curve")
             if labels and isinstance(value, Boxes | Quads) and place < len(value.labels):
                 _label(pen, points[0], value.labels[place], colour)

@@ -100,6 +100,7 @@ def parse_answer(line: str) -> Kept:
             value = Mask(mask.size, mask.counts.encode("ascii"))
         else:
             value = msgspec.convert(record.value, type_)
+        _refuse_contradictory(value)
     answer = Answer(
         raw=record.raw,
         value=value,
@@ -110,6 +111,19 @@ def parse_answer(line: str) -> Kept:
         trail=record.trail,
     )
     return Kept(record.id, record.asked, answer)
+
+
+def _refuse_contradictory(value: Any) -> None:
+    """ValueError if the parts of a value do not belong together."""
+    if isinstance(value, Text) and not value.texts:
+        raise ValueError("an answer without its text")
+    if isinstance(value, Polygons) and not all(value.rings):
+        raise ValueError("a ring has no point")
+    if isinstance(value, Boxes | Quads):
+        count = len(value.boxes) if isinstance(value, Boxes) else len(value.quads)
+        parts = (value.region_scores, value.label_scores, value.xywh) if isinstance(value, Boxes) else ()
+        if any(part is not None and len(part) != count for part in parts) or len(value.labels) not in (0, count):
+            raise ValueError(f"{count} regions with another number of labels or scores")
 
 
 def score_line(name: str, score: Score) -> bytes:

@@ -21,10 +21,13 @@ import numpy as np
 import pytest
 
 from harness import images, runner
-from harness.core import Answer, Box, Estimate, Phrase, Question, Row, Run, RunSpec, Sample, Score, Size, Source, Text
+from harness.core import (
+    Answer, Box, Estimate, Mask, Phrase, Question, Row, Run, RunSpec, Sample, Score, Size, Source, Text
+)  # fmt: skip
 from harness.data import pack
 from harness.errors import DataError, ResourceError, UsageError
 from harness.metrics.reduce import mean
+from harness.store import Kept, RunFolder
 from tests import toy
 from tests.packed import FOLDER, write_images
 
@@ -301,3 +304,18 @@ def test_contradiction_names_both_numbers_and_the_remedy() -> None:
     assert runner.contradiction(task, replace(run, metrics={}), rows) == ""
     other = replace(run, spec=replace(spec, version=99), metrics={"hit": Estimate(1.0, None, None, 2)})
     assert runner.contradiction(task, other, rows) == ""  # scored by another version of the task
+
+
+@pytest.mark.parametrize(("mask", "kept"), [
+    (Mask(Size(2, 2), b"04"), True),  # COCO's code of no empty pixel and four filled ones
+    (Mask(Size(4, 4), b"04"), False),  # of another image
+    (Mask(Size(2, 2), b"0T4"), False),  # more pixels than the image has
+    (Mask(Size(2, 2), b"~"), False),
+])  # fmt: skip
+def test_damaged_mask_is_not_an_answer(tmp_path: Path, mask: Mask, kept: bool) -> None:
+    """pycocotools decodes such a code unchecked, so it must not reach scoring."""
+    sample = Sample("1", Question("x.png", Size(2, 2), "segment", text="it"), None, "x")
+    folder = RunFolder(tmp_path)
+    with folder.locked(), folder.appending() as appender:
+        appender.write(Kept("1", runner.question_digest(sample.question, "f", ""), Answer(("x",), mask)))
+    assert list(runner.kept_answers([sample], folder, "f")) == (["1"] if kept else [])

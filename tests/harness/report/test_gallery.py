@@ -11,7 +11,21 @@ from PIL import Image
 
 from baselines.trivial import WholeImage
 from harness import runner
-from harness.core import Answer, Boxes, Grounded, Polygons, Question, Row, Sample, Score, Size, Source, Text, Value
+from harness.core import (
+    Answer,
+    Boxes,
+    Grounded,
+    Mask,
+    Polygons,
+    Question,
+    Row,
+    Sample,
+    Score,
+    Size,
+    Source,
+    Text,
+    Value,
+)
 from harness.geometry.masks import rasterise
 from harness.report import gallery
 from tasks import TASKS
@@ -116,3 +130,12 @@ def test_write_a_missing_image_reports_the_problem_and_draws_the_others(tmp_path
     missing, there = gallery.write(pair, tmp_path, tmp_path / "gallery", 4)
     assert "missing.png" in missing.problem and there.problem == ""
     assert [path.name for path in (tmp_path / "gallery").iterdir()] == [there.file]
+
+
+def test_write_an_answer_that_cannot_be_drawn_reports_the_problem(tmp_path: Path) -> None:
+    """A mask of another image's size, as a stranger's file of answers may hold."""
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
+    sample = Sample("1", Question("x.png", None, "segment", text="it"), None, "x")
+    row = Row(sample, Answer(("x",), Mask(Size(4, 4), b"04L4")), Score({"hit": 0.0}))
+    [image] = gallery.write([row], tmp_path, tmp_path / "gallery", 4)
+    assert "x.png cannot be drawn: the mask is of size" in image.problem

@@ -73,3 +73,10 @@ def test_overlay_labels_can_be_left_out() -> None:
     boxes = Boxes(((100.0, 200.0, 300.0, 400.0),), ("dog",))
     labelled, plain = (np.asarray(overlay(image, boxes, labels=labels)) for labels in (True, False))
     assert labelled[185:198, 100:120].any() and not plain[185:198, 100:120].any()  # above the corner of the box
+
+
+def test_coordinates_far_outside_and_thin_images_are_drawn() -> None:
+    """Pillow draws neither at 1e300 nor on an image without a column: 1 x 5,000 scaled to a height of 640."""
+    far = Boxes(((-1e300, -1e300, 1e300, 1e300), (1e300, 0.0, 1e300, 1e300)))
+    assert overlay(Image.new("RGB", (400, 300)), far).size == (400, 300)
+    assert overlay(Image.new("RGB", (1, 5000)), None).size == (1, 640)

@@ -108,3 +108,35 @@ def test_score_line_with_infinity_raises() -> None:
 def test_damaged_score_line_raises_a_malformed_error(line: str) -> None:
     with pytest.raises(MALFORMED):
         parse_score(line)
+
+
+@pytest.mark.parametrize("value", [
+    {"kind": "text", "texts": []},
+    {"kind": "text", "texts": "a"},
+    {"kind": "boxes", "boxes": [[0, 0, 1]]},
+    {"kind": "boxes", "boxes": [[0, 0, 1, 1]], "labels": ["a", "b"]},
+    {"kind": "boxes", "boxes": [[0, 0, 1, 1]], "region_scores": []},
+    {"kind": "boxes", "boxes": [[0, 0, 1, 1]], "xywh": [[0, 0, 1, 1], [0, 0, 1, 1]]},
+    {"kind": "quads", "quads": [], "labels": ["a"]},
+    {"kind": "polygons", "rings": [[]]},
+    {"kind": "mask", "size": [4], "counts": "04L4"},
+    {"kind": "mask", "size": [4, 4], "counts": "\u0100"},
+    {"kind": "objects"},
+    {},
+])  # fmt: skip
+def test_value_whose_parts_contradict_is_damaged(value: dict[str, Any]) -> None:
+    record = {"id": "7", "asked": "d", "raw": ["a"], "tokens": 0, "truncated": False, "seconds": 0, "batch": 1}
+    assert parse_answer(json.dumps(record | {"value": None})).id == "7"
+    with pytest.raises(MALFORMED):
+        parse_answer(json.dumps(record | {"value": value}))
+
+
+@pytest.mark.parametrize("field", [
+    {"id": 7}, {"raw": "a"}, {"raw": [1]}, {"tokens": "3"}, {"tokens": -1}, {"tokens": 10**400}, {"truncated": 0},
+    {"seconds": None}, {"seconds": -1.0}, {"seconds": 1e300}, {"batch": 0}, {"asked": None}, {"trail": ["a"]},
+    {"trail": [1, 2, 3, 4]}, {"value": []},
+])  # fmt: skip
+def test_answer_with_field_of_another_type_is_damaged(field: dict[str, Any]) -> None:
+    record = {"id": "7", "asked": "d", "raw": ["a"], "tokens": 0, "truncated": False, "seconds": 0, "batch": 1}
+    with pytest.raises(MALFORMED):
+        parse_answer(json.dumps(record | {"value": None} | field))
