@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.core import Size
 from harness.data import pickles
@@ -89,3 +93,68 @@ def test_text_with_lone_surrogate_raises() -> None:
     assert pickles.text(pickles.load(b"U\x02\xe9\x21.")) == "é!"  # an invalid byte of UTF-8 is taken for Latin-1
     with pytest.raises(ValueError, match="surrogate"):
         pickles.text(pickles.load(b"V\\ud83d\n."))  # half of an emoji, as a narrow build of Python 2 could write
+
+
+# ---------------------------------------------------------------------------- memory
+
+SHARED: list[Any] = [1]
+for _ in range(40):
+    SHARED = [SHARED] * 10  # 10**40 items without sharing
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize(("data", "message"), [
+    (b"\x80\x02Nr\xff\xff\xff\x07.", "a memo index beyond the pickle, at byte 3 of 9"),  # Python's unpickler: 2 GiB
+    (b"Np268435455\n.", "a memo index beyond the pickle"),  # the same as text
+    (b"Np+268435455\n.", "a memo index beyond the pickle"),
+    (b"\x80\x04\x95\x07\0\0\0\0\0\0\0Nr\xff\xff\xff\x07.", "a memo index beyond the pickle"),  # within a frame
+    (b"X\x04\0\0\0abcdr\xff\xff\xff\x07.", "a memo index beyond the pickle"),  # after a string
+    (b"\x80\x02" + b"N0" * 70_000 + b"Nr\xff\xff\xff\x00.", "a memo index beyond the pickle"),
+    (b"\x80\x05\x96" + (1 << 31).to_bytes(8, "little") + b".", "the pickle is truncated"),
+    (b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b".", "the pickle is truncated"),
+    (b"T\xff\xff\xff\xff.", "the pickle is truncated"),
+    (pickle.dumps(SHARED, 2), "refers to its own parts too often"),
+    (pickle.dumps(SHARED, 0), "refers to its own parts too often"),
+    (pickle.dumps(["x" * 5000] * 5000, 2), "refers to its own parts too often"),  # 25 MB of text
+    (pickle.dumps(CYCLE, 2), "refers to its own parts too often"),
+    (b"\x80\x02" + b"(" * 100_000 + b"t" * 100_000 + b".", "recursion"),
+])  # fmt: skip
+def test_load_refuses_pickle_that_would_take_more_memory_than_its_length(data: bytes, message: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            pickles.load(data)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000 + 100 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+@settings(max_examples=50)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.text(min_size=300),
+        lambda values: st.lists(values) | st.lists(values).map(tuple) | st.dictionaries(st.text(), values),
+    ),
+    st.integers(0, pickle.HIGHEST_PROTOCOL),
+)
+def test_load_of_any_plain_data_equals_pickle(value: Any, protocol: int) -> None:
+    assert pickles.load(pickle.dumps(value, protocol)) == value
+
+
+@given(st.data(), st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_load_of_mutated_pickle_raises_value_error_or_returns_data(data: st.DataObject, protocol: int) -> None:
+    whole = bytearray(pickle.dumps(PLAIN, protocol))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ValueError):
+        pickles.load(bytes(whole))
+
+
+def test_memo_of_a_large_pickle_is_read() -> None:
+    """More than 65,536 and more than 2**24 bytes, so every form of an index occurs."""
+    value = [[f"{place} {'x' * 200}"] for place in range(90_000)]
+    for protocol in (0, 2):
+        data = pickle.dumps(value, protocol)
+        assert len(data) > 1 << 24
+        assert pickles.load(data) == value
