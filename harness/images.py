@@ -49,12 +49,16 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for EPS and ot
 UNDECODABLE = (OSError, ValueError, SyntaxError, OverflowError, MemoryError)
 
 
-class MissingImage(DataError):
+class BadImage(DataError):
+    """An image that cannot be read or decoded; other images are not affected."""
+
+
+class MissingImage(BadImage):
     """An image that is neither in a store nor in a file that can be read, or whose name leads out of the data root."""
 
 
 def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image.Image:
-    """The image as 8-bit RGB; DataError if it is missing, corrupt, too large, or of a mode without an agreed range."""
+    """The image as 8-bit RGB; BadImage if it is missing, corrupt, too large, or of a mode without an agreed range."""
     if isinstance(reference, GivenImage):
         loaded: Image.Image = reference.load()
         return loaded
@@ -63,7 +67,7 @@ def open_rgb(root: Path, reference: ImageRef, *, upright: bool = False) -> Image
 
 
 def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
-    """The bytes of an image file as 8-bit RGB; DataError, naming the image, if they cannot be decoded."""
+    """The bytes of an image file as 8-bit RGB; BadImage, naming the image, if they cannot be decoded."""
     with _opened_image(data, name) as image:
         image.load()
         return to_rgb(ImageOps.exif_transpose(image) if upright else image)
@@ -77,19 +81,19 @@ def size_of(root: Path, reference: str) -> Size:
 
 @contextmanager
 def _opened_image(data: bytes, name: str) -> Iterator[Image.Image]:
-    """The image in the bytes of a file, not decoded yet; errors within the context become DataError with its name."""
+    """The image in the bytes of a file, not decoded yet; errors within the context become BadImage with its name."""
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise DataError(f"its header says {image.width} x {image.height} pixels; the limit is {MOST_PIXELS:,}")
             yield image
     except DataError as error:
-        raise DataError(f"{name}: {error}") from error
+        raise BadImage(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
         reason = f"it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; it begins with {data[:12]!r}"
-        raise DataError(f"the image {name} cannot be decoded: {reason}") from error
+        raise BadImage(f"the image {name} cannot be decoded: {reason}") from error
     except UNDECODABLE as error:
-        raise DataError(f"the image {name} cannot be decoded: {error}") from error
+        raise BadImage(f"the image {name} cannot be decoded: {error}") from error
 
 
 def given(image: str | Path | bytes | Image.Image | NDArray[Any]) -> GivenImage:

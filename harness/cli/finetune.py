@@ -45,6 +45,14 @@ def finetune(
             validator=validators.Number(gte=0),
         ),
     ] = None,
+    skip_bad_images: Annotated[
+        float | None,
+        Parameter(
+            help="Largest share of the training images, such as 0.01, that may be skipped because they cannot be read "
+            "[default: stop at the first]",
+            validator=validators.Number(gt=0, lt=1),
+        ),
+    ] = None,
     device: Device = None,
     to: To = None,
 ) -> None:
@@ -58,6 +66,6 @@ def finetune(
     """
     folder = tuned(
         model, task=task, recipe=recipe, weights=weights, split=split, data=data, changes=key_values(set_),
-        workers=workers, device=device, to=to,
+        workers=workers, device=device, to=to, skip_bad_images=skip_bad_images,
     )  # fmt: skip
     print(f"checkpoint: {folder}")

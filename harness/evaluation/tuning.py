@@ -48,13 +48,15 @@ def tuned(
     workers: int | None = None,
     device: str | None = None,
     to: Path | None = None,
+    skip_bad_images: float | None = None,
 ) -> Path:
     """The checkpoint folder of a model after fine-tuning: trains, resumes, or finds the finished checkpoint.
 
     `task` and `split` name training data (None: all of the recipe's tasks, all of their training splits).  `weights`
     is the checkpoint to start from (None: the model's own).  `changes` are settings of the recipe as text.  `workers`
     are processes that read images (None: 4 on a GPU, else none).  `to` is the folder of the training (None: under RUNS,
-    named after the model, the recipe and a digest of the data).
+    named after the model, the recipe and a digest of the data).  `skip_bad_images` is the largest share of the training
+    images that may be skipped because they cannot be read (None: the first ends the training).
 
     UsageError for a model that cannot be fine-tuned here, and for options that contradict each other.
     """
@@ -91,7 +93,7 @@ def tuned(
             workers = 4 if own_device.startswith("cuda") else 0
         return protocol.finetune(
             changed_recipe, taught, root, start, out,
-            base=base, guards=kept_out, guarded=evaluation_root, device=own_device, workers=workers,
+            base=base, guards=kept_out, guarded=evaluation_root, device=own_device, workers=workers, skip=skip_bad_images,
         )  # fmt: skip
 
 

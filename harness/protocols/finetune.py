@@ -24,12 +24,13 @@ from harness.florence2.files import is_adapter
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
 from harness.florence2.tokenizer import Tokenizer, find_tokenizer
-from harness.training import network
+from harness.training import network, skipping
 from harness.training.data import digest
 from harness.training.history import history_of
 from harness.training.mixture import Mixture, mixture_batches
 from harness.training.parallel import Ranks, barrier
 from harness.training.recipe import Mixing, Recipe
+from harness.training.skipping import SkippedImages
 from harness.training.stores import FORMAT_VERSION, Store, open_store, write_store
 from harness.training.teaching import save, teach_all
 
@@ -80,6 +81,7 @@ def finetune(
     guarded: Path | None = None,
     device: str = "cpu",
     workers: int = 0,
+    skip: float | None = None,
 ) -> Path:
     """Fine-tunes the checkpoint `start` on the tasks' training splits under `root`; the folder of the new checkpoint.
 
@@ -88,7 +90,9 @@ def finetune(
     `base` is the folder that supplies what `start` lacks (see `baselines.Entry`).
 
     Evaluation images of the tasks in `guards`, under the data root `guarded` (default: `root`), are not trained on.
-    `workers` processes read images ahead; with 0, this process reads them.
+    `workers` processes read images ahead; with 0, this process reads them.  `skip` is the largest share of the training
+    images that is skipped because they cannot be read; with None, the first such image ends the training.  A training
+    that ended so resumes with `skip`, since the images of its steps could all be read.
 
     DataError for a missing training file, or for one without a sample to train on.  UsageError for a checkpoint of
     another size than the recipe's, and for an `out` that holds something else.  CheckpointError for a checkpoint that
@@ -129,9 +133,16 @@ def finetune(
     }
     mixture = Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
     side = model.config.image_size
-    batches = mixture_batches(recipe, mixture, root, replace(preprocess, height=side, width=side), workers=workers)
+    skipped = None
+    if skip is not None:
+        images = {image for store in stores.values() for image in store.references}
+        skipped = SkippedImages(out / f"skipped-{Ranks.current().rank}.json", int(skip * len(images)))
+    squared = replace(preprocess, height=side, width=side)
+    batches = mixture_batches(recipe, mixture, root, squared, workers=workers, skipped=skipped)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = teach_all(recipe, model, batches, tokenizer.first_bin, out, identity)
+    barrier()  # every process has written its skipped images
+    every = {image for path in out.glob("skipped-*.json") for image in skipping.read(path)} if skip is not None else ()
     run = {
         "identity": identity,
         "recipe": asdict(recipe),
@@ -139,6 +150,7 @@ def finetune(
         "kept_out": len(kept_out),
         **({"notes": list(notes)} if notes else {}),
         "tasks": {name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks},
+        **({"skipped images": {"count": len(every), "first": sorted(every)[:10]}} if every else {}),
     }
     return save(trained, tokenizer, finished, before, run)
 

@@ -24,13 +24,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness import images
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.florence2.preprocess import Preprocess
 from harness.training.data import sigma_at
 from harness.training.lessons import Batch, Ids
 from harness.training.loop import Batches
 from harness.training.parallel import Ranks
 from harness.training.recipe import Recipe
+from harness.training.skipping import SkippedImages
 from harness.training.stores import Store
 
 Place = tuple[int, int, int]  # task, unit, epoch
@@ -72,39 +73,62 @@ def _order(seed: int, task: int, epoch: int, units: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """An image with its (prompt, answer) ids: pixels (side, side, 3) uint8, and its path under the data root."""
+    """An image with its (prompt, answer) ids: pixels (side, side, 3) uint8, and its path under the data root.
+
+    `skipped` are the bad images whose place it takes, each with the reason.
+    """
 
     pixels: Tensor
     name: str
     task: str
     examples: Sequence[tuple[Ids, Ids]]
+    skipped: Sequence[tuple[str, str]] = ()
 
 
 class _UnitDataset(Dataset[Unit | HarnessError]):
-    """Place to unit, or to the error of its image.  Errors are returned: an error raised in a worker loses its type."""
+    """Place to unit, or to the error of its image.  Errors are returned: an error raised in a worker loses its type.
 
-    def __init__(self, mixture: Mixture, root: Path, preprocess: Preprocess) -> None:
-        self.mixture, self.root, self.preprocess = mixture, root, preprocess
+    With `most_skipped`, the next unit of the task takes the place of a unit with a bad image.  So the units of a step
+    depend on the data alone, for any number of workers, and every batch is full.
+    """
+
+    def __init__(self, mixture: Mixture, root: Path, preprocess: Preprocess, most_skipped: int) -> None:
+        self.mixture, self.root, self.preprocess, self.most_skipped = mixture, root, preprocess, most_skipped
         self.names = list(mixture.stores)
 
     def __getitem__(self, place: Place) -> Unit | HarnessError:
         task, unit, epoch = place
         name = self.names[task]
-        reference, examples = self.mixture.stores[name].unit(unit, epoch)
-        try:
-            pixels = self.preprocess.resize(images.open_rgb(self.root, reference))
-        except HarnessError as error:
-            return error
-        return Unit(pixels, reference, name, examples)
+        store = self.mixture.stores[name]
+        skipped: dict[str, str] = {}
+        for further in range(store.units):
+            reference, examples = store.unit((unit + further) % store.units, epoch)
+            if reference in skipped:
+                continue
+            try:
+                pixels = self.preprocess.resize(images.open_rgb(self.root, reference))
+            except HarnessError as error:
+                if not isinstance(error, images.BadImage) or len(skipped) >= self.most_skipped:
+                    return error
+                skipped[reference] = str(error)
+                continue
+            return Unit(pixels, reference, name, examples, tuple(skipped.items()))
+        return DataError(f"{name}: no training image can be read; the last: {list(skipped.values())[-1]}")
 
 
 def mixture_batches(
-    recipe: Recipe, mixture: Mixture, root: Path, preprocess: Preprocess, *, workers: int = 0
+    recipe: Recipe,
+    mixture: Mixture,
+    root: Path,
+    preprocess: Preprocess,
+    *,
+    workers: int = 0,
+    skipped: SkippedImages | None = None,
 ) -> Batches:
     """Batches of units sampled from the mixture, limited to this process's share of each step.
 
     `workers` processes read images ahead; with 0, this process reads them.  DataError, with the path, for a missing or
-    damaged image.
+    damaged image; with `skipped`, such images are skipped and added to it, and it raises DataError for too many.
     """
     plan, ranks = recipe.plan, Ranks.current()
     parts = ranks.parts(plan.batch, plan.accumulate)
@@ -112,7 +136,7 @@ def mixture_batches(
     def steps(start: int) -> Iterator[list[Batch]]:
         places = ([step[i] for i in part] for step in mixture.places(start, plan.steps, plan.batch) for part in parts)
         loader: Iterable[list[Unit | HarnessError]] = DataLoader(
-            _UnitDataset(mixture, root, preprocess),
+            _UnitDataset(mixture, root, preprocess, 0 if skipped is None else skipped.most),
             batch_sampler=_PlaceSampler(places),
             num_workers=workers,
             collate_fn=_as_list,
@@ -123,7 +147,7 @@ def mixture_batches(
         read = iter(loader)
         for step in range(start, plan.steps):
             sigma = sigma_at(recipe.sigma, step / plan.steps)
-            yield [batch_of(_checked(next(read)), sigma) for _ in parts]
+            yield [batch_of(_checked(next(read), skipped), sigma) for _ in parts]
 
     return steps
 
@@ -156,11 +180,14 @@ def _as_list(units: list[Unit | HarnessError]) -> list[Unit | HarnessError]:
     return units
 
 
-def _checked(units: list[Unit | HarnessError]) -> list[Unit]:
-    """The units; raises the first error among them."""
+def _checked(units: list[Unit | HarnessError], skipped: SkippedImages | None = None) -> list[Unit]:
+    """The units; raises the first error among them, and adds their skipped images to `skipped`."""
     for unit in units:
         if isinstance(unit, HarnessError):
             raise unit
+        if skipped is not None:
+            for image, reason in unit.skipped:
+                skipped.add(image, reason)
     return [unit for unit in units if isinstance(unit, Unit)]
 
 

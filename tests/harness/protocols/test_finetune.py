@@ -261,3 +261,22 @@ def test_finetune_into_folder_with_something_else_raises(root: Path, tmp_path: P
     chosen = finetune.choose(RECIPE, [TASKS["refcoco"]])
     with pytest.raises(UsageError, match="checkpoint holds something else, which would be lost: give another --to"):
         finetune.finetune(RECIPE, chosen, root, NANO, tmp_path)
+
+
+def test_finetune_stopped_by_a_bad_image_resumes_with_images_skipped(
+    tuned: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = tmp_path / "root"
+    shutil.copytree(root, damaged)
+    name = sorted((damaged / "coco/train2014").iterdir())[0].name
+    (damaged / "coco/train2014" / name).write_bytes(b"no image")
+    chosen = finetune.choose(RECIPE, [TASKS["coco_caption"]])
+    with pytest.raises(DataError, match=f"{name} cannot be decoded"):
+        finetune.finetune(RECIPE, chosen, damaged, NANO, tmp_path / "out")
+    with pytest.raises(DataError, match=f"{name} cannot be decoded"):  # 1 % of six images is none
+        finetune.finetune(RECIPE, chosen, damaged, NANO, tmp_path / "out", skip=0.01)
+    checkpoint = finetune.finetune(RECIPE, chosen, damaged, NANO, tmp_path / "out", skip=0.2)
+    assert f"{name} cannot be decoded" in caplog.text
+    [*_, run] = history_of(checkpoint) or []
+    assert run["skipped images"] == {"count": 1, "first": [f"coco/train2014/{name}"]}
+    assert all("skipped images" not in earlier for earlier in history_of(tuned) or [])

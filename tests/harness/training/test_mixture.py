@@ -24,6 +24,7 @@ from harness.training.lessons import Batch
 from harness.training.mixture import Mixture, mixture_batches
 from harness.training.parallel import Ranks
 from harness.training.recipe import Mixing, Plan, Recipe
+from harness.training.skipping import SkippedImages
 from harness.training.stores import Store, write_store
 from tests.harness.training.tiny import ScriptedLoss
 
@@ -114,6 +115,40 @@ def test_mixture_batches_with_missing_image_name_it(workers: int, root: Path, to
     with pytest.raises(DataError, match=r"3\.png") as raised:
         next(batches(0))
     assert "Traceback" not in str(raised.value)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_mixture_batches_with_bad_images_take_the_next_unit_and_count_them(
+    workers: int, root: Path, tokenizer: Tokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Images 3 and 4 of 7 are bad; both have two units, which are neighbours in the store."""
+    (root / "3.png").unlink()
+    (root / "4.png").write_bytes((root / "4.png").read_bytes()[:40])
+    store = _store(root, tokenizer, 7, 4, "one")
+    mixture = Mixture({"one": store}, {"one": 1.0}, seed=0)
+    skipped = SkippedImages(tmp_path / "skipped.json", 2)
+    batches = mixture_batches(_recipe(2, 14), mixture, root, Preprocess(8, 8), workers=workers, skipped=skipped)
+    for [batch], places in zip(batches(0), mixture.places(0, 2, 14), strict=True):  # one epoch per step: 7 x 2 units
+        expected = [store.unit(unit, 0)[0] for _, unit, _ in places]
+        assert batch.names == ["5.png" if name in ("3.png", "4.png") else name for name in expected]
+        assert len(batch.pixels) == 14
+    assert sorted(skipped.reasons) == ["3.png", "4.png"]
+    assert "3.png is not there" in skipped.reasons["3.png"] and "4.png cannot be decoded" in skipped.reasons["4.png"]
+    assert len([line for line in caplog.messages if line.startswith("skipped: the image ")]) == 2  # each named once
+    assert SkippedImages(tmp_path / "skipped.json", 2).reasons == skipped.reasons  # a resumed run goes on counting
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_mixture_batches_with_too_many_bad_images_raise(
+    most: int, root: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    for name in ("3.png", "5.png"):
+        (root / name).write_bytes(b"no image")
+    mixture = Mixture({"one": _store(root, tokenizer, 7, 1, "one")}, {"one": 1.0}, seed=0)
+    skipped = SkippedImages(tmp_path / "skipped.json", most)
+    batches = mixture_batches(_recipe(3, 7), mixture, root, Preprocess(8, 8), skipped=skipped)
+    with pytest.raises(DataError, match="cannot be decoded" if most == 0 else "2 training images cannot be read, and"):
+        next(batches(0))
 
 
 class _WorkerKiller(ScriptedLoss):
