@@ -2,10 +2,13 @@
 
 Records are typed (msgspec).  So a malformed record is named by its place (`$.annotations[3].bbox`), and unused fields
 of large files take no memory.  NaN is malformed, because JSON has no NaN.
+
+A file may be packed by gzip, and JSON may begin with a byte order mark or be in UTF-16 or UTF-32.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,16 +18,20 @@ import msgspec
 
 from harness.core import Answer, Sample
 from harness.errors import DataError
+from harness.store.files import gunzip
 
 T = TypeVar("T")
 R = TypeVar("R")
 MALFORMED = (ValueError, OverflowError, RecursionError)  # of another form, too large, nested too deeply
+GZIP = b"\x1f\x8b"
+ARCHIVES = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
+MOST_UNPACKED = 1 << 31  # bytes; COCO's largest file of annotations has 0.5 GB
 
 
 def read(path: Path, origin: str) -> bytes:
-    """The bytes of an annotation file; DataError, naming its origin, if it is missing or cannot be read."""
+    """The bytes of an annotation file, unpacked from gzip; DataError, naming its origin, if it cannot be read."""
     try:
-        return path.read_bytes()
+        return unpacked(path.read_bytes(), path)
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is not there; it comes from {origin}; `python -m harness data check` lists where each file belongs"
@@ -33,13 +40,43 @@ def read(path: Path, origin: str) -> bytes:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def unpacked(data: bytes, path: Path) -> bytes:
+    """The bytes of a file, unpacked if it is packed by gzip; DataError for a damaged one, and for other archives.
+
+    `path` is used in the message only.
+    """
+    if data.startswith(GZIP):
+        try:
+            return gunzip(data, MOST_UNPACKED)
+        except ValueError as error:
+            raise DataError(f"{path} is not a complete gzip file: {error}; obtain it again") from error
+    for magic, name in ARCHIVES.items():
+        if data.startswith(magic):
+            raise DataError(f"{path} is packed by {name}; unpack it first")
+    return data
+
+
+def utf8(data: bytes, path: Path) -> bytes:
+    """Text in UTF-8, UTF-16 or UTF-32 as UTF-8 without a byte order mark; DataError if it cannot be decoded.
+
+    Its first character is ASCII, as in every JSON file of records.  `path` is used in the message only.
+    """
+    encoding = json.detect_encoding(data[:4])
+    if encoding == "utf-8":
+        return data
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeError as error:
+        raise DataError(f"{path} begins as {encoding.upper()} but is not: {error}; save it as UTF-8") from error
+
+
 def decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
     """JSON as a value of type `form`; DataError, naming `path` and the first malformed record, if it has another form.
 
     `path` is used in the message only.
     """
     try:
-        return msgspec.json.decode(data, type=form)
+        return msgspec.json.decode(utf8(data, path) if isinstance(data, bytes) else data, type=form)
     except MALFORMED as error:
         kind = "" if "`" in str(error) else "; it should be JSON in UTF-8, which has no NaN"
         raise DataError(f"{path} is not as expected: {error}{kind}") from error
@@ -69,7 +106,7 @@ def by_id(records: Iterable[T], key: Callable[[T], R], path: Path, what: str) ->
 def predictions(path: Path, form: type[T]) -> T:
     """The JSON of a prediction file as a value of type `form`; DataError if it cannot be read or has another form."""
     try:
-        data = path.read_bytes()
+        data = unpacked(path.read_bytes(), path)
     except OSError as error:
         raise DataError(f"the predictions {path} cannot be read: {error.strerror}") from error
     return decode(data, form, path)

@@ -67,7 +67,8 @@ def read(folder: Path, split: str) -> Iterator[Sentence]:
 def _lines(path: Path, *, empty: bool = False) -> list[str]:
     """The lines of a file; with `empty` also empty ones, whose numbers count."""
     try:
-        return [line for line in files.read(path, ORIGIN).decode("utf-8").split("\n") if empty or line.strip()]
+        text = files.utf8(files.read(path, ORIGIN), path).decode("utf-8")
+        return [line for line in text.split("\n") if empty or line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}; obtain it again from {ORIGIN}") from error
 

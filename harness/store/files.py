@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.errors import DataError, ResourceError
 
+MOST_UNPACKED = 1 << 31  # bytes in a packed file of answers or scores
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.ENOTDIR)
 
 
@@ -93,10 +94,28 @@ def folder_name(part: str) -> str:
     return re.sub(r"[^\w.+-]", "_", part).strip(".") or "_"
 
 
+def gunzip(data: bytes, most: int) -> bytes:
+    """The content of a gzip file; ValueError if it is damaged or truncated, or has more than `most` bytes."""
+    parts, size = [], 0
+    while data:
+        member = zlib.decompressobj(wbits=31)  # gzip's header and checksum
+        try:
+            parts.append(member.decompress(data, most - size + 1))
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+        size += len(parts[-1])
+        if size > most:
+            raise ValueError(f"more than {most:,} bytes when unpacked")
+        if not member.eof:
+            raise ValueError("the file ends too early")
+        data = member.unused_data.lstrip(b"\0")  # padding
+    return b"".join(parts)
+
+
 def _unpacked(path: Path) -> bytes:
     if not path.is_file():
         return b""
     try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(path.read_bytes(), MOST_UNPACKED)
+    except ValueError as error:
         raise DataError(f"{path} is not a complete gzip file: {error}; remove it and run again") from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +93,50 @@ def test_written_entries_are_a_json_list(tmp_path: Path) -> None:
     entries = [{"id": 1, "bbox": (0.5, 1.0)}, {"id": 2, "bbox": ()}]
     files.write(tmp_path / "x.json", entries)
     assert json.loads((tmp_path / "x.json").read_text()) == [{"id": 1, "bbox": [0.5, 1.0]}, {"id": 2, "bbox": []}]
+
+
+TEXT = '[{"id": 1, "name": "café 😀"}]'
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize("data", [
+    TEXT.encode(), (BOM + TEXT).encode(), TEXT.encode("utf-16-le"), TEXT.encode("utf-16-be"), TEXT.encode("utf-16"),
+    (BOM + TEXT).encode("utf-16-be"), TEXT.encode("utf-32"), TEXT.encode("utf-32-le"), (BOM + TEXT).encode("utf-32-be"),
+])  # fmt: skip
+@pytest.mark.parametrize("packed", [False, True])
+def test_json_in_every_encoding_is_read_packed_or_not(tmp_path: Path, data: bytes, packed: bool) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    expected = [Record(1, "café 😀")]
+    assert files.load(path, list[Record], "somewhere") == expected
+    assert files.predictions(path, list[Record]) == expected
+
+
+@pytest.mark.parametrize(("data", "message"), [
+    (gzip.compress(b"[" * 1000)[:-9], "x.json is not a complete gzip file: the file ends too early; obtain it again"),
+    (b"\x1f\x8b\x08 no gzip", "x.json is not a complete gzip file: "),
+    (gzip.compress(b"[]") + b"garbage", "x.json is not a complete gzip file: "),
+    (bz2.compress(b"[]"), "x.json is packed by bzip2; unpack it first"),
+    (lzma.compress(b"[]"), "x.json is packed by xz; unpack it first"),
+    (b"PK\x03\x04...", "x.json is packed by zip; unpack it first"),
+    (b"\xff\xfe[\x00]", "x.json begins as UTF-16 but is not: .*; save it as UTF-8"),
+    (b"[\x00\x00\xd8", "x.json begins as UTF-16-LE but is not"),
+    (b"\xff[]", "x.json is not as expected"),
+])  # fmt: skip
+def test_file_in_another_form_is_named_on_one_line(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(data)
+    for read in (lambda: files.load(path, list[Record], "somewhere"), lambda: files.predictions(path, list[Record])):
+        with pytest.raises(DataError, match=message) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_gzip_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_UNPACKED", 1000)
+    path = tmp_path / "x.json"
+    path.write_bytes(gzip.compress(b" " * 998 + b"[]"))
+    assert files.load(path, list[Record], "somewhere") == []
+    path.write_bytes(gzip.compress(b" " * 999 + b"[]"))
+    with pytest.raises(DataError, match="more than 1,000 bytes when unpacked"):
+        files.load(path, list[Record], "somewhere")

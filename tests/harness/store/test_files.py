@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,21 @@ def test_remove_incomplete_line_of_missing_file_does_nothing(tmp_path: Path) -> 
 ])  # fmt: skip
 def test_folder_name_is_one_component(name: str, expected: str) -> None:
     assert files.folder_name(name) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"x" * 100_000, os.urandom(70_000)])
+def test_gunzip_equals_the_gzip_module(content: bytes) -> None:
+    for packed in (gzip.compress(content), gzip.compress(content[:7]) + gzip.compress(content[7:]) + b"\0" * 9):
+        assert files.gunzip(packed, len(content)) == gzip.decompress(packed) == content
+
+
+def test_gunzip_stops_at_its_limit() -> None:
+    """16 kB unpack to 16 MB; little more than the limit is unpacked."""
+    packed = gzip.compress(bytes(1 << 24))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more than 1,000,000 bytes when unpacked"):
+            files.gunzip(packed, 1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
