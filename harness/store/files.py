@@ -45,6 +45,16 @@ def read_regular(path: Path, most: int) -> bytes:
     return path.read_bytes()
 
 
+def refuse_link(path: Path) -> None:
+    """DataError if there is a link, a folder, a pipe or a device at a path that is written to; a run makes none."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is a link, a folder, a pipe or a device, which no run writes; remove it")
+
+
 def pack_file(path: Path) -> None:
     """Replaces a file by its gzip file, without a time stamp, so that equal files are packed equally."""
     replace_file(packed_path(path), gzip.compress(path.read_bytes(), 9, mtime=0))

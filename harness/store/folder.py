@@ -64,8 +64,12 @@ class RunFolder:
 
     @contextmanager
     def appending(self) -> Iterator[Appender]:
-        """An Appender of answers, after removing an incomplete last line; ResourceError if the disk is full."""
+        """An Appender of answers, after removing an incomplete last line.
+
+        ResourceError if the disk is full; DataError if the file is a link, which would be written through.
+        """
         path = self.path / ANSWERS
+        files.refuse_link(path)
         files.remove_incomplete_line(path)
         with files.disk_errors(path), path.open("ab") as stream:
             yield Appender(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -164,3 +165,23 @@ def test_folder_is_busy_while_it_is_locked(tmp_path: Path) -> None:
     with folder.locked():
         assert folder.busy
     assert not folder.busy
+
+
+@pytest.mark.parametrize("name", ["lock", "answers.jsonl"])
+def test_link_in_place_of_a_file_of_the_run_is_not_written_through(tmp_path: Path, name: str) -> None:
+    """A stranger's results folder may hold a link to a file of the user's."""
+    (tmp_path / "thesis.tex").write_text("mine, without a newline")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(DataError, match=f"{name} is a link, a folder, a pipe or a device, which no run writes; remove"):
+        append(RunFolder(tmp_path / "run"), FIRST)
+    assert (tmp_path / "thesis.tex").read_text() == "mine, without a newline"
+    assert not RunFolder(tmp_path / "run").busy
+
+
+def test_pipe_in_place_of_the_lock_is_not_opened(tmp_path: Path) -> None:
+    """Opening the pipe would wait for ever."""
+    os.mkfifo(tmp_path / "lock")
+    assert not RunFolder(tmp_path).busy
+    with pytest.raises(DataError, match="lock is a link, a folder, a pipe or a device"):
+        append(RunFolder(tmp_path), FIRST)
