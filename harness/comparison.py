@@ -30,18 +30,10 @@ PERMUTATIONS = 10_000
 FURTHER = 10  # times the usual number of resamples, for a headline's smallest p-value
 DETECTABLE = 1.96 + 0.84  # standard errors
 INTERVAL = 2 * 1.96  # standard errors between the ends of a 95 % interval
-IGNORED = (
-    "date",
-    "command",
-    "checksum",
-    "load",
-    "marked again",
-    "seen",
-    "intervals",
-    "marking",
-    "policy",
-    "sanity",
-)  # in provenance
+IGNORED = (  # in provenance
+    "date", "command", "checksum", "load", "marked again", "seen", "intervals", "marking", "policy", "sanity",
+    "remarks", "notes",
+)  # fmt: skip
 STAGES = {  # stages of answering in order, and the entries of a record that show a difference at each
     "prompt": ("prompts",),
     "pixels": ("input",),

@@ -66,6 +66,7 @@ Rules that hold for every kind:
 
 - `Answer.value` is None if the model's output does not have the form of its kind.
 - An empty value is a valid answer: no boxes, no rings, or the empty string.
+- gRefCOCO's expressions refer to any number of objects: all boxes of `refer` are scored, and a target may be empty.
 - An answer has one text; a target may have several, each an accepted reference.
 - `detect` and `find` differ in the default prompt.  For `find`, the prompt names the categories.  For `detect`, the
   model names categories by itself; scoring compares its labels with `phrases`.
@@ -129,6 +130,8 @@ class Objects:
 
     `xywh`, `categories`, `areas` and `crowd` have one entry for each object.
 
+    - `image` is the image's id in the annotation file, which a result file repeats.
+    - `zero` is the position of the object whose annotation id is 0, which pycocotools never counts as found.
     - `xywh` holds the numbers of the annotation file.  Converting them to edges rounds, which could change an IoU that
       lies on a threshold.
     - `categories` are indices into `Question.phrases`.
@@ -141,7 +144,9 @@ class Objects:
     categories: tuple[int, ...]
     areas: tuple[float, ...]
     crowd: tuple[bool, ...]
-    ids: tuple[int, ...]
+    ids: tuple[int | str, ...]
+    image: int | str | None = None
+    zero: int | None = None
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -241,6 +246,7 @@ class Sample(Generic[V_co]):
     - `id` is unique in its split and the same on every machine.
     - `target` is None if the benchmark does not publish it.
     - `cluster` names the image.  Samples of one cluster are not independent, so intervals resample clusters.
+    - `excluded` says why the sample is not evaluated, as a plural verb phrase; "" for a sample that is evaluated.
     - `groups` are the names under which the sample is also reported: a domain, a question type, or a data set.
     """
 
@@ -249,6 +255,7 @@ class Sample(Generic[V_co]):
     target: V_co | None
     cluster: str
     groups: tuple[str, ...] = ()
+    excluded: str = field(default="", kw_only=True)
 
 
 class Trail(NamedTuple):
@@ -359,13 +366,48 @@ class Metric(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Noted:
+    """The number of records that a note is about, and the places of the first of them; 0 for a note on a whole file."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Whether files are read strictly, and what was converted or dropped while they were read.
+
+    - `strict`: a record that would be converted or dropped is a DataError.
+    - `notes`: by sentence, such as "gt.json: annotations of unlisted images, dropped".
+    """
+
+    strict: bool = False
+    notes: dict[str, Noted] = field(default_factory=dict)
+
+    def said(self) -> tuple[str, ...]:
+        """Every note on one line: `gt.json: annotations of unlisted images, dropped: 1 (first: $.annotations[16])`."""
+        return tuple(
+            f"{what}: {note.count:,} (first: {', '.join(note.first)})" if note.count else what
+            for what, note in self.notes.items()
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a task loads its samples: a data root, a split, and annotations that replace the official ones."""
+    """Where a task loads its samples: a data root, a split, and annotations that replace the official ones.
+
+    Readers add to `reading` what they convert or drop.
+    """
 
     root: Path
     split: str
     annotations: Path | None = None
+    reading: Reading = field(default_factory=Reading, compare=False)
+
+    def origin(self, published: str) -> str:
+        """Where the annotations come from: `published`, or "" for a user's own."""
+        return published if self.annotations is None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +416,9 @@ class PredictionFormat:
 
     - `description` shows one entry of the file.
     - `read(path, samples)` returns an Answer for every sample id.  DataError if the file does not fit the samples.
+      Excluded samples need no entry.
+    - `read_leniently(path, samples, reading)` also reads a file that needs conversions, and notes them in `reading`.
+      None: there is nothing that the format converts.
     - `write(path, rows)` writes a file that both `read` and the official evaluator accept.
     - `folder` is True if `path` is a folder of files.
     """
@@ -382,6 +427,7 @@ class PredictionFormat:
     read: Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]
     write: Callable[[Path, Sequence[Row[Any]]], None]
     folder: bool = False
+    read_leniently: Callable[[Path, Sequence[Sample[Any]], Reading], dict[str, Answer]] | None = None
 
 
 EMBEDDED = "the embedded benchmark"  # the origin of files that no published data set contains
@@ -443,6 +489,10 @@ class Variant(Generic[V]):
     metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
+def _no_remarks(rows: Sequence[Row[Any]]) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task(Generic[V]):
     """A data set and the one right way to score it: a value, not a subclass.
@@ -454,6 +504,7 @@ class Task(Generic[V]):
 
     Data
         splits              splits that can be evaluated; the first is the default
+        hidden_splits       splits that are answered for a server, which alone has their targets; "all" leaves them out
         train_splits        splits that a model can be trained on
         load                a Source to its Samples, in a fixed order
         files               what must be on disk
@@ -470,12 +521,14 @@ class Task(Generic[V]):
         intervals           how intervals are computed
         variants            other ways to score, by name
         marking             the names of the variants that this task is scored by
+        remarks             sentences for the record, where official code gives these rows another number
     """
 
     name: str
     version: int
     about: str
     splits: tuple[str, ...]
+    hidden_splits: tuple[str, ...] = ()
     train_splits: tuple[str, ...] = ()
     load: Callable[[Source], Iterator[Sample[V]]]
     score: Callable[[Sample[V], Answer], Score]
@@ -489,6 +542,7 @@ class Task(Generic[V]):
     intervals: Intervals = Intervals()
     variants: Mapping[str, Variant[V]] = field(default_factory=dict)
     marking: tuple[str, ...] = ()
+    remarks: Callable[[Sequence[Row[V]]], Sequence[str]] = _no_remarks
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 

@@ -461,7 +461,8 @@ def remark(
     target.inherit(spec)
     folder = folder if folder.path.is_dir() else target
     scored = {key: now[key] for key in ("date", "command", "commit") if key in now}
-    provenance = {**record.provenance, "marked again": scored}
+    of_data = {key: now[key] for key in ("excluded", "notes") if key in now}
+    provenance = {**record.provenance, **of_data, "marked again": scored}
     base = replace(record, spec=spec, id=store.run_id(spec), headline=task.headline, provenance=provenance)
     with target.locked():
         if target.path != folder.path:
@@ -487,7 +488,7 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
         return store.with_status(
             base,
             status="incomplete",
-            counts=counts(task, rows, len(queried.failures), queried.count),
+            counts=counts(task, rows, len(queried.failures), queried.count) | _excluded(base),
             timings=queried.timings,
             provenance={**base.provenance, **failures},
         )
@@ -498,10 +499,10 @@ def conclude(task: Task[Any], samples: Sequence[Sample[Any]], base: Run, folder:
     folder.write_scores((row.sample.id, row.score) for row in rows)
     scored = store.with_status(
         base,
-        provenance={**base.provenance, **_method(task, base.spec.seed)},
+        provenance={**base.provenance, **_method(task, rows, base.spec.seed)},
         status="complete" if base.spec.limit is None else "partial",
         metrics=reduce(task, rows, base.spec.seed),
-        counts=counts(task, rows, 0, queried.count),
+        counts=counts(task, rows, 0, queried.count) | _excluded(base),
         timings=timings,
     )
     return store.sealed(scored)
@@ -518,14 +519,20 @@ def _without_targets(
     return store.with_status(
         base,
         status="complete" if base.spec.limit is None else "partial",
-        counts=_counts(answered(samples, answers), 0, queried.count),
+        counts=_counts(answered(samples, answers), 0, queried.count) | _excluded(base),
         timings=timings,
     )
 
 
-def _method(task: Task[Any], seed: int) -> dict[str, Any]:
-    """The part of the provenance that describes scoring."""
+def _excluded(base: Run) -> dict[str, int]:
+    """The count of samples that are not evaluated, if there are any."""
+    return {"excluded": base.provenance["excluded"]} if base.provenance.get("excluded") else {}
+
+
+def _method(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, Any]:
+    """The part of the provenance that describes scoring, with the remarks on this result."""
     strata = ", separately for each data set" if task.intervals.stratified else ""
     intervals = f"bootstrap, {task.intervals.resamples} resamples of images{strata}, seed {seed}: {METHODS}"
     method: dict[str, Any] = {"intervals": intervals, "marking": list(task.marking)}
-    return method | ({"policy": task.corpus.policy} if task.corpus is not None and task.corpus.policy else {})
+    method |= {"policy": task.corpus.policy} if task.corpus is not None and task.corpus.policy else {}
+    return method | {"remarks": list(task.remarks(rows))}

@@ -46,7 +46,7 @@ from harness.core import (
     Weights,
 )
 from harness.data import captions as files
-from harness.errors import ResourceError
+from harness.errors import DataError, ResourceError
 from harness.metrics import captions as metrics
 from harness.metrics.reduce import PERCENT, PairedMetric, clusters_of, mean, mean_where_defined
 
@@ -76,11 +76,15 @@ def load_coco(source: Source) -> Iterator[Sample[Text]]:
     split_list, captions = folder / "dataset_coco.json", folder / f"annotations/captions_{year}.json"
     complete = split_list.is_file() and (captions.is_file() or not single.is_file())
     if given is not single and (complete or source.split in COCO_TRAINING):
-        ids = files.karpathy(split_list, source.split, KARPATHY_ORIGIN)
-        images = files.read(captions, COCO_ORIGIN, ids)
+        ids = files.karpathy(split_list, source.split, source.origin(KARPATHY_ORIGIN))
+        images = files.read(captions, source.origin(COCO_ORIGIN), ids, source.reading)
     else:
-        images = files.read(single, BLIP_ORIGIN)
+        images = files.read(single, source.origin(BLIP_ORIGIN), reading=source.reading)
     for image in images:
+        if not image.file_name and not image.id.isdecimal():
+            raise DataError(
+                f"{source.annotations or folder}: image {image.id!r} has no file_name, and its id is no number"
+            )
         name = image.file_name or f"COCO_{year}_{int(image.id):012d}.jpg"
         yield _sample(image, f"coco/{year}/{name}")
 
@@ -88,14 +92,14 @@ def load_coco(source: Source) -> Iterator[Sample[Text]]:
 def load_nocaps(source: Source) -> Iterator[Sample[Text]]:
     """nocaps val, grouped by domain."""
     path = source.annotations or source.root / "nocaps/nocaps_val_4500_captions.json"
-    for image in files.read(path, NOCAPS_ORIGIN):
+    for image in files.read(path, source.origin(NOCAPS_ORIGIN), reading=source.reading):
         yield _sample(image, f"nocaps/val/{image.file_name}", (image.domain,) if image.domain else ())
 
 
 def load_textcaps(source: Source) -> Iterator[Sample[Text]]:
     """TextCaps.  Its images are TextVQA's; those of both splits are in the folder train_images."""
     path = source.annotations or source.root / f"textcaps/TextCaps_0.1_{source.split}.json"
-    for image in files.read_textcaps(path, TEXTCAPS_ORIGIN):
+    for image in files.read_textcaps(path, source.origin(TEXTCAPS_ORIGIN)):
         yield _sample(image, f"textvqa/train_images/{image.file_name}")
 
 

@@ -27,7 +27,7 @@ SYNONYMS: Synonyms = json.loads(Path(__file__).with_name("coco_synonyms.json").r
 def load(source: Source) -> Iterator[Sample[Objects]]:
     """COCO 2017: val2017, or train2017 for training.  `source.annotations` is a file in COCO's instances format."""
     path = source.annotations or source.root / f"coco/annotations/instances_{source.split}.json"
-    for image in files.read(path, COCO_ORIGIN):
+    for image in files.read(path, source.origin(COCO_ORIGIN), source.reading):
         key = f"coco/{source.split}/{image.file_name}"
         yield Sample(image.id, Question(key, image.size, "detect", "", image.phrases), image.objects, key)
 
@@ -35,7 +35,7 @@ def load(source: Source) -> Iterator[Sample[Objects]]:
 def scored_by(synonyms: Synonyms, engine: Engine) -> Mapping[str, Any]:
     """The fields of the task that depend on the engine that computes AP."""
     detector = Detector(synonyms, engine)
-    return {"metrics": detector.metrics(), "corpus": detector.corpus}
+    return {"metrics": detector.metrics(), "corpus": detector.corpus, "remarks": detector.remarks}
 
 
 TASK: Task[Objects] = Task(

@@ -26,6 +26,7 @@ from harness.core import (
     Objects,
     PredictionFormat,
     Question,
+    Reading,
     Row,
     Sample,
     Source,
@@ -73,7 +74,7 @@ def load(source: Source, sets: Sequence[DataSet], folder: str) -> Iterator[Sampl
             f"would be another benchmark's; they come from {ORIGIN}"
         )
     for data in sets:
-        for image in files.read(root / data.annotations[source.split], ORIGIN):
+        for image in files.read(root / data.annotations[source.split], source.origin(ORIGIN), source.reading):
             phrases = tuple(replace(phrase, said=data.said.get(phrase.text, "")) for phrase in image.phrases)
             key = f"{folder}/{data.images[source.split]}/{image.file_name}"
             question = Question(key, image.size, "find", "", phrases)
@@ -83,8 +84,8 @@ def load(source: Source, sets: Sequence[DataSet], folder: str) -> Iterator[Sampl
 # ---------------------------------------------------------------------------- predictions
 
 
-def read_folder(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    """The answers of a folder with one result file for each data set.
+def read_folder(path: Path, samples: Sequence[Sample[Any]], reading: Reading | None = None) -> dict[str, Answer]:
+    """The answers of a folder with one result file for each data set; `reading` as for a single file.
 
     DataError where a file is missing or has the name of no data set.
     """
@@ -100,7 +101,7 @@ def read_folder(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]
         )
     answers: dict[str, Answer] = {}
     for name, of_set in by_set.items():
-        answers |= files.read_results(present[name], of_set)
+        answers |= files.read_results(present[name], of_set, reading)
     return answers
 
 
@@ -117,6 +118,7 @@ RESULTS = PredictionFormat(
     read_folder,
     write_folder,
     folder=True,
+    read_leniently=read_folder,
 )
 
 
@@ -137,7 +139,16 @@ def scored_by(sets: Sequence[DataSet], engine: Engine) -> Mapping[str, Any]:
         },
         "by_group": {name: single[name] for name in ("mAP", "AP50")},
         "corpus": detector.corpus,
+        "remarks": partial(_remarks, detector=detector),
     }
+
+
+def _remarks(rows: Sequence[Row[Objects]], detector: Detector) -> list[str]:
+    """The detector's remarks on each data set, after the set's name."""
+    by_set: dict[str, list[Row[Objects]]] = {}
+    for row in rows:
+        by_set.setdefault(row.sample.groups[0], []).append(row)
+    return [f"{name}: {remark}" for name, of_set in by_set.items() for remark in detector.remarks(of_set)]
 
 
 def _policy(sets: Sequence[DataSet]) -> str:

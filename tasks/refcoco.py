@@ -6,22 +6,40 @@ REC: the first box of an answer counts, in pixels of the original image; further
 an IoU of 0.5 or more (plain IoU, no rounding).
 
 RES: both masks are filled by pycocotools at the resolution of the image.  mIoU is the mean over sentences.  oIoU is the
-sum of intersections over the sum of unions, in pixels.  The IoU of two empty masks is 0.
+sum of intersections over the sum of unions, in pixels.  The IoU of two empty masks is 0.  A sentence whose object has
+no ring of three points is excluded: nothing can be drawn, and the refer toolkit raises an error.
 
 An answer of another type, or an unparsable one, scores 0, stays in every mean, and counts as unreadable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from harness.core import Answer, Boxes, FileNeed, Mask, Polygons, Question, Sample, Score, Size, Source, Task, Value
+import numpy as np
+
+from harness.core import (
+    Answer,
+    Box,
+    Boxes,
+    FileNeed,
+    Mask,
+    Polygons,
+    Question,
+    Row,
+    Sample,
+    Score,
+    Size,
+    Source,
+    Task,
+    Value,
+)
 from harness.data import refer
-from harness.geometry.boxes import iou
-from harness.geometry.masks import overlap, rasterise
-from harness.metrics.reduce import mean, ratio, share_above
+from harness.geometry.boxes import iou, to_xywh
+from harness.geometry.masks import is_drawable, overlap, rasterise
+from harness.metrics.reduce import PERCENT, mean, ratio, share_above
 
 
 class Published(NamedTuple):
@@ -49,6 +67,8 @@ SEEN = (
     "RefCOCOg."
 )
 
+HALF = 0.5  # the IoU at which a box is right
+
 
 def load_boxes(source: Source, data: Published) -> Iterator[Sample[Boxes]]:
     """One sample for each sentence; the target is a box labelled with the sentence.  DataError as for `refer.read`."""
@@ -59,11 +79,15 @@ def load_boxes(source: Source, data: Published) -> Iterator[Sample[Boxes]]:
 
 
 def load_outlines(source: Source, data: Published) -> Iterator[Sample[Polygons | Mask]]:
-    """One sample for each sentence; the target is the object's polygons, or its mask where the files have a mask."""
+    """One sample for each sentence; the target is the object's polygons, or its mask where the files have a mask.
+
+    A sample is excluded if its target cannot be drawn.
+    """
     for ref in refer.read(source, data.folder, data.by):
+        excluded = refer.UNDRAWABLE if ref.outline is not None and not is_drawable(ref.outline) else ""
         for sentence in ref.sentences:
             question = Question(f"{refer.IMAGES}/{ref.image_name}", ref.size, kind="segment", text=sentence.text)
-            yield Sample(sentence.id, question, ref.outline, cluster=ref.image_name)
+            yield Sample(sentence.id, question, ref.outline, cluster=ref.image_name, excluded=excluded)
 
 
 def score_box(sample: Sample[Boxes], answer: Answer) -> Score:
@@ -87,6 +111,37 @@ def score_outline(sample: Sample[Polygons | Mask], answer: Answer) -> Score:
     both, either = overlap(rasterise(outline or Polygons(()), size), rasterise(sample.target, size))
     share = both / either if either else 0.0  # two empty masks score 0, as in LAVT and PolyFormer
     return Score({"iou": share, "both": both, "either": either}, readable=outline is not None)
+
+
+def remarks_on_boxes(rows: Sequence[Row[Boxes]]) -> list[str]:
+    """A sentence where the refer toolkit's `computeIoU`, in float32 as in MAttNet, gives the rows another Acc@0.5."""
+    here = there = changed = 0
+    for row in rows:
+        value, target = row.answer.value, row.sample.target
+        right = row.score.values["iou"] >= HALF
+        there_right = right
+        if isinstance(value, Boxes) and value.boxes and target is not None:
+            there_right = mattnet_iou(value.boxes[0], target.boxes[0]) >= HALF
+        here, there, changed = here + right, there + there_right, changed + (right != there_right)
+    if not changed:
+        return []
+    return [
+        f"IoU at 0.5: by the refer toolkit's computeIoU in float32, as in MAttNet, {changed:,} boxes change sides, and "
+        f"Acc@0.5 is {PERCENT * there / len(rows):.2f} (here {PERCENT * here / len(rows):.2f}, in float64)"
+    ]
+
+
+def mattnet_iou(one: Box, other: Box) -> float:
+    """The IoU of the refer toolkit's `computeIoU` in float32, as MAttNet computes it; NaN if both boxes are empty.
+
+    Its edges are the last pixels of a box (x + width - 1), so an overlap of at most one pixel counts as none.
+    """
+    with np.errstate(all="ignore"):
+        first, second = np.array(to_xywh(one), np.float32), np.array(to_xywh(other), np.float32)
+        start = np.maximum(first[:2], second[:2])
+        last = np.minimum(first[:2] + first[2:] - 1, second[:2] + second[2:] - 1)
+        both = (last - start + 1).prod() if (start < last).all() else np.float32(0)
+        return float(both / (first[2:].prod() + second[2:].prod() - both))
 
 
 def _outline(value: Value | None, size: Size) -> Polygons | Mask | None:
@@ -115,6 +170,7 @@ def comprehension(data: Published) -> Task[Boxes]:
         train_splits=("train",),
         load=partial(load_boxes, data=data),
         score=score_box,
+        remarks=remarks_on_boxes,
         metrics={
             "Acc@0.5": share_above("iou", 0.5),
             "mIoU": mean("iou"),

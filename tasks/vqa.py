@@ -22,6 +22,7 @@ from harness.core import (
     Corpus,
     FileNeed,
     Metric,
+    Noted,
     PredictionFormat,
     Question,
     Row,
@@ -40,7 +41,9 @@ from harness.metrics.reduce import PERCENT, clusters_of, mean
 VQA_ORIGIN = "https://visualqa.org/download"
 TEXTVQA_ORIGIN = "https://textvqa.org/dataset"
 VIZWIZ_ORIGIN = "https://vizwiz.org/tasks-and-datasets/vqa"
-COCO_YEARS = {"train": "train2014", "val": "val2014", "test-dev": "test2015"}
+COCO_YEARS = {"train": "train2014", "val": "val2014", "test-dev": "test2015", "test-std": "test2015"}
+TEST2015 = "v2_OpenEnded_mscoco_test2015_questions.json"
+UNASKED = "are questions of test2015 that are not in test-dev; an export has an empty answer to each, for the server"
 DECLINED = ("unanswerable", "unsuitable", "unsuitable image")
 ACCURACY = {"accuracy": mean("accuracy", in_order=True)}
 
@@ -49,26 +52,44 @@ ACCURACY = {"accuracy": mean("accuracy", in_order=True)}
 
 
 def load_vqav2(source: Source) -> Iterator[Sample[Text]]:
-    """VQA v2, without targets for test-dev; `source.annotations` is a folder with the files below ROOT/vqav2."""
-    folder = source.annotations or source.root / "vqav2"
+    """VQA v2, without targets for test-dev and test-std; `source.annotations` is a folder with the files of ROOT/vqav2.
+
+    test-std is all of test2015, as the server wants it.  The server wants the same questions for test-dev, so those of
+    test2015 that are not in test-dev are excluded samples.  Without test2015's questions there is a note instead.
+    """
+    folder, origin = source.annotations or source.root / "vqav2", source.origin(VQA_ORIGIN)
     year = COCO_YEARS[source.split]
-    hidden = source.split == "test-dev"
-    name = "test-dev2015" if hidden else year
-    annotations = None if hidden else folder / f"v2_mscoco_{name}_annotations.json"
-    questions = files.read_vqav2(folder / f"v2_OpenEnded_mscoco_{name}_questions.json", annotations, VQA_ORIGIN)
-    return _samples(questions, lambda image: f"coco/{year}/COCO_{year}_{int(image):012d}.jpg")
+    name = "test-dev2015" if source.split == "test-dev" else year
+    annotations = None if year == "test2015" else folder / f"v2_mscoco_{name}_annotations.json"
+    questions = files.read_vqav2(folder / f"v2_OpenEnded_mscoco_{name}_questions.json", annotations, origin)
+
+    def key(image: str) -> str:
+        return f"coco/{year}/COCO_{year}_{int(image):012d}.jpg"
+
+    if source.split != "test-dev":
+        return _samples(questions, key)
+    whole = folder / TEST2015
+    if whole.is_file():
+        return _samples(files.with_unasked(questions, files.read_vqav2(whole, None, origin), whole), key)
+    source.reading.notes[f"{whole} is not there: the predictions lack its questions, and the server refuses them"] = (
+        Noted()
+    )
+    return _samples(questions, key)
 
 
 def load_textvqa(source: Source) -> Iterator[Sample[Text]]:
-    """TextVQA; the images of both splits are in the folder train_images."""
+    """TextVQA; the images of val and train are in the folder train_images, those of test in test_images."""
     path = source.annotations or source.root / f"textvqa/TextVQA_0.5.1_{source.split}.json"
-    return _samples(files.read_textvqa(path, TEXTVQA_ORIGIN), lambda image: f"textvqa/train_images/{image}.jpg")
+    folder = "test_images" if source.split == "test" else "train_images"
+    questions = files.read_textvqa(path, source.origin(TEXTVQA_ORIGIN))
+    return _samples(questions, lambda image: f"textvqa/{folder}/{image}.jpg")
 
 
 def load_vizwiz(source: Source) -> Iterator[Sample[Text]]:
     """VizWiz; the images of each split are in a folder named after the split."""
     path = source.annotations or source.root / f"vizwiz/Annotations/{source.split}.json"
-    return _samples(files.read_vizwiz(path, VIZWIZ_ORIGIN), lambda image: f"vizwiz/{source.split}/{image}")
+    questions = files.read_vizwiz(path, source.origin(VIZWIZ_ORIGIN))
+    return _samples(questions, lambda image: f"vizwiz/{source.split}/{image}")
 
 
 def _samples(questions: Iterable[files.Asked], key: Callable[[str], str]) -> Iterator[Sample[Text]]:
@@ -76,7 +97,8 @@ def _samples(questions: Iterable[files.Asked], key: Callable[[str], str]) -> Ite
     for entry in questions:
         image = key(entry.image)
         target = Text(entry.answers) if entry.answers is not None else None
-        yield Sample(entry.id, Question(image, entry.size, "vqa", entry.question), target, image, entry.groups)
+        question = Question(image, entry.size, "vqa", entry.question)
+        yield Sample(entry.id, question, target, image, entry.groups, excluded=UNASKED if entry.unasked else "")
 
 
 # ---------------------------------------------------------------------------- scoring
@@ -171,6 +193,7 @@ def _task(
     published: Mapping[str, Mapping[str, int]],
     *,
     splits: tuple[str, ...] = ("val",),
+    hidden: tuple[str, ...] = ("test",),
     more: Mapping[str, Metric] | None = None,
 ) -> Task[Text]:
     return Task(
@@ -178,6 +201,7 @@ def _task(
         version=1,
         about=about,
         splits=splits,
+        hidden_splits=hidden,
         train_splits=("train",),
         load=load,
         score=score,
@@ -199,7 +223,7 @@ _TUNED = (
 TASKS: tuple[Task[Any], ...] = (
     _task(
         "vqav2",
-        "VQA v2: answer a question about an image (test-dev has no public answers; `export` writes the submission)",
+        "VQA v2: answer a question about an image (a server has the answers of test; `export` writes the submission)",
         load_vqav2,
         vqav2_scores,
         files.NUMBERED,
@@ -207,22 +231,36 @@ TASKS: tuple[Task[Any], ...] = (
             FileNeed("vqav2/v2_OpenEnded_mscoco_val2014_questions.json", VQA_ORIGIN, ("val",)),
             FileNeed("vqav2/v2_mscoco_val2014_annotations.json", VQA_ORIGIN, ("val",)),
             FileNeed("vqav2/v2_OpenEnded_mscoco_test-dev2015_questions.json", VQA_ORIGIN, ("test-dev",)),
+            FileNeed(
+                f"vqav2/{TEST2015}",
+                VQA_ORIGIN,
+                ("test-dev",),
+                instead="vqav2/v2_OpenEnded_mscoco_test-dev2015_questions.json",
+            ),
+            FileNeed(f"vqav2/{TEST2015}", VQA_ORIGIN, ("test-std",)),
             FileNeed("vqav2/v2_OpenEnded_mscoco_train2014_questions.json", VQA_ORIGIN, ("train",)),
             FileNeed("vqav2/v2_mscoco_train2014_annotations.json", VQA_ORIGIN, ("train",)),
             FileNeed("coco/val2014", "COCO's 2014 validation images, https://cocodataset.org (val2014.zip)", ("val",)),
-            FileNeed("coco/test2015", "COCO's 2015 test images, https://cocodataset.org (test2015.zip)", ("test-dev",)),
+            FileNeed(
+                "coco/test2015",
+                "COCO's 2015 test images, https://cocodataset.org (test2015.zip)",
+                ("test-dev", "test-std"),
+            ),
             FileNeed(
                 "coco/train2014", "COCO's 2014 training images, https://cocodataset.org (train2014.zip)", ("train",)
             ),
         ),
         f"{_TUNED}  The images of val are COCO's val2014: most are in train2017, the training data for detection, and "
-        "many in Karpathy's training split of captions.  Those of test-dev are COCO's test2015, which is in neither.",
+        "many in Karpathy's training split of captions.  Those of test-dev and test-std are COCO's test2015, which is "
+        "in neither.",
         {
             "val": {"images": 40504, "samples": 214354},
             "test-dev": {"samples": 107394},
+            "test-std": {"images": 81434, "samples": 447793},
             "train": {"images": 82783, "samples": 443757},
         },
         splits=("val", "test-dev"),
+        hidden=("test-std",),
     ),
     _task(
         "textvqa",
@@ -233,10 +271,16 @@ TASKS: tuple[Task[Any], ...] = (
         (
             FileNeed("textvqa/TextVQA_0.5.1_val.json", TEXTVQA_ORIGIN, ("val",)),
             FileNeed("textvqa/TextVQA_0.5.1_train.json", TEXTVQA_ORIGIN, ("train",)),
-            FileNeed("textvqa/train_images", f"{TEXTVQA_ORIGIN} (train_val_images.zip)"),
+            FileNeed("textvqa/train_images", f"{TEXTVQA_ORIGIN} (train_val_images.zip)", ("val", "train")),
+            FileNeed("textvqa/TextVQA_0.5.1_test.json", TEXTVQA_ORIGIN, ("test",)),
+            FileNeed("textvqa/test_images", f"{TEXTVQA_ORIGIN} (test_images.zip)", ("test",)),
         ),
         f"{_TUNED}  The images are in Open Images' training set, which is part of FLD-5B, Florence-2's training data.",
-        {"val": {"images": 3166, "samples": 5000}, "train": {"images": 21953, "samples": 34602}},
+        {
+            "val": {"images": 3166, "samples": 5000},
+            "test": {"images": 3289, "samples": 5734},
+            "train": {"images": 21953, "samples": 34602},
+        },
     ),
     _task(
         "vizwiz",
@@ -247,11 +291,17 @@ TASKS: tuple[Task[Any], ...] = (
         (
             FileNeed("vizwiz/Annotations/val.json", VIZWIZ_ORIGIN, ("val",)),
             FileNeed("vizwiz/val", f"{VIZWIZ_ORIGIN} (val.zip)", ("val",)),
+            FileNeed("vizwiz/Annotations/test.json", VIZWIZ_ORIGIN, ("test",)),
+            FileNeed("vizwiz/test", f"{VIZWIZ_ORIGIN} (test.zip)", ("test",)),
             FileNeed("vizwiz/Annotations/train.json", VIZWIZ_ORIGIN, ("train",)),
             FileNeed("vizwiz/train", f"{VIZWIZ_ORIGIN} (train.zip)", ("train",)),
         ),
         _TUNED,
-        {"val": {"images": 4319, "samples": 4319}, "train": {"images": 20523, "samples": 20523}},
+        {
+            "val": {"images": 4319, "samples": 4319},
+            "test": {"images": 8000, "samples": 8000},
+            "train": {"images": 20523, "samples": 20523},
+        },
         more={"answerability AP": Unanswerable("average precision"), "answerability F1": Unanswerable("F1")},
     ),
 )

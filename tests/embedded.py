@@ -6,13 +6,16 @@ import json
 from typing import Any
 
 from harness.core import Task
+from harness.data.manifest import is_of_annotations
 from tasks import TASKS, miniature
 
 _FILES = json.loads(miniature.MANIFEST.read_text())
 
 
 def _has(task: Task[Any]) -> bool:
-    return any(file == need.path or file.startswith(f"{need.path}/") for need in task.files for file in _FILES)
+    """Whether it has an annotation file of the task; several tasks share its images."""
+    own = [need.path for need in task.files if is_of_annotations(need)]
+    return any(file == path or file.startswith(f"{path}/") for path in own for file in _FILES)
 
 
 EMBEDDED = [task for task in TASKS.values() if _has(task)]

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _wrap_help(app: App) -> None:
-    """Joins the lines of each paragraph of help, since a terminal breaks them at its own width; examples keep theirs."""
+    """Joins the lines of each paragraph of help, for the terminal to wrap; lines of examples stay."""
     for name in app:
         command = app[name]
         if isinstance(command, App):

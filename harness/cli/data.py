@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 import tasks
-from harness.cli.options import Annotations, Data, Images, TaskNames
+from harness.cli.options import Annotations, Data, Images, Strict, TaskNames
 from harness.errors import DataError
 from harness.evaluation.checking import check_each, pack_each
 from harness.report import text
@@ -42,6 +42,7 @@ def data_check(
     data: Data = None,
     annotations: Annotations = None,
     images: Images = None,
+    strict: Strict = False,
     decode: Annotated[
         bool, Parameter(negative=(), help="Decoding of every image, and comparison of packed images with their digest")
     ] = False,
@@ -56,7 +57,9 @@ def data_check(
     python -m harness data check --task coco_detection --annotations mine.json --images photos/
     """
     problems = 0
-    for title, lines in check_each(task, split, data, decode=decode, annotations=annotations, images=images):
+    for title, lines in check_each(
+        task, split, data, decode=decode, annotations=annotations, images=images, strict=strict
+    ):
         print(f"{text.line(title)}:")
         for line in lines:
             print(f"  {line.state:<8} {text.line(line.message)}")

@@ -40,6 +40,9 @@ Images = Annotated[
     Path | None,
     Parameter(help="Folder of images, named as in the annotations [default: the task's in the data root]"),
 ]
+Strict = Annotated[
+    bool, Parameter(negative=(), help="Refusal of files that need a conversion, such as a float for an id")
+]
 Out = Annotated[Path, Parameter(help="Folder of results")]
 Json = Annotated[bool, Parameter(negative=(), help="Output as JSON")]
 TaskNames = Annotated[str, Parameter(help="Task names with commas, a glob such as 'refcoco*', or 'all'")]

@@ -22,6 +22,7 @@ from harness.cli.options import (
     Out,
     Seed,
     Split,
+    Strict,
     TaskNames,
     changed_options,
     command_line,
@@ -45,6 +46,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
         data: Data = None,
         annotations: Annotations = None,
         images: Images = None,
+        strict: Strict = False,
         setting: ModelSetting = ModelSetting(),
         protocol: Annotated[
             str | None,
@@ -84,9 +86,10 @@ def command(entry: Entry | None) -> Callable[..., None]:
         python -m harness run --task coco_detection --model florence2-b --annotations mine.json --images photos/
         """
         request = Request(
-            task=task, model=model, split=split, data=data, annotations=annotations, images=images, protocol=protocol,
-            name=name, limit=limit, seed=seed, options=changed_options(options) if options is not None else {},
-            scorers=scorers, export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
+            task=task, model=model, split=split, data=data, annotations=annotations, images=images, strict=strict,
+            protocol=protocol, name=name, limit=limit, seed=seed,
+            options=changed_options(options) if options is not None else {}, scorers=scorers,
+            export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip
         runs: list[Run] = []
         for evaluated in evaluate_each(request):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from harness.cli.options import RESULTS, Data, Json, Out, Split, command_line, show_run
+from harness.cli.options import RESULTS, Data, Json, Out, Split, Strict, command_line, show_run
 from harness.errors import UsageError
 from harness.evaluation.request import Scorers
 from harness.evaluation.scoring import score as score_predictions
@@ -37,6 +37,7 @@ def score(
     ] = None,
     split: Split = None,
     data: Data = None,
+    strict: Strict = False,
     seed: Annotated[int, Parameter(help="Random seed for the bootstrap", validator=validators.Number(gte=0))] = 0,
     scorers: Annotated[Scorers, Parameter(name="*")] = Scorers(),
     out: Out = RESULTS,
@@ -58,6 +59,6 @@ def score(
         raise UsageError("score needs a RUN, or --task T with --predictions FILE; see `score --help`")
     scored = score_predictions(
         task, predictions, annotations=annotations, name=name, split=split, data=data, seed=seed, scorers=scorers,
-        out=out, command=command_line(),
+        strict=strict, out=out, command=command_line(),
     )  # fmt: skip
     show_run(*scored, json)

@@ -16,7 +16,8 @@ from harness import runner, store
 from harness.cli.options import RESULTS, Data, Json, Out, TaskOfRun, show_run
 from harness.core import Run
 from harness.errors import UsageError
-from harness.evaluation.plan import samples_of
+from harness.evaluation.evaluate import write_predictions
+from harness.evaluation.plan import loaded_of
 from harness.report import frames, text
 from harness.store import RunFolder
 
@@ -145,7 +146,7 @@ def export(
     if run is None or file is None:
         raise UsageError("export needs RUN and FILE, or --jsonl FILE, or --parquet FILE")
     folder, record = store.find(out, run)
-    task_of_run, samples, _ = samples_of(record, data, task)
-    rows = runner.answered(samples, runner.kept_answers(samples, folder, record.spec.fingerprint))
-    task_of_run.predictions.write(file, rows)
-    print(f"{len(rows)} predictions in {file}")
+    task_of_run, loaded, _ = loaded_of(record, data, task)
+    answers = runner.kept_answers(loaded.samples, folder, record.spec.fingerprint)
+    empty = write_predictions(file, task_of_run, loaded, answers)
+    print(f"{len(loaded.samples)} predictions in {file}" + (f", and {empty} empty ones" if empty else ""))

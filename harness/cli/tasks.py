@@ -18,7 +18,13 @@ def list_tasks(*, json: Json = False) -> None:
     every = list(tasks.every().values())
     if json:
         records = [
-            {"name": task.name, "splits": task.splits, "train_splits": task.train_splits, "headline": task.headline}
+            {
+                "name": task.name,
+                "splits": task.splits,
+                "hidden_splits": task.hidden_splits,
+                "train_splits": task.train_splits,
+                "headline": task.headline,
+            }
             for task in every
         ]
         print(store.as_json(records))
@@ -27,7 +33,7 @@ def list_tasks(*, json: Json = False) -> None:
         (
             task.name,
             str(task.version),
-            ",".join(task.splits),
+            ",".join((*task.splits, *task.hidden_splits)),
             ",".join(task.train_splits) or "-",
             task.headline,
             task.about,

@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from harness.core import Answer, PredictionFormat, Row, Sample, Size, Text
+from harness.core import Answer, PredictionFormat, Reading, Row, Sample, Size, Text
 from harness.data import files
+from harness.data.coco import File, Given, Id, Side
 from harness.errors import DataError
 
 
@@ -38,15 +39,15 @@ class Captioned:
 
 
 class _Image(msgspec.Struct):
-    id: int
+    id: Given
     file_name: str = ""
-    width: int = 0
-    height: int = 0
+    width: Side = 0
+    height: Side = 0
     domain: str = ""
 
 
 class _Caption(msgspec.Struct):
-    image_id: int
+    image_id: Given
     caption: str
 
 
@@ -64,31 +65,39 @@ class _Karpathy(msgspec.Struct):
     images: list[_KarpathyImage]
 
 
-def read(path: Path, origin: str, among: frozenset[int] | None = None) -> Iterator[Captioned]:
+def read(
+    path: Path, origin: str, among: frozenset[int] | None = None, reading: Reading | None = None
+) -> Iterator[Captioned]:
     """Every image with its captions, in the order of the file; only the image ids in `among`, if it is given.
 
-    DataError if the file is missing or malformed, an id occurs twice, an image has no caption, a caption has no image,
-    or an image in `among` is not in the file.  `origin` says where to obtain the file.
+    What pycocotools reads although it is not as COCO publishes it is converted or dropped, and noted in `reading`;
+    without `reading`, it is refused.
+
+    DataError if the file is missing or malformed, an id occurs twice, an image has no caption, or an image in `among`
+    is not in the file.  `origin` says where to obtain the file; it is "" for a user's own.
     """
     content = files.load(path, _Captions, origin)
-    images = files.by_id(content.images, lambda image: image.id, path, "image id")
-    references: dict[int, list[str]] = {}
+    file = File(path, reading or Reading(strict=True), files.remedy(origin))
+    images = file.by_id(content.images, "images", "image id")
+    file.one_type(images, "image id")
+    references: dict[Id, list[str]] = {}
     for place, annotation in enumerate(content.annotations):
-        if annotation.image_id not in images:
-            raise DataError(
-                f"{path}: $.annotations[{place}] is of image {annotation.image_id}, which the file does not list"
-            )
-        references.setdefault(annotation.image_id, []).append(annotation.caption)
+        number = file.id(annotation.image_id, f"$.annotations[{place}].image_id")
+        if number in images:
+            references.setdefault(number, []).append(annotation.caption)
+        else:
+            problem = f"is of image {number}, which the file does not list"
+            file.note("annotations of unlisted images, dropped", f"$.annotations[{place}]", problem)
     absent = sorted((among or frozenset()) - images.keys())
     if absent:
-        raise DataError(f"{path} lacks {len(absent)} images of the split (first: {absent[0]}); obtain it from {origin}")
-    for image in content.images:
-        if among is not None and image.id not in among:
+        raise DataError(f"{path} lacks {len(absent)} images of the split (first: {absent[0]}); {files.remedy(origin)}")
+    for place, (number, image) in enumerate(images.items()):
+        if among is not None and number not in among:
             continue
-        if image.id not in references:
-            raise DataError(f"{path}: image {image.id} has no caption; obtain it again from {origin}")
-        size = Size(image.width, image.height) if image.width and image.height else None
-        yield Captioned(str(image.id), image.file_name, size, tuple(references[image.id]), image.domain)
+        if number not in references:
+            raise DataError(f"{path}: image {number} has no caption; {files.remedy(origin)}")
+        size = file.size(image.width, image.height, f"$.images[{place}]")
+        yield Captioned(str(number), image.file_name, size, tuple(references[number]), image.domain)
 
 
 def karpathy(path: Path, split: str, origin: str) -> frozenset[int]:
@@ -137,7 +146,7 @@ def read_textcaps(path: Path, origin: str) -> Iterator[Captioned]:
 
 
 class _Numbered(msgspec.Struct):
-    image_id: int
+    image_id: Given
     caption: str
 
 
@@ -146,14 +155,19 @@ class _Named(msgspec.Struct):
     caption: str
 
 
-def _read(form: Any) -> Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]:
-    """A reader of result files whose entries have this form."""
+def _read_numbered(path: Path, samples: Sequence[Sample[Any]], reading: Reading | None = None) -> dict[str, Answer]:
+    """The captions by sample id; ids that are no integers are noted in `reading`, and refused without it."""
+    file = File(path, reading or Reading(strict=True), "correct the file")
+    entries = [
+        (str(file.id(entry.image_id, f"$[{place}].image_id")), entry.caption)
+        for place, entry in enumerate(files.predictions(path, list[_Numbered]))
+    ]
+    return files.one_each(path, entries, samples, "image_id", _answer)
 
-    def read_file(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-        entries = [(str(entry.image_id), entry.caption) for entry in files.predictions(path, form)]
-        return files.one_each(path, entries, samples, "image_id", _answer)
 
-    return read_file
+def _read_named(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
+    entries = [(entry.image_id, entry.caption) for entry in files.predictions(path, list[_Named])]
+    return files.one_each(path, entries, samples, "image_id", _answer)
 
 
 def _answer(caption: str, _: Sample[Any]) -> Answer:
@@ -178,12 +192,13 @@ def _write(id_of: Callable[[str], Any]) -> Callable[[Path, Sequence[Row[Any]]], 
 
 NUMBERED = PredictionFormat(
     'JSON: [{"image_id": 391895, "caption": "a man on a bicycle"}, ...], one entry for each image; ids are numbers',
-    _read(list[_Numbered]),
-    _write(int),
+    _read_numbered,
+    _write(lambda name: int(name) if name.isdecimal() and str(int(name)) == name else name),
+    read_leniently=_read_numbered,
 )
 NAMED = PredictionFormat(
     'JSON: [{"image_id": "0054c91397f2fe05", "caption": "a sign that says stop"}, ...], one entry for each image; '
     "ids are strings",
-    _read(list[_Named]),
+    _read_named,
     _write(str),
 )

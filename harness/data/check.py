@@ -12,8 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from harness import images
-from harness.core import Boxes, Grounded, Objects, Sample, Text
+from harness.core import Boxes, Grounded, Mask, Objects, Polygons, Sample, Text
 from harness.errors import DataError
+from harness.geometry import masks
+from harness.geometry.boxes import area
 from harness.images import MissingImage
 
 ONCE_PER_IMAGE = frozenset(("caption", "detect", "find", "ocr", "ocr_regions", "regions", "propose"))
@@ -62,6 +64,29 @@ def shared_images(samples: Sequence[Sample[Any]]) -> dict[str, int]:
     """
     files = Counter(sample.question.image_name for sample in samples if sample.question.kind in ONCE_PER_IMAGE)
     return {image: count for image, count in files.items() if count > 1}
+
+
+def unmatchable(samples: Sequence[Sample[Any]]) -> list[str]:
+    """The ids of the samples with a target of area 0: its IoU with every answer is 0, in official code too.
+
+    The target is a box, all boxes of a phrase, an object that is no crowd, or an outline that covers no pixel.
+    """
+    return [sample.id for sample in samples if _has_empty_target(sample)]
+
+
+def _has_empty_target(sample: Sample[Any]) -> bool:
+    target, size = sample.target, sample.question.size
+    if isinstance(target, Boxes):
+        return not all(map(area, target.boxes))
+    if isinstance(target, Grounded):
+        return not all(any(map(area, boxes)) for boxes in target.boxes)
+    if isinstance(target, Objects):
+        return any(not (w * h or crowd) for (_, _, w, h), crowd in zip(target.xywh, target.crowd, strict=True))
+    if target == Polygons(()):  # of an expression that refers to nothing
+        return False
+    if isinstance(target, Polygons | Mask) and size is not None:
+        return not masks.area(masks.rasterise(target, size))
+    return False
 
 
 def look(root: Path, references: Iterable[str], *, decode: bool) -> CheckedImages:

@@ -7,17 +7,19 @@ the box.  Objects with `iscrowd` are crowds.  Categories are in the order of the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from harness.core import Answer, Boxes, Objects, Phrase, PredictionFormat, Row, Sample, Size, Xywh
+from harness.core import Answer, Boxes, Objects, Phrase, PredictionFormat, Reading, Row, Sample, Size, Xywh
 from harness.data import files
+from harness.data.coco import File, Given, Id, Side
 from harness.errors import DataError
 from harness.geometry.boxes import from_xywh, is_plausible
+from harness.geometry.masks import area, from_coco, is_drawable, rasterise
 
 Detections = Callable[[Row[Any]], Iterable[tuple[Xywh, int, float]]]
 """The detections in a row's answer: the box, the category as an index into the question's phrases, and the score."""
@@ -35,23 +37,24 @@ class Annotated:
 
 
 class _Image(msgspec.Struct):
-    id: int
+    id: Given
     file_name: str
-    width: int = 0
-    height: int = 0
+    width: Side = 0
+    height: Side = 0
 
 
 class _Annotation(msgspec.Struct):
-    image_id: int
-    category_id: int
+    image_id: Given
+    category_id: Given
     bbox: tuple[float, float, float, float]
-    area: float
-    iscrowd: int = 0
-    id: int | None = None
+    area: float | None = None
+    iscrowd: int | bool | float = 0
+    id: Given | None = None
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Category(msgspec.Struct):
-    id: int
+    id: Given
     name: str
 
 
@@ -61,87 +64,167 @@ class _Instances(msgspec.Struct):
     categories: list[_Category]
 
 
-def read(path: Path, origin: str) -> Iterator[Annotated]:
+def read(path: Path, origin: str, reading: Reading | None = None) -> Iterator[Annotated]:
     """Every image with its objects, in order of image id, also images without objects.
 
-    COCOeval uses this order, which decides between equal scores.  DataError if the file is missing or malformed, an id
-    or category name occurs twice, or an annotation has an unknown image or category, or an impossible box or area.
+    COCOeval uses this order, which decides between equal scores.  What pycocotools reads although it is not as COCO
+    publishes it is converted or dropped as pycocotools does, and noted in `reading`; without `reading`, it is refused.
+
+    DataError if the file is missing or malformed, an id occurs twice, or an annotation has an impossible box or area.
+    The origin of a user's own file is "".
     """
     content = files.load(path, _Instances, origin)
-    images = files.by_id(content.images, lambda image: image.id, path, "image id")
-    categories = files.by_id(content.categories, lambda category: category.id, path, "category id")
-    files.by_id(content.categories, lambda category: category.name, path, "category name")
-    index_of = {number: index for index, number in enumerate(categories)}
-    identified = (annotation for annotation in content.annotations if annotation.id is not None)
-    files.by_id(identified, lambda annotation: annotation.id, path, "annotation id")
-    objects: dict[int, list[_Annotation]] = {}
-    for place, annotation in enumerate(content.annotations):
-        problem = ""
-        if annotation.image_id not in images:
-            problem = f"is of image {annotation.image_id}, which the file does not list"
-        elif annotation.category_id not in categories:
-            problem = f"is of category {annotation.category_id}, which the file does not list"
-        elif not is_plausible(from_xywh(annotation.bbox)) or annotation.area < 0:
-            problem = f"has the bbox {list(annotation.bbox)} and the area {annotation.area}"
-        if problem:
-            raise DataError(f"{path}: $.annotations[{place}] {problem}; obtain it again from {origin}")
-        objects.setdefault(annotation.image_id, []).append(annotation)
-    phrases = tuple(Phrase(category.name) for category in content.categories)
-    for image in sorted(content.images, key=lambda image: image.id):
-        own = objects.get(image.id, [])
-        size = Size(image.width, image.height) if image.width and image.height else None
+    file = File(path, reading or Reading(strict=True), files.remedy(origin))
+    images = file.by_id(content.images, "images", "image id")
+    categories = file.by_id(content.categories, "categories", "category id")
+    file.one_type(images, "image id")
+    file.one_type(categories, "category id")
+    sizes = {
+        number: file.size(image.width, image.height, f"$.images[{place}]")
+        for place, (number, image) in enumerate(images.items())
+    }
+    objects = _objects(file, content.annotations, images.keys(), list(categories))
+    used = {category for of_image in objects.values() for _, category, _ in of_image}
+    phrases = tuple(map(Phrase, _names(file, categories, used)))
+    for number in sorted(images):
+        own = objects.get(number, [])
         target = Objects(
-            xywh=tuple(annotation.bbox for annotation in own),
-            categories=tuple(index_of[annotation.category_id] for annotation in own),
-            areas=tuple(annotation.area for annotation in own),
-            crowd=tuple(bool(annotation.iscrowd) for annotation in own),
+            xywh=tuple(annotation.bbox for _, _, annotation in own),
+            categories=tuple(category for _, category, _ in own),
+            areas=tuple(_area(file, annotation, sizes[number], place) for place, _, annotation in own),
+            crowd=tuple(bool(annotation.iscrowd) for _, _, annotation in own),
             ids=tuple(categories),
+            image=number,
+            zero=next((index for index, (_, _, annotation) in enumerate(own) if annotation.id == 0), None),
         )
-        yield Annotated(str(image.id), image.file_name, size, phrases, target)
+        yield Annotated(str(number), images[number].file_name, sizes[number], phrases, target)
+
+
+def _objects(
+    file: File, annotations: Sequence[_Annotation], images: Collection[Id], categories: Sequence[Id]
+) -> dict[Id, list[tuple[int, int, _Annotation]]]:
+    """The annotations of each image, with their places in the file and the numbers of their categories.
+
+    Those of images and categories that the file does not list are dropped.
+    """
+    number_of = {category: number for number, category in enumerate(categories)}
+    objects: dict[Id, list[tuple[int, int, _Annotation]]] = {}
+    for number, annotation in enumerate(annotations):
+        place = f"$.annotations[{number}]"
+        image = file.id(annotation.image_id, f"{place}.image_id")
+        category = file.id(annotation.category_id, f"{place}.category_id")
+        if annotation.id is not None:
+            file.id(annotation.id, f"{place}.id")
+        if not isinstance(annotation.iscrowd, int) or isinstance(annotation.iscrowd, bool):
+            file.note("`iscrowd` that is no integer, read as 0 or 1", place, f"has iscrowd {annotation.iscrowd}")
+        if image not in images:
+            problem = f"is of image {image}, which the file does not list"
+            file.note("annotations of unlisted images, dropped", place, problem)
+        elif category not in number_of:
+            problem = f"is of category {category}, which the file does not list"
+            file.note("annotations of unlisted categories, dropped", place, problem)
+        elif not is_plausible(from_xywh(annotation.bbox)) or (annotation.area or 0) < 0:
+            raise file.refused(place, f"has the bbox {list(annotation.bbox)} and the area {annotation.area}")
+        else:
+            objects.setdefault(image, []).append((number, number_of[category], annotation))
+    identified = (annotation for annotation in annotations if annotation.id is not None)
+    files.by_id(identified, lambda annotation: annotation.id, file.path, "annotation id")
+    return objects
+
+
+def _area(file: File, annotation: _Annotation, size: Size | None, number: int) -> float:
+    """The area of an object; a missing one is computed from the segmentation, else from the box."""
+    if annotation.area is not None:
+        return annotation.area
+    what = "missing areas, computed from the segmentation or else from the box"
+    file.note(what, f"$.annotations[{number}]", "has no area")
+    try:
+        outline = from_coco(msgspec.json.decode(annotation.segmentation), size) if size is not None else None
+    except files.MALFORMED:  # null, for example
+        outline = None
+    if size is not None and outline is not None and is_drawable(outline):
+        return float(area(rasterise(outline, size)))
+    return annotation.bbox[2] * annotation.bbox[3]
+
+
+def _names(file: File, categories: Mapping[Id, _Category], used: Collection[int]) -> Iterator[str]:
+    """A different name for each category: of equal names, the first category with objects keeps the name.
+
+    `used` are the numbers of the categories with objects.
+    """
+    records = list(categories.items())
+    keeps: dict[str, int] = {}
+    for number in sorted(range(len(records)), key=lambda number: number not in used):  # stable
+        keeps.setdefault(records[number][1].name, number)
+    for number, (key, category) in enumerate(records):
+        if keeps[category.name] == number:
+            yield category.name
+            continue
+        name = f"{category.name} ({key})"
+        while name in keeps:
+            name += "'"
+        keeps[name] = number
+        what = f"categories with the name of another category, called {name!r}"
+        file.note(what, f"$.categories[{number}]", f"has the category name {category.name!r} twice")
+        yield name
 
 
 # ---------------------------------------------------------------------------- predictions
 
 
 class _Result(msgspec.Struct):
-    image_id: int
-    category_id: int
+    image_id: Given
+    category_id: Given
     bbox: tuple[float, float, float, float]
     score: float
 
 
-def read_results(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
+def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | None = None) -> dict[str, Answer]:
     """The boxes of every sample by sample id, in the order of the file, labelled with category names.
 
-    An image without an entry has no detections.  A sample id ends in the image id; a data set's name and a slash may
-    come before it.  DataError for an unknown image or category, and for an impossible box.
+    An image without an entry has no detections.  A detection of an unknown category, or with a negative side, is
+    dropped and noted in `reading`; without `reading`, it is refused.  DataError for an unknown image.
     """
-    by_image = {sample.id.rpartition("/")[2]: sample for sample in samples}
+    file = File(path, reading or Reading(strict=True), "correct the file")
+    by_image = {_image_id(sample): sample for sample in samples}
     ids = frozenset(_target(samples[0]).ids)
-    results: dict[str, list[_Result]] = {name: [] for name in by_image}
-    for place, result in enumerate(files.predictions(path, list[_Result])):
-        name = str(result.image_id)
-        problem = ""
-        if name not in by_image:
-            problem = f"is of image {name}, which is not among the {len(by_image)} images of this split"
-        elif result.category_id not in ids:
-            problem = f"is of category {result.category_id}, which the annotations do not have"
-        elif not is_plausible(from_xywh(result.bbox)):
-            problem = f"has the bbox {list(result.bbox)}; expected [x, y, width, height]"
-        if problem:
-            raise DataError(f"{path}: $[{place}] {problem}")
-        results[name].append(result)
-    return {sample.id: _answer(results[name], sample) for name, sample in by_image.items()}
+    results: dict[Id, list[tuple[Id, _Result]]] = {image: [] for image in by_image}
+    for number, result in enumerate(files.predictions(path, list[_Result])):
+        place = f"$[{number}]"
+        image = file.id(result.image_id, f"{place}.image_id")
+        category = file.id(result.category_id, f"{place}.category_id")
+        if image not in by_image:
+            problem = f"is of image {image!r}, which is not among the {len(by_image)} images of this split"
+            raise DataError(f"{path}: {place} {problem}{_another_type(image, by_image)}")
+        x, y, width, height = result.bbox
+        unsigned = x, y, abs(width), abs(height)
+        problem = f"has the bbox {list(result.bbox)}; expected [x, y, width, height]"
+        if category not in ids:
+            problem = f"is of category {category}, which the annotations do not have"
+            file.note("detections of unknown categories, dropped", place, problem)
+        elif not is_plausible(from_xywh(unsigned)):
+            raise DataError(f"{path}: {place} {problem}")
+        elif unsigned != result.bbox:
+            file.note("detections with a negative width or height, dropped", place, problem)
+        else:
+            results[image].append((category, result))
+    return {sample.id: _answer(results[image], sample) for image, sample in by_image.items()}
 
 
-def _answer(results: Sequence[_Result], sample: Sample[Any]) -> Answer:
+def _another_type(image: Id, known: Iterable[Id]) -> str:
+    """The end of a message where the annotations have the same image id as another type."""
+    same = next((other for other in known if str(other) == str(image)), None)
+    return f"; they have {same!r}, which is not the same id for pycocotools" if same is not None else ""
+
+
+def _answer(results: Sequence[tuple[Id, _Result]], sample: Sample[Any]) -> Answer:
     texts = (phrase.text for phrase in sample.question.phrases)
     names = dict(zip(_target(sample).ids, texts, strict=True))
     value = Boxes(
-        tuple(from_xywh(result.bbox) for result in results),
-        tuple(names[result.category_id] for result in results),
-        tuple(result.score for result in results),
-        xywh=tuple(result.bbox for result in results),
+        tuple(from_xywh(result.bbox) for _, result in results),
+        tuple(names[category] for category, _ in results),
+        tuple(result.score for _, result in results),
+        xywh=tuple(result.bbox for _, result in results),
     )
     return Answer((f"{len(results)} boxes",), value)
 
@@ -153,10 +236,16 @@ def _target(sample: Sample[Any]) -> Objects:
     return sample.target
 
 
+def _image_id(sample: Sample[Any]) -> Id:
+    """The id of a sample's image in the annotation file; without one in the target, the number that ends its own id."""
+    image = _target(sample).image
+    return int(sample.id.rpartition("/")[2]) if image is None else image
+
+
 def entries(rows: Sequence[Row[Any]], detections: Detections) -> Iterator[dict[str, Any]]:
     """The entries of a result file; detections with a coordinate that is not finite are left out."""
     for row in rows:
-        number, ids = int(row.sample.id.rpartition("/")[2]), _target(row.sample).ids
+        number, ids = _image_id(row.sample), _target(row.sample).ids
         for bbox, category, score in detections(row):
             if all(map(math.isfinite, bbox)):
                 yield {"image_id": number, "category_id": ids[category], "bbox": bbox, "score": score}
@@ -169,4 +258,5 @@ def results(detections: Detections) -> PredictionFormat:
         "format; an image without an entry has no detections",
         read_results,
         lambda path, rows: files.write(path, list(entries(rows, detections))),
+        read_leniently=read_results,
     )

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from harness.core import Answer, Sample
+from harness.core import Answer, Noted, Reading, Sample
 from harness.errors import DataError
 from harness.store.files import gunzip
 
 T = TypeVar("T")
 R = TypeVar("R")
+FIRST = 3  # places that a note names
 MALFORMED = (ValueError, OverflowError, RecursionError)  # of another form, too large, nested too deeply
 GZIP = b"\x1f\x8b"
 ARCHIVES = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
@@ -29,12 +30,16 @@ MOST_UNPACKED = 1 << 31  # bytes; COCO's largest file of annotations has 0.5 GB
 
 
 def read(path: Path, origin: str) -> bytes:
-    """The bytes of an annotation file, unpacked from gzip; DataError, naming its origin, if it cannot be read."""
+    """The bytes of an annotation file, unpacked from gzip; DataError, naming its origin, if it cannot be read.
+
+    The origin of a user's own file is "".
+    """
     try:
         return unpacked(path.read_bytes(), path)
     except FileNotFoundError as error:
+        where = f"it comes from {origin}" if origin else "--annotations names it, or the folder that holds it"
         raise DataError(
-            f"{path} is not there; it comes from {origin}; `python -m harness data check` lists where each file belongs"
+            f"{path} is not there; {where}; `python -m harness data check` lists where each file belongs"
         ) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
@@ -100,6 +105,24 @@ def by_id(records: Iterable[T], key: Callable[[T], R], path: Path, what: str) ->
     return by_key
 
 
+def remedy(origin: str) -> str:
+    """What to do about a malformed file, as the end of a message; the origin of a user's own file is ""."""
+    return f"obtain it again from {origin}" if origin else "correct the file"
+
+
+def note(reading: Reading, path: Path, what: str, place: str, problem: str, todo: str = "correct the file") -> None:
+    """Notes that a record is converted or dropped; DataError with `problem` and `todo` if the reading is strict.
+
+    `what` names the kind of records and what becomes of them; `place` is where this record is in the file.
+    """
+    if reading.strict:
+        raise DataError(f"{path}: {place} {problem}; {todo}, or leave --strict out")
+    noted = reading.notes.setdefault(f"{path}: {what}", Noted())
+    noted.count += 1
+    if len(noted.first) < FIRST:
+        noted.first.append(place)
+
+
 # ---------------------------------------------------------------------------- predictions
 
 
@@ -121,14 +144,15 @@ def one_each(
 ) -> dict[str, Answer]:
     """An Answer for every sample, from exactly one (id, entry) pair each.
 
-    `answer` converts an entry; `key` is the name of the id in the file.  DataError if an id occurs twice, is unknown or
-    is missing, or if an entry cannot be converted.
+    `answer` converts an entry; `key` is the name of the id in the file.  An excluded sample may have no entry.
+    DataError if an id occurs twice, is unknown or is missing, or if an entry cannot be converted.
     """
     by_name = {sample.id: sample for sample in samples}
     counts = Counter(name for name, _ in entries)
     refuse(path, key, "are answered more than once", [i for i, count in counts.items() if count > 1], len(by_name))
     refuse(path, key, "are not in this split", [i for i in counts if i not in by_name], len(by_name))
-    refuse(path, key, "have no answer", [i for i in by_name if i not in counts], len(by_name))
+    missing = [name for name, sample in by_name.items() if name not in counts and not sample.excluded]
+    refuse(path, key, "have no answer", missing, len(by_name))
     answers = {}
     for name, entry in entries:
         try:

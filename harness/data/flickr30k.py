@@ -43,37 +43,39 @@ class Sentence:
     target: Grounded
 
 
-def read(folder: Path, split: str) -> Iterator[Sentence]:
+def read(folder: Path, split: str, origin: str = ORIGIN) -> Iterator[Sentence]:
     """The sentences of a split that have an evaluated phrase, in the order of the split's list.
+
+    The origin of a user's own files is "".
 
     DataError, naming the file and the line, if a file is missing or malformed.
     """
     split_file = folder / f"{split}.txt"
-    for image in files.by_id(_lines(split_file), str.strip, split_file, "image"):
+    for image in files.by_id(_lines(split_file, origin), str.strip, split_file, "image"):
         if "/" in image:
             raise DataError(f"{split_file} names the image {image!r}, which is not the name of a file without a folder")
-        size, boxes = read_boxes(folder / "Annotations" / f"{image}.xml")
+        size, boxes = read_boxes(folder / "Annotations" / f"{image}.xml", origin)
         path = folder / "Sentences" / f"{image}.txt"
-        for number, line in enumerate(_lines(path, empty=True)):
+        for number, line in enumerate(_lines(path, origin, empty=True)):
             if not line.strip():
                 continue
-            text, marked = read_sentence(line, f"{path}, line {number + 1}")
+            text, marked = read_sentence(line, f"{path}, line {number + 1}", origin)
             evaluated = [(phrase, types, boxes[chain]) for phrase, chain, types in marked if chain in boxes]
             if evaluated:
                 phrases, types, boxes_of_phrases = zip(*evaluated, strict=True)
                 yield Sentence(image, number, size, text, phrases, Grounded(boxes_of_phrases, types))
 
 
-def _lines(path: Path, *, empty: bool = False) -> list[str]:
+def _lines(path: Path, origin: str, *, empty: bool = False) -> list[str]:
     """The lines of a file; with `empty` also empty ones, whose numbers count."""
     try:
-        text = files.utf8(files.read(path, ORIGIN), path).decode("utf-8")
+        text = files.utf8(files.read(path, origin), path).decode("utf-8")
         return [line for line in text.split("\n") if empty or line.strip()]
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}; obtain it again from {ORIGIN}") from error
+        raise DataError(f"{path} is not UTF-8: {error}; {files.remedy(origin)}") from error
 
 
-def read_sentence(line: str, where: str) -> tuple[str, list[tuple[Phrase, str, tuple[str, ...]]]]:
+def read_sentence(line: str, where: str, origin: str = ORIGIN) -> tuple[str, list[tuple[Phrase, str, tuple[str, ...]]]]:
     """The text without marks, and each phrase with its chain and types.
 
     `where` names the line in messages.  DataError if a mark is not closed, or its phrase is empty.
@@ -89,16 +91,14 @@ def read_sentence(line: str, where: str) -> tuple[str, list[tuple[Phrase, str, t
         end = match.end()
     text += line[end:]
     if "/EN#" in text or any(not phrase.text for phrase, _, _ in phrases):
-        raise DataError(
-            f"{where}: a phrase is not marked as [/EN#chain/type words]; obtain the file again from {ORIGIN}"
-        )
+        raise DataError(f"{where}: a phrase is not marked as [/EN#chain/type words]; {files.remedy(origin)}")
     return text, phrases
 
 
-def read_boxes(path: Path) -> tuple[Size, dict[str, tuple[Box, ...]]]:
+def read_boxes(path: Path, origin: str = ORIGIN) -> tuple[Size, dict[str, tuple[Box, ...]]]:
     """The size of an image, and the boxes of each chain in pixels; DataError if the file is missing or malformed."""
     try:
-        root = ElementTree.fromstring(files.read(path, ORIGIN))
+        root = ElementTree.fromstring(files.read(path, origin))
         size = Size(int(_text(root, "size/width")), int(_text(root, "size/height")))
         if min(size) < 1:
             raise ValueError(f"its image is {size.width} x {size.height} pixels")
@@ -113,7 +113,7 @@ def read_boxes(path: Path) -> tuple[Size, dict[str, tuple[Box, ...]]]:
             for name in element.iterfind("name"):
                 boxes.setdefault((name.text or "").strip(), []).append((left, top, right, bottom))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{path} is not as expected: {error}; obtain it again from {ORIGIN}") from error
+        raise DataError(f"{path} is not as expected: {error}; {files.remedy(origin)}") from error
     return size, {chain: tuple(of_chain) for chain, of_chain in boxes.items()}
 
 

@@ -1,7 +1,8 @@
 """Reads plain data from pickles of Python 2 and 3, without running any code in them.
 
 Plain data are numbers, strings, lists, tuples and dicts.  A pickle creates any other object by naming a class or a
-function.  Every such name is refused; there is no list of safe ones.
+function.  Every such name is refused, except the names by which numpy pickles a single number: these stand for
+functions of this module, which return a Python number.  Numpy's own code is not called, and its arrays are refused.
 
 A `str` of Python 2 may contain any bytes.  `load` decodes them as UTF-8 and escapes invalid bytes; `text` converts such
 a string to text, in Latin-1 if it was not UTF-8.
@@ -16,7 +17,9 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from typing import Any, NoReturn
+import struct
+from collections.abc import Callable
+from typing import Any
 
 # The errors of a damaged pickle, besides ValueError.
 _DAMAGED = (
@@ -118,7 +121,64 @@ def _unshared(value: Any, known: dict[int, int]) -> int:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler that refuses every class and function."""
+    """An unpickler that refuses every class and function, except those of numpy's numbers."""
 
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"the pickle holds code ({module}.{name}) and is refused")
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        make = _NUMBERS.get((module, name))
+        if make is None:
+            raise pickle.UnpicklingError(f"the pickle holds code ({module}.{name}) and is refused")
+        return lambda *arguments: make(*arguments)  # a new one each time, since a pickle may set attributes of it
+
+
+# ---------------------------------------------------------------------------- numpy's numbers
+
+_FORMATS = {  # numpy's name of a type, without the byte order: the format of `struct`
+    "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
+    "f2": "e", "f4": "f", "f8": "d",
+}  # fmt: skip
+_ORDERS = {"<": "<", ">": ">", "=": "=", "|": "<"}  # "|": a single byte
+
+
+class _NumberType:
+    """The type of a number, as numpy pickles it: a name such as "i8", and a state with the byte order."""
+
+    __slots__ = ("format", "order")
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        if name not in _FORMATS:
+            raise pickle.UnpicklingError(f"the pickle holds the numpy type {str(name)[:20]!r}, which is no number")
+        self.format, self.order = _FORMATS[name], "="
+
+    def __setstate__(self, state: Any) -> None:
+        """Sets the byte order from numpy's state (version, order, subarray, names, fields, ...)."""
+        _, order, *more = state
+        if order not in _ORDERS or any(part is not None for part in more[:3]):
+            raise pickle.UnpicklingError("the pickle holds a numpy type of several fields")
+        self.order = _ORDERS[order]
+
+
+def _number(kind: Any, data: Any) -> int | float | bool:
+    """The Python number of a type and its bytes; Python 2 pickles bytes as a string."""
+    if not isinstance(kind, _NumberType):
+        raise pickle.UnpicklingError("the pickle holds a numpy number without its type")
+    packed = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    form = kind.order + kind.format
+    if not isinstance(packed, bytes) or len(packed) != struct.calcsize(form):
+        raise pickle.UnpicklingError(f"the pickle holds a numpy number without its {struct.calcsize(form)} bytes")
+    value: int | float | bool = struct.unpack(form, packed)[0]
+    return value
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    """Bytes, as Python 3 writes them in the protocols of Python 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("the pickle holds code (_codecs.encode) and is refused")
+    return text.encode("latin1")
+
+
+_NUMBERS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy.core.multiarray", "scalar"): _number,
+    ("numpy._core.multiarray", "scalar"): _number,
+    ("numpy", "dtype"): _NumberType,
+    ("_codecs", "encode"): _encoded,
+}

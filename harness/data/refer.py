@@ -31,6 +31,8 @@ ORIGIN = "https://github.com/lichengunc/refer"
 IMAGES = "coco/train2014"
 MOST_PIXELS = 1 << 28  # in one image; a larger size is treated as malformed
 
+UNDRAWABLE = "have an outline without a ring of three points, which cannot be drawn, and on which pycocotools raises"
+
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
@@ -99,7 +101,8 @@ def read(source: Source, name: str, by: str, *, outlines: bool = True) -> Iterat
     DataError if a file is missing or malformed, has no such split, or the two files do not belong together.
     """
     refs, instances = _paths(source, name, by)
-    entries = _entries(refs)
+    origin = source.origin(ORIGIN)
+    entries = _entries(refs, origin)
     chosen = [entry for entry in entries if entry.split == source.split]
     if not chosen:
         splits = ", ".join(sorted({entry.split for entry in entries})) or "no refs"
@@ -107,18 +110,19 @@ def read(source: Source, name: str, by: str, *, outlines: bool = True) -> Iterat
     counts = Counter(sentence.sent_id for entry in chosen for sentence in entry.sentences)
     twice = [number for number, count in counts.items() if count > 1]
     if twice:
-        raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); obtain it again from {ORIGIN}")
-    content = files.load(instances, _Instances, ORIGIN)
+        raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); {files.remedy(origin)}")
+    content = files.load(instances, _Instances, origin)
     images = files.by_id(content.images, lambda image: image.id, instances, "image id")
     annotations = files.by_id(content.annotations, lambda annotation: annotation.id, instances, "annotation id")
     for entry in chosen:
         annotation, image = annotations.get(entry.ann_id), images.get(entry.image_id)
         if annotation is None or image is None or annotation.image_id != image.id:
+            todo = f"obtain both files from one folder of {origin}" if origin else "use two files that belong together"
             raise DataError(
                 f"{instances} does not fit {refs.name}: ref {entry.ref_id} is annotation {entry.ann_id} of image "
-                f"{entry.image_id}, but {_mismatch(annotation, image)}; obtain both files from one folder of {ORIGIN}"
+                f"{entry.image_id}, but {_mismatch(annotation, image)}; {todo}"
             )
-        yield _joined(entry, annotation, image, refs, instances, outlines)
+        yield _joined(entry, annotation, image, (refs, instances), files.remedy(origin), outlines)
 
 
 def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
@@ -130,21 +134,24 @@ def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
     return folder / f"refs({by}).p", folder / "instances.json"
 
 
-def _entries(path: Path) -> list[_Entry]:
+def _entries(path: Path, origin: str) -> list[_Entry]:
     """Every ref in the pickle; DataError if it is not a list of refs."""
     try:
-        return msgspec.convert(pickles.load(files.read(path, ORIGIN)), list[_Entry])
+        return msgspec.convert(pickles.load(files.read(path, origin)), list[_Entry])
     except ValueError as error:
-        raise DataError(f"{path} cannot be read as a list of refs: {error}; obtain it again from {ORIGIN}") from error
+        raise DataError(f"{path} cannot be read as a list of refs: {error}; {files.remedy(origin)}") from error
 
 
-def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, instances: Path, outlines: bool) -> Ref:
+def _joined(
+    entry: _Entry, annotation: _Annotation, image: _Image, paths: tuple[Path, Path], todo: str, outlines: bool
+) -> Ref:
     """One ref from its three records; DataError, naming the file and the record, if one is malformed."""
+    refs, instances = paths
     size = Size(image.width, image.height)
     try:
         sentences = tuple(Sentence(str(sentence.sent_id), pickles.text(sentence.sent)) for sentence in entry.sentences)
     except ValueError as error:
-        raise DataError(f"{refs}: ref {entry.ref_id}: {error}; obtain the file again from {ORIGIN}") from error
+        raise DataError(f"{refs}: ref {entry.ref_id}: {error}; {todo}") from error
     try:
         if min(size) < 1 or size.width * size.height > MOST_PIXELS:
             raise ValueError(f"its image is {size.width} x {size.height} pixels")
@@ -152,7 +159,7 @@ def _joined(entry: _Entry, annotation: _Annotation, image: _Image, refs: Path, i
             raise ValueError(f"its bbox is {list(annotation.bbox)}")
         outline = from_coco(msgspec.json.decode(annotation.segmentation), size) if outlines else None
     except files.MALFORMED as error:
-        raise DataError(f"{instances}: annotation {annotation.id}: {error}; obtain it again from {ORIGIN}") from error
+        raise DataError(f"{instances}: annotation {annotation.id}: {error}; {todo}") from error
     return Ref(str(entry.ref_id), sentences, image.file_name, size, from_xywh(annotation.bbox), outline)
 
 

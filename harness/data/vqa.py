@@ -7,8 +7,8 @@ Annotations/val.json                                                            
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ ANSWERS = 10
 class Asked:
     """A question about an image with the answers of ten people.
 
-    `image` is the image's id, or its file name for VizWiz.  `answers` is None if they are not published.
+    `image` is the image's id, or its file name for VizWiz.  `answers` is None if they are not published.  `unasked`
+    marks a question of a larger set that a result file must answer too.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Asked:
     answers: tuple[str, ...] | None
     groups: tuple[str, ...] = ()
     size: Size | None = None
+    unasked: bool = False
 
 
 class _Answer(msgspec.Struct):
@@ -82,9 +84,10 @@ def read_vqav2(questions: Path, annotations: Path | None, origin: str) -> Iterat
     by_question = files.by_id(content, lambda annotation: annotation.question_id, annotations, "question_id")
     unmatched = by_question.keys() ^ {question.question_id for question in records}
     if unmatched:
+        todo = f"obtain both files from {origin}" if origin else "use two files that belong together"
         raise DataError(
             f"{annotations} does not fit {questions.name}: {len(unmatched)} questions are in one file only "
-            f"(first: {min(unmatched)}); obtain both files from {origin}"
+            f"(first: {min(unmatched)}); {todo}"
         )
     for question in records:
         annotation = by_question[question.question_id]
@@ -96,6 +99,25 @@ def read_vqav2(questions: Path, annotations: Path | None, origin: str) -> Iterat
         answers = _ten(annotation.answers, annotations, str(question.question_id))
         groups = (annotation.answer_type, annotation.question_type)
         yield Asked(str(question.question_id), str(question.image_id), question.question, answers, groups)
+
+
+def with_unasked(asked: Iterable[Asked], whole: Iterable[Asked], path: Path) -> Iterator[Asked]:
+    """The questions of a part of a set, then the others of the whole set, which `path` names, marked as unasked.
+
+    DataError if a question of the part is not in the whole set.
+    """
+    ids = []
+    for question in asked:
+        ids.append(question.id)
+        yield question
+    missing = dict.fromkeys(ids)
+    for question in whole:
+        if question.id in missing:
+            del missing[question.id]
+        else:
+            yield replace(question, unasked=True)
+    if missing:
+        raise DataError(f"{path} lacks {len(missing)} questions of its part (first: {next(iter(missing))})")
 
 
 def _all_or_none(answers: Sequence[object], path: Path) -> None:
@@ -138,9 +160,9 @@ def read_textvqa(path: Path, origin: str) -> Iterator[Asked]:
     """
     questions = files.load(path, _TextVQA, origin).data
     files.by_id(questions, lambda question: question.question_id, path, "question_id")
-    _all_or_none([question.answers for question in questions], path)
+    _all_or_none([question.answers or None for question in questions], path)
     for place, question in enumerate(questions):
-        answers = tuple(question.answers) if question.answers is not None else None
+        answers = tuple(question.answers) if question.answers else None
         if answers is not None and len(answers) != ANSWERS:
             raise DataError(f"{path}: $.data[{place}] has {len(answers)} answers; it needs {ANSWERS}")
         width, height = question.image_width, question.image_height
@@ -167,9 +189,9 @@ def read_vizwiz(path: Path, origin: str) -> Iterator[Asked]:
     """
     questions = files.load(path, list[_VizWiz], origin)
     files.by_id(questions, lambda question: question.image, path, "image")
-    _all_or_none([question.answers for question in questions], path)
+    _all_or_none([question.answers or None for question in questions], path)
     for question in questions:
-        answers = _ten(question.answers, path, question.image) if question.answers is not None else None
+        answers = _ten(question.answers, path, question.image) if question.answers else None
         groups = (question.answer_type, ANSWERABLE if question.answerable else NOT_ANSWERABLE) if answers else ()
         yield Asked(question.image, question.image, question.question, answers, groups)
 

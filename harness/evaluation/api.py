@@ -26,6 +26,7 @@ def evaluate(
     data: str | Path | None = None,
     annotations: str | Path | None = None,
     images: str | Path | None = None,
+    strict: bool = False,
     split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -45,7 +46,8 @@ def evaluate(
 
     `task` is a name or a Task.  `model` is a name, a LoadedModel, an Entry, or any object with the three members of
     `harness.core.Model`.  `data` is a data root or "miniature".  `annotations` (a file or folder in the task's official
-    format) and `images` (a folder) replace those of the data root.  `limit` is a number of images, sampled with `seed`.
+    format) and `images` (a folder) replace those of the data root.  `strict` refuses annotations that need a
+    conversion, which are else converted and noted in the record.  `limit` is a number of images, sampled with `seed`.
     `name` is the model's name in results.  `export` is a folder for predictions in the official format.  `options` are
     the model's own, such as `beams=1`.
 
@@ -70,6 +72,7 @@ def evaluate(
             data=None if data is None else str(data),
             annotations=None if annotations is None else Path(annotations),
             images=None if images is None else Path(images),
+            strict=strict,
             protocol=protocol,
             name=name,
             limit=limit,
@@ -90,6 +93,7 @@ def score(
     *,
     data: str | Path | None = None,
     annotations: str | Path | None = None,
+    strict: bool = False,
     split: str | None = None,
     name: str | None = None,
     seed: int = 0,
@@ -98,8 +102,9 @@ def score(
 ) -> Run:
     """The run of predictions made elsewhere, a file in the benchmark's official result format.
 
-    Needs no model and no torch.  `annotations` is a file or folder that replaces those of the data root.  `name` is the
-    name of the model that made the predictions; None: the file's name.
+    Needs no model and no torch.  `annotations` is a file or folder that replaces those of the data root.  `strict`
+    refuses files that need a conversion.  `name` is the name of the model that made the predictions; None: the file's
+    name.
     """
     run, _ = scoring.score(
         task,
@@ -110,6 +115,7 @@ def score(
         data=None if data is None else str(data),
         seed=seed,
         scorers=scorers,
+        strict=strict,
         out=Path(out),
     )
     return run

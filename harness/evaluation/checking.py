@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tasks
 from harness import images as image_files
-from harness.core import Task
-from harness.data import check, manifest
+from harness.core import Sample, Task
+from harness.data import check, files, manifest
 from harness.data.pack import Packed
 from harness.errors import DataError
 from harness.evaluation.plan import MINIATURE, DataSource, data_root, load, selected, shared, source_of, splits_of
@@ -20,7 +20,7 @@ from harness.evaluation.plan import MINIATURE, DataSource, data_root, load, sele
 class Checked:
     """One line about a split's data: its state, a message, and the number of problems."""
 
-    state: str  # there, missing, wrong, counts, differs, shared, unreadable, packed
+    state: str  # there, missing, wrong, counts, differs, shared, note, unreadable, packed
     message: str
     problems: int = 0
 
@@ -33,12 +33,13 @@ def check_each(
     decode: bool,
     annotations: Path | None = None,
     images: Path | None = None,
+    strict: bool = False,
 ) -> Iterator[tuple[str, Iterator[Checked]]]:
     """The title and the lines of each split of the tasks that the data root may have.
 
     With `decode`, every image is decoded, and packed images are compared with their digest.
     """
-    source = source_of(data, "data check", embedded=False, annotations=annotations, images=images)
+    source = source_of(data, "data check", embedded=False, annotations=annotations, images=images, strict=strict)
     if annotations is not None:  # the user's own annotations are of one split
         checked, split = tasks.select(task), None if split == "all" else split
     else:
@@ -65,19 +66,24 @@ def pack_each(task: str, split: str | None, data: str | None) -> Iterator[Packed
 
 
 def _checked(task: Task[Any], source: DataSource, split: str, *, decode: bool) -> Iterator[Checked]:
-    """Files, counts and images, in this order; a problem with files or annotations ends the check."""
-    files = list(_files(task, source, split))
-    yield from files
-    if any(file.problems for file in files):
+    """Files, counts, notes and images, in this order; missing files or malformed annotations end the check."""
+    found = list(_files(task, source, split))
+    yield from found
+    if any(need for need in source.missing(task, split) if manifest.is_of_annotations(need)):
         return
     try:
-        samples = source.load(task, split)
+        loaded = source.read(task, split)
     except DataError as error:
         yield Checked("wrong", str(error), 1)
         return
+    samples = loaded.samples
     yield _counted(check.counts(samples), task.published.get(split, {}) if source.name != MINIATURE else {})
     if problem := shared(samples):
         yield Checked("shared", problem)
+    for note in (*loaded.exclusions(), *loaded.reading.said(), *_unmatchable(samples)):
+        yield Checked("note", note)
+    if any(file.problems for file in found):
+        return
     for need in manifest.needs(task, [split]):
         if decode and source.images is None and image_files.store_path(source.root, need.path).exists():
             yield _packed(source.root, need.path)
@@ -116,6 +122,14 @@ def _counted(counts: dict[str, int], published: Any) -> Checked:
         for key, count in counts.items()
     ]
     return Checked("differs" if differing else "counts", ", ".join(parts))
+
+
+def _unmatchable(samples: Sequence[Sample[Any]]) -> Iterator[str]:
+    """A sentence on the samples whose target no answer can match; official code scores them 0 too."""
+    names = check.unmatchable(samples)
+    if names:
+        first = ", ".join(names[: files.FIRST])
+        yield f"{len(names):,} samples have a target of area 0, which no answer can match (first: {first})"
 
 
 def _packed(root: Path, folder: str) -> Checked:

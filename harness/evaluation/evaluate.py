@@ -13,9 +13,9 @@ import baselines
 import tasks
 from baselines import Entry
 from harness import runner, store
-from harness.core import Model, Run, RunSpec, Sample, Task
+from harness.core import Answer, Model, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import UsageError
-from harness.evaluation.plan import DataSource, selected, source_of, splits_of, with_data
+from harness.evaluation.plan import DataSource, Loaded, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.florence2.files import is_adapter
@@ -68,6 +68,7 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
         embedded=entry is not None and entry.embedded,
         annotations=request.annotations,
         images=request.images,
+        strict=request.strict,
     )
     pairs = [(task, split) for task in _with_data(request, source) for split in splits_of(task, request.split)]
     if source.annotations is not None and len(pairs) > 1:
@@ -76,8 +77,8 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
         source.require(task, split)
     model: Model | None = None
     for task, split in pairs:
-        loaded = source.load(task, split)
-        samples = runner.choose(loaded, request.limit, request.seed)
+        loaded = source.read(task, split)
+        samples = runner.choose(loaded.samples, request.limit, request.seed)
         if reason := unanswerable(entry, samples):
             if len(pairs) == 1 or task.name in _names(request).split(","):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
@@ -85,8 +86,9 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
             continue
         if model is None or (entry is not None and entry.sees_targets):
             model = build(request, entry, source.image_root, samples)
-        facts = source.facts(task, split, loaded)
-        yield _evaluated(request, entry, model, request.scorers.of(task), split, samples, source, facts)
+        facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
+        chosen = replace(loaded, samples=samples)
+        yield _evaluated(request, entry, model, request.scorers.of(task), split, chosen, source, facts)
 
 
 def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
@@ -164,7 +166,7 @@ def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerp
 
 
 def _evaluated(
-    request: Request, entry: Entry | None, model: Model, task: Task[Any], split: str, samples: Sequence[Sample[Any]],
+    request: Request, entry: Entry | None, model: Model, task: Task[Any], split: str, loaded: Loaded,
     source: DataSource, facts: Mapping[str, Any],
 ) -> Evaluated:  # fmt: skip
     """One run: resumed, queried or returned as it is, and exported where the request says so.
@@ -182,10 +184,10 @@ def _evaluated(
     before = None if request.fresh else folder.read_run()
     record = {**provenance(request.command), "seen": seen.said(), **source.described(), **facts}
     record |= _origin(request, entry, task)
-    run = runner.run(task, samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
+    run = runner.run(task, loaded.samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
     exported = None
     if request.export is not None and run.finished:
-        exported = _export(task, samples, folder, spec.fingerprint, request.export / f"{task.name}_{split}")
+        exported = _export(task, loaded, folder, spec.fingerprint, request.export / f"{task.name}_{split}")
     return Evaluated(run, folder, before is not None and run == before, exported)
 
 
@@ -229,9 +231,23 @@ def _protocol(task: Task[Any], requested: str | None, default: str, seen: zero_s
     return requested or ("fine_tuned" if seen.splits else default)
 
 
-def _export(task: Task[Any], samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint: str, to: Path) -> Path:
+def _export(task: Task[Any], loaded: Loaded, folder: RunFolder, fingerprint: str, to: Path) -> Path:
     """Writes the answers in the official result format and returns the path: a file, or a folder of files."""
     to.parent.mkdir(parents=True, exist_ok=True)
     path = to if task.predictions.folder else to.with_name(f"{to.name}.json")
-    task.predictions.write(path, runner.answered(samples, runner.kept_answers(samples, folder, fingerprint)))
+    write_predictions(path, task, loaded, runner.kept_answers(loaded.samples, folder, fingerprint))
     return path
+
+
+def write_predictions(path: Path, task: Task[Any], loaded: Loaded, answers: Mapping[str, Answer]) -> int:
+    """Writes answers as a task's official result file; returns the number of entries without an answer.
+
+    An excluded sample gets an empty prediction, because official evaluators want every sample.  Such a file is read
+    again, under the condition of VQA's official loader: exactly one entry for each sample.  DataError where an answer
+    is missing.
+    """
+    empty = [Row(sample, Answer(("",), None), Score({}, readable=False)) for sample in loaded.excluded]
+    task.predictions.write(path, [*runner.answered(loaded.samples, answers), *empty])
+    if empty:
+        task.predictions.read(path, [replace(sample, excluded="") for sample in loaded.all])
+    return len(empty)

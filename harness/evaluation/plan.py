@@ -12,8 +12,8 @@ from typing import Any
 
 import tasks
 from harness import runner
-from harness.core import EMBEDDED, FileNeed, Run, Sample, Source, Task
-from harness.data import check, manifest
+from harness.core import EMBEDDED, FileNeed, Reading, Run, Sample, Source, Task
+from harness.data import check, files, manifest
 from harness.errors import DataError, UsageError
 
 DATA_VARIABLE = "FLORENCE2_HARNESS_DATA"
@@ -46,11 +46,11 @@ def data_root(data: str | None, who: str, *, embedded: bool, prefer: str = "") -
 
 
 def splits_of(task: Task[Any], split: str | None) -> Iterator[str]:
-    """The splits of a task by name, with commas; None: the first; "all": all but the training splits.
+    """The splits of a task by name, with commas; None: the first; "all": all but hidden and training splits.
 
     UsageError for a split that the task does not have.
     """
-    known = (*task.splits, *task.train_splits)
+    known = (*task.splits, *task.hidden_splits, *task.train_splits)
     names = [task.splits[0]] if split is None else list(task.splits) if split == "all" else split.split(",")
     for name in names:
         if name not in known:
@@ -61,8 +61,8 @@ def splits_of(task: Task[Any], split: str | None) -> Iterator[str]:
 def selected(names: str, data: str, root: Path) -> list[Task[Any]]:
     """Tasks by name or glob, with commas.  'all' and globs leave out the tasks that this data cannot have.
 
-    The embedded benchmark has the tasks with a file under its root.  A published data root may have every task except
-    those whose files exist in the embedded benchmark only.
+    The embedded benchmark has the tasks with an annotation file under its root.  A published data root may have every
+    task except those whose files exist in the embedded benchmark only.
     """
     by_name: dict[str, Task[Any]] = {}
     for pattern in names.split(","):
@@ -74,7 +74,8 @@ def selected(names: str, data: str, root: Path) -> list[Task[Any]]:
 
 
 def _may_have(data: str, root: Path, task: Task[Any]) -> bool:
-    if not task.files or any(manifest.found(need, root) for need in task.files):
+    own = [need for need in task.files if manifest.is_of_annotations(need)] or task.files  # several tasks share images
+    if not own or any(manifest.found(need, root) for need in own):
         return True
     return data != MINIATURE and any(need.origin != EMBEDDED for need in task.files)
 
@@ -95,17 +96,48 @@ def with_data(candidates: Sequence[Task[Any]], root: Path, split: str | None, na
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """The samples of a split: those that are evaluated, and the excluded ones; and what reading them converted."""
+
+    samples: list[Sample[Any]]
+    excluded: list[Sample[Any]]
+    reading: Reading
+
+    @property
+    def all(self) -> list[Sample[Any]]:
+        """The samples that are evaluated, then the excluded ones."""
+        return [*self.samples, *self.excluded]
+
+    def exclusions(self) -> tuple[str, ...]:
+        """For each reason, how many samples are excluded: `2 samples are excluded: they ... (first: 101, 102)`."""
+        by_reason: dict[str, list[str]] = {}
+        for sample in self.excluded:
+            by_reason.setdefault(sample.excluded, []).append(sample.id)
+        return tuple(
+            f"{len(ids):,} samples are excluded: they {reason} (first: {', '.join(ids[: files.FIRST])})"
+            for reason, ids in by_reason.items()
+        )
+
+    def described(self) -> dict[str, Any]:
+        """The provenance entries about the samples: how many are excluded, and every note."""
+        notes = [*self.exclusions(), *self.reading.said()]
+        counted = {"excluded": len(self.excluded)} if self.excluded else {}
+        return counted | ({"notes": notes} if notes else {})
+
+
+@dataclass(frozen=True, slots=True)
 class DataSource:
     """The data of an evaluation: a data root, or a user's own annotations and images in a task's official format.
 
     `annotations` is a file or folder that replaces those of the root.  `images` is a folder that replaces the task's
-    own; each image is then opened by its name in the annotations.
+    own; each image is then opened by its name in the annotations.  `strict` refuses records that need a conversion.
     """
 
     name: str
     root: Path
     annotations: Path | None = None
     images: Path | None = None
+    strict: bool = False
 
     @property
     def image_root(self) -> Path:
@@ -113,19 +145,30 @@ class DataSource:
         return self.images or self.root
 
     def load(self, task: Task[Any], split: str) -> list[Sample[Any]]:
-        """A task's samples; DataError where annotations are missing or malformed, or name an image outside the root.
+        """A task's samples that are evaluated; DataError as `read`."""
+        return self.read(task, split).samples
 
-        Images are not opened.
+    def read(self, task: Task[Any], split: str) -> Loaded:
+        """A task's samples, with the excluded ones and what reading converted.  Images are not opened.
+
+        DataError where annotations are missing or malformed, or name an image outside the root, or no sample is
+        evaluated.
         """
         annotation_needs = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
         manifest.require_files(task, self.root, annotation_needs)
-        samples = list(task.load(Source(self.root, split, self.annotations)))
-        if not samples:
-            raise DataError(f"{task.name} has no samples in split {split} of {self.annotations or self.root}")
+        reading = Reading(self.strict)
+        samples = list(task.load(Source(self.root, split, self.annotations, reading)))
         needs = manifest.needs(task, [split])
         if self.images is None:
-            return list(manifest.within(self.root, samples, needs))
-        return list(manifest.within(self.images, _below_images(samples, needs), ()))
+            samples = list(manifest.within(self.root, samples, needs))
+        else:
+            samples = list(manifest.within(self.images, _below_images(samples, needs), ()))
+        evaluated = [sample for sample in samples if not sample.excluded]
+        loaded = Loaded(evaluated, [sample for sample in samples if sample.excluded], reading)
+        if not evaluated:
+            where = f"{task.name} has no samples in split {split} of {self.annotations or self.root}"
+            raise DataError("; ".join((where, *loaded.exclusions())))
+        return loaded
 
     def own(self) -> list[Path]:
         """The user's own paths."""
@@ -138,6 +181,10 @@ class DataSource:
             for need in manifest.needs(task, [split])
             if (self.annotations if manifest.is_of_annotations(need) else self.images) is None
         ]
+
+    def missing(self, task: Task[Any], split: str) -> list[FileNeed]:
+        """The needs that do not exist under the data root."""
+        return [need for need in self.needs(task, split) if manifest.found(need, self.root) is None]
 
     def require(self, task: Task[Any], split: str) -> None:
         """DataError, with the first missing path and its origin, where a file or folder of a split is missing."""
@@ -181,11 +228,17 @@ def shared(samples: Sequence[Sample[Any]]) -> str:
 
 
 def source_of(
-    data: str | None, who: str, *, embedded: bool, annotations: Path | None = None, images: Path | None = None
+    data: str | None,
+    who: str,
+    *,
+    embedded: bool,
+    annotations: Path | None = None,
+    images: Path | None = None,
+    strict: bool = False,
 ) -> DataSource:
     """The data source of these options; DataError where a path of the user's own data does not exist."""
     if annotations is None and images is None:
-        return DataSource(*data_root(data, who, embedded=embedded))
+        return DataSource(*data_root(data, who, embedded=embedded), strict=strict)
     if annotations is not None and not annotations.exists():
         raise DataError(f"--annotations {annotations}: there is no such file or folder")
     if images is not None and not images.is_dir():
@@ -195,7 +248,7 @@ def source_of(
     else:
         name, root = "", Path()
     name = annotations.stem if annotations is not None else name
-    return DataSource(re.sub(r"[^\w.+@-]", "_", name) or "data", root, annotations, images)
+    return DataSource(re.sub(r"[^\w.+@-]", "_", name) or "data", root, annotations, images, strict)
 
 
 def load(task: Task[Any], root: Path, split: str) -> list[Sample[Any]]:
@@ -237,13 +290,20 @@ def task_of(record: Run, named: str | None = None) -> Task[Any]:
 
 def samples_of(record: Run, data: str | None, named: str | None = None) -> tuple[Task[Any], list[Sample[Any]], Path]:
     """A run's task, samples and image root; DataError where the annotations are not those of the run."""
+    task, loaded, image_root = loaded_of(record, data, named)
+    return task, loaded.samples, image_root
+
+
+def loaded_of(record: Run, data: str | None, named: str | None = None) -> tuple[Task[Any], Loaded, Path]:
+    """As `samples_of`, with the excluded samples; those of a limited run have its images only."""
     task = task_of(record, named)
     source = _source_of_record(record, data)
     if source.annotation_digest(task, record.spec.split) != record.spec.data_hash:
         where = source.annotations or source.root
         raise DataError(f"run {record.id} is of other annotations of {record.spec.data} than those in {where}")
-    samples = source.load(task, record.spec.split)
-    return task, runner.choose(samples, record.spec.limit, record.spec.seed), source.image_root
+    loaded = source.read(task, record.spec.split)
+    chosen = runner.choose(loaded.samples, record.spec.limit, record.spec.seed)
+    return task, replace(loaded, samples=chosen), source.image_root
 
 
 def _source_of_record(record: Run, data: str | None) -> DataSource:

@@ -62,6 +62,7 @@ class Request:
     data: str | None = None  # a data root, or "miniature"
     annotations: Path | None = None  # a file or folder in the task's official format; replaces the data root's
     images: Path | None = None  # a folder of images; replaces the task's own
+    strict: bool = False  # refuse annotations that need a conversion
     protocol: str | None = None
     name: str | None = None  # the model's name in results
     limit: int | None = None  # number of images, sampled with `seed`

@@ -8,11 +8,11 @@ from typing import Any
 
 import tasks
 from harness import runner, store
-from harness.core import Run, Task
+from harness.core import Answer, Run, Task
 from harness.data import manifest, sanity
 from harness.errors import UsageError
 from harness.evaluation.evaluate import spec_of
-from harness.evaluation.plan import samples_of, source_of, splits_of
+from harness.evaluation.plan import Loaded, loaded_of, source_of, splits_of
 from harness.evaluation.request import RESULTS, Scorers, refuse_name
 from harness.provenance import provenance
 from harness.store import RunFolder
@@ -30,13 +30,15 @@ def score(
     data: str | None = None,
     seed: int = 0,
     scorers: Scorers | None = None,
+    strict: bool = False,
     out: Path = RESULTS,
     command: Sequence[str] = COMMAND,
 ) -> tuple[Run, RunFolder]:
     """Scores a file in the task's official result format and keeps the run, with its folder, as protocol `predictions`.
 
     `annotations` is a file or folder that replaces those of the data root.  `name` is the name of the model that made
-    the predictions (None: the file's name).  The record has the `sanity` of the predictions.
+    the predictions (None: the file's name).  `strict` refuses files that need a conversion.  The record has the
+    `sanity` of the predictions.
 
     UsageError for several tasks or splits, DataError for predictions that do not match the samples.
     """
@@ -49,18 +51,27 @@ def score(
     [named_split, *other_splits] = splits_of(scored, split)
     if other_splits:
         raise UsageError(f"--split {split}: predictions are of one split")
-    source = source_of(data, "scoring predictions", embedded=False, annotations=annotations)
-    samples = source.load(scored, named_split)
-    answers = scored.predictions.read(predictions, samples)
+    source = source_of(data, "scoring predictions", embedded=False, annotations=annotations, strict=strict)
+    loaded = source.read(scored, named_split)
+    answers = _read(scored, predictions, loaded)
     spec = spec_of(
         scored, named_split, source, name or predictions.stem, f"predictions:{manifest.digest([predictions])}",
         protocol="predictions", seed=seed,
     )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
     origin = tasks.origin_of(named_task, task) if isinstance(task, str) else {}
-    facts = {**source.facts(named_task, named_split, samples), "sanity": sanity.look(samples, answers).as_dict()}
+    facts = {**source.facts(named_task, named_split, loaded.samples), **loaded.described()}
+    facts["sanity"] = sanity.look(loaded.samples, answers).as_dict()
     record = {**provenance(command), **source.described(), **facts, **origin}
-    return runner.adopt(scored, samples, answers, spec, folder, record), folder
+    return runner.adopt(scored, loaded.samples, answers, spec, folder, record), folder
+
+
+def _read(task: Task[Any], predictions: Path, loaded: Loaded) -> dict[str, Answer]:
+    """The answers in a prediction file; what is converted is noted beside the notes about the annotations."""
+    form = task.predictions
+    if form.read_leniently is None:
+        return form.read(predictions, loaded.all)
+    return form.read_leniently(predictions, loaded.all, loaded.reading)
 
 
 def score_again(
@@ -77,5 +88,6 @@ def score_again(
     `run` is an id, its beginning, or a folder.  `task` is `package.module:NAME` for a task of another package.
     """
     folder, record = store.find(out, run)
-    task_of_run, samples, _ = samples_of(record, data, task)
-    return runner.remark((scorers or Scorers()).of(task_of_run), samples, record, folder, provenance(command))
+    task_of_run, loaded, _ = loaded_of(record, data, task)
+    now = {**provenance(command), **loaded.described()}
+    return runner.remark((scorers or Scorers()).of(task_of_run), loaded.samples, record, folder, now)

@@ -93,7 +93,8 @@ def tuned(
             workers = 4 if own_device.startswith("cuda") else 0
         return protocol.finetune(
             changed_recipe, taught, root, start, out,
-            base=base, guards=kept_out, guarded=evaluation_root, device=own_device, workers=workers, skip=skip_bad_images,
+            base=base, guards=kept_out, guarded=evaluation_root,
+            device=own_device, workers=workers, skip=skip_bad_images,
         )  # fmt: skip
 
 

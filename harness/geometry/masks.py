@@ -40,6 +40,14 @@ def rasterise(value: Polygons | Mask, size: Size) -> Mask:
     return _mask(coco.merge(coco.frPyObjects(outlines, size.height, size.width)))
 
 
+def is_drawable(value: Polygons | Mask) -> bool:
+    """Whether a ring has three points or more; a mask is drawn already.
+
+    pycocotools raises if the first ring has fewer points (a ring of two is taken for a box, and refused).
+    """
+    return isinstance(value, Mask) or any(len(ring) >= 3 for ring in value.rings)
+
+
 def area(mask: Mask) -> int:
     """The number of pixels in a mask."""
     return int(coco.area(_code(mask)))
@@ -57,6 +65,19 @@ def overlap(one: Mask, other: Mask) -> tuple[int, int]:
         raise ValueError(f"masks of different sizes cannot overlap: {one.size} and {other.size}")
     both = int(coco.area(coco.merge([_code(one), _code(other)], intersect=True)))
     return both, area(one) + area(other) - both
+
+
+def union(values: Sequence[Polygons | Mask]) -> Polygons | Mask:
+    """The pixels of all outlines together: all rings, or a mask if one of them is a mask; no rings if there are none.
+
+    ValueError if masks differ in size.
+    """
+    masks = [value for value in values if isinstance(value, Mask)]
+    if not masks:
+        return Polygons(tuple(ring for value in values if isinstance(value, Polygons) for ring in value.rings))
+    if len({mask.size for mask in masks}) > 1:
+        raise ValueError(f"masks of different sizes have no union: {masks[0].size} and others")
+    return _mask(coco.merge([_code(rasterise(value, masks[0].size)) for value in values]))
 
 
 def from_runs(runs: Sequence[int], size: Size) -> Mask:

@@ -62,26 +62,37 @@ HIGHEST = 1 - 1e-10  # COCOeval's cap on thresholds, so that an IoU just below 1
 
 
 def evaluate(
-    truth: Truth, detections: Detections, images: int, categories: int, *, engine: Engine = "pycocotools"
+    truth: Truth,
+    detections: Detections,
+    images: int,
+    categories: int,
+    *,
+    engine: Engine = "pycocotools",
+    zero: int | None = None,
 ) -> dict[str, float]:
     """COCOeval's twelve numbers in percent; NaN where no truth has the size (COCOeval gives -1).
 
-    Categories without truths are left out, as in COCOeval.  ValueError where a record's image or category number is
-    out of range; UsageError where the engine is not installed.
+    Categories without truths are left out, as in COCOeval.  Annotation ids start at 1, because COCOeval counts a
+    detection that is matched with annotation 0 as wrong; `zero` is the number of a truth that keeps the id 0.
+    ValueError where a record's image or category number is out of range; UsageError where the engine is not installed.
     """
-    evaluation = _evaluated(truth, detections, images, categories, engine)
+    evaluation = _evaluated(truth, detections, images, categories, engine, zero)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.summarize()
     stats = np.asarray(evaluation.stats, np.float64)
     return dict(zip(NAMES, np.where(stats < 0, np.nan, PERCENT * stats).tolist(), strict=True))
 
 
-def _evaluated(truth: Truth, detections: Detections, images: int, categories: int, engine: Engine) -> Any:
-    """A COCOeval after `evaluate` and `accumulate`.  Ids start at 1: COCOeval ignores matches with annotation 0."""
+def _evaluated(
+    truth: Truth, detections: Detections, images: int, categories: int, engine: Engine, zero: int | None = None
+) -> Any:
+    """A COCOeval after `evaluate` and `accumulate`; `zero` is as for `evaluate`."""
     check(truth, detections, images, categories)
     coco, evaluator = _engine(engine)
     areas = detections.boxes[:, 2] * detections.boxes[:, 3]
     truths = _data_set(truth, images, categories, area=truth.area.tolist(), iscrowd=truth.crowd.astype(int).tolist())
+    if zero is not None:
+        truths["annotations"][zero]["id"] = 0
     predictions = _data_set(
         detections, images, categories, area=areas.tolist(), iscrowd=[0] * len(areas), score=detections.scores.tolist()
     )

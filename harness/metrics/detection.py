@@ -74,6 +74,7 @@ class Scene:
     images: int
     categories: int
     clusters: list[int]  # the cluster number of each image
+    zero: int | None = None  # the truth whose annotation id is 0
 
 
 def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
@@ -81,12 +82,15 @@ def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
     phrases = rows[0].sample.question.phrases
     truths: list[tuple[int, int, Xywh, float, bool]] = []
     predictions: list[tuple[int, int, Xywh, float]] = []
+    zero: int | None = None
     for image, row in enumerate(rows):
         target = row.sample.target
         if not isinstance(target, Objects) or row.sample.question.phrases != phrases:
             raise ValueError(
                 f"samples {rows[0].sample.id} and {row.sample.id} have different categories: they are of two data sets"
             )
+        if target.zero is not None:
+            zero = len(truths) + target.zero
         for box, category, area, crowd in zip(target.xywh, target.categories, target.areas, target.crowd, strict=True):
             truths.append((image, category, box, area, crowd))
         predictions.extend((image, category, box, score) for box, category, score in detections_in(row, synonyms))
@@ -103,7 +107,7 @@ def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
         boxes=np.array([record[2] for record in predictions], np.float64).reshape(-1, 4),
         scores=np.array([record[3] for record in predictions], np.float64),
     )
-    return Scene(truth, detections, len(rows), len(phrases), clusters_of(rows))
+    return Scene(truth, detections, len(rows), len(phrases), clusters_of(rows), zero)
 
 
 class Evaluation:
@@ -119,6 +123,12 @@ class Evaluation:
         """COCOeval's twelve numbers in percent."""
         scene = self.scene
         return coco_eval.evaluate(scene.truth, scene.found, scene.images, scene.categories, engine=self.engine)
+
+    @cached_property
+    def with_zero(self) -> dict[str, float]:
+        """pycocotools' twelve numbers in percent, with the annotation id 0 as in the file."""
+        scene = self.scene
+        return coco_eval.evaluate(scene.truth, scene.found, scene.images, scene.categories, zero=scene.zero)
 
     @cached_property
     def matches(self) -> coco_eval.MatchTable:
@@ -166,6 +176,24 @@ class Detector:
     def corpus(self) -> Corpus[Objects]:
         """The scores of all images; the record of a run counts the boxes whose label names no category."""
         return Corpus(self.scores, ("unmapped labels",), self.policy)
+
+    def remarks(self, rows: Sequence[Row[Any]]) -> list[str]:
+        """A sentence where pycocotools gives the rows of a data set other numbers, because of annotation id 0."""
+        evaluation = self.evaluation_of(rows)
+        if evaluation.scene.zero is None:
+            return []
+        pairs = [(name, evaluation.official[name], evaluation.with_zero[name]) for name in coco_eval.NAMES]
+        changed = [
+            f"{name} {theirs:.1f} (here {ours:.1f})"
+            for name, ours, theirs in pairs
+            if ours != theirs and not math.isnan(ours)  # both are NaN where no truth has the size
+        ]
+        if not changed:
+            return []
+        return [
+            "annotation id 0: pycocotools counts a detection of that object as wrong, and gives "
+            f"{', '.join(changed)}; number annotations from 1"
+        ]
 
     def scores(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
         """For each image: F1 at an IoU of 0.5, its counts, and the number of boxes whose label names no category.

@@ -58,7 +58,7 @@ def choose(recipe: Recipe, tasks: Sequence[Task[Any]], split: str | None = None)
             raise UsageError(f"{task.name} has no training split, so nothing can be fine-tuned on it")
         splits = tuple(dict.fromkeys(split.split(","))) if split else mixing.splits.get(task.name, task.train_splits)
         for name in splits:
-            if name in task.splits:
+            if name in (*task.splits, *task.hidden_splits):
                 raise UsageError(
                     f"{task.name} {name} is for evaluation, and is not used for training; "
                     f"the training splits are {', '.join(task.train_splits)}"
@@ -246,7 +246,7 @@ def _store(
             sample
             for split in taught.splits
             for sample in manifest.within(root, taught.task.load(Source(root, split)), needs)
-            if image_key(sample.question.image_name) not in kept_out
+            if not sample.excluded and image_key(sample.question.image_name) not in kept_out
         )
         store = write_store(
             folder,

@@ -149,11 +149,12 @@ def _regions(rows: Sequence[Row[Any]], seed: int) -> Breakdown:
             confidences.append(Confidence(scores[0], overlap >= tide.FOREGROUND))
         empty = not row.score.readable or (isinstance(value, Boxes) and not value.boxes)
         empty |= isinstance(value, Polygons) and not value.rings
-        kind = "missed" if empty else error_type(overlap)
+        kind = "missed" if empty and error_type(overlap) else error_type(overlap)
         mistakes[row.sample.id] = [kind] if kind else []
     by_size: dict[str, list[Row[Any]]] = {}
     for row in rows:
-        by_size.setdefault(object_size(row.sample.target), []).append(row)
+        if row.sample.target != Polygons(()):  # of an expression that refers to nothing
+            by_size.setdefault(object_size(row.sample.target), []).append(row)
     bars = [Bar(size, _mean("iou", by_size[size], seed)) for size in SIZES if size in by_size]
     return Breakdown(_not_empty({BY_SIZE: bars}), overlaps, _if_probabilities(confidences), mistakes)
 

@@ -63,6 +63,8 @@ def describe(run: Run, folder: Path) -> str:
     lines.append(f"  {_counts(run)}")
     if policy := run.provenance.get("policy"):
         lines.append(f"  {policy}")
+    for said in ("remarks", "notes"):
+        lines += [f"  {line(str(sentence))}" for sentence in run.provenance.get(said, ())]
     if speed := _speed(run):
         lines.append(f"  {speed}")
     if run.spec.data == "miniature":

@@ -22,8 +22,21 @@ import pytest
 
 from harness import images, runner
 from harness.core import (
-    Answer, Box, Estimate, Mask, Phrase, Question, Row, Run, RunSpec, Sample, Score, Size, Source, Text
-)  # fmt: skip
+    Answer,
+    Box,
+    Estimate,
+    Mask,
+    Phrase,
+    Question,
+    Row,
+    Run,
+    RunSpec,
+    Sample,
+    Score,
+    Size,
+    Source,
+    Text,
+)
 from harness.data import pack
 from harness.errors import DataError, ResourceError, UsageError
 from harness.metrics.reduce import mean

@@ -200,6 +200,41 @@ def test_interval_resamples_images() -> None:
     assert (result.high - result.low) / 2 == pytest.approx(half, rel=0.15)
 
 
+@np.errstate(invalid="ignore")
+def mdetr_recall(boxes: tuple[Box, ...], true: tuple[Box, ...], k: int) -> bool:
+    """Whether MDETR's evaluator counts a phrase as right at k: areas with a sign, 0 / 0 is NaN, NaN >= 0.5 is false."""
+    ious = []
+    for left, top, right, bottom in boxes[:k]:
+        for x0, y0, x1, y1 in true:
+            both = max(0.0, min(right, x1) - max(left, x0)) * max(0.0, min(bottom, y1) - max(top, y0))
+            either = (right - left) * (bottom - top) + (x1 - x0) * (y1 - y0) - both
+            ious.append(np.float64(both) / np.float64(either))
+    return bool(np.max(ious) >= 0.5)
+
+
+def test_boxes_of_area_zero_are_remarked_on_with_the_recall_of_mdetr() -> None:
+    point, square, far = (5.0, 5.0, 5.0, 5.0), (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 60.0, 60.0)
+    phrases = [  # predicted boxes, and true boxes
+        ((square, point), (square, point)),  # right here at 1 and at 5; with MDETR at neither: square is on the point
+        ((square, far), (square,)),
+        ((far, point, square), (square, (2.0, 3.0, 2.0, 9.0))),  # right here at 5; with MDETR NaN at 5
+        ((far,), (square, point)),  # wrong in both
+    ]
+    rows = []
+    for number, (boxes, true) in enumerate(phrases):
+        sample = Sample(f"{number}/0", sample_of(number, 1), Grounded((true,), (("people",),)), f"{number}.jpg")
+        answer = Answer(("",), Grounded((boxes,)))
+        rows.append(Row(sample, answer, TASK.score(sample, answer)))
+    ours = {k: estimate(TASK.metrics[f"R@{k}"], rows, seed=0).value for k in (1, 5, 10)}
+    theirs = {k: 25.0 * sum(mdetr_recall(boxes, true, k) for boxes, true in phrases) for k in (1, 5, 10)}
+    [remark] = TASK.remarks(rows)
+    for k in (1, 5, 10):
+        changed = f"R@{k} {theirs[k]:.1f} (here {ours[k]:.1f})"
+        assert (changed in remark) == (theirs[k] != ours[k])
+    assert theirs[5] != ours[5]
+    assert TASK.remarks(rows[1:2] + rows[3:]) == []
+
+
 # ---------------------------------------------------------------------------- predictions
 
 

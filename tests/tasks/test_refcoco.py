@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import random
+from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
+import harness
 from baselines.oracle import Oracle, OracleQuantised
 from baselines.trivial import WholeImage
 from harness import runner
-from harness.core import Answer, Boxes, Mask, Model, Polygons, Question, Ring, Sample, Size, Source, Text, Value
-from harness.geometry.masks import rasterise
+from harness.core import (
+    Answer,
+    Box,
+    Boxes,
+    Mask,
+    Model,
+    Polygons,
+    Question,
+    Ring,
+    Row,
+    Sample,
+    Score,
+    Size,
+    Source,
+    Text,
+    Value,
+)
+from harness.errors import DataError
+from harness.geometry.masks import area, rasterise
 from harness.geometry.polygons import rectangle
+from harness.report.text import describe
 from tasks import TASKS, refcoco
 from tests import refer_files
 
@@ -44,6 +69,47 @@ def test_box_score_is_the_iou_of_the_first_box(value: Value | None, iou: float, 
 def test_box_score_of_half_is_exact() -> None:
     # 4 x 2 of 4 x 4: an IoU of exactly 0.5
     assert boxed(Boxes(((2.0, 2.0, 6.0, 4.0),))).values["iou"] == 0.5
+
+
+def toolkit_iou(one: Box, other: Box) -> float:
+    """The refer toolkit's IoU of boxes [x, y, width, height], every step in float32."""
+    f = np.float32
+    (x, y, w, h), (p, q, u, v) = [tuple(map(f, (a, b, c - a, d - b))) for a, b, c, d in (one, other)]
+    last_x, last_y = min(x + w - f(1), p + u - f(1)), min(y + h - f(1), q + v - f(1))
+    start_x, start_y = max(x, p), max(y, q)
+    both = f(0)
+    if start_x < last_x and start_y < last_y:
+        both = (last_x - start_x + f(1)) * (last_y - start_y + f(1))
+    return float(both / (w * h + u * v - both))
+
+
+def test_iou_in_float32_of_the_refer_toolkit_is_remarked_on_where_a_box_changes_sides() -> None:
+    draw = random.Random(5)
+    rows = []
+    for number in range(400):
+        x, y, width, height = (draw.randrange(1, 40_000) / 100 for _ in range(4))
+        target = (x, y, x + width, y + height)
+        answer = Answer(("x",), Boxes(((x, y, x + width, y + height / 2),)))  # an IoU of 0.5, up to rounding
+        sample = Sample(str(number), Question("x.jpg", None, "refer", "it"), Boxes((target,)), "x.jpg")
+        rows.append(Row(sample, answer, refcoco.score_box(sample, answer)))
+    here = [row.score.values["iou"] >= 0.5 for row in rows]
+    there = [toolkit_iou(row.answer.value.boxes[0], row.sample.target.boxes[0]) >= 0.5 for row in rows]  # type: ignore
+    changed = sum(a != b for a, b in zip(here, there, strict=True))
+    assert changed > 10
+    [remark] = TASKS["refcoco"].remarks(rows)
+    assert f"{changed} boxes change sides, and Acc@0.5 is {sum(there) / 4:.2f} (here {sum(here) / 4:.2f}" in remark
+    same = [row for row, a, b in zip(rows, here, there, strict=True) if a == b]
+    unparsed = Row(rows[0].sample, Answer(("x",), None), Score({"iou": 0.0}, readable=False))
+    assert TASKS["refcoco"].remarks([*same, unparsed]) == []
+
+
+@pytest.mark.parametrize(
+    "box", [(0.0, 0.0, 0.0, 0.0), (5.0, 5.0, 1.0, 1.0), (0.0, 0.0, 1e300, 1.0), (0.0, 0.0, nan, 1.0)]
+)
+def test_remark_of_impossible_boxes_counts_them_as_wrong(box: Box) -> None:
+    sample = Sample("1", Question("x.jpg", SIZE, "refer", "square"), SQUARE, "x.jpg")
+    answer = Answer(("x",), Boxes((box,)))
+    assert TASKS["refcoco"].remarks([Row(sample, answer, refcoco.score_box(sample, answer))]) == []
 
 
 def outlined(target: Value, answer: Value | None) -> Any:
@@ -210,3 +276,67 @@ def test_quantised_oracle_keeps_boxes_within_half_a_bin(tmp_path: Path) -> None:
     for place, answer in OracleQuantised(samples).answer(enumerate(sample.question for sample in samples)):
         assert isinstance(answer, Answer)
         assert 0.97 < refcoco.score_box(samples[place], answer).values["iou"] < 1
+
+
+# ---------------------------------------------------------------------------- targets that cannot be drawn
+
+
+def with_outline(root: Path, segmentation: Any) -> Path:
+    """The tiny data set, in which the object of sentences 101 and 102 has this segmentation; its folder."""
+    instances = refer_files.instances()
+    instances["annotations"][0]["segmentation"] = segmentation
+    return refer_files.write(root, instances=instances)
+
+
+@pytest.mark.parametrize("segmentation", [[[20, 10, 60, 40]], [[]], [], [[1.0, 2.0]], [[20, 10, 60, 40], []]])
+def test_target_that_pycocotools_raises_on_is_excluded_and_counted(tmp_path: Path, segmentation: Any) -> None:
+    with pytest.raises(Exception):  # noqa: B017  # TypeError, IndexError, or a plain Exception
+        coco.frPyObjects(segmentation, SIZE.height, SIZE.width)
+    folder = with_outline(tmp_path, segmentation)
+    square = [[2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]]
+    predictions = [{"sent_id": number, "segmentation": square} for number in (101, 102, 103, 104)]
+    (tmp_path / "p.json").write_text(json.dumps(predictions))
+    run = harness.score("refcoco_res", tmp_path / "p.json", annotations=folder, out=tmp_path / "r")
+    assert run.counts["samples"] == 2 and run.counts["excluded"] == 2
+    # Sentences 103 and 104 remain: 0 pixels in common with the square; and 4 of 16 + 10 - 4, in the column.
+    assert run.metrics["mIoU"].value == pytest.approx(100 * (0 + 4 / 22) / 2) and run.metrics["mIoU"].n == 2
+    assert "2 samples are excluded: they have an outline without a ring of three points" in run.provenance["notes"][0]
+    assert "(first: 101, 102)" in run.provenance["notes"][0]
+    assert "2 excluded" in describe(run, tmp_path) and "they have an outline" in describe(run, tmp_path)
+    (tmp_path / "p.json").write_text(json.dumps(predictions[2:]))  # excluded samples need no prediction
+    again = harness.score("refcoco_res", tmp_path / "p.json", annotations=folder, out=tmp_path / "r")
+    assert again.metrics["mIoU"] == run.metrics["mIoU"]
+
+
+def test_oracle_reaches_the_ceiling_where_some_targets_cannot_be_drawn(tmp_path: Path) -> None:
+    folder = with_outline(tmp_path, [[20, 10, 60, 40]])
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in refer_files.instances()["images"]:
+        Image.new("RGB", SIZE).save(images / image["file_name"])
+    run = harness.evaluate(
+        "refcoco_res", "oracle", annotations=folder, images=images, out=tmp_path / "r", export=tmp_path / "exported"
+    )
+    assert run.metrics["mIoU"].value == 100 and run.counts["excluded"] == 2
+    exported = json.loads((tmp_path / "exported/refcoco_res_val.json").read_text())
+    assert [(e["sent_id"], bool(e["segmentation"])) for e in exported] == [
+        (103, True), (104, True), (101, False), (102, False),
+    ]  # fmt: skip
+
+
+def test_split_without_a_target_that_can_be_drawn_is_refused_with_the_reason(tmp_path: Path) -> None:
+    refs = refer_files.refs()[:1]
+    folder = with_outline(tmp_path, [[]])
+    (folder / "refs(unc).p").write_bytes(pickle.dumps(refs))
+    (tmp_path / "p.json").write_text("[]")
+    with pytest.raises(DataError, match=r"no samples in split val .*; 2 samples are excluded: .*\(first: 101, 102\)"):
+        harness.score("refcoco_res", tmp_path / "p.json", annotations=folder, out=tmp_path / "r")
+
+
+def test_ring_that_cannot_be_drawn_beside_one_that_can_is_no_reason_to_exclude(tmp_path: Path) -> None:
+    square = [2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0]
+    with_outline(tmp_path, [square, [1.0, 1.0, 3.0, 3.0]])
+    first, *_ = TASKS["refcoco_res"].load(Source(tmp_path, "val"))
+    assert not first.excluded and first.target is not None
+    rings = coco.frPyObjects([square, [1.0, 1.0, 3.0, 3.0]], SIZE.height, SIZE.width)
+    assert area(rasterise(first.target, SIZE)) == coco.area(coco.merge(rings)) == 16

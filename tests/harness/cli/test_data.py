@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from harness import images
+from tests import refer_files
 from tests.harness.cli.calling import Call, evaluated
 
 
@@ -66,3 +67,29 @@ def test_image_ids_of_one_file_are_said_by_check_and_run(here: Call, tmp_path: P
     provenance = json.loads(ran.out)["provenance"]
     assert provenance["shared images"].startswith("20 image ids share 1 image file")
     assert provenance["published counts"] == "1 images (published: 5,000), 20 objects (published: 36,781)"
+
+
+def test_data_check_names_excluded_samples_and_empty_targets_without_images(here: Call, tmp_path: Path) -> None:
+    instances = refer_files.instances()
+    instances["annotations"][0]["segmentation"] = [[20, 10, 60, 40]]
+    instances["annotations"][1]["segmentation"] = [[3, 3, 3, 3, 3, 3]]
+    folder = refer_files.write(tmp_path, instances=instances)
+    told = here("data", "check", "--task", "refcoco_res", "--annotations", folder, "--split", "val")
+    assert told.status == 3 and "missing  coco/train2014" in told.out  # the images
+    assert "note     2 samples are excluded: they have an outline without a ring of three points" in told.out
+    assert "(first: 101, 102)" in told.out
+    assert "note     1 samples have a target of area 0, which no answer can match (first: 103)" in told.out
+
+
+def test_data_check_strict_refuses_what_is_converted_otherwise(here: Call, tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 7.0, "file_name": "7.jpg", "width": 9, "height": 9}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [],
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    check = ("data", "check", "--task", "coco_detection", "--annotations", tmp_path / "mine.json")
+    told = here(*check)
+    assert "mine.json: ids that are floats, read as integers: 1 (first: $.images[0].id)" in told.out
+    told = here(*check, "--strict")
+    assert told.status == 3 and "$.images[0].id is the float 7.0; correct the file, or leave --strict out" in told.out

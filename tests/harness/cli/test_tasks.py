@@ -12,7 +12,8 @@ def test_every_task_is_listed_with_its_splits_and_the_format_of_its_predictions(
     listed = {one["name"]: one for one in json.loads(here("tasks", "--json").out)}
     assert listed.keys() == TASKS.keys()
     assert listed["refcoco"] == {
-        "name": "refcoco", "splits": ["val", "testA", "testB"], "train_splits": ["train"], "headline": "Acc@0.5",
+        "name": "refcoco", "splits": ["val", "testA", "testB"], "hidden_splits": [], "train_splits": ["train"],
+        "headline": "Acc@0.5",
     }  # fmt: skip
     out = here("tasks").out
     formats = [line for line in out.splitlines() if line.startswith("predictions of ")]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pycocotools.coco import COCO
 
-from harness.core import Answer, Question, Row, Sample, Score, Size, Source, Text
+from harness.core import Answer, Question, Reading, Row, Sample, Score, Size, Source, Text
 from harness.data import captions
 from harness.errors import DataError
 from tasks import TASKS
@@ -69,7 +72,7 @@ def test_file_of_blip_with_image_ids_only_gives_names_without_sizes(tmp_path: Pa
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"annotations": [{"image_id": 5, "caption": "x"}]}, r"\$\.annotations\[0\] is of image 5, which the file"),
-    ({"annotations": [{"image_id": "9", "caption": "x"}]}, r"got `str` - at `\$\.annotations\[0\]\.image_id`"),
+    ({"annotations": [{"image_id": "9", "caption": "x"}]}, r"\$\.annotations\[0\]\.image_id is the string '9'"),
     ({"annotations": [{"image_id": 9}]}, "missing required field `caption`"),
     ({"annotations": [{"image_id": 9, "caption": "x"}]}, "image 4 has no caption"),
     ({"images": [{"id": 9}, {"id": 9}]}, "has the image id 9 twice"),
@@ -130,7 +133,7 @@ def samples(*names: str) -> list[Sample[Text]]:
     ([{"image_id": 9, "caption": "a"}], r"1 image_ids have no answer \(first: 4\)"),
     ([{"image_id": i, "caption": "a"} for i in (9, 4, 9)], "1 image_ids are answered more than once"),
     ([{"image_id": i, "caption": "a"} for i in (9, 4, 5)], "1 image_ids are not in this split"),
-    ([{"image_id": "9", "caption": "a"}], r"Expected `int`, got `str` - at `\$\[0\]\.image_id`"),
+    ([{"image_id": "9", "caption": "a"}], r"\$\[0\]\.image_id is the string '9'"),
     ([{"image_id": 9}], "missing required field `caption`"),
     ([{"image_id": 9, "caption": None}], r"\$\[0\]\.caption"),
     ({"9": "a"}, "Expected `array`"),
@@ -155,3 +158,74 @@ def test_written_predictions_are_read_back(tmp_path: Path, caption: str) -> None
     captions.NUMBERED.write(tmp_path / "p.json", [row])
     assert json.loads((tmp_path / "p.json").read_text()) == [{"image_id": 9, "caption": caption}]
     assert captions.NUMBERED.read(tmp_path / "p.json", [sample])["9"].value == Text((caption,))
+
+
+# ---------------------------------------------------------------------------- files that pycocotools reads
+
+
+def mine(**changes: Any) -> dict[str, Any]:
+    return {
+        "images": [{"id": 9, "file_name": "9.jpg", "width": 4, "height": 5}, {"id": 4, "file_name": "4.jpg"}],
+        "annotations": [
+            {"id": place, "image_id": image, "caption": f"caption {place}"} for place, image in enumerate((9, 4, 9))
+        ],
+        **changes,
+    }
+
+
+ANNOTATION = {"id": 7, "image_id": 9, "caption": "a"}
+
+
+@pytest.mark.parametrize(("changes", "ids", "size", "note"), [
+    ({}, ["9", "4"], Size(4, 5), None),
+    (
+        {"images": [{"id": 9.0, "file_name": "9.jpg", "width": 4.0, "height": 5}, {"id": 4.0, "file_name": "4.jpg"}]},
+        ["9", "4"], Size(4, 5), "ids that are floats, read as integers: 2 (first: $.images[0].id, $.images[1].id)",
+    ),
+    (
+        {"images": [{"id": 9, "file_name": "9.jpg", "width": None, "height": None}, {"id": 4, "file_name": "4.jpg"}]},
+        ["9", "4"], None, "images whose size is null: 1 (first: $.images[0])",
+    ),
+    (
+        {"images": [{"id": "09", "file_name": "9.jpg"}], "annotations": [{**ANNOTATION, "image_id": "09"}]},
+        ["09"], None, "ids that are strings, kept as strings: 2",
+    ),
+    (
+        {"annotations": [*mine()["annotations"], {**ANNOTATION, "image_id": 5}]},
+        ["9", "4"], Size(4, 5), "annotations of unlisted images, dropped: 1 (first: $.annotations[3])",
+    ),
+])  # fmt: skip
+def test_captions_that_pycocotools_reads_are_read_as_it_does_and_noted(
+    tmp_path: Path, changes: dict[str, Any], ids: list[str], size: Size | None, note: str | None
+) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(mine(**changes)))
+    reading = Reading()
+    samples = list(TASKS["coco_caption"].load(Source(tmp_path, "test", path, reading)))
+    assert [sample.id for sample in samples] == ids
+    assert samples[0].question.size == size
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = COCO(str(path))
+    expected = [[entry["caption"] for entry in theirs.imgToAnns[image["id"]]] for image in theirs.dataset["images"]]
+    assert [list(sample.target.texts) for sample in samples if sample.target is not None] == expected
+    said = "\n".join(reading.said())
+    assert (note in said) if note else not said
+    if note:
+        with pytest.raises(DataError, match="correct the file, or leave --strict out"):
+            list(TASKS["coco_caption"].load(Source(tmp_path, "test", path, Reading(strict=True))))
+    # Predictions with the same ids are read, and written with ids of the same type.
+    entries = [{"image_id": image["id"], "caption": "a cat"} for image in theirs.dataset["images"]]
+    (tmp_path / "p.json").write_text(json.dumps(entries))
+    predictions = TASKS["coco_caption"].predictions
+    assert predictions.read_leniently is not None
+    answers = predictions.read_leniently(tmp_path / "p.json", samples, reading)
+    predictions.write(tmp_path / "again.json", [Row(s, answers[s.id], Score({})) for s in samples])
+    assert json.loads((tmp_path / "again.json").read_text()) == entries
+
+
+def test_image_without_a_file_name_and_with_an_id_in_words_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(
+        json.dumps({"images": [{"id": "cat"}], "annotations": [{**ANNOTATION, "image_id": "cat"}]})
+    )
+    with pytest.raises(DataError, match=r"mine\.json: image 'cat' has no file_name, and its id is no number"):
+        list(TASKS["coco_caption"].load(Source(tmp_path, "test", tmp_path / "mine.json")))

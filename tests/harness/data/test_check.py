@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import Boxes, Grounded, Kind, Objects, Polygons, Question, Sample, Text, Value
+from harness.core import Boxes, Grounded, Kind, Objects, Polygons, Question, Sample, Size, Text, Value
 from harness.data import pack
-from harness.data.check import counts, differences, look, shared_images
+from harness.data.check import counts, differences, look, shared_images, unmatchable
+from harness.geometry.masks import from_runs
 from tests.packed import FOLDER, write_images
 
 REGION = (1.0, 2.0, 3.0, 4.0)
@@ -37,6 +38,24 @@ def test_counts_of_captions_phrases_objects_and_unpublished_targets() -> None:
     ]
     samples = [Sample(str(place), question, target, "") for place, (question, target) in enumerate(targets)]
     assert counts(samples) == {"samples": 4, "images": 4, "references": 5, "phrases": 2, "objects": 3}
+
+
+def test_unmatchable_names_the_samples_with_a_target_of_area_zero() -> None:
+    size, line, point = Size(20, 10), (3.0, 3.0, 3.0, 9.0), (5.0, 5.0, 5.0, 5.0)
+    flat = ((1.0, 1.0), (9.0, 1.0), (5.0, 1.0))  # three points on a line cover no pixel
+
+    def objects(width: float, *, crowd: bool = False) -> Objects:
+        return Objects(((0.0, 0.0, width, 5.0),), (0,), (1.0,), (crowd,), (1,))
+
+    targets: dict[str, Value | None] = {
+        "box": Boxes((REGION,)), "empty box": Boxes((line,)), "phrase": Grounded(((point, REGION),)),
+        "empty phrase": Grounded(((REGION,), (point, line))), "object": objects(5), "empty object": objects(0),
+        "crowd": objects(0, crowd=True), "outline": Polygons((((0.0, 0.0), (9.0, 0.0), (9.0, 9.0)),)),
+        "empty outline": Polygons((flat,)), "mask": from_runs([10, 5, 185], size), "empty mask": from_runs([200], size),
+        "text": Text(()), "hidden": None, "no box": Boxes(()), "no outline": Polygons(()),  # expressions for nothing
+    }  # fmt: skip
+    samples = [Sample(name, Question("a.jpg", size, "segment"), target, "") for name, target in targets.items()]
+    assert unmatchable(samples) == ["empty box", "empty phrase", "empty object", "empty outline", "empty mask"]
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -9,6 +9,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,3 +159,68 @@ def test_memo_of_a_large_pickle_is_read() -> None:
         data = pickle.dumps(value, protocol)
         assert len(data) > 1 << 24
         assert pickles.load(data) == value
+
+
+# ---------------------------------------------------------------------------- numpy's numbers
+
+NUMBERS = [
+    np.int64(300), np.int64(-(2**63)), np.int32(-7), np.uint8(200), np.uint64(2**64 - 1), np.int16(-2), np.bool_(True),
+    np.float64(0.1), np.float32(1.5), np.float16(-0.25),
+    np.array(-300, ">i8")[()], np.array(1.5, ">f4").astype(">f4")[()], np.int64(0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_load_returns_numbers_of_numpy_as_python_numbers(protocol: int) -> None:
+    loaded = pickles.load(pickle.dumps({"ann_id": NUMBERS, "again": NUMBERS}, protocol))
+    assert loaded == {"ann_id": [number.item() for number in NUMBERS], "again": [number.item() for number in NUMBERS]}
+    assert [type(value) for value in loaded["ann_id"]] == [type(number.item()) for number in NUMBERS]
+
+
+@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])  # numpy 1 and 2
+def test_load_returns_numbers_that_numpy_wrote_in_python_2(module: bytes) -> None:
+    written = (
+        b"\x80\x02c" + module + b"\nscalar\nq\x01cnumpy\ndtype\nq\x02U\x02i8K\x00K\x01\x87Rq\x03"
+        b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbU\x08\xc8\x00\x00\x00\x00\x00\x00\x00\x86R."
+    )
+    assert pickles.load(written) == 200  # the byte 0xc8 is not UTF-8
+
+
+@pytest.mark.parametrize("value", [
+    np.zeros(3), np.array(["a"]), np.dtype([("a", "i8")]), np.str_("a"), np.complex64(1), np.datetime64("2020-01-01"),
+    np.int64, np.zeros, np.random.default_rng(0), np.ma.masked,
+])  # fmt: skip
+def test_load_refuses_everything_else_of_numpy(value: object) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(ValueError, match=r"holds code|holds the numpy type|several fields"):
+            pickles.load(pickle.dumps([value], protocol))
+
+
+DTYPE = b"cnumpy\ndtype\n(S'i8'\nI0\nI1\ntR"
+SCALAR = b"cnumpy.core.multiarray\nscalar\n"
+
+
+@pytest.mark.parametrize("data", [
+    SCALAR + b"(" + DTYPE + b"S'abc'\ntR.",  # three bytes for eight
+    SCALAR + b"(" + DTYPE + b"(lp1\ntR.",
+    SCALAR + b"(" + DTYPE + b"I9999999999\ntR.",
+    SCALAR + b"(S'i8'\nS'12345678'\ntR.",  # a string for the type
+    SCALAR + b"(tR.",
+    SCALAR + b"(" + DTYPE + b"(I3\nS'?'\nNNNtbS'12345678'\ntR.",  # an unknown byte order
+    SCALAR + b"(" + DTYPE + b"I3\nbS'12345678'\ntR.",  # a state that is no tuple
+    b"cnumpy\ndtype\n(lp0\ntR.",
+    b"cnumpy\ndtype\n((lp0\ntR.",  # a list for the name
+    b"c_codecs\nencode\n(S'a'\nS'rot13'\ntR.",
+    b"c_codecs\nencode\n(I3\nS'latin1'\ntR.",
+    b"c_codecs\ndecode\n(S'a'\nS'latin1'\ntR.",
+    b"cnumpy\nload\n(S'x'\ntR.",
+])  # fmt: skip
+def test_load_refuses_malformed_numbers_of_numpy(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        pickles.load(data)
+
+
+def test_load_keeps_no_attribute_that_a_pickle_sets() -> None:
+    pickles.load(SCALAR + b"(dS'__defaults__'\nI1\nsb.")  # sets an attribute of the name's object
+    assert pickles.load(pickle.dumps(np.int64(5), 2)) == 5
+    assert not hasattr(pickles._number, "__wrapped__") and pickles._number.__defaults__ is None

@@ -140,6 +140,18 @@ def test_read_of_pickle_that_is_not_a_list_of_refs_raises(tmp_path: Path, data: 
         read(tmp_path)
 
 
+def test_read_accepts_ids_that_are_integers_of_numpy(tmp_path: Path) -> None:
+    refs = refer_files.refs()
+    for ref in refs:
+        ref.update(ref_id=np.int64(ref["ref_id"]), ann_id=np.int32(ref["ann_id"]), image_id=np.int64(ref["image_id"]))
+    refer_files.write(tmp_path / "a", refs=refs)
+    refer_files.write(tmp_path / "b")
+    assert read(tmp_path / "a") == read(tmp_path / "b")
+    refer_files.write(tmp_path / "c", refs=pickle.dumps([np.dtype("i8")], 2))  # a type without a number
+    with pytest.raises(DataError, match="cannot be read as a list of refs"):
+        read(tmp_path / "c")
+
+
 class CreatesFolder:
     """Creates a folder when it is unpickled."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.core import Answer, Row, Score, Size, Source, Text
+import harness
+from harness.core import Answer, Question, Row, Run, Score, Size, Source, Text
 from harness.data import vqa
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
+from harness.evaluation.plan import splits_of
 from tasks import TASKS
 
 TEN = ["yes"] * 7 + ["no"] * 3
@@ -65,6 +68,112 @@ def test_vqav2_test_dev_has_questions_without_targets(tmp_path: Path) -> None:
     [sample] = TASKS["vqav2"].load(Source(tmp_path, "test-dev"))
     assert sample.target is None
     assert sample.question.image == "coco/test2015/COCO_test2015_000000000007.jpg"
+
+
+# ---------------------------------------------------------------------------- splits that a server scores
+
+
+class Echo:
+    """Answers every question with its own text."""
+
+    fingerprint = "echo"
+    provenance: Mapping[str, Any] = {}
+
+    def answer(self, questions: Iterable[tuple[int, Question]]) -> Iterator[tuple[int, Answer]]:
+        for ticket, question in questions:
+            yield ticket, Answer((question.text,), Text((question.text,)))
+
+
+def exported(root: Path, task: str, split: str, **options: Any) -> tuple[Run, list[dict[str, Any]]]:
+    """The run of Echo on a split, and the entries of the exported file."""
+    run = harness.evaluate(task, Echo(), data=root, split=split, export=root / "x", out=root / "results", **options)
+    return run, json.loads((root / f"x/{task}_{split}.json").read_text())
+
+
+def as_official_loader(results: Any, asked: dict[str, Any]) -> bool:
+    """The condition of VQA's official `loadRes`: a list whose question ids are all those of the questions."""
+    assert isinstance(results, list)
+    ids = [question["question_id"] for question in asked["questions"]]
+    return {entry["question_id"] for entry in results} == set(ids) and len(results) == len(ids)
+
+
+def write_test2015(root: Path, *, whole: bool = True) -> dict[str, Any]:
+    """Writes questions of test-dev, with their images, and those of test2015, which are returned."""
+    write(root / "vqav2/v2_OpenEnded_mscoco_test-dev2015_questions.json", questions(9001, 7000))
+    content = questions(7000, 7001, 8000, 9001)
+    if whole:
+        write(root / "vqav2/v2_OpenEnded_mscoco_test2015_questions.json", content)
+    for number in (7, 8, 9):
+        image = root / f"coco/test2015/COCO_test2015_{number:012d}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(b"never decoded")
+    return content
+
+
+def test_export_of_test_dev_answers_every_question_of_test2015(tmp_path: Path) -> None:
+    content = write_test2015(tmp_path)
+    run, results = exported(tmp_path, "vqav2", "test-dev")
+    assert as_official_loader(results, content)
+    answers = {entry["question_id"]: entry["answer"] for entry in results}
+    assert answers == {9001: "Is it 9001?", 7000: "Is it 7000?", 7001: "", 8000: ""}
+    assert run.counts["samples"] == 2 and run.counts["excluded"] == 2
+    assert (
+        "2 samples are excluded: they are questions of test2015 that are not in test-dev" in run.provenance["notes"][0]
+    )
+    assert not run.metrics
+    # The file is scored as the run, with or without the questions that were not asked.
+    for kept in (results, results[:2]):
+        again = harness.score(
+            "vqav2", write(tmp_path / "p.json", kept), data=tmp_path, split="test-dev", out=tmp_path / "r"
+        )
+        assert again.counts["samples"] == 2 and again.status == "complete"
+
+
+def test_run_on_test_dev_without_test2015_says_that_the_server_refuses_its_predictions(tmp_path: Path) -> None:
+    write_test2015(tmp_path, whole=False)
+    run, results = exported(tmp_path, "vqav2", "test-dev")
+    assert len(results) == 2
+    [note] = run.provenance["notes"]
+    assert note.endswith(
+        "test2015_questions.json is not there: the predictions lack its questions, and the server refuses them"
+    )
+
+
+def test_test_dev_with_a_question_that_test2015_lacks_raises(tmp_path: Path) -> None:
+    write_test2015(tmp_path)
+    write(tmp_path / "vqav2/v2_OpenEnded_mscoco_test2015_questions.json", questions(7000, 8000))
+    with pytest.raises(DataError, match=r"test2015_questions.json lacks 1 questions of its part \(first: 9001\)"):
+        exported(tmp_path, "vqav2", "test-dev")
+
+
+def test_test_std_asks_every_question_of_test2015(tmp_path: Path) -> None:
+    content = write_test2015(tmp_path)
+    run, results = exported(tmp_path, "vqav2", "test-std")
+    assert as_official_loader(results, content)
+    assert all(entry["answer"] == f"Is it {entry['question_id']}?" for entry in results)
+    assert run.counts["samples"] == 4 and "excluded" not in run.counts and not run.metrics
+
+
+@pytest.mark.parametrize("answers", [{}, {"answers": []}])
+def test_test_splits_of_textvqa_and_vizwiz_are_exported_for_their_servers(tmp_path: Path, answers: Any) -> None:
+    for image in ("textvqa/test_images/0f.jpg", "vizwiz/test/VizWiz_test_00000000.jpg"):
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / image).write_bytes(b"never decoded")
+    entry = {"question_id": 39602, "image_id": "0f", "question": "what?", "image_width": 4, "image_height": 5}
+    write(tmp_path / "textvqa/TextVQA_0.5.1_test.json", {"data": [{**entry, **answers}]})
+    write(tmp_path / "vizwiz/Annotations/test.json", [
+        {"image": "VizWiz_test_00000000.jpg", "question": "Which?", **answers},
+    ])  # fmt: skip
+    assert exported(tmp_path, "textvqa", "test")[1] == [{"question_id": 39602, "answer": "what?"}]
+    assert exported(tmp_path, "vizwiz", "test")[1] == [{"image": "VizWiz_test_00000000.jpg", "answer": "Which?"}]
+
+
+def test_all_splits_are_those_with_or_without_published_targets_but_not_the_hidden_ones() -> None:
+    task = TASKS["vqav2"]
+    assert list(splits_of(task, "all")) == ["val", "test-dev"]
+    assert list(splits_of(task, "test-std")) == ["test-std"]
+    with pytest.raises(UsageError, match="it has val, test, train"):
+        list(splits_of(TASKS["vizwiz"], "test-std"))
 
 
 def test_textvqa_reads_questions_answers_and_sizes(tmp_path: Path) -> None:

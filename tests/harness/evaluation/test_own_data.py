@@ -18,6 +18,7 @@ from harness.evaluation import scoring
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.request import Request
 from tasks import TASKS
+from tests.embedded import EMBEDDED
 
 FOLDERS = {  # the tasks whose annotations are several files, in a folder of their own under the data root
     "vqav2": "vqav2",
@@ -49,7 +50,7 @@ def _own(task: str, root: Path, to: Path) -> tuple[Path, Path]:
     return given, root / (images[0].path if len(images) == 1 else FOLDERS[task])  # several are below one
 
 
-@pytest.mark.parametrize("task", sorted(name for name in TASKS if name not in ("odinw13", "odinw35")))
+@pytest.mark.parametrize("task", sorted(task.name for task in EMBEDDED))
 def test_own_files_give_the_numbers_of_the_data_root(task: str, miniature: Path, tmp_path: Path) -> None:
     annotations, images = _own(task, miniature, tmp_path)
     root = harness.evaluate(task, "whole-image", data=miniature, limit=12, out=tmp_path / "a")

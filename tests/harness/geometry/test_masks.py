@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from harness.core import Mask, Polygons, Ring, Size
-from harness.geometry.masks import area, from_coco, from_runs, overlap, rasterise, to_coco
+from harness.geometry.masks import area, from_coco, from_runs, is_drawable, overlap, rasterise, to_coco, union
 from harness.geometry.polygons import rectangle
 
 SIZE = Size(20, 10)
@@ -126,6 +126,34 @@ def test_all_three_codes_give_the_same_mask(pixels: np.ndarray[Any, Any]) -> Non
     assert from_runs(runs(pixels), SIZE) == mask
     assert from_coco({"size": [10, 20], "counts": runs(pixels)}, SIZE) == mask
     assert from_coco(to_coco(mask), SIZE) == mask
+
+
+@given(st.lists(RINGS.map(Polygons) | PIXELS.map(lambda bits: from_runs(runs_of(bits), SIZE)), max_size=3))
+def test_union_has_the_pixels_of_every_outline(values: list[Polygons | Mask]) -> None:
+    expected = np.zeros((10, 20), bool)
+    for value in values:
+        expected |= decode(rasterise(value, SIZE)).astype(bool)
+    assert (decode(rasterise(union(values), SIZE)).astype(bool) == expected).all()
+
+
+def runs_of(bits: np.ndarray[Any, Any]) -> list[int]:
+    """Alternate lengths of 0s and 1s, column by column, starting with 0s."""
+    runs, last = [0], False
+    for bit in bits.T.ravel().tolist():
+        runs, last = ([*runs[:-1], runs[-1] + 1] if bit == last else [*runs, 1]), bit
+    return runs
+
+
+def test_union_of_masks_of_different_sizes_raises() -> None:
+    with pytest.raises(ValueError, match="masks of different sizes have no union"):
+        union([from_runs([200], SIZE), from_runs([200], Size(10, 20))])
+
+
+@pytest.mark.parametrize("rings", [(), ((),), (((1.0, 1.0), (3.0, 3.0)),), (((1.0, 1.0),), ())])
+def test_is_drawable_is_false_without_a_ring_of_three_points(rings: tuple[Ring, ...]) -> None:
+    assert not is_drawable(Polygons(rings))
+    assert is_drawable(Polygons((*rings, ((1.0, 1.0), (3.0, 3.0), (3.0, 3.0)))))
+    assert is_drawable(from_runs([200], SIZE))
 
 
 def test_from_runs_fills_column_by_column() -> None:

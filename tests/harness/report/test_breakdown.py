@@ -79,6 +79,19 @@ def test_breakdown_of_an_outline_in_a_region_has_error_type_and_size() -> None:
     assert [bar.name for bar in result.bars[BY_SIZE]] == ["medium"]
 
 
+def test_breakdown_of_an_expression_without_objects_has_no_size_and_an_error_only_if_something_is_predicted() -> None:
+    nothing, square = Polygons(()), Polygons((((0.0, 0.0), (40.0, 0.0), (40.0, 40.0), (0.0, 40.0)),))
+    rows = []
+    for number, (target, value, iou) in enumerate(
+        [(nothing, nothing, 1.0), (nothing, square, 0.0), (square, nothing, 0.0)]
+    ):
+        sample: Sample[Any] = Sample(str(number), Question("x.png", SIZE, "segment"), target, "x")
+        rows.append(Row(sample, Answer(("",), value), Score({"iou": iou})))
+    result = breakdown(TASKS["grefcoco_res"], rows)
+    assert result.mistakes == {"0": [], "1": ["background"], "2": ["missed"]}
+    assert [(bar.name, bar.estimate.n) for bar in result.bars[BY_SIZE]] == [("medium", 1)]
+
+
 def test_breakdown_of_referring_boxes_has_overlaps_errors_confidences_and_sizes() -> None:
     rows = [
         box_row(0, 20, 0.9, 0.7), box_row(1, 20, 0.05, 0.2), box_row(2, 50, 0.3, 0.4), box_row(3, 50, 0.5, 0.6),

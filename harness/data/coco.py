@@ -1,0 +1,82 @@
+"""Files in COCO's format that pycocotools reads although COCO does not publish them so.
+
+Ids may be whole floats or strings, and sizes floats or null.  They are converted, and a `Reading` notes each kind of
+conversion; a strict reading refuses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from harness.core import Reading, Size
+from harness.data import files
+from harness.errors import DataError
+
+Given = int | float | str  # the id of an image, an annotation or a category in a file
+Id = int | str  # the id after conversion
+Side = int | float | None  # the width or height of an image in a file
+
+
+class Record(Protocol):
+    """A record with an id."""
+
+    id: Given
+
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file in COCO's format, whose records are converted or dropped as pycocotools does.
+
+    `todo` is what the user can do about a malformed record.  With a strict `reading`, a conversion is a DataError.
+    """
+
+    path: Path
+    reading: Reading
+    todo: str
+
+    def note(self, what: str, place: str, problem: str) -> None:
+        """Notes that a record is converted or dropped; see `files.note`."""
+        files.note(self.reading, self.path, what, place, problem, self.todo)
+
+    def refused(self, place: str, problem: str) -> DataError:
+        """The error that refuses a record."""
+        return DataError(f"{self.path}: {place} {problem}; {self.todo}")
+
+    def id(self, value: Given, place: str) -> Id:
+        """An id as an integer or a string; DataError for a float that is not whole."""
+        if isinstance(value, float):
+            if not value.is_integer():
+                raise self.refused(place, f"is {value}; an id is an integer or a string")
+            self.note("ids that are floats, read as integers", place, f"is the float {value}")
+            return int(value)
+        if isinstance(value, str):
+            self.note("ids that are strings, kept as strings", place, f"is the string {value!r}")
+        return value
+
+    def by_id(self, records: Sequence[R], field: str, what: str) -> dict[Id, R]:
+        """Records by their converted ids, in their order; DataError if two records have one id."""
+        pairs = [(self.id(record.id, f"$.{field}[{number}].id"), record) for number, record in enumerate(records)]
+        return {key: record for key, (_, record) in files.by_id(pairs, lambda pair: pair[0], self.path, what).items()}
+
+    def one_type(self, ids: Iterable[Id], what: str) -> None:
+        """DataError if some ids are integers and others are strings, which pycocotools cannot sort."""
+        if len({type(number) for number in ids}) > 1:
+            raise DataError(f"{self.path}: some {what}s are integers and others are strings; {self.todo}")
+
+    def size(self, width: Side, height: Side, place: str) -> Size | None:
+        """The size of an image; None if it is unknown (null, 0, or not a whole number of pixels)."""
+        if width is None or height is None:
+            self.note("images whose size is null", place, "has a width or height that is null")
+            return None
+        if width != int(width) or height != int(height) or min(width, height) < 0:
+            self.note("image sizes that are no whole numbers, ignored", place, f"has the size {[width, height]}")
+            return None
+        if not (isinstance(width, int) and isinstance(height, int)):
+            self.note("image sizes that are floats, read as integers", place, f"has the size {[width, height]}")
+        return Size(int(width), int(height)) if width and height else None
