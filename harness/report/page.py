@@ -66,9 +66,9 @@ class Section:
     title: str
     about: str  # the description of the task
     seen: str  # which images of the task were in the training data of published models
-    warning: str  # why the numbers cannot be trusted; "" if they can
     metrics: Sequence[tuple[str, str]]  # name, value as shown
     images: Sequence[gallery.GalleryImage]
+    warning: str = ""  # why the numbers cannot be trusted; "" if they can
 
 
 def write(
@@ -175,7 +175,7 @@ def _section(item: Shown, parts: Breakdown, folder: Path, pictures: int) -> Sect
     about, seen = (item.task.about, item.task.seen_in_training) if item.task else ("", "")
     warning = "The record was edited: its numbers are not those that were scored" if edited(run) else suspicion(run)
     warning = str(run.provenance.get("contradicted", warning))
-    return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, warning, metrics, images)
+    return Section(run, title(run), about, "" if run.spec.data == "miniature" else seen, metrics, images, warning)
 
 
 def _published_numbers(run: Run, published: Published) -> list[str]:
