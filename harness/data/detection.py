@@ -212,9 +212,9 @@ def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | 
 
 
 def _another_type(image: Id, known: Iterable[Id]) -> str:
-    """The end of a message where the annotations have the same image id as another type."""
-    same = next((other for other in known if str(other) == str(image)), None)
-    return f"; they have {same!r}, which is not the same id for pycocotools" if same is not None else ""
+    """The end of a message about an unknown image: an id of the annotations, if those are of another type."""
+    other = next(iter(known))
+    return f"; the annotations have ids such as {other!r}" if type(other) is not type(image) else ""
 
 
 def _answer(results: Sequence[tuple[Id, _Result]], sample: Sample[Any]) -> Answer:
