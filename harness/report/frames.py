@@ -36,7 +36,8 @@ def table(runs: Iterable[Run]) -> DataFrame:
         }
         fields |= {"id": run.id, "status": run.status}
         fields |= {name: run.counts.get(name) for name in ("samples", "images")}
-        fields |= {name: model.get(name) for name in ("device", "precision")}
+        facts = {name: model.get(name) for name in ("device", "precision")}
+        fields |= {name: None if fact is None else str(fact) for name, fact in facts.items()}
         fields |= {name: run.provenance.get(name) for name in PROVENANCE}
         fields |= {name: run.timings.get(name) for name in TIMINGS}
         rows += [

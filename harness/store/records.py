@@ -27,6 +27,7 @@ from harness.store.files import read_regular, replace_file
 log = logging.getLogger(__name__)
 SCHEMA = 2
 MOST_BYTES = 1 << 24  # in a record; those of this project have at most 10 kB
+DEEPEST = 50  # containers within containers
 LONGEST = 300  # characters of a reason; it may quote the record
 MOST = 1e15  # the largest absolute value of a number in a record
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # an id names a folder of a report
@@ -56,11 +57,6 @@ _Timings = TypedDict(  # other entries are not read
 )
 NEEDED = {"answers/s": ("seconds", "images/s", "tokens/s"), "latency of": ("p50 s",)}  # timings that are shown together
 
-_Model = TypedDict(
-    "_Model",
-    {"device": str | None, "precision": str | None, "weights sha256": str | None, "prompts": dict[str, Any]},
-    total=False,
-)
 _Provenance = TypedDict(
     "_Provenance",
     {
@@ -75,7 +71,7 @@ _Provenance = TypedDict(
         "policy": str,
         "marking": list[str],
         "failures": dict[str, str],
-        "model": _Model,
+        "model": dict[str, Any],  # a model may state any facts about itself
     },
     total=False,
 )
@@ -179,6 +175,7 @@ def _check(run: Run) -> None:
         if missing:
             raise ValueError(f"timings has {name!r} without {missing[0]!r}")
     _convert(run.provenance, _Provenance, "provenance")
+    _refuse_deep([run.provenance, run.timings])
     msgspec.json.encode(run)  # UnicodeEncodeError for half a character, which cannot be printed
 
 
@@ -189,6 +186,16 @@ def _check_estimate(name: str, estimate: Estimate) -> None:
     _convert(estimate.n, _Whole, f"n of the metric {name[:80]!r}")
     if not whole or not ordered or any(abs(number) > MOST for number in numbers):
         raise ValueError(f"the metric {name[:80]!r} is {numbers}, which is not a value with its interval")
+
+
+def _refuse_deep(level: list[Any]) -> None:
+    """ValueError for containers nested DEEPEST deep, which code that visits them could not leave."""
+    for _ in range(DEEPEST):
+        containers = [value for value in level if isinstance(value, dict | list)]
+        level = [part for value in containers for part in (value.values() if isinstance(value, dict) else value)]
+        if not level:
+            return
+    raise ValueError(f"provenance is nested more than {DEEPEST} deep")
 
 
 def _convert(value: Any, form: Any, where: str) -> None:

@@ -52,3 +52,12 @@ def test_as_parquet_without_pyarrow_raises_resource_error(monkeypatch: pytest.Mo
     monkeypatch.setattr(type(frame), "to_parquet", missing)
     with pytest.raises(ResourceError, match="pip install pyarrow"):
         frames.as_parquet(frame)
+
+
+def test_table_of_models_with_facts_of_other_types_is_text() -> None:
+    """A model may state any facts; Parquet needs one type in a column."""
+    run = a_run("m")
+    facts = replace(run, provenance={**run.provenance, "model": {"device": ["cuda:0", "cuda:1"], "precision": 16}})
+    frame = frames.table([run, facts])
+    assert list(frame["device"]) == ["cuda:0", "['cuda:0', 'cuda:1']"]
+    assert frame["precision"][1] == "16"

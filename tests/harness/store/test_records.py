@@ -156,7 +156,8 @@ def _written(tmp_path: Path, **fields: Any) -> Path:
     ({"timings": {"answers/s": 3.0, "seconds": 1.0}}, "timings has 'answers/s' without 'images/s'"),
     ({"timings": {"latency of": "an answer"}}, "timings has 'latency of' without 'p50 s'"),
     ({"provenance": {"model": None}}, "provenance: Expected `object`, got `null`"),
-    ({"provenance": {"model": {"device": ["cpu"]}}}, "provenance: Expected `str | null`"),
+    ({"provenance": {"mine": json.loads("[" * 100 + "]" * 100)}}, "provenance is nested more than 50 deep"),
+    ({"provenance": {"marking": [3]}}, "provenance: Expected `str`, got `int`"),
     ({"provenance": {"failures": ["no image"]}}, "provenance: Expected `object`, got `array`"),
     ({"provenance": {"date": 20261129}}, "provenance: Expected `str`, got `int`"),
     ({"provenance": {"note": "\udc00"}}, "not a run record"),
@@ -170,7 +171,8 @@ def test_field_that_no_run_has_is_refused_by_name(tmp_path: Path, fields: dict[s
 
 
 def test_entries_that_nothing_reads_may_hold_anything(tmp_path: Path) -> None:
-    more = {"provenance": {"mine": [None, {"deep": 1e300}], "model": {"beams": [3]}}, "counts": {"cats": 3}}
+    model = {"beams": [3], "device": ["cuda:0", "cuda:1"], "prompts": None}
+    more = {"provenance": {"mine": [None, {"deep": 1e300}], "model": model}, "counts": {"cats": 3}}
     run = records.read_run(_written(tmp_path, **more))
     assert run == replace(RUN, **more)
 
