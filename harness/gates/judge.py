@@ -141,7 +141,7 @@ def _recorded(promise: Promise, path: Path) -> Verdict:
     try:
         seconds = json.loads(path.read_bytes())
         return verdicts.quick(promise, seconds["base"], seconds["head"], str(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise DataError(f"{path} holds no timings (base and head, seconds of alternating rounds): {error}") from error
 
 

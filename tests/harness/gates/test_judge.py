@@ -67,3 +67,23 @@ def test_gate_fails_for_slower_benchmark(
     assert code == status, error
     assert ("no-slower one" in error) == (status == 5)
     assert "no-slower two" in out
+
+
+@pytest.mark.parametrize("text", [
+    '{"base": [1.0]}', "[]", "null", "[" * 100_000, '{"base": ["1"], "head": ["1"]}', '{"base": [0], "head": [0]}',
+    '{"base": null, "head": []}', '{"base": [1%s], "head": [1]}' % ("0" * 400),
+])  # fmt: skip
+def test_recorded_seconds_that_are_damaged_break_their_promise_on_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.json").write_text(text)
+    gates = Gates((Promise(name="speed", task="", model="", timings="t.json", at_least=0.95),), None)
+    [verdict] = judge.judge(gates, tmp_path / "gates.toml", None, None, tmp_path)
+    assert verdict.state == "broken" and "t.json holds no timings" in verdict.measured
+
+
+def test_damaged_record_among_the_references_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = harness.evaluate("vizwiz", "oracle", data="miniature", limit=2, out=tmp_path / "kept")
+    (tmp_path / "kept/damaged").mkdir()
+    (tmp_path / "kept/damaged/run.json").write_text('{"schema": 2, "spec": null}')
+    promise = Promise(name="a", task="vizwiz", model="oracle", not_worse_than="kept")
+    assert judge._reference(promise, own, tmp_path)[1].id == own.id
+    assert "damaged/run.json is not a run record" in caplog.text

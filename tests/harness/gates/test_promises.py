@@ -25,7 +25,7 @@ from harness.gates import promises
     ("[promise.x]\ntask='a'\nmodel='b'\nat_least=1\nlimit=0", "at least one image"),
     ("[promise.x]\ntask='a'\nmodel='b'\nat_least=1\nundecided='maybe'", "'broken' or 'passes'"),
     ("[promise.x]\ntask='a'\nmodel='b'\nat_least=1\nmetric='speed'", "versus a peer"),
-    ("other=1\n[promise.x]\ntask='a'\nmodel='b'\nat_least=1", "it has other"),
+    ("other=1\n[promise.x]\ntask='a'\nmodel='b'\nat_least=1", "this one has other"),
     ("[promise.x]\ntask='a'\nmodel='b'\nat_least=1\nmargin=2", "'margin' is not used by a promise of a bound"),
     ("[promise.x]\ntask='a'\nmodel='b'\nat_least=1\ndiffers=['precision']", "'differs' is not used"),
     ("[promise.x]\ntask='a'\nmodel='b'\nat_least=1\npeer='transformers'", "'peer' is not used"),
