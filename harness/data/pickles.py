@@ -87,7 +87,7 @@ def _refuse_far_indices(data: bytes) -> None:
             problem = "a memo index beyond the pickle" if opcode in (b"p", b"r") else f"the opcode {opcode!r}"
             raise ValueError(f"{problem}, {where}" if opcode else "the pickle is truncated")
         start = position + 1 + width
-        position = start + int.from_bytes(data[position + 1 : start], "little")
+        position = min(start + int.from_bytes(data[position + 1 : start], "little"), len(data))
 
 
 def _indices_up_to(most: int) -> bytes:

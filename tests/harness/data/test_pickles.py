@@ -114,6 +114,7 @@ CYCLE.append(CYCLE)
     (b"\x80\x02" + b"N0" * 70_000 + b"Nr\xff\xff\xff\x00.", "a memo index beyond the pickle"),
     (b"\x80\x05\x96" + (1 << 31).to_bytes(8, "little") + b".", "the pickle is truncated"),
     (b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b".", "the pickle is truncated"),
+    (b"\x80\x04\x8d" + b"\xff" * 8 + b"abc.", "the pickle is truncated"),
     (b"T\xff\xff\xff\xff.", "the pickle is truncated"),
     (pickle.dumps(SHARED, 2), "refers to its own parts too often"),
     (pickle.dumps(SHARED, 0), "refers to its own parts too often"),
