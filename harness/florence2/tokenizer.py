@@ -70,6 +70,10 @@ class Tokenizer:
             raise
         except Exception as error:  # the backend raises a bare Exception for a malformed file
             raise CheckpointError(f"the tokenizer files in {folder} cannot be read: {error}") from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of the backend, which exports no such class
+                raise
+            raise CheckpointError(f"the tokenizer files in {folder} cannot be read: {error}") from error
         raise CheckpointError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
 
     @property

@@ -202,6 +202,15 @@ def test_missing_or_malformed_tokenizer_files_are_a_checkpoint_error(tmp_path: P
         Tokenizer.load(tmp_path)
 
 
+def test_tokenizer_file_on_which_the_backend_panics_is_a_checkpoint_error(small: Tokenizer, tmp_path: Path) -> None:
+    """A prefix of subwords that is longer than the tokens of a merge; the backend slices beyond its string."""
+    stated = json.loads(small.backend.to_str())
+    stated["model"]["continuing_subword_prefix"] = "abcdef"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(stated))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Tokenizer.load(tmp_path)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"<pad>": 7}, "the tokenizer gives <pad> the id 7; BART's id is 1"),
     ({"<loc_999>": 5000}, "location tokens do not have consecutive ids"),
