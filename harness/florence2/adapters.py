@@ -206,6 +206,7 @@ def _updated(weight: Tensor, parts: Mapping[str, Tensor], config: AdapterConfig,
     fits = (
         weight.ndim == down.ndim == up.ndim
         and weight.ndim in (2, 4)
+        and down.shape[0] > 0
         and weight.shape == (up.shape[0], *down.shape[1:])
         and up.shape[1:] == (down.shape[0], *(1,) * (weight.ndim - 2))
     )

@@ -277,6 +277,7 @@ def zeros(*shape: int) -> Tensor:
             r"A \(4, 47\) and B \(48, 4\) do not fit",
         ),
         ({f"{Q}.lora_A.weight": zeros(4, 48), f"{Q}.lora_B.weight": zeros(48, 3)}, "do not fit its weight"),
+        ({f"{Q}.lora_A.weight": zeros(0, 48), f"{Q}.lora_B.weight": zeros(48, 0)}, "do not fit its weight"),
         ({f"{Q}.lora_A.weight": zeros(4), f"{Q}.lora_B.weight": zeros(48)}, "do not fit its weight"),
         ({"x.lora_A.weight": zeros(4, 48), "x.lora_B.weight": zeros(48, 4)}, "adapts x, which the base model lacks"),
         ({"x.y.weight": zeros(4)}, r"replaces x\.y\.weight by one of shape \(4,\); in the base it is not there"),
