@@ -32,15 +32,19 @@ MAX_SIDE = 16384  # pixels; the position tables of the published checkpoints end
 # The settings that decide on pixels, with the published checkpoints' values.
 PUBLISHED: Mapping[str, Any] = {
     "size": {"height": 768, "width": 768},
-    "image_mean": IMAGENET_MEAN,
-    "image_std": IMAGENET_STD,
+    "image_mean": list(IMAGENET_MEAN),
+    "image_std": list(IMAGENET_STD),
+    "do_center_crop": False,
     "do_resize": True,
     "resample": BICUBIC,
-    "do_center_crop": False,
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "do_normalize": True,
 }
+
+
+# Those whose default in transformers' CLIPImageProcessor is another, so that their absence leaves a doubt.
+MUST_BE_STATED = ("size", "image_mean", "image_std", "do_center_crop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ def find_preprocess(
             notes.append(f"{folder} states no preprocessing: that of {base} is used")
     fields = {key: value for key, value in fields.items() if value is not None}
     _refuse_other_steps(fields, path)
-    absent = [key for key in PUBLISHED if key not in fields and not (key == "size" and side)]
+    absent = [key for key in MUST_BE_STATED if key not in fields and not (key == "size" and side)]
     if absent and not fields:
         published = "the published checkpoints' 768x768 pixels and ImageNet's mean and std are assumed"
         notes.append(f"{folder} has no processor_config.json or preprocessor_config.json: {published}")
@@ -133,7 +137,7 @@ def _stated(folder: Path, notes: list[str]) -> tuple[Path, Mapping[str, Any]]:
         return old, earlier
     if not isinstance(nested, dict):
         raise CheckpointError(f"{new}: image_processor is {_shown(nested)}, not an object of settings")
-    differing = [key for key in PUBLISHED if key in earlier and earlier[key] != nested.get(key)]
+    differing = [key for key in PUBLISHED if key in earlier and earlier[key] != nested.get(key, PUBLISHED[key])]
     if differing:
         notes.append(f"{old} states another {', '.join(differing)} than {new.name}, which counts, as in transformers 5")
     return new, nested

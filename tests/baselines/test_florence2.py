@@ -163,7 +163,7 @@ def test_preprocessing_that_is_assumed_is_logged_and_recorded(
     (copied(tmp_path) / "preprocessor_config.json").write_text('{"size": {"height": 96, "width": 96}}')
     model = baselines.find("florence2-b").load(Setting(root=miniature, weights=str(tmp_path)))
     [note] = model.provenance["checkpoint"]  # type: ignore[attr-defined]
-    assert "does not state image_mean, image_std, " in note
+    assert "does not state image_mean, image_std, do_center_crop: " in note
     assert note in caplog.text
     (tmp_path / "preprocessor_config.json").write_bytes((NANO / "preprocessor_config.json").read_bytes())
     model = baselines.find("florence2-b").load(Setting(root=miniature, weights=str(tmp_path)))

@@ -141,6 +141,13 @@ def test_original_config_of_another_network_is_refused(key: str, message: str) -
         parse_config(stated)
 
 
+def test_native_config_that_keeps_the_original_names_too_is_read() -> None:
+    """florence-community's checkpoints have both."""
+    stated = native_config(TINY)
+    stated["vision_config"] = {**original_config(TINY)["vision_config"], **stated["vision_config"]}
+    assert parse_config(stated) == parse_config(native_config(TINY))
+
+
 def test_whole_number_written_as_float_is_that_number() -> None:
     stated = changed("vision_config", "window_size", 6.0)
     stated["text_config"]["vocab_size"] = 96.0

@@ -13,7 +13,14 @@ from PIL import Image
 from transformers import AutoImageProcessor, CLIPImageProcessor, CLIPImageProcessorPil
 
 from harness.errors import CheckpointError
-from harness.florence2.preprocess import Preprocess, find_preprocess, native_preprocess, read_preprocess
+from harness.florence2.preprocess import (
+    MUST_BE_STATED,
+    PUBLISHED,
+    Preprocess,
+    find_preprocess,
+    native_preprocess,
+    read_preprocess,
+)
 
 
 def photo_like(width: int, height: int, seed: int) -> Image.Image:
@@ -98,14 +105,26 @@ def test_absent_settings_are_assumed_with_a_note(tmp_path: Path) -> None:
     assert "has no processor_config.json or preprocessor_config.json" in note
     stated = native_preprocess(384)
     del stated["size"], stated["image_std"]
-    stated["do_rescale"] = None
+    stated["do_center_crop"] = None
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
     preprocess, [note] = find_preprocess(tmp_path)
     assert preprocess == Preprocess(768, 768)
-    assert "preprocessor_config.json does not state size, image_std, do_rescale: the published" in note
+    assert "preprocessor_config.json does not state size, image_std, do_center_crop: the published" in note
     assert "size {'height': 768, 'width': 768}" in note
     _, [note] = find_preprocess(tmp_path, side=64)
-    assert "does not state image_std, do_rescale: the published" in note
+    assert "does not state image_std, do_center_crop: the published" in note
+
+
+def test_published_file_of_the_original_checkpoints_leaves_no_doubt(tmp_path: Path) -> None:
+    """It has no `rescale_factor`, and null for `do_convert_rgb`; transformers' defaults are the published values."""
+    stated = {**native_preprocess(768), "do_convert_rgb": None, "crop_size": {"height": 768, "width": 768}}
+    for key in ("rescale_factor", "resample", "do_resize", "do_rescale", "do_normalize"):
+        del stated[key]
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+        assert find_preprocess(tmp_path) == (Preprocess(768, 768), ())
+    defaults = CLIPImageProcessor()
+    assert all(getattr(defaults, key) == PUBLISHED[key] for key in PUBLISHED if key not in MUST_BE_STATED)
+    assert all(getattr(defaults, key) != PUBLISHED[key] for key in MUST_BE_STATED)
 
 
 def test_settings_that_a_folder_lacks_are_those_of_its_base(tmp_path: Path) -> None:
