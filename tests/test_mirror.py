@@ -14,6 +14,8 @@ OF_SEVERAL_MODULES = {  # test files of no single module
     "tests/harness/test_imports.py": "who imports whom",
     "tests/harness/test_statistics_coverage.py": "simulations of harness/statistics.py, which take long",
     "tests/harness/evaluation/test_own_data.py": "annotations and images of the user, in several modules",
+    "tests/harness/cli/test_hostile_names.py": "hostile names and texts, through all commands",
+    "tests/baselines/test_fine_tunes.py": "checkpoints as other training tools leave them",
     "tests/tasks/test_hostile.py": "damaged annotations, through the readers of all tasks",
     "tests/tasks/miniature/test_formats.py": "the files of the embedded benchmark against official readers",
 }  # fmt: skip
