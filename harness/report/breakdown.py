@@ -147,9 +147,10 @@ def _regions(rows: Sequence[Row[Any]], seed: int) -> Breakdown:
         scores = value.region_scores if isinstance(value, Boxes) else None
         if scores:
             confidences.append(Confidence(scores[0], overlap >= tide.FOREGROUND))
-        empty = not row.score.readable or (isinstance(value, Boxes) and not value.boxes)
-        empty |= isinstance(value, Polygons) and not value.rings
-        kind = "missed" if empty and error_type(overlap) else error_type(overlap)
+        kind = error_type(overlap)
+        empty = (isinstance(value, Boxes) and not value.boxes) or (isinstance(value, Polygons) and not value.rings)
+        if not row.score.readable or (empty and kind):  # nothing is the right answer where nothing is referred to
+            kind = "missed"
         mistakes[row.sample.id] = [kind] if kind else []
     by_size: dict[str, list[Row[Any]]] = {}
     for row in rows:

@@ -29,7 +29,7 @@ from harness import images
 from harness.core import Box, Failure, Kind, Phrase, Question, Row, Sample, Score, Size, Source
 from harness.data import flickr30k, manifest, pickles
 from harness.errors import CheckpointError, DataError, HarnessError, UsageError
-from harness.florence2 import config, preprocess, weights
+from harness.florence2 import config, preprocess, tensors
 from harness.florence2.prompts import FORMS
 from harness.florence2.reading import read_answer
 from harness.florence2.tokenizer import Tokenizer
@@ -325,7 +325,7 @@ def parsers(folder: Path) -> dict[str, Callable[[], Parser]]:
         "promises": of_file(1, "gates.toml", PROMISES, promises.read, UsageError),
         "run.json": of_file(2, "run.json", record(), records.read_run, DataError),
         "sentences of Flickr30k": of(4, sentence, lambda line: flickr30k.read_sentence(line, "x.txt"), DataError),
-        "weights": of(1, weight_file, in_a_file(folder / "model.safetensors", weights._read), CheckpointError),
+        "weights": of(1, weight_file, in_a_file(folder / "model.safetensors", tensors.read_file), CheckpointError),
     }
 
 
