@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -59,9 +60,9 @@ def damaged_json(good: bytes, draw: Random) -> bytes:
             case 2:
                 parent[key] = [parent[key]]
             case 3 if isinstance(parent, dict):
-                parent[draw.choice(("", "id", "image_id", key + "_"))] = draw.choice(VALUES)
+                parent[draw.choice(("", "id", "image_id", key + "_"))] = deepcopy(draw.choice(VALUES))
             case _:
-                parent[key] = draw.choice(VALUES)
+                parent[key] = deepcopy(draw.choice(VALUES))
     return json.dumps(document[0], ensure_ascii=True).encode()
 
 
