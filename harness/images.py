@@ -46,7 +46,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's limit first warns and then raises; `MO
 MOST_PIXELS = 400_000_000  # in one image
 MOST_BYTES = 1 << 31  # in one image file
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for EPS and others, Pillow starts another program
-UNDECODABLE = (OSError, ValueError, SyntaxError, OverflowError, MemoryError)
+UNDECODABLE = (OSError, ValueError, TypeError, SyntaxError, OverflowError, MemoryError)
 
 
 class BadImage(DataError):

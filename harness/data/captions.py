@@ -22,6 +22,7 @@ from harness.core import Answer, PredictionFormat, Reading, Row, Sample, Size, T
 from harness.data import files
 from harness.data.coco import File, Given, Id, Side
 from harness.errors import DataError
+from harness.sinks import line
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def karpathy(path: Path, split: str, origin: str) -> frozenset[int]:
     content = files.load(path, _Karpathy, origin)
     chosen = frozenset(image.cocoid for image in content.images if image.split == split)
     if not chosen:
-        splits = ", ".join(sorted({image.split for image in content.images})) or "no images"
+        splits = ", ".join(sorted({line(image.split) for image in content.images})) or "no images"
         raise DataError(f"{path} has no split {split!r}; it has {splits}")
     return chosen
 

@@ -70,12 +70,15 @@ class File:
             raise DataError(f"{self.path}: some {what}s are integers and others are strings; {self.todo}")
 
     def size(self, width: Side, height: Side, place: str) -> Size | None:
-        """The size of an image; None if it is unknown (null, 0, or not a whole number of pixels)."""
+        """The size of an image; None if it is unknown (null, 0, too large, or not a whole number of pixels)."""
         if width is None or height is None:
             self.note("images whose size is null", place, "has a width or height that is null")
             return None
         if width != int(width) or height != int(height) or min(width, height) < 0:
             self.note("image sizes that are no whole numbers, ignored", place, f"has the size {[width, height]}")
+            return None
+        if width * height > files.MOST_PIXELS:
+            self.note("image sizes that no image has, ignored", place, f"has the size {[width, height]}")
             return None
         if not (isinstance(width, int) and isinstance(height, int)):
             self.note("image sizes that are floats, read as integers", place, f"has the size {[width, height]}")

@@ -26,6 +26,7 @@ FIRST = 3  # places that a note names
 MALFORMED = (ValueError, OverflowError, RecursionError)  # of another form, too large, nested too deeply
 GZIP = b"\x1f\x8b"
 ARCHIVES = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
+MOST_PIXELS = 1 << 28  # in one image; a larger size is treated as malformed
 MOST_UNPACKED = 1 << 31  # bytes; COCO's largest file of annotations has 0.5 GB
 
 

@@ -22,10 +22,12 @@ import msgspec
 
 from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source
 from harness.data import files
-from harness.data.refer import IMAGES, MOST_PIXELS, Sentence
+from harness.data.files import MOST_PIXELS
+from harness.data.refer import IMAGES, Sentence
 from harness.errors import DataError
 from harness.geometry.boxes import FARTHEST, from_xywh, is_plausible, to_xywh
 from harness.geometry.masks import from_coco, to_coco, union
+from harness.sinks import line
 
 __all__ = ["BOXES", "IMAGES", "MASKS", "ORIGIN", "Ref", "read"]
 ORIGIN = "https://github.com/henghuiding/gRefCOCO"
@@ -101,7 +103,7 @@ def read(source: Source, *, outlines: bool = True) -> Iterator[Ref]:
     entries = files.load(refs, list[_Entry], origin)
     chosen = [entry for entry in entries if entry.split == source.split]
     if not chosen:
-        splits = ", ".join(sorted({entry.split for entry in entries})) or "no refs"
+        splits = ", ".join(sorted({line(entry.split) for entry in entries})) or "no refs"
         raise DataError(f"{refs} has no split {source.split!r}; it has {splits}")
     counts = Counter((entry.ref_id, sentence.sent_id) for entry in chosen for sentence in entry.sentences)
     twice = [pair for pair, count in counts.items() if count > 1]

@@ -23,13 +23,14 @@ import msgspec
 
 from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source
 from harness.data import files, pickles
+from harness.data.files import MOST_PIXELS
 from harness.errors import DataError
 from harness.geometry.boxes import FARTHEST, from_xywh, is_plausible, to_xywh
 from harness.geometry.masks import from_coco, to_coco
+from harness.sinks import line
 
 ORIGIN = "https://github.com/lichengunc/refer"
 IMAGES = "coco/train2014"
-MOST_PIXELS = 1 << 28  # in one image; a larger size is treated as malformed
 
 UNDRAWABLE = "have an outline without a ring of three points, which cannot be drawn, and on which pycocotools raises"
 
@@ -105,7 +106,7 @@ def read(source: Source, name: str, by: str, *, outlines: bool = True) -> Iterat
     entries = _entries(refs, origin)
     chosen = [entry for entry in entries if entry.split == source.split]
     if not chosen:
-        splits = ", ".join(sorted({entry.split for entry in entries})) or "no refs"
+        splits = ", ".join(sorted({line(entry.split) for entry in entries})) or "no refs"
         raise DataError(f"{refs} has no split {source.split!r}; it has {splits}")
     counts = Counter(sentence.sent_id for entry in chosen for sentence in entry.sentences)
     twice = [number for number, count in counts.items() if count > 1]

@@ -78,12 +78,15 @@ def test_orientation_tag_applies_only_if_upright(tmp_path: Path) -> None:
 def test_corrupt_file_is_named_on_one_line(tmp_path: Path) -> None:
     noise(0, 64).save(tmp_path / "whole.jpg", quality=95)
     whole = (tmp_path / "whole.jpg").read_bytes()
+    tiff = BytesIO()
+    Image.new("CMYK", (9, 7)).save(tiff, "TIFF")
     broken = {
         "cut.jpg": whole[: len(whole) // 2],
         "head.jpg": whole[:30],
         "empty.jpg": b"",
         "text.jpg": b"hello",
         "x.png": whole[5:],
+        "offsets.tif": tiff.getvalue().replace(b"\x11\x01\x04\0", b"\x11\x01\x0a\0"),  # fractions, not integers
     }
     for name, data in broken.items():
         (tmp_path / name).write_bytes(data)

@@ -76,6 +76,8 @@ def test_one_type_refuses_integers_beside_strings() -> None:
     (None, 5, None, "images whose size is null"),
     (4.5, 5, None, "image sizes that are no whole numbers, ignored"),
     (-4, 5, None, "image sizes that are no whole numbers, ignored"),
+    (1e308, 256, None, "image sizes that no image has, ignored"),
+    (2**28, 2, None, "image sizes that no image has, ignored"),
 ])  # fmt: skip
 def test_size_is_converted_and_noted_or_refused_if_strict(
     width: Side, height: Side, size: Size | None, note: str | None

@@ -48,6 +48,12 @@ def test_read_joins_refs_with_their_annotations(tmp_path: Path) -> None:
         read(tmp_path, "testB")
 
 
+def test_names_of_splits_with_line_breaks_stay_on_one_line(tmp_path: Path) -> None:
+    refer_files.write(tmp_path, refs=[refer_files.ref(1, 70, 7, "v\nal\x1b[2J", {101: "the left square"})])
+    with pytest.raises(DataError, match=r"has no split 'val'; it has v al \[2J$"):
+        read(tmp_path, "val")
+
+
 def test_read_finds_other_data_sets_and_authors_of_splits(tmp_path: Path) -> None:
     refer_files.write(tmp_path, name="refcocog", by="umd")
     assert len(read(tmp_path, folder="refcocog", by="umd")) == 3
