@@ -29,8 +29,8 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
 
     def called(*arguments: str | Path) -> tuple[int, str, str]:
         status = main([*map(str, arguments)])
-        told = capsys.readouterr()
-        return status, told.out, told.err.strip().splitlines()[-1] if told.err.strip() else ""
+        outcome = capsys.readouterr()
+        return status, outcome.out, outcome.err.strip().splitlines()[-1] if outcome.err.strip() else ""
 
     return called
 

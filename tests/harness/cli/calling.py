@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 LITERAL = ("run", "--task", "refcoco_res", "--model", "florence2-l")
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     status: int
     out: str
     err: str
@@ -25,22 +25,22 @@ class Told(NamedTuple):
         return self.err.strip().splitlines()[-1] if self.err.strip() else ""
 
 
-Call = Callable[..., Told]
+Call = Callable[..., Outcome]
 
 
-def process(*arguments: str | Path, **environment: str) -> Told:
+def process(*arguments: str | Path, **environment: str) -> Outcome:
     """`python -m harness ...` in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "harness", *map(str, arguments)],
         cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
-    return Told(done.returncode, done.stdout, done.stderr)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def evaluated(here: Call, task: str, *more: str | Path, model: str = "oracle") -> dict[str, Any]:
     """The record of a run on the embedded benchmark."""
-    told = here("run", "--task", task, "--model", model, "--data", "miniature", "--json", *more)
-    assert told.status == 0, told.err
-    record: dict[str, Any] = json.loads(told.out)
+    outcome = here("run", "--task", task, "--model", model, "--data", "miniature", "--json", *more)
+    assert outcome.status == 0, outcome.err
+    record: dict[str, Any] = json.loads(outcome.out)
     return record

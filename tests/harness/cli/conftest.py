@@ -12,7 +12,7 @@ from harness.cli import main
 from harness.florence2.config import with_text
 from harness.training.vocabulary import learn
 from tests import refer_files
-from tests.harness.cli.calling import Call, Told
+from tests.harness.cli.calling import Call, Outcome
 from tests.layouts import write_original
 from tests.twins import TINY, twins
 
@@ -22,10 +22,10 @@ def here(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
     """`main` in this process, in a folder of the test's own."""
     monkeypatch.chdir(tmp_path)
 
-    def call_here(*arguments: str | Path) -> Told:
+    def call_here(*arguments: str | Path) -> Outcome:
         status = main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Told(status, told.out, told.err)
+        outcome = capsys.readouterr()
+        return Outcome(status, outcome.out, outcome.err)
 
     return call_here
 

@@ -9,7 +9,7 @@ import pytest
 from tests.harness.conftest import Call as InFolder
 
 
-def test_a_damaged_record_is_named(call: InFolder, tmp_path: Path) -> None:
+def test_ls_names_damaged_record(call: InFolder, tmp_path: Path) -> None:
     from harness.protocols.ablate import cells_of, record_path
     from harness.protocols.studies import STUDIES
 
@@ -27,6 +27,6 @@ def test_a_damaged_record_is_named(call: InFolder, tmp_path: Path) -> None:
     (("--study", "prompts", "--seeds", "0"), "--seeds 0: at least 1"),
     (("--study", "prompts", "--arm", "loud"), "--arm loud: no such arm; there are"),
 ])  # fmt: skip
-def test_what_cannot_be_meant(call: InFolder, given: tuple[str, ...], said: str) -> None:
+def test_impossible_options_are_refused(call: InFolder, given: tuple[str, ...], said: str) -> None:
     status, out, complaint = call("ablate", *given)
     assert (status, out) == (2, "") and said in complaint

@@ -35,20 +35,20 @@ NANO = ("bench", "--model", "florence2-nano-ft", "--data", "miniature", "--level
     (("--weights", "random", "--beams", "0"), "--beams 0: at least 1"),
     (("--weights", "random", "--new-tokens", "9999"), "positions for 256"),
 ])  # fmt: skip
-def test_what_cannot_be_meant(call: Call, arguments: tuple[str, ...], complaint: str) -> None:
+def test_impossible_options_are_refused(call: Call, arguments: tuple[str, ...], complaint: str) -> None:
     status, _, said = call(*NANO, *arguments)
     assert status == 2
     assert complaint in said
 
 
-def test_a_device_that_is_not_there_and_a_model_that_is_no_network(call: Call) -> None:
+def test_missing_device_and_model_without_network_are_refused(call: Call) -> None:
     status, _, said = call(*NANO, "--device", "cuda:99")
     assert (status, "cannot be used here" in said) == (6, True)
     status, _, said = call("bench", "--model", "oracle")
     assert (status, "bench cannot measure oracle; it measures florence2-nano" in said) == (2, True)
 
 
-def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path) -> None:
+def test_sweep_writes_one_record_per_point_and_a_report(call: Call, tmp_path: Path) -> None:
     status, out, said = call(*NANO, "--scenario", "offline", "--batch-size", "1,2", "--new-tokens", "4", "--json")
     assert status == 0
     records = [json.loads(line) for line in out.splitlines()]
@@ -62,8 +62,8 @@ def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path
         assert set(stages) == {"open", "transfer", "vision", "encoder", "prefill", "decode", "parsing"}
         assert all(stages[name]["floor s"] > 0 for name in ("vision", "encoder", "prefill", "decode"))
         assert record["stages"]["steps"] == 3  # the first of four tokens is given
-    told = (tmp_path / "reports/speed/speed.md").read_text()
-    assert told.count("florence2-nano-ft") == 2
+    outcome = (tmp_path / "reports/speed/speed.md").read_text()
+    assert outcome.count("florence2-nano-ft") == 2
     assert said == "report: reports/speed/speed.md"
     for name in ("stages", "roofline", "scaling"):
         assert (tmp_path / f"reports/speed/{name}.png").stat().st_size > 5_000
@@ -82,19 +82,19 @@ def test_a_sweep_leaves_a_record_a_point_and_a_report(call: Call, tmp_path: Path
         ],
     }),
 ])  # fmt: skip
-def test_every_combination_of_what_is_listed_is_a_point(
+def test_sweep_measures_every_combination_of_listed_values(
     call: Call, sweep: tuple[str, ...], settings: dict[tuple[str, str], list[tuple[Any, Any]]]
 ) -> None:
     nano = NANO[:-2] if "--images" in sweep else NANO
     status, out, _ = call(*nano, *sweep, "--new-tokens", "3", "--no-stages", "--json")
     assert status == 0
-    told = [json.loads(line) for line in out.splitlines()]
-    records = [{**one["settings"], "images": int(one["set"].split()[0])} for one in told]
+    outcome = [json.loads(line) for line in out.splitlines()]
+    records = [{**one["settings"], "images": int(one["set"].split()[0])} for one in outcome]
     for (one, other), expected in settings.items():
         assert [(record[one], record[other]) for record in records] == expected
 
 
-def test_memory_that_ends_beside_the_engine_is_a_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_memory_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
@@ -103,12 +103,12 @@ def test_memory_that_ends_beside_the_engine_is_a_line(call: Call, monkeypatch: p
     assert (status, "does not fit in memory: try a smaller --batch-size" in said) == (6, True)
 
 
-def test_a_rate_that_nothing_could_hold_is_a_line(call: Call) -> None:
+def test_rate_above_capacity_is_one_line(call: Call) -> None:
     status, _, said = call(*NANO, "--scenario", "server", "--rate", "1e9", "--no-stages")
     assert (status, "--rate 1e+09 cannot be held: all at once, about" in said) == (2, True)
 
 
-def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
+def test_interrupted_sweep_resumes_and_finished_sweep_restarts(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while the second of three points is measured."""
@@ -137,14 +137,14 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_begins_anew(
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
-def test_a_peer_beside_fewer_bits_has_all_weights(call: Call, dtype: str) -> None:
+def test_peer_of_quantised_model_has_full_weights(call: Call, dtype: str) -> None:
     """Of trained weights nearly all answers are alike, of drawn ones none would be."""
     status, out, _ = call(*NANO, "--dtype", dtype, "--against", "transformers", "--no-stages", "--json")
     assert status == 0
     assert json.loads(out)["against"]["transformers"]["equal"] >= 0.5
 
 
-def test_a_model_in_fewer_bits_is_no_peer() -> None:
+def test_quantised_peer_is_refused() -> None:
     """transformers draws what a checkpoint lacks, and only warns."""
     model = accelerated(twins().ours, torch.device("cpu"), torch.int8)
     assert in_fewer_bits(model)
@@ -152,7 +152,7 @@ def test_a_model_in_fewer_bits_is_no_peer() -> None:
         in_transformers(model)
 
 
-def test_transformers_writes_the_same_tokens_and_one_that_cannot_run_is_said(
+def test_peer_generates_equal_tokens_and_failing_peer_is_reported(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = (*NANO[:3], "--weights", "random", *NANO[5:], "--new-tokens", "6", "--no-stages")

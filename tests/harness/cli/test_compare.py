@@ -11,7 +11,7 @@ from harness.store import SCHEMA
 from tests.harness.conftest import Call as InFolder
 
 
-def test_floor_and_ceiling_of_a_task(call: InFolder, tmp_path: Path) -> None:
+def test_compare_whole_image_with_oracle_prints_and_writes_a_page(call: InFolder, tmp_path: Path) -> None:
     """Floor and ceiling of one task: two runs by their model's names, a page with pictures, and JSON."""
     for model in ("whole-image", "oracle-quantised"):
         asked = ("run", "--task", "refcoco", "--model", model, "--data", "miniature", "--limit", "4", "--json")
@@ -35,7 +35,7 @@ def test_floor_and_ceiling_of_a_task(call: InFolder, tmp_path: Path) -> None:
         assert status == 2 and complaint in said
 
 
-def test_a_run_of_another_version_is_to_be_marked_again(call: InFolder, tmp_path: Path) -> None:
+def test_compare_refuses_run_of_older_task_version(call: InFolder, tmp_path: Path) -> None:
     assert call("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--limit", "2")[0] == 0
     [record] = (tmp_path / "results").rglob("run.json")
     stored = json.loads(record.read_text())

@@ -13,15 +13,15 @@ from tests import refer_files
 from tests.harness.cli.calling import Call, evaluated
 
 
-def test_data_check_names_what_is_missing(here: Call, root: Path, tmp_path: Path) -> None:
-    told = here("data", "check", "--task", "refcoco", "--data", root, "--split", "val")
-    assert told.status == 0  # whole, though of two images of the published ones
-    assert "differs  4 samples (published: 10,834), 2 images, 4 objects" in told.out
-    told = here("data", "check", "--task", "refcoco", "--data", root, "--split", "testB")
-    assert told.status == 3 and "testB; it has testA, val" in told.out.replace("'", "")
-    told = here("data", "check", "--task", "refcoco", "--data", tmp_path)
-    assert told.status == 3
-    assert "coco/train2014" in told.out and "https://cocodataset.org" in told.out
+def test_data_check_names_missing_files(here: Call, root: Path, tmp_path: Path) -> None:
+    outcome = here("data", "check", "--task", "refcoco", "--data", root, "--split", "val")
+    assert outcome.status == 0  # whole, though of two images of the published ones
+    assert "differs  4 samples (published: 10,834), 2 images, 4 objects" in outcome.out
+    outcome = here("data", "check", "--task", "refcoco", "--data", root, "--split", "testB")
+    assert outcome.status == 3 and "testB; it has testA, val" in outcome.out.replace("'", "")
+    outcome = here("data", "check", "--task", "refcoco", "--data", tmp_path)
+    assert outcome.status == 3
+    assert "coco/train2014" in outcome.out and "https://cocodataset.org" in outcome.out
 
 
 def test_images_are_packed_and_read_from_there(here: Call, miniature: Path, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_images_are_packed_and_read_from_there(here: Call, miniature: Path, tmp_
     assert status == 3 and "wrong " in out and "textvqa val:" in out  # and what comes after is checked
 
 
-def test_image_ids_of_one_file_are_said_by_check_and_run(here: Call, tmp_path: Path) -> None:
+def test_shared_image_files_are_reported_by_check_and_run(here: Call, tmp_path: Path) -> None:
     """Twenty image ids, one image file: a copied line, or a file name that the export forgot to number."""
     (tmp_path / "images").mkdir()
     Image.new("RGB", (40, 30)).save(tmp_path / "images/x.png")
@@ -74,14 +74,14 @@ def test_data_check_names_excluded_samples_and_empty_targets_without_images(here
     instances["annotations"][0]["segmentation"] = [[20, 10, 60, 40]]
     instances["annotations"][1]["segmentation"] = [[3, 3, 3, 3, 3, 3]]
     folder = refer_files.write(tmp_path, instances=instances)
-    told = here("data", "check", "--task", "refcoco_res", "--annotations", folder, "--split", "val")
-    assert told.status == 3 and "missing  coco/train2014" in told.out  # the images
-    assert "note     2 samples are excluded: they have an outline without a ring of three points" in told.out
-    assert "(first: 101, 102)" in told.out
-    assert "note     1 samples have a target of area 0, which no answer can match (first: 103)" in told.out
+    outcome = here("data", "check", "--task", "refcoco_res", "--annotations", folder, "--split", "val")
+    assert outcome.status == 3 and "missing  coco/train2014" in outcome.out  # the images
+    assert "note     2 samples are excluded: they have an outline without a ring of three points" in outcome.out
+    assert "(first: 101, 102)" in outcome.out
+    assert "note     1 samples have a target of area 0, which no answer can match (first: 103)" in outcome.out
 
 
-def test_data_check_strict_refuses_what_is_converted_otherwise(here: Call, tmp_path: Path) -> None:
+def test_data_check_strict_refuses_conversions(here: Call, tmp_path: Path) -> None:
     content = {
         "images": [{"id": 7.0, "file_name": "7.jpg", "width": 9, "height": 9}],
         "categories": [{"id": 1, "name": "dog"}],
@@ -89,7 +89,10 @@ def test_data_check_strict_refuses_what_is_converted_otherwise(here: Call, tmp_p
     }
     (tmp_path / "mine.json").write_text(json.dumps(content))
     check = ("data", "check", "--task", "coco_detection", "--annotations", tmp_path / "mine.json")
-    told = here(*check)
-    assert "mine.json: ids that are floats, read as integers: 1 (first: $.images[0].id)" in told.out
-    told = here(*check, "--strict")
-    assert told.status == 3 and "$.images[0].id is the float 7.0; correct the file, or leave --strict out" in told.out
+    outcome = here(*check)
+    assert "mine.json: ids that are floats, read as integers: 1 (first: $.images[0].id)" in outcome.out
+    outcome = here(*check, "--strict")
+    assert (
+        outcome.status == 3
+        and "$.images[0].id is the float 7.0; correct the file, or leave --strict out" in outcome.out
+    )

@@ -47,7 +47,7 @@ def training_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     (("run", "--task", "refcoco", *NAMED, "--protocol", "fine_tuned", "--threads", "no"), 2, "--threads no: a whole"),
     (("run", "--task", "refcoco", *NAMED, "--protocol", "tuned"), 2, "--protocol tuned: zero_shot or fine_tuned"),
 ])  # fmt: skip
-def test_what_is_refused(
+def test_impossible_training_is_refused(
     call: Call, training_root: Path, arguments: tuple[str, ...], status: int, complaint: str
 ) -> None:
     found, _, said = call(*arguments)
@@ -56,7 +56,7 @@ def test_what_is_refused(
     assert not Path("runs").exists()  # nothing was trained first
 
 
-def test_a_missing_training_file_is_named(call: Call, tmp_path: Path) -> None:
+def test_missing_training_file_is_named(call: Call, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     status, _, said = call("finetune", "--model", "florence2-nano", "--task", "vqav2", "--data", "root")
     assert status == 3
@@ -64,7 +64,7 @@ def test_a_missing_training_file_is_named(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fine_tuned_then_run_and_found_finished_the_next_time(
+def test_fine_tuned_checkpoint_is_evaluated_and_reused(
     call: Call, training_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = replace(nano.NANO_UNIFIED_RECIPE, plan=replace(nano.NANO_UNIFIED_RECIPE.plan, steps=2, batch=4))
@@ -110,7 +110,7 @@ DAMAGED = (
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_history_is_said_before_anything_is_done(
+def test_damaged_history_is_refused_before_training(
     call: Call, training_root: Path, tmp_path: Path, damage: str
 ) -> None:
     own = Path(__file__).parents[3] / "baselines/weights/florence2-nano"
@@ -126,7 +126,7 @@ def test_a_damaged_history_is_said_before_anything_is_done(
     assert not list(tmp_path.glob("runs/*/training.pt"))
 
 
-def test_what_lies_where_a_checkpoint_would_go_is_not_lost(call: Call, training_root: Path, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten_by_a_checkpoint(call: Call, training_root: Path, tmp_path: Path) -> None:
     (tmp_path / "out/checkpoint").mkdir(parents=True)
     (tmp_path / "out/checkpoint/thesis.txt").write_text("years of work")
     status, _, said = call("finetune", *NAMED, "--task", "vizwiz", *FEW, "--to", tmp_path / "out")
@@ -140,7 +140,7 @@ def test_what_lies_where_a_checkpoint_would_go_is_not_lost(call: Call, training_
     ("floor=nan", "floor=nan"),
     ("image_size=0", "image_size=0: at least 32 pixels"), ("image_size=768", "has 256 positions, and an image of 768"),
 ])  # fmt: skip
-def test_settings_that_would_ruin_the_weights(call: Call, training_root: Path, setting: str, complaint: str) -> None:
+def test_settings_that_ruin_weights_are_refused(call: Call, training_root: Path, setting: str, complaint: str) -> None:
     status, _, said = call("finetune", *NAMED, "--task", "vizwiz", *FEW, "--set", setting)
     assert status == 2
     assert complaint in said

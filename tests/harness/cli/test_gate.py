@@ -36,7 +36,9 @@ margin = 2.0
 FROZEN = f'frozen = "{HERE}/baselines/frozen"\n'
 
 
-def test_kept_then_red_for_a_shifted_box_decoder(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_passes_and_fails_for_shifted_box_decoder(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert gate(call, tmp_path, PAIRED)[0] == 0
     from harness.florence2 import locations
 
@@ -49,7 +51,7 @@ def test_kept_then_red_for_a_shifted_box_decoder(call: Call, tmp_path: Path, mon
     assert "1 of 1 promises do not hold: worse" in complaint
 
 
-def test_red_for_a_dropped_ban_of_repeats(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_fails_without_ban_of_repeats(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     promise = """
 [promise.parity]
 task = "coco_caption"
@@ -68,7 +70,7 @@ at_least = 100.0
     assert found["parity"]["state"] == "broken"
 
 
-def test_red_for_a_changed_prompt(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_fails_for_changed_prompt(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.florence2 import prompts
 
     monkeypatch.setitem(prompts.PROMPTS, "<CAPTION>", "What does this image describe?")
@@ -77,7 +79,7 @@ def test_red_for_a_changed_prompt(call: Call, tmp_path: Path, monkeypatch: pytes
     assert [name for name, one in found.items() if one["red"]] == ["prompt caption brief"]
 
 
-def test_red_for_a_wrong_idf(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_fails_for_wrong_idf(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gate(call, tmp_path, FROZEN, "--only", "scoring coco_caption")[0] == 0
     from harness.metrics import cider
 
@@ -89,7 +91,7 @@ def test_red_for_a_wrong_idf(call: Call, tmp_path: Path, monkeypatch: pytest.Mon
     assert found["scoring coco_caption"]["measured"].startswith("cider of ")
 
 
-def test_red_for_a_slower_decode_as_recorded(call: Call, tmp_path: Path) -> None:
+def test_gate_fails_for_recorded_slower_decode(call: Call, tmp_path: Path) -> None:
     promise = '[promise.speed]\ntimings = "t.json"\nat_least = 0.95\n'
     head = [1.3, 1.31, 1.29, 1.3, 1.35, 1.28, 1.3, 1.4]
     (tmp_path / "t.json").write_text(json.dumps({"base": [1.0] * 8, "head": head}))
@@ -101,7 +103,7 @@ def test_red_for_a_slower_decode_as_recorded(call: Call, tmp_path: Path) -> None
     assert "no timings" in found["speed"]["measured"]
 
 
-def test_red_for_a_task_or_a_run_that_is_gone(call: Call, tmp_path: Path) -> None:
+def test_gate_fails_for_missing_task_or_run(call: Call, tmp_path: Path) -> None:
     gone = PAIRED.replace('"refcoco"', '"refcocoo"') + PAIRED.replace("worse]", "lost]").replace(
         "baselines/frozen", "nowhere"
     )
@@ -111,7 +113,7 @@ def test_red_for_a_task_or_a_run_that_is_gone(call: Call, tmp_path: Path) -> Non
     assert found["lost"]["red"]
 
 
-def test_a_vanished_task_is_named(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_task_is_named(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tasks
 
     monkeypatch.setattr(tasks, "TASKS", {name: task for name, task in tasks.TASKS.items() if name != "vizwiz"})
@@ -120,7 +122,7 @@ def test_a_vanished_task_is_named(call: Call, tmp_path: Path, monkeypatch: pytes
     assert "is of the task 'vizwiz', which is neither this project's" in found["scoring vizwiz"]["measured"]
 
 
-def test_a_committed_record_is_never_read_in_place_of_a_run(call: Call, tmp_path: Path) -> None:
+def test_gate_never_reads_a_committed_record_as_its_run(call: Call, tmp_path: Path) -> None:
     status, _, _ = call("gate", "--promises", HERE / "baselines/gates.toml", "--only", "nothing")
     assert status == 2
     path = tmp_path / "gates.toml"
@@ -133,7 +135,7 @@ def test_a_committed_record_is_never_read_in_place_of_a_run(call: Call, tmp_path
     assert first.provenance["date"] <= second.provenance["date"]
 
 
-def test_an_interrupted_gate_promises_nothing(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_gate_gives_no_verdict(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*given: Any, **more: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -157,7 +159,7 @@ def test_junit_and_github(call: Call, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "| BROKEN | floor |" in (tmp_path / "summary.md").read_text()
 
 
-def test_the_workflow_and_its_example_fit_together() -> None:
+def test_workflow_and_its_example_have_equal_inputs() -> None:
     yaml = pytest.importorskip("yaml")
     called = yaml.safe_load((HERE / ".github/workflows/gate.yml").read_text())
     example = yaml.safe_load((HERE / "docs/gate.yml").read_text())
@@ -168,7 +170,7 @@ def test_the_workflow_and_its_example_fit_together() -> None:
     assert len((HERE / "docs/gate.yml").read_text().splitlines()) <= 20
 
 
-def test_runs_that_were_not_made_alike_are_refused_by_name(call: Call, tmp_path: Path) -> None:
+def test_gate_refuses_runs_that_differ_by_name(call: Call, tmp_path: Path) -> None:
     """A reference cut at 20 tokens, or of one image, is no reference for a run of 256 tokens, or of six images."""
     base = ("run", "--task", "refcoco_res", "--model", "florence2-nano-ft", "--data", "miniature", "--limit", "6")
     assert call(*base, "--max-new-tokens", "20", "--out", "short")[0] == 0
@@ -193,7 +195,7 @@ margin = 2.0
     assert (status, "samples: " in found["worse"]["measured"]) == (5, True)
 
 
-def test_int8_is_as_good_as_float32_where_the_promise_says_so(call: Call, tmp_path: Path) -> None:
+def test_gate_compares_precisions_only_if_the_promise_names_the_difference(call: Call, tmp_path: Path) -> None:
     promise = """
 [promise.int8]
 task = "refcoco"

@@ -16,7 +16,7 @@ from PIL import Image
 from harness import published
 from harness.report import claims, tables
 from harness.report.tables import Table
-from tests.harness.cli.calling import Call, Told, evaluated
+from tests.harness.cli.calling import Call, Outcome, evaluated
 
 FORMULA = '=HYPERLINK("http://x.example")'
 HOSTILE = f"{FORMULA}\x1b[2J\x1b]0;t\x07\r\n::error::x\u202e</script><script>alert(1)</script>|$\\frac{{`_*[a](b)\x9b"
@@ -36,9 +36,9 @@ def unsafe(text: str) -> list[str]:
     return [letter for letter in text if not letter.isprintable() and letter != "\n"]
 
 
-def assert_safe(told: Told) -> None:
+def assert_safe(outcome: Outcome) -> None:
     """No control character, no line that begins as the data likes, no traceback."""
-    for text in (told.out, told.err):
+    for text in (outcome.out, outcome.err):
         lines = text.split("\n")
         # tqdm, which draws over its own line, is quiet where stderr is no terminal.
         assert not unsafe(text), unsafe(text)
@@ -92,9 +92,9 @@ def test_commands_on_hostile_records_show_no_control_character(
         ("export", "--jsonl", tmp_path / "page/all.jsonl"), ("rm", second),
     ):  # fmt: skip
         (tmp_path / "page").mkdir(exist_ok=True)
-        told = here(*arguments, "--out", out)
-        assert_safe(told)
-        assert told.status in (0, 2, 3), (arguments, told)
+        outcome = here(*arguments, "--out", out)
+        assert_safe(outcome)
+        assert outcome.status in (0, 2, 3), (arguments, outcome)
     assert_files_are_safe(tmp_path / "page")
 
 
@@ -108,9 +108,9 @@ def test_report_of_hostile_records_writes_safe_files(
         if number:
             record["spec"] |= {"data": HOSTILE, "limit": None}
         path.write_text(json.dumps(record))
-    told = here("report", "--results", out, "--to", tmp_path / "page", "--pictures", "2")
-    assert_safe(told)
-    assert told.status == 0, told
+    outcome = here("report", "--results", out, "--to", tmp_path / "page", "--pictures", "2")
+    assert_safe(outcome)
+    assert outcome.status == 0, outcome
     assert_files_are_safe(tmp_path / "page")
     pages = {path.relative_to(tmp_path) for path in tmp_path.iterdir()}
     assert pages <= {Path("results"), Path("page")}  # a protocol that is a path is no path
@@ -146,8 +146,8 @@ def test_hostile_annotations_in_score_and_check_show_no_control_character(here: 
     assert_safe(scored)
     assert scored.status == 0, scored
     # A box of 8 of 9 columns has an IoU of 72 / 81 = 0.89, above 8 of COCO's 10 thresholds.
-    told = here("report", "--results", tmp_path / "results", "--to", tmp_path / "page", "--pictures", "3")
-    assert_safe(told)
+    outcome = here("report", "--results", tmp_path / "results", "--to", tmp_path / "page", "--pictures", "3")
+    assert_safe(outcome)
     assert_files_are_safe(tmp_path / "page")
     predictions.write_text(json.dumps([{"image_id": HOSTILE, "category_id": 7, "bbox": [1, 1, 8, 9], "score": 0.9}]))
     refused = here("score", *own, "--predictions", predictions, "--out", tmp_path / "results")
@@ -173,23 +173,23 @@ def test_hostile_expressions_and_answers_show_no_control_character(here: Call, m
     source = ("--data", tmp_path / "root", "--out", tmp_path / "results")
     ids = []
     for model in ("oracle", "whole-image"):
-        told = here("run", "--task", "vqav2", "--model", model, "--split", "val", "--limit", "6", *source, "--json")
-        assert_safe(told)
-        assert told.status == 0, told
-        ids.append(json.loads(told.out)["id"])
+        outcome = here("run", "--task", "vqav2", "--model", model, "--split", "val", "--limit", "6", *source, "--json")
+        assert_safe(outcome)
+        assert outcome.status == 0, outcome
+        ids.append(json.loads(outcome.out)["id"])
     assert_safe(here("compare", ids[0], ids[-1], "--out", tmp_path / "results", "--data", tmp_path / "root"))
-    told = here("report", "--results", tmp_path / "results", "--to", tmp_path / "page", "--data", tmp_path / "root")
-    assert_safe(told)
+    outcome = here("report", "--results", tmp_path / "results", "--to", tmp_path / "page", "--data", tmp_path / "root")
+    assert_safe(outcome)
     assert_files_are_safe(tmp_path / "page")
 
 
 def test_gate_of_hostile_promises_writes_safe_commands_and_xml(here: Call, tmp_path: Path) -> None:
     promise = 'task = "refcoco"\nmodel = "whole-image"\ndata = "miniature"\nlimit = 4\nat_least = 99.0\n'
     (tmp_path / "gates.toml").write_text(f"[promise.{json.dumps(HOSTILE)}]\n{promise}")
-    told = here("gate", "--promises", tmp_path / "gates.toml", "--junit", tmp_path / "gate.xml", "--github")
-    assert_safe(told)
-    assert told.status == 5, told  # the whole image is no box of an expression
-    assert told.out.count("\n::error title=gate ") == 1
+    outcome = here("gate", "--promises", tmp_path / "gates.toml", "--junit", tmp_path / "gate.xml", "--github")
+    assert_safe(outcome)
+    assert outcome.status == 5, outcome  # the whole image is no box of an expression
+    assert outcome.out.count("\n::error title=gate ") == 1
     [case] = ElementTree.fromstring((tmp_path / "gate.xml").read_bytes()).iter("testcase")
     assert "HYPERLINK" in str(case.get("name"))
 

@@ -10,8 +10,8 @@ from tests.harness.cli.calling import Call
 
 
 def test_every_model_is_listed_with_where_its_weights_lie(here: Call) -> None:
-    told = here("models", "--json")
-    listed = {one["name"]: one for one in json.loads(told.out)}
+    outcome = here("models", "--json")
+    listed = {one["name"]: one for one in json.loads(outcome.out)}
     assert listed.keys() == baselines.every().keys()
     assert listed["florence2-b"]["repo"] == "microsoft/Florence-2-base"
     assert Path(listed["florence2-nano"]["at_hand"], "model.safetensors").is_file()

@@ -10,7 +10,7 @@ from harness import store
 from tests.harness.cli.calling import Call
 
 
-def test_a_report_follows_a_run_in_progress(here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_follows_run_in_progress(here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written while the run holds its lock, then once more when it is done; a stopped run is called so."""
     out = tmp_path / "results"
     ran = here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out)
@@ -34,8 +34,8 @@ def test_a_report_follows_a_run_in_progress(here: Call, tmp_path: Path, monkeypa
         lock.__exit__(None, None, None)
 
     monkeypatch.setattr("harness.cli.report.time.sleep", wait)
-    told = here("report", "--results", out, "--to", tmp_path / "report", "--pictures", "4", "--watch", "2")
-    assert told.status == 0
+    outcome = here("report", "--results", out, "--to", tmp_path / "report", "--pictures", "4", "--watch", "2")
+    assert outcome.status == 0
     [during] = seen
     assert '<meta http-equiv="refresh" content="2">' in during
     assert '<td class="number">40</td>' in during and "running" in during

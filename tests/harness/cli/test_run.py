@@ -23,7 +23,7 @@ from tests.hub import COMMIT, serving
 needs_java = pytest.mark.skipif(java.java() is None, reason="there is no Java")
 
 
-def test_weights_from_the_hub_then_offline(root: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_weights_are_fetched_from_the_hub_and_found_offline(root: Path, checkpoint: Path, tmp_path: Path) -> None:
     settings = {"FLORENCE2_HARNESS_DATA": str(root), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
     with serving({("microsoft/Florence-2-large", "f0acedb"): checkpoint}) as hub:
         first = process(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
@@ -41,40 +41,42 @@ def test_weights_from_the_hub_then_offline(root: Path, checkpoint: Path, tmp_pat
 
 
 def test_no_weights_and_no_network(root: Path, tmp_path: Path) -> None:
-    told = process(
+    outcome = process(
         *LITERAL, "--out", tmp_path,
         FLORENCE2_HARNESS_DATA=str(root), HF_HOME=str(tmp_path), HF_ENDPOINT="http://127.0.0.1:9",
     )  # fmt: skip
-    assert told.status == 4
-    assert "microsoft/Florence-2-large at revision f0acedb" in told.complaint
-    assert "--weights FOLDER" in told.complaint
-    assert told.out == ""
+    assert outcome.status == 4
+    assert "microsoft/Florence-2-large at revision f0acedb" in outcome.complaint
+    assert "--weights FOLDER" in outcome.complaint
+    assert outcome.out == ""
 
 
 def test_no_data_root(tmp_path: Path) -> None:
-    told = process(*LITERAL, "--out", tmp_path)
-    assert told.status == 2
-    assert told.err.strip().count("\n") == 0
+    outcome = process(*LITERAL, "--out", tmp_path)
+    assert outcome.status == 2
+    assert outcome.err.strip().count("\n") == 0
     assert (
-        "--data ROOT" in told.complaint and "FLORENCE2_HARNESS_DATA" in told.complaint and "miniature" in told.complaint
+        "--data ROOT" in outcome.complaint
+        and "FLORENCE2_HARNESS_DATA" in outcome.complaint
+        and "miniature" in outcome.complaint
     )
-    told = process(*LITERAL, "--out", tmp_path, FLORENCE2_HARNESS_DATA=str(tmp_path / "nowhere"))
-    assert told.status == 3
-    assert "is not a folder" in told.complaint
+    outcome = process(*LITERAL, "--out", tmp_path, FLORENCE2_HARNESS_DATA=str(tmp_path / "nowhere"))
+    assert outcome.status == 3
+    assert "is not a folder" in outcome.complaint
     (tmp_path / "empty").mkdir()
-    told = process(*LITERAL, "--data", tmp_path / "empty", "--out", tmp_path)
-    assert told.status == 3
-    assert "refs(unc).p" in told.complaint
+    outcome = process(*LITERAL, "--data", tmp_path / "empty", "--out", tmp_path)
+    assert outcome.status == 3
+    assert "refs(unc).p" in outcome.complaint
 
 
-def test_an_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_path: Path) -> None:
     settings = {"FLORENCE2_HARNESS_DATA": str(root), "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
     with serving({("microsoft/Florence-2-large", "f0acedb"): checkpoint}) as hub:
         hub.break_after = (checkpoint / "model.safetensors").stat().st_size // 2
-        told = process(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
-        assert told.status == 6
-        assert "fetching model.safetensors broke off" in told.complaint
-        assert "the same command resumes it" in told.complaint
+        outcome = process(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings)
+        assert outcome.status == 6
+        assert "fetching model.safetensors broke off" in outcome.complaint
+        assert "the same command resumes it" in outcome.complaint
         hub.break_after = None
         assert process(*LITERAL, "--out", tmp_path / "a", HF_ENDPOINT=hub.url, **settings).status == 0
 
@@ -98,7 +100,7 @@ def test_an_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_pa
     (["train", "--recipe", "mega", "--to", "x"], 2, "there are base-stage1"),
     (["run", "--task", "refcoco", "--model", "florence2-nano", "--weights", "./nowhere"], 4, "no such folder"),
 ])  # fmt: skip
-def test_one_line_and_the_right_status(
+def test_mistake_is_one_line_with_its_status(
     arguments: list[str],
     status: int,
     said: str,
@@ -108,14 +110,14 @@ def test_one_line_and_the_right_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = here(*arguments)
-    assert told.status == status
-    assert said in told.complaint
-    assert told.complaint.startswith("error: ")
-    assert told.out == ""
+    outcome = here(*arguments)
+    assert outcome.status == status
+    assert said in outcome.complaint
+    assert outcome.complaint.startswith("error: ")
+    assert outcome.out == ""
 
 
-def test_settings_of_a_checkpoint_that_cannot_be_meant(
+def test_impossible_settings_of_a_checkpoint_are_refused(
     here: Call, root: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     run = (
@@ -139,8 +141,8 @@ def test_settings_of_a_checkpoint_that_cannot_be_meant(
         (["--device", "cuda:99"], 6, "cannot be used here"),
         (["--resolution", "3"], 2, "at least 32"),
     ):
-        told = here(*run, *more)
-        assert (told.status, said in told.complaint) == (status, True), told
+        outcome = here(*run, *more)
+        assert (outcome.status, said in outcome.complaint) == (status, True), outcome
 
 
 def test_truncated_weights(here: Call, root: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -148,11 +150,11 @@ def test_truncated_weights(here: Call, root: Path, checkpoint: Path, tmp_path: P
     shutil.copytree(checkpoint, broken)
     file = broken / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    told = here("run", "--task", "refcoco", "--model", "florence2-b", "--data", root, "--weights", broken)
-    assert (told.status, "truncated" in told.complaint) == (4, True)
+    outcome = here("run", "--task", "refcoco", "--model", "florence2-b", "--data", root, "--weights", broken)
+    assert (outcome.status, "truncated" in outcome.complaint) == (4, True)
 
 
-def test_a_corrupt_image_leaves_the_run_incomplete(here: Call, root: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_corrupt_image_leaves_run_incomplete(here: Call, root: Path, checkpoint: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
     image = copy / "coco/train2014/COCO_train2014_000000000007.jpg"
@@ -171,22 +173,22 @@ def test_a_corrupt_image_leaves_the_run_incomplete(here: Call, root: Path, check
         tmp_path / "r",
     )
     image.write_bytes(whole[: len(whole) // 3])
-    told = here(*run)
-    assert told.status == 7
-    assert "no result" in told.out and "cannot be decoded" in told.out
+    outcome = here(*run)
+    assert outcome.status == 7
+    assert "no result" in outcome.out and "cannot be decoded" in outcome.out
     image.unlink()
-    told = here(*run)
-    assert told.status == 7
-    assert "is not there" in told.out
+    outcome = here(*run)
+    assert outcome.status == 7
+    assert "is not there" in outcome.out
     image.write_bytes(whole)
-    told = here(*run, "--json")
-    assert told.status == 0
-    record = json.loads(told.out)
+    outcome = here(*run, "--json")
+    assert outcome.status == 0
+    record = json.loads(outcome.out)
     assert record["status"] == "complete"
     assert 0 < record["counts"]["asked now"] < record["counts"]["samples"]  # the others were kept
 
 
-def test_a_pickle_with_code_in_it(here: Call, root: Path, tmp_path: Path) -> None:
+def test_pickle_with_code_is_refused(here: Call, root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
     mark = tmp_path / "ran"
@@ -196,18 +198,18 @@ def test_a_pickle_with_code_in_it(here: Call, root: Path, tmp_path: Path) -> Non
             return (os.mkdir, (str(mark),))
 
     (copy / "refer/refcoco/refs(unc).p").write_bytes(pickle.dumps([Harmful()]))
-    told = here("run", "--task", "refcoco", "--model", "oracle", "--data", copy, "--out", tmp_path / "r")
-    assert (told.status, "holds code" in told.complaint) == (3, True)
+    outcome = here("run", "--task", "refcoco", "--model", "oracle", "--data", copy, "--out", tmp_path / "r")
+    assert (outcome.status, "holds code" in outcome.complaint) == (3, True)
     assert not mark.exists()
 
 
-def test_results_that_cannot_be_written(here: Call, root: Path, tmp_path: Path) -> None:
+def test_unwritable_results_are_one_line(here: Call, root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    told = here("run", "--task", "refcoco", "--model", "oracle", "--data", root, "--out", tmp_path / "file")
-    assert told.status == 6
+    outcome = here("run", "--task", "refcoco", "--model", "oracle", "--data", root, "--out", tmp_path / "file")
+    assert outcome.status == 6
 
 
-def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
+def test_interrupted_run_resumes(miniature: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle of the embedded model's run; the same command asks only what is left."""
     run = ("run", "--task", "refcoco", "--model", "florence2-nano", "--limit", "30", "--out", str(tmp_path))
     command = [sys.executable, "-m", "harness", *run]
@@ -227,7 +229,7 @@ def test_an_interrupted_run_goes_on(miniature: Path, tmp_path: Path) -> None:
     assert 0 < record["counts"]["asked now"] < record["counts"]["samples"]
 
 
-def test_the_commands_are_these() -> None:
+def test_commands_are_listed() -> None:
     """Adding one is a decision."""
     names = {name for name in application() if not name.startswith("-")}
     making = {"run", "score", "bench", "train", "finetune", "recipes", "ablate"}
@@ -247,7 +249,7 @@ def test_another_form_of_asking_is_another_run(here: Call) -> None:
 
 @needs_java
 @pytest.mark.slow
-def test_captions_by_the_official_pipeline_and_meteor_afterwards(here: Call) -> None:
+def test_official_caption_pipeline_equals_ours_and_meteor_is_added_later(here: Call) -> None:
     """A finished run is marked again for what is asked of it now, and asked nothing."""
     ours = evaluated(here, "coco_caption", "--limit", "12", "--no-meteor", model="florence2-nano")
     assert "METEOR" not in ours["metrics"]
@@ -264,7 +266,7 @@ def test_captions_by_the_official_pipeline_and_meteor_afterwards(here: Call) -> 
     assert status == 0 and again["metrics"] == ours["metrics"] and "date" in again["provenance"]["marked again"]
 
 
-def test_a_java_that_does_not_run_costs_only_meteor(
+def test_broken_java_costs_only_meteor(
     here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_meteor: None
 ) -> None:
     broken = tmp_path / "java"
@@ -279,7 +281,7 @@ def test_a_java_that_does_not_run_costs_only_meteor(
     assert status == 6 and "METEOR's program ended" in err
 
 
-def test_no_java_is_said_and_spice_says_what_it_lacks(
+def test_missing_java_is_reported_and_spice_is_refused(
     here: Call, monkeypatch: pytest.MonkeyPatch, no_meteor: None
 ) -> None:
     monkeypatch.setattr("harness.evaluation.request.java", lambda: None)
@@ -291,7 +293,7 @@ def test_no_java_is_said_and_spice_says_what_it_lacks(
     assert here("run", *asked, "--meteor")[0] == here("run", *asked, "--spice")[0] == 6
 
 
-def test_detection_by_hotcoco_is_the_same(here: Call) -> None:
+def test_hotcoco_gives_equal_detection_metrics(here: Call) -> None:
     one = evaluated(here, "coco_detection", "--limit", "40", model="florence2-nano")
     other = evaluated(here, "coco_detection", "--limit", "40", "--detection-scorer", "hotcoco", model="florence2-nano")
     assert other["provenance"]["marking"] == ["hotcoco"]
@@ -300,7 +302,7 @@ def test_detection_by_hotcoco_is_the_same(here: Call) -> None:
         assert other["metrics"][name]["value"] == pytest.approx(estimate["value"], abs=1e-9)
 
 
-def test_all_is_what_a_root_has(here: Call, miniature: Path, tmp_path: Path) -> None:
+def test_all_selects_the_tasks_of_a_root(here: Call, miniature: Path, tmp_path: Path) -> None:
     shutil.copytree(miniature / "vizwiz", tmp_path / "root/vizwiz")
     asked = ("--model", "oracle", "--data", tmp_path / "root", "--json")
     status, out, err = here("run", "--task", "all", *asked)
@@ -322,14 +324,16 @@ def test_run_of_all_on_the_embedded_benchmark_prints_no_missing_task(here: Call)
     (("--beams", "3", "--prompt", "vqa=bare"), 2, "--beams"),
     (("--export", "/dev/null/x"), 6, "Not a directory"),
 ])  # fmt: skip
-def test_what_cannot_be_meant(here: Call, given: tuple[str, ...], status: int, said: str) -> None:
+def test_impossible_options_are_refused(here: Call, given: tuple[str, ...], status: int, said: str) -> None:
     asked = ("run", "--task", "vizwiz", "--model", "oracle", "--data", "miniature", "--limit", "2")
     found, _, err = here(*asked, *given)
     assert (found, said in err, err.count("error:")) == (status, True, 1)
 
 
 @pytest.mark.parametrize("body", ["raise RuntimeError('broken')", "import sys; sys.exit(3)", "TASK = 5", "TASK ="])
-def test_a_module_that_is_no_task(here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+def test_module_without_a_task_is_refused(
+    here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
     (tmp_path / "faulty_task.py").write_text(body)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "faulty_task", raising=False)
@@ -338,14 +342,14 @@ def test_a_module_that_is_no_task(here: Call, tmp_path: Path, monkeypatch: pytes
         assert (status, err.count("\n"), err.startswith("error: ")) == (2, 1, True), err
 
 
-def test_a_question_too_long_is_one_failure(here: Call, miniature: Path, tmp_path: Path) -> None:
+def test_too_long_question_is_one_failure(here: Call, miniature: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(miniature / "textvqa", root / "textvqa")
     path = root / "textvqa/TextVQA_0.5.1_val.json"
-    told = json.loads(path.read_text())
-    told["data"] = told["data"][:3]
-    told["data"][0]["question"] = "what is it " * 60
-    path.write_text(json.dumps(told))
+    outcome = json.loads(path.read_text())
+    outcome["data"] = outcome["data"][:3]
+    outcome["data"][0]["question"] = "what is it " * 60
+    path.write_text(json.dumps(outcome))
     status, out, err = here("run", "--task", "textvqa", "--model", "florence2-nano", "--data", root, "--json")
     record = json.loads(out)
     assert (status, record["status"], record["counts"]["failed"], record["counts"]["answered"]) == (

@@ -17,14 +17,14 @@ from tests.harness.cli.calling import Call, evaluated
 def test_run_show_export_score_report_rm(here: Call, root: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "results")
     run = ("run", "--task", "refcoco,refcoco_res", "--model", "oracle", "--data", root, *out)
-    told = here(*run)
-    assert told.status == 0
-    assert "Acc@0.5     100.0" in told.out and "mIoU        100.0" in told.out
-    assert "nothing was queried" not in told.err
+    outcome = here(*run)
+    assert outcome.status == 0
+    assert "Acc@0.5     100.0" in outcome.out and "mIoU        100.0" in outcome.out
+    assert "nothing was queried" not in outcome.err
     again = here(*run)
     assert (again.status, again.out, again.err.count("nothing was queried: this run was finished on 20")) == (
         0,
-        told.out,
+        outcome.out,
         2,
     )
     listed = json.loads(here("ls", *out, "--json").out)
@@ -47,7 +47,7 @@ def test_run_show_export_score_report_rm(here: Call, root: Path, tmp_path: Path)
     assert not list((tmp_path / "results").rglob(f"*{rec['id']}*/run.json"))
 
 
-def test_all_runs_as_one_table(here: Call, tmp_path: Path) -> None:
+def test_export_writes_metrics_of_all_runs_as_one_table(here: Call, tmp_path: Path) -> None:
     out = tmp_path / "results"
     assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
     [(_, record)] = store.runs(out)
@@ -62,7 +62,9 @@ def test_all_runs_as_one_table(here: Call, tmp_path: Path) -> None:
     assert here("export", record.id, "--jsonl", jsonl, "--out", out).status == 2
 
 
-def test_a_torn_record_stops_nothing_else(here: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_torn_record_leaves_other_records_readable(
+    here: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     whole, torn = (evaluated(here, task, "--limit", "2") for task in ("vizwiz", "textvqa"))
     [record] = (path for path in (tmp_path / "results").rglob("run.json") if torn["id"] in str(path))
     record.write_text("{")
@@ -73,7 +75,7 @@ def test_a_torn_record_stops_nothing_else(here: Call, tmp_path: Path, caplog: py
     assert evaluated(here, "textvqa", "--limit", "2", "--fresh")["id"] == torn["id"]
 
 
-def test_of_one_image_there_is_no_cider(here: Call, tmp_path: Path) -> None:
+def test_cider_of_single_image_is_undefined(here: Call, tmp_path: Path) -> None:
     """The official code says 0."""
     record = evaluated(here, "coco_caption", "--limit", "1", "--no-meteor")
     assert record["metrics"]["CIDEr"]["value"] is None
@@ -104,14 +106,14 @@ def test_ls_tells_states_apart_and_filters(here: Call, tmp_path: Path) -> None:
     assert {run["id"] for run in json.loads(here("ls", "--mine", "--json").out)} == {partial["id"]}
 
 
-def test_record_without_its_answers_is_not_a_finished_run(here: Call, tmp_path: Path) -> None:
+def test_record_without_answers_is_queried_again(here: Call, tmp_path: Path) -> None:
     """As a fresh clone has them: the same command queries, and `score` and `export` say what is missing."""
     run = evaluated(here, "refcoco", "--limit", "3")
     [answers] = (tmp_path / "results").rglob("answers.jsonl*")
     answers.unlink()
     for command in (("score", run["id"]), ("export", run["id"], "p.json")):
-        told = here(*command, "--data", "miniature")
-        assert told.status == 3 and "33 of 33 samples have no answer" in told.complaint, told
+        outcome = here(*command, "--data", "miniature")
+        assert outcome.status == 3 and "33 of 33 samples have no answer" in outcome.complaint, outcome
     again = evaluated(here, "refcoco", "--limit", "3")
     assert again["counts"]["asked now"] == again["counts"]["samples"]
 
@@ -120,7 +122,7 @@ def test_record_without_its_answers_is_not_a_finished_run(here: Call, tmp_path: 
     ("score", "RUN", "--data", "miniature"), ("export", "RUN", "p.json", "--data", "miniature"), ("show", "RUN"),
     ("compare", "RUN", "RUN"), ("report", "--pictures", "2"), ("ls",), ("rm", "RUN"),
 ])  # fmt: skip
-def test_record_never_imports_the_module_that_it_names(
+def test_record_never_imports_a_module(
     command: tuple[str, ...], here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = evaluated(here, "refcoco", "--limit", "2")
@@ -132,15 +134,15 @@ def test_record_never_imports_the_module_that_it_names(
     named = {"task from": "stranger:TASK", "model from": "stranger:MODEL", "entry": "stranger:MODEL"}
     stored["provenance"] |= named
     record.write_text(json.dumps(stored))
-    told = here(*(run["id"] if one == "RUN" else one for one in command))
+    outcome = here(*(run["id"] if one == "RUN" else one for one in command))
     assert not (tmp_path / "ran").exists() and "stranger" not in sys.modules
     if command[0] in ("score", "export", "compare"):
-        assert told.status == 3 and "name it: --task stranger:TASK" in told.complaint
+        assert outcome.status == 3 and "name it: --task stranger:TASK" in outcome.complaint
     else:
-        assert told.status == 0, told.err
+        assert outcome.status == 0, outcome.err
 
 
-def test_edited_headline_is_said_by_every_command_that_shows_it(here: Call, tmp_path: Path) -> None:
+def test_edited_headline_is_reported_by_every_command(here: Call, tmp_path: Path) -> None:
     out = tmp_path / "results"
     a, b = (
         evaluated(here, "refcoco", "--out", out, "--limit", "6", model=model) for model in ("oracle", "whole-image")
@@ -163,12 +165,12 @@ def test_edited_headline_is_said_by_every_command_that_shows_it(here: Call, tmp_
             f'model = "whole-image"\ntask = "refcoco"\nlimit = 6\nnot_worse_than = "{path.parent}"\nmargin = 1.0\n'
         )
         (tmp_path / "gates.toml").write_text(f"[promise.p]\n{promise}")
-        told = here("gate", "--promises", tmp_path / "gates.toml")
-        assert (told.status, contradiction in " ".join(told.out.split())) == (5, True)
+        outcome = here("gate", "--promises", tmp_path / "gates.toml")
+        assert (outcome.status, contradiction in " ".join(outcome.out.split())) == (5, True)
     record["provenance"]["checksum"] = "0"
     path.write_text(json.dumps(record))
-    told = here("ls", "--out", out)
-    assert "edited" in told.out and f"{path} was edited" in told.err
+    outcome = here("ls", "--out", out)
+    assert "edited" in outcome.out and f"{path} was edited" in outcome.err
     assert f"{path} was edited" in here("show", b["id"], "--out", out).err
     assert here("score", b["id"], "--out", out).status == 0  # scores the kept answers again
     assert here("ls", "--out", out).err == ""
@@ -222,8 +224,8 @@ def test_records_with_any_field_replaced_stop_no_command(
         ("compare", good[0]["id"], good[1]["id"]), ("report", "--pictures", "0"),
     ):  # fmt: skip
         caplog.clear()
-        told = here(*command)
-        assert told.status == 0, told.err
+        outcome = here(*command)
+        assert outcome.status == 0, outcome.err
         named = [line for line in caplog.messages if "is not a run record: " in line or " has schema " in line]
         assert named and len(named) % refused == 0  # a command may read the records more than once
         assert all("\n" not in line and len(line) < 500 for line in named)
