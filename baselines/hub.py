@@ -43,7 +43,7 @@ def fetch(
     for name in needed:
         path = _file(repo, name, revision, missing)
         if path is None:
-            raise CheckpointError(f"{missing}, which has no {name}: it is not a Florence-2 checkpoint")
+            raise CheckpointError(f"{missing}, which has no {name}: it is not a checkpoint of this kind")
         folder = path.parent
     known_before = _key(repo, revision) in _UNREACHABLE
     unknown = [name for name in optional if not _is_known(repo, name, revision, missing)]
@@ -84,9 +84,10 @@ def _file(repo: str, name: str, revision: str, missing: str, *, ask: bool = True
 
     Unreachable without a network, and without a request if not `ask`.
     """
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         EntryNotFoundError,
+        GatedRepoError,
         HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -107,6 +108,9 @@ def _file(repo: str, name: str, revision: str, missing: str, *, ask: bool = True
         return None
     except RevisionNotFoundError as error:
         raise CheckpointError(f"{missing}: the hub has no such revision; {remedy}") from error
+    except GatedRepoError as error:
+        agree = f"accept its licence at {constants.ENDPOINT}/{repo}, then log in with `hf auth login` or set HF_TOKEN"
+        raise CheckpointError(f"{missing}, for which the hub wants an agreement: {agree}") from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(f"{missing}: the hub has no such repository, or it is private; {remedy}") from error
     except (HTTPError, OSError) as error:

@@ -16,11 +16,15 @@ COMMIT = "f0acedb000000000000000000000000000000000"
 
 @dataclass
 class Hub:
-    """`asked` lists the requests as `METHOD path`; a download is cut off after `break_after` bytes."""
+    """`asked` lists the requests as `METHOD path`; a download is cut off after `break_after` bytes.
+
+    The files of a `gated` repository are refused: with status 401 without a token, else with 403.
+    """
 
     url: str = ""
     asked: list[str] = field(default_factory=list)
     break_after: int | None = None
+    gated: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -46,6 +50,8 @@ def serving(repos: Mapping[tuple[str, str], Path]) -> Iterator[Hub]:
             known = {key[1] for key in repos if key[0] == repo}
             if not known:
                 return self.fail("RepoNotFound")
+            if repo in hub.gated:
+                return self.fail("GatedRepo", 403 if self.headers.get("Authorization") else 401)
             if revision not in known and revision != COMMIT:
                 return self.fail("RevisionNotFound")
             folder = repos[repo, revision if revision in known else next(iter(known))]
@@ -72,8 +78,8 @@ def serving(repos: Mapping[tuple[str, str], Path]) -> Iterator[Hub]:
             self.wfile.write(rest)
             return None
 
-        def fail(self, code: str) -> None:
-            self.send_response(404)
+        def fail(self, code: str, status: int = 404) -> None:
+            self.send_response(status)
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")

@@ -1,0 +1,118 @@
+"""Checks that every rival passes, and what tiny checkpoints are made of.
+
+A test file of a rival saves a checkpoint of tiny size, with random weights, by transformers' own `save_pretrained`.
+The entry runs on it with `weights=FOLDER`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+import harness
+from baselines.entry import Entry, Setting
+from harness.cli import main
+from harness.core import Answer, Kind, Model, Phrase, Question, Ticket
+from harness.evaluation import scoring
+from harness.evaluation.evaluate import evaluate_each
+from harness.evaluation.request import Request
+
+WORDS = """a the of on is in and to left right top bottom red green blue yellow white black small large circle square
+    triangle star cross image photo what which color how many are there yes no question short answer : ? . , ;"""
+SIZES = ((40, 24), (24, 40), (64, 64), (20, 20), (90, 30))  # width, height: wide, tall, larger and smaller
+
+
+def word_tokenizer(special: Sequence[str], words: str = WORDS) -> Tokenizer:
+    """A tokenizer of words: the special tokens have the first ids, in their order; other words are `<unk>`."""
+    vocabulary = {token: place for place, token in enumerate(dict.fromkeys([*special, "<unk>", *words.split()]))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens([*special, "<unk>"])
+    return tokenizer
+
+
+def images(root: Path) -> list[str]:
+    """Images of every shape in SIZES, as files below `root`: their names."""
+    for number, (width, height) in enumerate(SIZES):
+        image = Image.new("RGB", (width, height), (40 * number, 200 - 30 * number, 90))
+        image.paste((250, 240, 30), (width // 4, height // 4, width // 2, height // 2))
+        image.save(root / f"{number}.png")
+    return [f"{number}.png" for number in range(len(SIZES))]
+
+
+def question(image: str, kind: Kind, text: str) -> Question:
+    """A question of any kind about an image: `text` is its words."""
+    words = text.split()
+    if kind in ("detect", "find"):
+        return Question(image, None, kind, phrases=tuple(Phrase(word) for word in words))
+    if kind == "ground":
+        ends = [len(" ".join(words[: count + 1])) for count in range(len(words))]
+        spans = tuple(Phrase(word, end - len(word), end) for word, end in zip(words, ends, strict=True))
+        return Question(image, None, kind, text=text, phrases=spans)
+    region = (2.0, 3.0, 15.0, 17.0) if kind in ("name", "describe", "outline", "read") else None
+    return Question(image, None, kind, region=region, text=text)
+
+
+def questions(root: Path, kinds: frozenset[Kind]) -> list[tuple[Ticket, Question]]:
+    """Questions of every kind, short and long ones, about images of every shape, by ticket."""
+    texts = ("red circle", "the small blue square on the left of a large red circle")
+    asked = [question(image, kind, text) for text in texts for kind in sorted(kinds) for image in images(root)]
+    return list(enumerate(asked))
+
+
+def answers(model: Model, asked: Sequence[tuple[Ticket, Question]]) -> dict[Ticket, Answer]:
+    """The answers by ticket; a Failure fails the test."""
+    results = dict(model.answer(asked))
+    assert results.keys() == {ticket for ticket, _ in asked}
+    for result in results.values():
+        assert isinstance(result, Answer), result
+    return results  # type: ignore[return-value]
+
+
+def essence(answer: Answer) -> tuple[Any, ...]:
+    """What must not depend on the other questions of a batch; scores are rounded to four places."""
+    value = answer.value
+    for name in ("region_scores", "label_scores"):
+        scores = getattr(value, name, None)
+        if scores is not None:
+            value = replace(value, **{name: tuple(round(score, 4) for score in scores)})  # type: ignore[type-var]
+    return answer.raw, value, answer.tokens, answer.truncated
+
+
+def check_batches(entry: Entry, weights: Path, root: Path, *, limit: int | None = None, **options: Any) -> None:
+    """An answer alone, in a batch beside longer ones, and in another order, is the same."""
+    asked = questions(root, entry.kinds or frozenset())[:limit]
+    alone = entry.load(Setting(root=root, weights=str(weights), device="cpu", batch_size=1), **options)
+    batched = entry.load(Setting(root=root, weights=str(weights), device="cpu", batch_size=7), **options)
+    assert alone.fingerprint == batched.fingerprint
+    expected = {ticket: essence(answer) for ticket, answer in answers(alone, asked).items()}
+    assert {ticket: essence(answer) for ticket, answer in answers(batched, asked).items()} == expected
+    backwards = answers(batched, asked[::-1])
+    assert {ticket: essence(answer) for ticket, answer in backwards.items()} == expected
+
+
+def check_commands(entry: Entry, weights: Path, folder: Path, answered: Sequence[str], **options: Any) -> None:
+    """`run` over every task of the miniature, `score`, `compare` with the floor, and `report`.
+
+    `answered` are the tasks that must be evaluated; every other one must be left out.
+    """
+    results = folder / "results"
+    common: dict[str, Any] = {"data": "miniature", "limit": 3, "out": results}
+    settings = {"weights": str(weights), "device": "cpu", "name": "tiny", "options": options}
+    runs = [evaluated.run for evaluated in evaluate_each(Request(task="all", model=entry, **common, **settings))]
+    assert {run.spec.task for run in runs} == set(answered)
+    for run in runs:
+        assert (run.status, run.counts["failed"]) == ("partial", 0)
+        assert run.counts["answered"] == run.counts["samples"] > 0
+        again, _ = scoring.score_again(run.id, data="miniature", out=results)
+        assert again.metrics == run.metrics
+        floor = harness.evaluate(run.spec.task, "whole-image", **common)
+        [comparison] = harness.compare(run, floor, data="miniature", out=results)
+        assert comparison.metrics
+    assert main(["report", "--results", str(results), "--to", str(folder / "report"), "--pictures", "1"]) == 0
+    assert "tiny" in (folder / "report/index.html").read_text()
