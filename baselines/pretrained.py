@@ -76,7 +76,10 @@ class Checkpoint:
             raise CheckpointError(
                 f"--weights {weights}: no such folder, and not a hub repository (owner/name or owner/name@revision)"
             )
-        return fetched(repo, revision or "main", "--weights names")
+        revision, why = revision or "main", "--weights names"
+        if has(repo, ADAPTER_CONFIG, revision, why):
+            return fetch(repo, revision, needed=(ADAPTER_CONFIG,), optional=(), one_of=ADAPTER_FILES, why=why)
+        return fetched(repo, revision, why)
 
     def at_hand(self) -> str:
         """The folder of the weights on this machine; "" where they are not on it."""
@@ -175,9 +178,7 @@ def load(class_name: str, checkpoint: Checkpoint, setting: Setting, options: Loa
 
 
 def fetched(repo: str, revision: str, why: str) -> Path:
-    """The folder of a repository: its configuration, texts and weights, or an adapter; see `hub.fetch` for errors."""
-    if has(repo, ADAPTER_CONFIG, revision, why):
-        return fetch(repo, revision, needed=(ADAPTER_CONFIG,), optional=(), one_of=ADAPTER_FILES, why=why)
+    """The folder of a repository with its configuration, texts and weights; see `hub.fetch` for errors."""
     folder = fetch(repo, revision, needed=("config.json",), optional=TEXT_FILES, one_of=WEIGHT_FILES, why=why)
     shards = [path.name for path in weight_files(folder)]
     return fetch(repo, revision, needed=shards, optional=(), one_of=(), why=why)

@@ -19,6 +19,7 @@ from baselines import Entry
 from harness import store
 from harness.core import Run
 from harness.errors import UsageError
+from harness.evaluation.grid import several
 from harness.evaluation.plan import DATA_VARIABLE
 from harness.evaluation.request import RESULTS
 from harness.report import text
@@ -74,12 +75,12 @@ class ModelSetting:
 
 
 def model_named(arguments: list[str]) -> Entry | None:
-    """The model that a command line names with `--model`; None where it names none."""
+    """The model that a command line names with `--model`; None where it names none, or several."""
     for place, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if option == "--model":
             name = value if equals else next(iter(arguments[place + 1 :]), "")
-            return baselines.find(name) if name and not name.startswith("--") else None
+            return baselines.find(name) if name and not name.startswith("--") and not several(name) else None
     return None
 
 

@@ -31,8 +31,9 @@ from harness.cli.options import (
 )
 from harness.core import Run
 from harness.errors import IncompleteError
-from harness.evaluation.evaluate import evaluate_each
+from harness.evaluation import grid
 from harness.evaluation.request import Request, Scorers
+from harness.report import text
 
 
 def command(entry: Entry | None) -> Callable[..., None]:
@@ -41,7 +42,12 @@ def command(entry: Entry | None) -> Callable[..., None]:
     def run(
         *,
         task: TaskNames,
-        model: Annotated[str, Parameter(help="Model name (`models` lists them), or package.module:NAME")],
+        model: Annotated[
+            str,
+            Parameter(
+                help="Model name (`models` lists them), package.module:NAME, or several names with commas and globs"
+            ),
+        ],
         split: Split = None,
         data: Data = None,
         annotations: Annotations = None,
@@ -84,6 +90,8 @@ def command(entry: Entry | None) -> Callable[..., None]:
         python -m harness run --task 'refcoco*' --model florence2-b --weights runs/mine --name mine --data /data
 
         python -m harness run --task coco_detection --model florence2-b --annotations mine.json --images photos/
+
+        python -m harness run --task all --model florence2-nano,whole-image --limit 20
         """
         request = Request(
             task=task, model=model, split=split, data=data, annotations=annotations, images=images, strict=strict,
@@ -91,8 +99,9 @@ def command(entry: Entry | None) -> Callable[..., None]:
             options=changed_options(options) if options is not None else {}, scorers=scorers,
             export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip
+        planned = grid.plan(request)
         runs: list[Run] = []
-        for evaluated in evaluate_each(request):
+        for evaluated in planned:
             runs.append(evaluated.run)
             if evaluated.finished:
                 date = evaluated.run.provenance.get("date", "before")
@@ -103,12 +112,17 @@ def command(entry: Entry | None) -> Callable[..., None]:
                 show_run(evaluated.run, evaluated.folder, json)
         if json:
             print(store.as_json(runs[0] if len(runs) == 1 else runs))
-        incomplete = [f"{run.spec.task} {run.spec.split}" for run in runs if run.status == "incomplete"]
-        if incomplete:
+        elif len(planned.models) > 1:
+            print(text.matrix(planned.models, runs))
+        if planned.cells:
+            print(text.block(planned.missing()), file=sys.stderr)
+        unfinished = [run.spec for run in runs if run.status == "incomplete"]
+        if unfinished:
+            names = ", ".join(f"{spec.task} {spec.split}" for spec in unfinished)
             raise IncompleteError(
-                f"{', '.join(incomplete)}: some questions failed, so there is no headline; run the same command to "
-                "query them again"
+                f"{names}: some questions failed, so there is no headline; run the same command to query them again"
             )
+        planned.check()
 
     run.__annotations__["options"] = options_type(entry)
     (run.__kwdefaults__ or {})["options"] = entry.options() if entry is not None else None

@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import baselines
 import tasks
 from baselines import Entry
 from harness import runner, store
 from harness.core import Answer, Model, Row, Run, RunSpec, Sample, Score, Task
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.evaluation.plan import DataSource, Loaded, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
@@ -51,11 +51,32 @@ def evaluate(request: Request) -> Run:
     return evaluated.run
 
 
-def evaluate_each(request: Request) -> Iterator[Evaluated]:
+class Watcher(Protocol):
+    """Is told what becomes of the runs that are not yielded, by the names of their task and split.
+
+    `several`: the request is for several models, of which this is one.
+    """
+
+    @property
+    def several(self) -> bool: ...
+
+    def failed(self, task: str, split: str, error: Exception) -> None:
+        """A run raised."""
+        ...
+
+    def left_out(self, task: str, split: str, reason: str) -> None:
+        """The model does not answer the questions of a task."""
+        ...
+
+
+def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[Evaluated]:
     """Evaluates every task and split of a request, one run after another.
 
     A task with question kinds that the model does not answer is logged and left out where 'all' or a glob selects it.
     UsageError where such a task is named.
+
+    With a `watcher`, a run that raises does not end the others; of several models, one leaves out named tasks too.
+    Mistakes in the request, and a model that cannot be built, are raised in any case.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a run is one process: torchrun starts `finetune`, and `--weights` takes its checkpoint")
@@ -75,20 +96,37 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
         raise UsageError(f"--annotations are of one task and one split, but {len(pairs)} are named")
     for task, split in pairs:
         source.require(task, split)
+    of_several = watcher is not None and watcher.several
+    alone = len(pairs) == 1 and not of_several
     model: Model | None = None
     for task, split in pairs:
-        loaded = source.read(task, split)
-        samples = runner.choose(loaded.samples, request.limit, request.seed)
+        try:
+            loaded = source.read(task, split)
+            samples = runner.choose(loaded.samples, request.limit, request.seed)
+        except HarnessError as error:
+            if watcher is None or alone:
+                raise
+            watcher.failed(task.name, split, error)
+            continue
         if reason := unanswerable(entry, samples):
-            if len(pairs) == 1 or task.name in _names(request).split(","):
+            if alone or (not of_several and task.name in _names(request).split(",")):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
             log.warning("left out: %s, since %s %s", task.name, name, reason)
+            if watcher is not None:
+                watcher.left_out(task.name, split, reason)
             continue
         if model is None or (entry is not None and entry.sees_targets):
             model = build(request, entry, source.image_root, samples)
         facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
         chosen = replace(loaded, samples=samples)
-        yield _evaluated(request, entry, model, request.scorers.of(task), split, chosen, source, facts)
+        try:
+            evaluated = _evaluated(request, entry, model, request.scorers.of(task), split, chosen, source, facts)
+        except Exception as error:  # a model from outside raises any kind
+            if watcher is None or alone:
+                raise
+            watcher.failed(task.name, split, error)
+            continue
+        yield evaluated
 
 
 def _with_checkpoint(request: Request, entry: Entry | None) -> Request:

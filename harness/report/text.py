@@ -31,6 +31,18 @@ def number(estimate: Estimate | None) -> str:
     return value if estimate.low is None else f"{value} [{estimate.low:.1f}, {estimate.high:.1f}]"
 
 
+def matrix(models: Sequence[str], runs: Sequence[Run]) -> str:
+    """The headlines of runs, tasks by models; a run that is missing leaves its cell empty."""
+    found = {(run.spec.model, run.spec.task, run.spec.split): run for run in runs}
+    cells = []
+    for task, split in dict.fromkeys((run.spec.task, run.spec.split) for run in runs):
+        here = [found.get((model, task, split)) for model in models]
+        [metric] = {run.headline for run in here if run is not None}
+        numbers = [number(run.metrics.get(metric)) if run is not None else "" for run in here]
+        cells.append((task, split, metric, *numbers))
+    return table(("task", "split", "metric", *models), cells)
+
+
 def age(date: str, now: float) -> str:
     """The time from an ISO date to `now` (seconds since 1970): 5 min, 3 h, 12 d; "" if the date cannot be parsed."""
     try:

@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 
+import baselines
+from baselines import Entry, Setting
 from harness.cli import application
+from harness.core import Model
+from harness.errors import CheckpointError
 from harness.metrics import java
 from tests.harness.cli.calling import LITERAL, ROOT, Call, evaluated, process
 from tests.hub import COMMIT, serving
@@ -359,3 +363,29 @@ def test_too_long_question_is_one_failure(here: Call, miniature: Path, tmp_path:
         2,
     )
     assert "this checkpoint has positions for" in err
+
+
+def test_several_models_print_a_matrix_and_the_missing_runs(here: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("run", "--task", "refcoco,coco_detection,vizwiz", "--data", "miniature", "--limit", "2")
+    status, out, error = here(*words, "--model", "whole-image,oracle-quantised")
+    assert status == 0
+    assert [line.split()[:3] for line in out.splitlines()[-4:]] == [
+        ["task", "split", "metric"], ["refcoco", "val", "Acc@0.5"], ["coco_detection", "val2017", "mAP"],
+        ["vizwiz", "val", "accuracy"],
+    ]  # fmt: skip
+
+    def build(setting: Setting, options: Any) -> Model:
+        raise CheckpointError("its weights\x1b[31m are not there")
+
+    lacks = Entry(name="lacks", about="", build=build, kinds=frozenset({"refer"}))
+    monkeypatch.setattr(baselines, "MODELS", {**baselines.MODELS, "lacks": lacks})
+    status, out, error = here(*words, "--model", "whole-image,lacks", "--json")
+    assert status == 7
+    assert [run["spec"]["task"] for run in json.loads(out)] == ["refcoco", "coco_detection", "vizwiz"]
+    assert "  lacks, all tasks: its weights" in error and "\x1b" not in error
+    assert "1 failed; the reason and the command that tries again are above" in error
+
+
+def test_option_of_one_model_is_refused_for_several(here: Call) -> None:
+    status, _, error = here("run", "--task", "refcoco", "--model", "florence2-b,florence2-l", "--beams", "2")
+    assert status == 2 and "--beams" in error
