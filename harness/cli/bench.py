@@ -121,9 +121,6 @@ def command(entry: Entry | None) -> Callable[..., None]:
         python -m harness bench --model florence2-b --weights random --against transformers,transformers-static
         """
         measured = baselines.find(model)
-        if measured.bench is None:
-            names = ", ".join(name for name, other in baselines.MODELS.items() if other.bench is not None)
-            raise UsageError(f"bench cannot measure {model}; it measures {names}")
         _refuse(scenario, batch_size, rate, target, weights)
         listed = {} if options is None else settings_of({f.name: getattr(options, f.name) for f in fields(options)})
         points = list(_points(measured, task, images, batch_size, dtype, listed))

@@ -7,13 +7,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 import tasks
 from baselines import Entry, Setting
+from harness.core import Question
 from harness.errors import HarnessError, ResourceError, UsageError
+from harness.evaluation.evaluate import unanswerable
 from harness.evaluation.plan import data_root, load, splits_of
 from harness.provenance import provenance
 
@@ -60,7 +63,73 @@ def measure(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
     UsageError for settings that cannot be measured, ResourceError where memory is short.
     """
     with _enough_memory():
-        return _measured(plan, point, command)
+        return _measured(plan, point, command) if plan.entry.bench else _measured_whole(plan, point, command)
+
+
+def _measured_whole(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
+    """The record of a model without a `bench` hook: from decoded images to values, without stages and peers.
+
+    UsageError for settings that need the hook.
+    """
+    import torch
+
+    from harness.speed import bench as rules
+    from harness.speed import levels
+    from harness.speed.meters import device_name
+    from harness.speed.models import WholeModel, decoded
+    from harness.speed.systems import RANDOM
+
+    entry = plan.entry
+    for option, given in (
+        ("--against", plan.against), ("--new-tokens", plan.new_tokens), ("--weights random", plan.weights == RANDOM),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{option}: for Florence-2 only; {entry.name} is measured as a whole")
+    if entry.sees_targets:
+        raise UsageError(f"{entry.name} answers with the targets: there is no time to measure")
+    options = entry.options_from(point.options)
+    batch = point.batch_size or (1 if plan.scenario == "single_stream" else None)
+    taken = batch if "batch_size" in entry.uses else None
+    setting = Setting(weights=plan.weights, device=plan.device, dtype=point.dtype, batch_size=taken)
+    entry.check(setting, options)
+    root, questions, about = _questions(plan, point)
+    model = entry.build(replace(setting, root=root), options)
+    if reason := unanswerable(entry.kinds, questions):
+        raise UsageError(f"{entry.name} cannot be measured on {point.task}: it {reason}")
+    size = batch or int(model.provenance.get("batch size", len(questions)))
+    system = WholeModel(model, decoded(root, questions), size)
+    device = torch.device(model.provenance.get("device", "cpu"))
+    with tqdm(desc=f"{plan.scenario}, {point.task}", unit=" queries", disable=None) as bar:
+        measured = rules.measure(
+            system,
+            len(questions),
+            plan.scenario,
+            levels.find(plan.level),
+            device,
+            target=plan.target,
+            rate=plan.rate,
+            tick=lambda done: bar.update(done - bar.n),
+        )
+    return {
+        "device": device_name(device),
+        "model": entry.name,
+        "weights": model.provenance.get("weights sha256", ""),
+        "set": about,
+        "settings": {
+            "task": point.task,
+            "batch size": size,
+            "beams": 0,
+            "dtype": model.provenance.get("precision", ""),
+            "resolution": "",
+            "new tokens": 0,
+            "threads": torch.get_num_threads(),
+            "rate": plan.rate,
+            "target s": plan.target,
+        },
+        **measured.record(),
+        "against": {},
+        "provenance": provenance(command, **model.provenance, load=os.getloadavg()),
+    }
 
 
 def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
@@ -168,18 +237,26 @@ def prepare(plan: Plan, point: Point) -> tuple[Subject, Queries, dict[str, Any]]
     if plan.weights == RANDOM:
         request = Request(images=point.images, new_tokens=plan.new_tokens)
     else:
-        name, root = data_root(plan.data, entry.name, embedded=entry.embedded)
-        [task, *other_tasks] = tasks.select(point.task)
-        [split, *other_splits] = splits_of(task, plan.split)
-        if other_tasks or other_splits:
-            raise UsageError(f"--task {point.task} --split {plan.split}: a point is of one task and one split")
-        by_image = {sample.question.image: sample.question for sample in load(task, root, split)}
-        questions = list(by_image.values())[: point.images]  # one question per image
-        about = f"{len(questions)} of {name}, {task.name} {split}"
+        root, questions, about = _questions(plan, point)
         request = Request(questions=questions, about=about, new_tokens=plan.new_tokens)
         setting = replace(setting, root=root)
     prepared: tuple[Subject, Queries, dict[str, Any]] = entry.bench(setting, options, request)
     return prepared
+
+
+def _questions(plan: Plan, point: Point) -> tuple[Path, list[Question], str]:
+    """The data root, one question about each of the first images of a task, and what the set is called in records.
+
+    UsageError where several tasks or splits are named.
+    """
+    name, root = data_root(plan.data, plan.entry.name, embedded=plan.entry.embedded)
+    [task, *other_tasks] = tasks.select(point.task)
+    [split, *other_splits] = splits_of(task, plan.split)
+    if other_tasks or other_splits:
+        raise UsageError(f"--task {point.task} --split {plan.split}: a point is of one task and one split")
+    by_image = {sample.question.image: sample.question for sample in load(task, root, split)}
+    questions = list(by_image.values())[: point.images]
+    return root, questions, f"{len(questions)} of {name}, {task.name} {split}"
 
 
 def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import baselines
 import tasks
 from baselines import Entry
 from harness import runner, store
-from harness.core import Answer, Model, Row, Run, RunSpec, Sample, Score, Task
+from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import HarnessError, UsageError
 from harness.evaluation.plan import DataSource, Loaded, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
@@ -97,6 +97,7 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
     for task, split in pairs:
         source.require(task, split)
     of_several = watcher is not None and watcher.several
+    kinds = entry.kinds if entry is not None else None
     alone = len(pairs) == 1 and not of_several
     model: Model | None = None
     for task, split in pairs:
@@ -108,7 +109,7 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
                 raise
             watcher.failed(task.name, split, error)
             continue
-        if reason := unanswerable(entry, samples):
+        if reason := unanswerable(kinds, (sample.question for sample in samples)):
             if alone or (not of_several and task.name in _names(request).split(",")):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
             log.warning("left out: %s, since %s %s", task.name, name, reason)
@@ -181,12 +182,12 @@ def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[S
     return request.model
 
 
-def unanswerable(entry: Entry | None, samples: Sequence[Sample[Any]]) -> str:
-    """The reason why a model cannot answer these questions, as the end of a sentence; "" where it can."""
-    if entry is None or entry.kinds is None:
+def unanswerable(kinds: Collection[Kind] | None, questions: Iterable[Question]) -> str:
+    """The reason why a model of these kinds cannot answer all questions, as the end of a sentence; "" where it can."""
+    if kinds is None:
         return ""
-    lacking = sorted({sample.question.kind for sample in samples} - entry.kinds)
-    return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(entry.kinds))}" if lacking else ""
+    lacking = sorted({question.kind for question in questions} - set(kinds))
+    return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(kinds))}" if lacking else ""
 
 
 def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerprint: str, **more: Any) -> RunSpec:

@@ -85,14 +85,15 @@ def _time(seconds: float) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    parts = [f"batch {settings['batch size']}", f"{settings['beams']} beams", settings["dtype"], settings["resolution"]]
+    beams = f"{settings['beams']} beams" if settings["beams"] else ""
+    parts = [f"batch {settings['batch size']}", beams, settings["dtype"], settings["resolution"]]
     if settings["new tokens"]:
         parts.append(f"{settings['new tokens']} new tokens")
     if settings.get("rate"):
         parts.append(f"{settings['rate']:g} queries/s")
     if settings.get("target s"):
         parts.append(f"latency target {settings['target s']:g} s")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def render(records: Sequence[Record], to: Path) -> None:

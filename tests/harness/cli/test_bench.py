@@ -45,7 +45,7 @@ def test_missing_device_and_model_without_network_are_refused(call: Call) -> Non
     status, _, said = call(*NANO, "--device", "cuda:99")
     assert (status, "cannot be used here" in said) == (6, True)
     status, _, said = call("bench", "--model", "oracle")
-    assert (status, "bench cannot measure oracle; it measures florence2-nano" in said) == (2, True)
+    assert (status, "oracle answers with the targets: there is no time to measure" in said) == (2, True)
 
 
 def test_sweep_writes_one_record_per_point_and_a_report(call: Call, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 import baselines
 from harness.errors import ResourceError, UsageError
 from harness.evaluation import benchmark
 from harness.evaluation.benchmark import Plan, Point
+from harness.report.speed import describe
 
 NANO = baselines.find("florence2-nano")
 
@@ -40,3 +44,36 @@ def test_memory_that_is_short_is_a_line_and_other_errors_are_not(monkeypatch: py
         raised(MemoryError("out of memory"))
     with pytest.raises(ZeroDivisionError):
         raised(ZeroDivisionError())
+
+
+def test_model_without_a_hook_is_measured_as_a_whole() -> None:
+    """The floor counts no tokens and needs no torch; the record has the fields of any other."""
+    floor = baselines.find("whole-image")
+    plan = Plan(entry=floor, scenario="offline", level="smoke")
+    record = benchmark.measure(plan, Point("refcoco", 3), ["bench"])
+    assert (record["model"], record["set"]) == ("whole-image", "3 of miniature, refcoco val")
+    assert record["throughput"]["images/s"] > 0
+    assert record["against"] == {} and "stages" not in record
+    assert record["settings"]["batch size"] == 3
+    shown = describe(record)
+    assert "whole-image offline" in shown and "beams" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"against": ("transformers",)}, "--against: for Florence-2 only; whole-image is measured as a whole"),
+        ({"new_tokens": 5}, "--new-tokens: for Florence-2 only"),
+        ({"weights": "random"}, "--weights random: for Florence-2 only"),
+    ],
+)
+def test_setting_of_the_engine_is_refused_for_other_models(changes: dict[str, Any], message: str) -> None:
+    plan = Plan(entry=baselines.find("whole-image"), scenario="offline", **changes)
+    with pytest.raises(UsageError, match=message):
+        benchmark.measure(plan, Point("refcoco", 1), ["bench"])
+
+
+def test_question_that_the_model_does_not_answer_is_refused() -> None:
+    entry = replace(baselines.find("whole-image"), kinds=frozenset({"vqa"}))
+    with pytest.raises(UsageError, match="whole-image cannot be measured on refcoco: it answers no refer questions"):
+        benchmark.measure(Plan(entry=entry, scenario="offline"), Point("refcoco", 1), ["bench"])
