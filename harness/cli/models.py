@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from collections.abc import Iterable
+from typing import Annotated, get_args
+
+from cyclopts import App, Parameter
 
 import baselines
+from baselines import Entry
 from harness import store
 from harness.cli.options import Json
+from harness.core import Kind
 from harness.report import text
 
 app = App()
 
 
 @app.command(name="models")
-def list_models(*, json: Json = False) -> None:
+def list_models(
+    *,
+    kinds: Annotated[
+        bool, Parameter(negative=(), help="The kinds of question that each model answers, as a table in Markdown")
+    ] = False,
+    json: Json = False,
+) -> None:
     """List models: number of parameters, repository, pinned revision, and the folder of the weights on this machine."""
     entries = baselines.every()
+    if kinds:
+        print(matrix(entries.values()))
+        return
     if json:
         records = [
             {
@@ -34,3 +48,17 @@ def list_models(*, json: Json = False) -> None:
         for name, entry in entries.items()
     ]
     print(text.table(("model", "parameters", "repository", "revision", "weights here", "description"), rows))
+
+
+def matrix(entries: Iterable[Entry]) -> str:
+    """A table in Markdown of the kinds of question that each model answers; a row for a family."""
+    every = get_args(Kind)
+    rows: dict[tuple[str, frozenset[Kind]], list[str]] = {}
+    for entry in entries:
+        answered = frozenset(every) if entry.kinds is None else entry.kinds
+        rows.setdefault((entry.name.partition("-")[0], answered), []).append(f"`{entry.name}`")
+    lines = [f"| models | {' | '.join(kind.replace('_', ' ') for kind in every)} |", f"|---{'|:-:' * len(every)}|"]
+    for (_, answered), names in rows.items():
+        marks = ("●" if kind in answered else "" for kind in every)
+        lines.append(f"| {', '.join(names)} | {' | '.join(marks)} |")
+    return "\n".join(lines)

@@ -17,3 +17,12 @@ def test_every_model_is_listed_with_where_its_weights_lie(here: Call) -> None:
     assert Path(listed["florence2-nano"]["at_hand"], "model.safetensors").is_file()
     table = here("models").out.splitlines()
     assert [line.split()[0] for line in table[1:]] == list(listed)
+
+
+def test_kinds_are_a_table_with_a_row_for_models_of_a_family_that_answer_the_same(here: Call) -> None:
+    head, _, *rows = here("models", "--kinds").out.splitlines()
+    names = [cell.strip() for cell in head.split("|")[1:-1]]
+    [blip2] = [row for row in rows if "`blip2-opt-2.7b`" in row]
+    assert "`blip2-flan-t5-xxl`" in blip2
+    marks = [cell.strip() for cell in blip2.split("|")[1:-1]][1:]
+    assert [name for name, mark in zip(names[1:], marks, strict=True) if mark] == ["caption", "vqa"]
