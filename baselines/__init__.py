@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from baselines import florence2, oracle, trivial
+from baselines import endpoint, florence2, oracle, trivial
 from baselines.batched import Batched
 from baselines.entry import Entry, NoOptions, Setting
 from harness import outside
 from harness.errors import UsageError
 
 GROUP = "florence2_harness.models"
-MODELS: Mapping[str, Entry] = {entry.name: entry for entry in (*florence2.ENTRIES, *oracle.ENTRIES, *trivial.ENTRIES)}
+MODELS: Mapping[str, Entry] = {
+    entry.name: entry for entry in (*florence2.ENTRIES, *endpoint.ENTRIES, *oracle.ENTRIES, *trivial.ENTRIES)
+}
 log = logging.getLogger(__name__)
 
 
