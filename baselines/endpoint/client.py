@@ -21,7 +21,7 @@ from baselines.endpoint import protocol
 from baselines.endpoint.pace import Pace, back_off
 from baselines.endpoint.parsing import Reply
 from baselines.endpoint.protocol import BadReply
-from harness.errors import HarnessError, ResourceError, UsageError
+from harness.errors import ResourceError, UsageError
 
 MOST_BYTES = 1 << 24  # in a response
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -159,7 +159,7 @@ class Client:
         return "".join(letter if letter.isprintable() else " " for letter in text[:SHOWN]).strip()
 
 
-class _TryAgain(HarnessError):
+class _TryAgain(Exception):
     """A failed try; `unreachable`: there is no server at the address."""
 
     def __init__(self, reason: str, *, unreachable: bool = False) -> None:
