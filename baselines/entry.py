@@ -66,6 +66,7 @@ class Entry:
     options: type[Any] = NoOptions
     uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
     kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all
+    kinds_of: Callable[[Any], frozenset[Kind]] | None = None  # instead of `kinds`, where they depend on the options
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"
     parameters: str = "-"
@@ -101,6 +102,10 @@ class Entry:
                 existing = f"it has {', '.join(known)}" if known else "it has no options of its own"
                 raise UsageError(f"model {self.name} has no option {name!r}; {existing}")
         return self.options(**values)
+
+    def answers(self, options: Mapping[str, Any]) -> frozenset[Kind] | None:
+        """The kinds of question that the model answers with these options; None: all."""
+        return self.kinds if self.kinds_of is None else self.kinds_of(self.options_from(options))
 
     def load(self, setting: Setting, **options: Any) -> Model:
         """The model, ready to answer; UsageError or ResourceError for a setting or an option that it cannot use."""

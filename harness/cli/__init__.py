@@ -28,6 +28,7 @@ from harness.cli import (
     report,
     run,
     score,
+    serve,
     store,
     tasks,
     train,
@@ -42,7 +43,7 @@ LOGGERS = ("harness", "tasks", "baselines")
 
 
 def application(entry: Entry | None = None) -> App:
-    """The application of all commands; `run` and `bench` have the options of the model `entry`."""
+    """The application of all commands; `run`, `bench` and `serve` have the options of the model `entry`."""
     app = App(
         name="python -m harness",
         help="Benchmark Florence-2 and its rivals.  A first run: run --task refcoco_res --model florence2-nano",
@@ -53,6 +54,7 @@ def application(entry: Entry | None = None) -> App:
     )
     app.command(run.command(entry))
     app.command(bench.command(entry))
+    app.command(serve.command(entry))
     for command in COMMANDS:
         app.update(command.app)
     _wrap_help(app)
@@ -101,7 +103,7 @@ def _wrap_help(app: App) -> None:
 
 def _model_of(arguments: list[str]) -> Entry | None:
     """The model of a command that has options of its model; None for other commands."""
-    return model_named(arguments) if arguments[:1] in (["run"], ["bench"]) else None
+    return model_named(arguments) if arguments[:1] in (["run"], ["bench"], ["serve"]) else None
 
 
 class _LineFormatter(logging.Formatter):

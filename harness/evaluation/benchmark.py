@@ -94,7 +94,7 @@ def _measured_whole(plan: Plan, point: Point, command: Sequence[str]) -> dict[st
     entry.check(setting, options)
     root, questions, about = _questions(plan, point)
     model = entry.build(replace(setting, root=root), options)
-    if reason := unanswerable(entry.kinds, questions):
+    if reason := unanswerable(entry.answers(point.options), questions):
         raise UsageError(f"{entry.name} cannot be measured on {point.task}: it {reason}")
     size = batch or int(model.provenance.get("batch size", len(questions)))
     system = WholeModel(model, decoded(root, questions), size)

@@ -97,7 +97,7 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
     for task, split in pairs:
         source.require(task, split)
     of_several = watcher is not None and watcher.several
-    kinds = entry.kinds if entry is not None else None
+    kinds = entry.answers(request.options) if entry is not None else None
     alone = len(pairs) == 1 and not of_several
     model: Model | None = None
     for task, split in pairs:

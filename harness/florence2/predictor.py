@@ -30,6 +30,7 @@ from harness.core import Answer, Failure, ImageRef, Kind, Question, Size, Ticket
 from harness.errors import DataError, HarnessError, UsageError
 from harness.florence2 import locations, prompts, reading
 from harness.florence2.decoding.engine import Done, Engine, ImageInput
+from harness.florence2.decoding.generate import Generated
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.choose import accelerated
 from harness.florence2.model import Florence2
@@ -111,7 +112,7 @@ class Predictor:
 
     `root` resolves image references.  `batch` is the largest number of sequences decoded together; it shrinks if memory
     is short.  `forms` are those of `prompts.choose`.  If `watch` is set, it is called for each finished prompt, with
-    the question's ticket, the prompt's number and the generated tokens.
+    the question's ticket, the prompt's number and the generated sequence.
     UsageError if `max_new_tokens` exceeds the checkpoint's positions, or for a batch smaller than 1.
     """
 
@@ -144,7 +145,7 @@ class Predictor:
         self.sha256 = parts.sha256
         self.notes = parts.notes
         self.model = accelerated(parts.model, self.device, dtype)
-        self.watch: Callable[[Ticket, int, Sequence[int]], None] | None = None
+        self.watch: Callable[[Ticket, int, Generated[Any]], None] | None = None
         self._engine: Engine[PromptTicket] | None = None
         vision = self.model.config.vision
         cells = vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width)
@@ -292,7 +293,7 @@ class Predictor:
         pending.pieces[number] = self.tokenizer.items(generated.tokens, generated.log_probs)
         pending.generated[number] = generated.tokens
         if self.watch is not None:
-            self.watch(pending.ticket, number, generated.tokens)
+            self.watch(pending.ticket, number, generated)
         pending.tokens += len(generated.tokens)
         pending.truncated |= generated.truncated
         pending.begun = min(pending.begun, done.begun)

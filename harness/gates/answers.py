@@ -168,7 +168,7 @@ def _queried(way: Way, model: str) -> Iterator[tuple[Question, list[list[int]], 
         options = {"beams": way.beams, "fast_resize": way.fast_resize, "max_new_tokens": NEW_TOKENS}
         predictor: Any = baselines.find(model).load(setting, **options)
         tokens: dict[tuple[int, int], list[int]] = {}
-        predictor.watch = lambda ticket, prompt, written: tokens.__setitem__((ticket, prompt), list(written))
+        predictor.watch = lambda ticket, prompt, written: tokens.__setitem__((ticket, prompt), written.tokens)
         answers = dict(predictor.answer(enumerate(every)))
         for ticket, question in enumerate(every):
             answer = answers[ticket]

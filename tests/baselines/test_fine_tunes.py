@@ -94,7 +94,9 @@ def our_tokens(model: Any, root: Path) -> list[list[int]]:
     """The ids that the harness generates for the same images, without `<s>` and `</s>`."""
     images(root)
     tokens: dict[int, list[int]] = {}
-    model.watch = lambda ticket, _, generated: tokens.update({ticket: [number for number in generated if number > 2]})
+    model.watch = lambda ticket, _, generated: tokens.update(
+        {ticket: [number for number in generated.tokens if number > 2]}
+    )
     questions = [Question(f"{number}.png", Size(90, 70), "caption") for number in range(IMAGES)]
     assert all(isinstance(answer, Answer) for _, answer in model.answer(enumerate(questions)))
     return [tokens[number] for number in range(IMAGES)]

@@ -15,7 +15,7 @@ LINES = (
     {"harness", "core", "errors", "migrations", "sinks"},
     {"outside", "geometry", "images", "store", "statistics", "timings", "provenance", "published"},
     {"metrics", "data", "florence2"},
-    {"training", "speed", "comparison"},
+    {"training", "speed", "comparison", "serving"},
     {"tasks", "baselines"},
     {"protocols", "runner", "report"},
     {"evaluation"},

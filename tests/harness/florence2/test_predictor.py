@@ -325,7 +325,7 @@ def test_question_without_phrases_or_with_too_long_a_prompt_fails_alone(parts: P
 def test_watch_is_called_with_the_tokens_of_each_prompt(parts: Parts, root: Path) -> None:
     model = predictor_of(parts, root)
     seen: dict[tuple[Any, int], int] = {}
-    model.watch = lambda ticket, number, tokens: seen.__setitem__((ticket, number), len(tokens))
+    model.watch = lambda ticket, number, generated: seen.__setitem__((ticket, number), len(generated.tokens))
     phrases = (Phrase("red car"), Phrase("blue house"))
     [answer] = answers(model, [Question("0.png", None, "find", phrases=phrases)]).values()
     assert isinstance(answer, Answer)

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible HTTP server for Florence-2: see `server`."""
