@@ -30,8 +30,13 @@ def run(**changes: Any) -> Run:
     (replace(SCORE, low=39.9), False),
     (replace(SCORE, high=None), False),
     (replace(SCORE, n=8), False),
+    (replace(SCORE, value=50.0 + 100 / 9), True),  # one of nine samples flipped
+    (replace(SCORE, value=50.0 + 100 / 9, low=40.0 + 200 / 9), True),
+    (replace(SCORE, value=50.0 + 100 / 9, low=40.0 + 300 / 9), False),
+    (replace(SCORE, value=50.0 + 200 / 9), False),
+    (replace(SCORE, value=50.0 + 110 / 9), False),  # no whole sample
 ])  # fmt: skip
-def test_estimates_agree_within_half_of_last_digit(after: Estimate, equal: bool) -> None:
+def test_estimates_agree_within_half_of_last_digit_or_one_sample(after: Estimate, equal: bool) -> None:
     assert records.alike(SCORE, after) is equal
 
 
