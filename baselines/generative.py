@@ -215,6 +215,13 @@ def refuse(setting: Setting, options: Options) -> None:
             raise UsageError(f"{option} {value}: at least 1")
 
 
+def without_tokens(text: str, tokenizer: Any) -> str:
+    """A text of the data without the special tokens of a tokenizer, such as `<image>`, which a model would obey."""
+    for token in sorted(tokenizer.get_added_vocab(), key=len, reverse=True):
+        text = text.replace(token, " ")
+    return text
+
+
 def _as_answer(
     family: Family, question: Question, size: Size, written: Sequence[Written], seconds: float, batch: int
 ) -> Answer:

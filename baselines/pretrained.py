@@ -38,7 +38,7 @@ TEXT_FILES = (  # whatever a family has of them
     "chat_template.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
     "qformer_tokenizer/tokenizer.json", "qformer_tokenizer/tokenizer_config.json",
-    "qformer_tokenizer/special_tokens_map.json", "qformer_tokenizer/vocab.txt",
+    "qformer_tokenizer/special_tokens_map.json", "qformer_tokenizer/added_tokens.json", "qformer_tokenizer/vocab.txt",
 )  # fmt: skip
 BLOB = re.compile(r"[0-9a-f]{64}")
 
