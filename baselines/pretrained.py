@@ -218,6 +218,18 @@ def choose_dtype(setting: Setting) -> Any:
     return getattr(torch, setting.dtype or ("float32" if _device(setting) == "cpu" else "bfloat16"))
 
 
+def check_vocabulary(loaded: Pretrained, known: int) -> None:
+    """CheckpointError where the tokenizer has more than `known` tokens, for which the model has embeddings.
+
+    A processor of transformers adds the special tokens that a tokenizer lacks, with numbers beyond the embeddings.
+    """
+    if len(loaded.tokenizer) > known:
+        raise CheckpointError(
+            f"the tokenizer of {loaded.folder} has {len(loaded.tokenizer):,} tokens with this family's special tokens; "
+            f"the model has embeddings of {known:,}: it is the tokenizer of another model"
+        )
+
+
 def weights_digest(folder: Path) -> str:
     """16 hexadecimal digits that name the weights of a folder.
 
