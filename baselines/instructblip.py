@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.blip2 import KINDS, Blip2, caption_settings, plain_question, square_images, vqa_settings
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, refuse, without_tokens
-from baselines.pretrained import USES, Checkpoint, Pretrained, explained, load
+from baselines.pretrained import USES, Checkpoint, Pretrained, load, tokenizer_of
 from harness.core import Kind, Question
 
 if TYPE_CHECKING:
@@ -31,15 +31,11 @@ class InstructBlip(Blip2):
     version = ANSWERS_VERSION
 
     def __init__(self, loaded: Pretrained) -> None:
-        import transformers
-
         self._config = loaded.model.config
         self._encodes_text = bool(self._config.text_config.is_encoder_decoder)
         self._tokenizer = loaded.tokenizer
         self._pixels = square_images(loaded)
-        folder = loaded.folder / "qformer_tokenizer"
-        with explained(folder, "Q-Former's tokenizer"):
-            self._reader = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._reader = tokenizer_of(loaded.folder / "qformer_tokenizer")
         self._reader.truncation_side = "left"
 
     def prompts(self, question: Question) -> Sequence[str]:
