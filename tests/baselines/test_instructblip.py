@@ -155,7 +155,7 @@ def test_missing_tokenizer_of_the_qformer_is_one_clear_line(tiny: tuple[Entry, P
     entry, folder = tiny
     copy = shutil.copytree(folder, tmp_path / "copy")
     shutil.rmtree(copy / "qformer_tokenizer")
-    with pytest.raises(CheckpointError, match=r"the Q-Former's tokenizer of .* cannot be loaded") as caught:
+    with pytest.raises(CheckpointError, match="qformer_tokenizer has no tokenizer: none of") as caught:
         entry.load(Setting(weights=str(copy), device="cpu"))
     assert "\n" not in str(caught.value)
 
