@@ -100,7 +100,7 @@ class Kosmos2:
             return Text((" ".join(TAG.sub(" ", written[0].text).split()),))
         prompts = self.prompts(question)
         found = [boxes_of(prompt + output.text, size) for prompt, output in zip(prompts, written, strict=True)]
-        if not any(found):
+        if prompts and not any(found):
             return None
         return Boxes(found[0]) if question.kind == "refer" else Grounded(tuple(found))
 
