@@ -1,19 +1,21 @@
 """BLIP-2: a frozen vision tower, a Q-Former, and OPT or Flan-T5 (arXiv:2301.12597).
 
-Prompts and generation settings are those of LAVIS' evaluation (salesforce/LAVIS, `lavis/projects/blip2/eval`,
-`lavis/models/blip2_models/blip2_opt.py` and `blip2_t5.py`).
+Prompts and generation settings are those of LAVIS' evaluation (salesforce/LAVIS at 506965b, below `lavis`:
+`projects/blip2/eval`, `models/blip2_models/blip2_opt.py` and `blip2_t5.py`, `processors/blip_processors.py`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
-from baselines.generative import Generative, Options, Written, refuse
+from baselines.generative import Generative, Options, Written, refuse, without_tokens
 from baselines.pretrained import USES, Checkpoint, Pretrained, load
 from harness.core import Kind, Question, Size, Text, Value
+from harness.errors import CheckpointError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 ANSWERS_VERSION = 1  # raise it whenever an answer could change
 KINDS: frozenset[Kind] = frozenset({"caption", "vqa"})
 VQA = "Question: {} Short answer:"
+REMOVED = re.compile(r"[.!\"()*#:;~]")  # from questions, by LAVIS
 
 
 class Blip2:
@@ -34,20 +37,21 @@ class Blip2:
     def __init__(self, loaded: Pretrained, coco: bool) -> None:
         self.coco = coco
         self._config = loaded.model.config
-        self._encodes_text = self._config.text_config.is_encoder_decoder
+        self._encodes_text = bool(self._config.text_config.is_encoder_decoder)
         self._tokenizer = loaded.tokenizer
-        self._pixels = loaded.image_processor("BlipImageProcessorPil")
+        self._ends = {} if self._encodes_text else {"eos_token_id": line_break(loaded)}
+        self._pixels = square_images(loaded)
 
     def prompts(self, question: Question) -> Sequence[str]:
         """One prompt; a caption has none."""
-        return (VQA.format(question.text) if question.kind == "vqa" else "",)
+        return (VQA.format(plain_question(question.text)) if question.kind == "vqa" else "",)
 
     def settings(self, kind: Kind) -> Mapping[str, Any]:
         """Five beams; 8 to 30 tokens for COCO's checkpoints, else 10 to 80 (NoCaps); at most 10 for an answer."""
         if kind == "vqa":
-            return {"num_beams": 5, "max_new_tokens": 10, "length_penalty": -1.0}
+            return {**vqa_settings(self._encodes_text), **self._ends}
         shortest, longest = (8, 30) if self.coco else (10, 80)
-        return {"num_beams": 5, "min_new_tokens": shortest, "max_new_tokens": longest}
+        return {**caption_settings(self._encodes_text, shortest, longest), **self._ends}
 
     def key(self, image: Image.Image, prompt: str) -> Hashable:
         """All prompts can be in one batch."""
@@ -57,7 +61,8 @@ class Blip2:
         """The pixels, and the tokens: those of the image are before padding and text."""
         import torch
 
-        texts = self._tokenizer(list(prompts), padding=True, return_tensors="pt")
+        plain = [without_tokens(prompt, self._tokenizer) for prompt in prompts]
+        texts = self._tokenizer(plain, padding=True, return_tensors="pt")
         places = torch.full((len(prompts), self._config.num_query_tokens), self._config.image_token_index)
         return {
             "pixel_values": self._pixels(list(images), return_tensors="pt")["pixel_values"],
@@ -74,8 +79,38 @@ class Blip2:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def value(self, question: Question, written: Sequence[Written], size: Size) -> Value | None:
-        """The first line: OPT goes on after its answer, and LAVIS ends it at the line break."""
-        return Text((written[0].text.strip().partition("\n")[0].strip(),))
+        """The output without the spaces and the line break around it."""
+        return Text((written[0].text.strip(),))
+
+
+def plain_question(text: str) -> str:
+    """The question as LAVIS asks it: lower case, without some punctuation, and at most 50 words."""
+    return " ".join(REMOVED.sub("", text.lower()).rstrip(" ").split(" ")[:50])
+
+
+def vqa_settings(encodes_text: bool) -> dict[str, Any]:
+    """The settings of LAVIS for answers.  The negative length penalty, in favour of short answers, is the paper's."""
+    shortest = {} if encodes_text else {"min_new_tokens": 1}
+    return {"num_beams": 5, "max_new_tokens": 10, "length_penalty": -1.0, **shortest}
+
+
+def caption_settings(encodes_text: bool, shortest: int, longest: int) -> dict[str, Any]:
+    """The settings of LAVIS for captions.  Its minimum counts the start token of T5's decoder, which is not written."""
+    return {"num_beams": 5, "min_new_tokens": shortest - encodes_text, "max_new_tokens": longest}
+
+
+def line_break(loaded: Pretrained) -> int:
+    """The token of a line break, at which LAVIS ends OPT's output; CheckpointError where the tokenizer has none."""
+    ids: list[int] = loaded.tokenizer("\n", add_special_tokens=False)["input_ids"]
+    if not ids or ids[0] == loaded.tokenizer.unk_token_id:
+        raise CheckpointError(f"the tokenizer of {loaded.folder} has no line break, by which OPT ends an output")
+    return ids[0]
+
+
+def square_images(loaded: Pretrained) -> Any:
+    """The image processor, which resizes to the square that the vision tower takes: 224 or 364 pixels a side."""
+    side = loaded.model.config.vision_config.image_size
+    return loaded.image_processor("BlipImageProcessorPil", size={"height": side, "width": side})
 
 
 def _build(setting: Setting, options: Options, checkpoint: Checkpoint, coco: bool) -> Generative:
@@ -109,5 +144,5 @@ ENTRIES = (
     _entry("blip2-opt-6.7b-coco", "BLIP-2 with OPT-6.7B, fine-tuned on COCO captions", "7.8 B"),
     _entry("blip2-flan-t5-xl", "BLIP-2 with Flan-T5-XL, pre-trained", "3.9 B"),
     _entry("blip2-flan-t5-xl-coco", "BLIP-2 with Flan-T5-XL, fine-tuned on COCO captions", "3.9 B"),
-    _entry("blip2-flan-t5-xxl", "BLIP-2 with Flan-T5-XXL, pre-trained", "12.2 B"),
+    _entry("blip2-flan-t5-xxl", "BLIP-2 with Flan-T5-XXL, pre-trained", "12.1 B"),
 )

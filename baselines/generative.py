@@ -131,11 +131,11 @@ class Generative(Batched):
             start = time.perf_counter()
             outputs = self._written([pending[place] for place in batch])
             taken = time.perf_counter() - start
-            for place, output in zip(batch, outputs, strict=True):
+            for place, (output, count) in zip(batch, outputs, strict=True):
                 of = pending[place].place
                 written[of][place] = output
                 seconds[of] += taken
-                beside[of] = max(beside[of], len(batch))
+                beside[of] = max(beside[of], count)
         return [
             _as_answer(
                 self.family,
@@ -160,12 +160,15 @@ class Generative(Batched):
             for begin in range(0, len(group), self._batch):
                 yield group[begin : begin + self._batch]
 
-    def _written(self, prompts: Sequence[Prompted]) -> list[Written]:
-        """The outputs of a batch; a batch that is too large for the memory is halved, and later ones are as small."""
+    def _written(self, prompts: Sequence[Prompted]) -> list[tuple[Written, int]]:
+        """The outputs of a batch, each with how many were generated together.
+
+        A batch that is too large for the memory is halved, and later ones are as small.
+        """
         import torch
 
         try:
-            return self._generated(prompts)
+            return [(output, len(prompts)) for output in self._generated(prompts)]
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
                 raise
@@ -213,6 +216,13 @@ def refuse(setting: Setting, options: Options) -> None:
     for option, value in (("--beams", options.beams), ("--max-new-tokens", options.max_new_tokens)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: at least 1")
+
+
+def without_tokens(text: str, tokenizer: Any) -> str:
+    """A text of the data without the special tokens of a tokenizer, such as `<image>`, which a model would obey."""
+    for token in sorted(tokenizer.get_added_vocab(), key=len, reverse=True):
+        text = text.replace(token, " ")
+    return text
 
 
 def _as_answer(

@@ -38,7 +38,10 @@ TEXT_FILES = (  # whatever a family has of them
     "chat_template.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
     "qformer_tokenizer/tokenizer.json", "qformer_tokenizer/tokenizer_config.json",
-    "qformer_tokenizer/special_tokens_map.json", "qformer_tokenizer/vocab.txt",
+    "qformer_tokenizer/special_tokens_map.json", "qformer_tokenizer/added_tokens.json", "qformer_tokenizer/vocab.txt",
+)  # fmt: skip
+TOKENIZERS = (  # a folder has one of them
+    "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"
 )  # fmt: skip
 BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -114,10 +117,7 @@ class Pretrained:
     @cached_property
     def tokenizer(self) -> Any:
         """The folder's tokenizer, which pads on the left unless the model has an encoder for the text."""
-        import transformers
-
-        with explained(self.folder, "tokenizer"):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        tokenizer = tokenizer_of(self.folder)
         if not getattr(self.model.config, "is_encoder_decoder", False):
             tokenizer.padding_side = "left"
         return tokenizer
@@ -219,13 +219,37 @@ def choose_dtype(setting: Setting) -> Any:
     return getattr(torch, setting.dtype or ("float32" if _device(setting) == "cpu" else "bfloat16"))
 
 
+def tokenizer_of(folder: Path) -> Any:
+    """The tokenizer of a folder; CheckpointError where there is none: transformers would make one without words."""
+    import transformers
+
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise CheckpointError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZERS)}")
+    with explained(folder, "tokenizer"):
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def check_vocabulary(loaded: Pretrained, known: int) -> None:
+    """CheckpointError where the tokenizer has more than `known` tokens, for which the model has embeddings.
+
+    A processor of transformers adds the special tokens that a tokenizer lacks, with numbers beyond the embeddings.
+    """
+    if len(loaded.tokenizer) > known:
+        raise CheckpointError(
+            f"the tokenizer of {loaded.folder} has {len(loaded.tokenizer):,} tokens with this family's special tokens; "
+            f"the model has embeddings of {known:,}: it is the tokenizer of another model"
+        )
+
+
 def weights_digest(folder: Path) -> str:
-    """16 hexadecimal digits that name the weights of a folder.
+    """16 hexadecimal digits that name the weights of a folder, or the weights and the settings of an adapter.
 
     A file in the hub's cache is a link to a blob that is named by its sha256; other files are read.
     """
+    from harness.florence2.adapters import adapter_files
+
     whole = hashlib.sha256()
-    for path in weight_files(folder):
+    for path in adapter_files(folder) if is_adapter(folder) else weight_files(folder):
         blob = path.resolve().name
         whole.update((blob if BLOB.fullmatch(blob) else file_digest([path])).encode())
     return whole.hexdigest()[:16]
@@ -282,7 +306,9 @@ def _base_of(adapter: Path, checkpoint: Checkpoint) -> Path:
     """The folder of the model that a PEFT adapter names, or that of the entry if it names none."""
     from harness.florence2.adapters import read_adapter_config
 
-    return checkpoint.folder(read_adapter_config(adapter).base)
+    stated = read_adapter_config(adapter)
+    at = f"@{stated.revision}" if stated.base and stated.revision and not Path(stated.base).is_dir() else ""
+    return checkpoint.folder(f"{stated.base}{at}" if stated.base else None)
 
 
 def _merged(model: Any, adapter: Path) -> Any:

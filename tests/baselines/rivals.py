@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 import harness
 from baselines.entry import Entry, Setting
@@ -27,11 +27,17 @@ WORDS = """a the of on is in and to left right top bottom red green blue yellow 
 SIZES = ((40, 24), (24, 40), (64, 64), (20, 20), (90, 30))  # width, height: wide, tall, larger and smaller
 
 
-def word_tokenizer(special: Sequence[str], words: str = WORDS) -> Tokenizer:
-    """A tokenizer of words: the special tokens have the first ids, in their order; other words are `<unk>`."""
-    vocabulary = {token: place for place, token in enumerate(dict.fromkeys([*special, "<unk>", *words.split()]))}
+def word_tokenizer(special: Sequence[str], words: str = WORDS, *, lines: bool = False) -> Tokenizer:
+    """A tokenizer of words: the special tokens have the first ids, in their order; other words are `<unk>`.
+
+    With `lines`, a line break is a word, the last one.
+    """
+    tokens = [*special, "<unk>", *words.split(), *(["\n"] if lines else [])]
+    vocabulary = {token: place for place, token in enumerate(dict.fromkeys(tokens))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if lines:
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]+|\n"), "removed", invert=True)
     tokenizer.add_special_tokens([*special, "<unk>"])
     return tokenizer
 
