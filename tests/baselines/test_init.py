@@ -57,7 +57,7 @@ def call(folder: Path, *arguments: str, path: Path | None = None) -> subprocess.
 def test_names_are_those_of_the_project_s_models() -> None:
     assert set(baselines.MODELS) == {
         "florence2-nano", "florence2-nano-ft", "florence2-b", "florence2-l", "florence2-b-ft", "florence2-l-ft",
-        "endpoint", "oracle", "oracle-quantised", "whole-image",
+        "endpoint", "oracle", "oracle-quantised", "replay", "whole-image", "random", "most-frequent", "centre-box",
     }  # fmt: skip
     assert all(entry.about for entry in baselines.MODELS.values())
     with pytest.raises(UsageError, match="did you mean florence2-l"):
