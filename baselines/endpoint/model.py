@@ -44,7 +44,7 @@ class Endpoint:
         self.table = prompts.find(options.prompts)
         self.space = space_of(options)
         self.extra = extra_of(options)
-        self.pace = Pace(options.concurrency)
+        self.pace = Pace(setting.batch_size or options.concurrency)
         self.watch = Watch(self.space)
         self.sent = SentSoFar()
         self.counts: Counter[str] = Counter({"refused": 0, "empty": 0, "retried": 0})
