@@ -151,7 +151,8 @@ def _measured_remote(
     }  # fmt: skip
     return {
         "device": system.server, "model": plan.entry.name, "weights": system.served, "set": system.about,
-        "settings": settings, **record, "against": {}, "provenance": provenance(command, **described, load=os.getloadavg()),
+        "settings": settings, **record, "against": {},
+        "provenance": provenance(command, **described, load=os.getloadavg()),
     }  # fmt: skip
 
 
