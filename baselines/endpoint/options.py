@@ -131,6 +131,12 @@ def address(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
+def is_local(base_url: str) -> bool:
+    """Whether an address is of this machine."""
+    host = urlsplit(base_url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def key_of(options: Options) -> str:
     """The API key from the environment; "" where there is none.  UsageError for one that no header can hold."""
     key = os.environ.get(options.key_variable, "").strip() if options.key_variable else ""
