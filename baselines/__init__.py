@@ -1,8 +1,8 @@
 """The models by name: MODELS.  Importing this package loads no model and does not import torch.
 
 Another package may add models with an entry point in the group `florence2_harness.models`, whose value is an Entry or
-several.  A model without an entry point is named `package.module:NAME`.  Other packages are imported only when a name
-is not one of the project's own models, or when all models are listed.
+several.  A model without an entry point is named `package.module:NAME`; `replay:PATH` names stored answers.  Other
+packages are imported only when a name is not one of the project's own models, or when all models are listed.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from baselines import blip2, endpoint, florence2, oracle, trivial
+from baselines import blip2, endpoint, floors, florence2, idefics, instructblip, kosmos2, oracle, replay, trivial
 from baselines.batched import Batched
 from baselines.entry import Entry, NoOptions, Setting
 from harness import outside
 from harness.errors import UsageError
 
 GROUP = "florence2_harness.models"
-FAMILIES = (florence2, blip2, endpoint, oracle, trivial)
+FAMILIES = (florence2, kosmos2, blip2, instructblip, idefics, endpoint, oracle, replay, trivial, floors)
 MODELS: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ def find(name: str) -> Entry:
     """The model of a name or of `package.module:NAME`; UsageError, with similar names, where there is none."""
     if name in MODELS:
         return MODELS[name]
+    if name.startswith("replay:"):
+        return replay.of(name.removeprefix("replay:"))
     if ":" in name:
         entries = outside.named(name, Entry, "--model")
         if len(entries) > 1:

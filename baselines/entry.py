@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core import Kind, Model, Sample
+from harness.core import Kind, Model, Sample, Task
 from harness.errors import UsageError
 
 NAME = re.compile(r"[\w.+@-][\w .+@()-]{0,99}")
@@ -21,11 +21,27 @@ RESERVED = frozenset({
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The part of a data set that is evaluated: a task, a split, and the digest of its annotations.
+
+    `samples` are all samples of the split, with excluded ones and without a limit.  `training_root` returns the data
+    root of the training splits; the embedded benchmark draws it on first use.
+    """
+
+    task: Task[Any]
+    split: str
+    data_hash: str
+    samples: Sequence[Sample[Any]]
+    training_root: Callable[[], Path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """The settings that all models share.  None leaves the choice to the model."""
 
     root: Path = Path()  # the data root, to which image references are relative
     samples: Sequence[Sample[Any]] = ()  # for oracles, which answer with the targets; no other model may use them
+    part: Part | None = None  # for models that are built for each task; None outside an evaluation
     weights: str | None = None  # a checkpoint folder, or a hub repository (owner/name[@revision])
     device: str | None = None  # "cpu", "cuda", "cuda:1"
     dtype: str | None = None
@@ -73,6 +89,7 @@ class Entry:
     repo: str = "-"
     revision: str = "-"
     embedded: bool = False  # the embedded benchmark is its default data
+    per_task: bool = False  # built again for each task and split, with `Setting.part`
     sees_targets: bool = False  # an oracle: built again for each task, from the task's samples
     protocol: str = "zero_shot"  # of its published figures
     checkpoint: Callable[[str | None], Path] | None = None

@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from baselines.endpoint import protocol
+from baselines.endpoint.options import is_local
 from baselines.endpoint.pace import Pace, back_off
 from baselines.endpoint.parsing import Reply
 from baselines.endpoint.protocol import BadReply
@@ -58,7 +59,13 @@ class Client:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         limits = httpx2.Limits(max_connections=pace.most, max_keepalive_connections=pace.most)
-        self._http = httpx2.Client(headers=headers, timeout=timeout, limits=limits, follow_redirects=False)
+        self._http = httpx2.Client(
+            headers=headers,
+            timeout=timeout,
+            limits=limits,
+            follow_redirects=False,
+            trust_env=not is_local(base_url),  # no proxy for this machine
+        )
 
     def close(self) -> None:
         """Ends waits and closes connections."""

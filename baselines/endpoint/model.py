@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +13,7 @@ from typing import Any
 
 from baselines.endpoint import parsing, prompts
 from baselines.endpoint.client import Client, Unanswered
-from baselines.endpoint.options import Options, address, extra_of, key_of, resolved, space_of
+from baselines.endpoint.options import Options, address, extra_of, is_local, key_of, resolved, space_of
 from baselines.endpoint.pace import Pace
 from baselines.endpoint.parsing import Reply
 from baselines.endpoint.prompts import Ask
@@ -25,7 +24,8 @@ from harness.core import Answer, Failure, Question, Ticket, Trail
 from harness.errors import DataError, HarnessError, ResourceError
 
 ANSWERS_VERSION = 1  # raise it whenever an answer could change: prompts, requests, parsing
-HOPELESS = 8  # failures, without an answer before or between them, after which a run stops
+HOPELESS = 8  # failures after which a run stops: all so far, or lasting ones without an answer between them
+DOWN = 3  # lasting failures after which a run stops, if there was no answer before
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +44,7 @@ class Endpoint:
         self.table = prompts.find(options.prompts)
         self.space = space_of(options)
         self.extra = extra_of(options)
-        self.pace = Pace(options.concurrency)
+        self.pace = Pace(setting.batch_size or options.concurrency)
         self.watch = Watch(self.space)
         self.sent = SentSoFar()
         self.counts: Counter[str] = Counter({"refused": 0, "empty": 0, "retried": 0})
@@ -53,7 +53,7 @@ class Endpoint:
         self._lock = threading.Lock()
         self._answered = 0
         self._failing = 0  # failures since the last answer
-        if self._key and self.base_url.startswith("http:") and not _is_local(self.base_url):
+        if self._key and self.base_url.startswith("http:") and not is_local(self.base_url):
             log.warning("the key in %s is sent to %s without encryption", options.key_variable, self.base_url)
 
     @property
@@ -150,12 +150,11 @@ class Endpoint:
             ask, texts, image = self.asked(question)
         except DataError as error:
             return Failure(str(error))
-        begin = time.perf_counter()
         try:
             replies = [client.complete(self.body(ask, text, image)) for text in texts]
         except Unanswered as error:
             return self._failed(str(error), lasting=error.lasting)
-        return self._read(question, ask, texts, image, replies, time.perf_counter() - begin)
+        return self._read(question, ask, texts, image, replies)
 
     def asked(self, question: Question) -> tuple[Ask, tuple[str, ...], SentImage]:
         """The prompts of a question and its image; DataError where it cannot be asked."""
@@ -181,11 +180,11 @@ class Endpoint:
         texts: tuple[str, ...],
         image: SentImage,
         replies: list[Reply],
-        seconds: float,
     ) -> Answer:
         value = parsing.read(question, ask, replies, self.space, image.size, self.watch)
         self.watch.warn()
         raw = tuple(reply.raw for reply in replies)
+        seconds = sum(reply.seconds for reply in replies)  # of the tries that were answered
         with self._lock:
             self._answered += 1
             self._failing = 0
@@ -200,7 +199,7 @@ class Endpoint:
         """The failure of a question; ResourceError where it shows that no question will be answered."""
         with self._lock:
             self._failing += 1
-            never = not self._answered and lasting
+            never = not self._answered and lasting and self._failing >= DOWN
             if never or (self._failing >= HOPELESS and (lasting or not self._answered)):
                 raise ResourceError(f"{self.base_url} answers no request; the last failure: {reason}")
         return Failure(reason)
@@ -208,10 +207,3 @@ class Endpoint:
 
 def _digest(texts: tuple[str, ...]) -> str:
     return hashlib.sha256(repr(texts).encode("utf-8", "replace")).hexdigest()[:8]
-
-
-def _is_local(base_url: str) -> bool:
-    from urllib.parse import urlsplit
-
-    host = urlsplit(base_url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")

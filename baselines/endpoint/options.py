@@ -47,7 +47,7 @@ class Options:
     extra: str = ""
     "More fields of each request as JSON, such as '{\"top_k\": 1}'; null removes a field"
     concurrency: int = 32
-    "Largest number of requests under way; fewer while the server is overloaded"
+    "Largest number of requests under way, unless --batch-size is given; fewer while the server is overloaded"
     timeout: float = 120.0
     "Longest time of one try in seconds"
     retries: int = 5
@@ -100,11 +100,13 @@ def refuse(setting: Setting, options: Options) -> None:
     for name, value, least in (
         ("concurrency", chosen.concurrency, 1), ("timeout", chosen.timeout, 0.001), ("retries", chosen.retries, 0),
         ("temperature", chosen.temperature, 0), ("max-new-tokens", chosen.max_new_tokens, 1),
+        ("batch-size", setting.batch_size, 1),
     ):  # fmt: skip
         if value is not None and not least <= value < float("inf"):
             raise UsageError(f"--{name} {value}: at least {least}")
-    if chosen.concurrency > 1024:
-        raise UsageError(f"--concurrency {chosen.concurrency}: at most 1024")
+    for name, most in (("concurrency", chosen.concurrency), ("batch-size", setting.batch_size or 0)):
+        if most > 1024:
+            raise UsageError(f"--{name} {most}: at most 1024")
 
 
 def address(base_url: str) -> str:
@@ -127,6 +129,12 @@ def address(base_url: str) -> str:
     if parts.path.rstrip("/").endswith("/chat/completions"):
         raise UsageError(f"--base-url {base_url}: without /chat/completions at its end")
     return base_url.rstrip("/")
+
+
+def is_local(base_url: str) -> bool:
+    """Whether an address is of this machine."""
+    host = urlsplit(base_url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def key_of(options: Options) -> str:

@@ -120,6 +120,11 @@ def _table(content: dict[str, object], stem: str) -> Table:
         ask = msgspec.convert(value, Ask)
         if (ask.read == "text" and key not in TEXTS) or (ask.read in ("json", "lists") and key not in BOXES):
             raise ValueError(f"[{key}] read = {ask.read!r}: an answer to {key} cannot be read from this form")
+        if key in ("vqa", "refer", "segment", "ground", "find") and "{}" not in ask.ask:
+            raise ValueError(f"[{key}] ask has no {{}}, which stands for the question's text")
+        default = next(iter(florence2.FORMS[cast("Kind", key)].values()))
+        if ask.read == "florence2" and ask.over != default.over:
+            raise ValueError(f"[{key}] read = 'florence2' needs over = {default.over!r}")
         if ask.over == "joined" and key == "ground":
             raise ValueError("[ground] over = 'joined': phrases are grounded once or each")
         if key == "ground" and ask.read != "florence2" and ask.over != "each":

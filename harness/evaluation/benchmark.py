@@ -22,6 +22,7 @@ from harness.provenance import provenance
 
 if TYPE_CHECKING:
     from harness.speed.levels import Level
+    from harness.speed.remote import Remote
     from harness.speed.systems import Ours, Queries, Subject
 
 BATCHES_PER_ROUND = 3  # of an offline comparison with a peer
@@ -136,6 +137,7 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
     from harness.speed import bench as rules
     from harness.speed import levels
     from harness.speed.meters import device_name
+    from harness.speed.remote import Remote
     from harness.speed.systems import PEERS, Ours
 
     for name in plan.against:
@@ -147,6 +149,8 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
     if point.batch_size is None and plan.scenario == "single_stream":
         point = replace(point, batch_size=1)
     subject, queries, described = prepare(plan, point)
+    if isinstance(subject, Remote):
+        return _measured_remote(plan, point, command, subject, described)
     slots = min(subject.batch, len(queries)) if plan.scenario != "server" else subject.batch
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
     with tqdm(desc=f"{plan.scenario}, {point.task}", unit=" queries", disable=None) as bar:
@@ -174,6 +178,51 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
     record["against"] = {name: _versus(name, plan, ours, subject, queries, slots, level) for name in plan.against}
     record["provenance"] = provenance(command, **described, load=os.getloadavg())
     return record
+
+
+def _measured_remote(
+    plan: Plan, point: Point, command: Sequence[str], system: Remote, described: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record of a model on another machine: no stages and no peers; with the time to the first text.
+
+    After a search for the highest rate there is no time to the first text, since the rate that counts is not the last.
+    """
+    import torch
+
+    from harness.speed import bench as rules
+    from harness.speed import levels
+
+    if plan.against:
+        system.close()
+        raise UsageError(f"--against {','.join(plan.against)}: a model on another machine has no peers here")
+    try:
+        with tqdm(desc=f"{plan.scenario}, {point.task}", unit=" queries", disable=None) as bar:
+            measured = rules.measure(
+                system,
+                system.queries,
+                plan.scenario,
+                levels.find(plan.level),
+                torch.device("cpu"),
+                target=plan.target,
+                rate=plan.rate,
+                tick=lambda done: bar.update(done - bar.n),
+                repeatable=False,
+            )
+    finally:
+        system.close()
+    record = measured.record()
+    if plan.scenario != "server" or plan.rate is not None:
+        first = system.first_text(measured.queries)
+        record["latency s"] |= {name: asdict(estimate) for name, estimate in first.items()}
+    settings = {
+        "task": point.task, "batch size": system.most, "beams": 1, "dtype": "of the server", "resolution": "as sent",
+        "new tokens": None, "rate": plan.rate, "target s": plan.target,
+    }  # fmt: skip
+    return {
+        "device": system.server, "model": plan.entry.name, "weights": system.served, "set": system.about,
+        "settings": settings, **record, "against": {},
+        "provenance": provenance(command, **described, load=os.getloadavg()),
+    }  # fmt: skip
 
 
 def _settings(plan: Plan, point: Point, subject: Subject, slots: int) -> dict[str, Any]:

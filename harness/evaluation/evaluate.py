@@ -12,16 +12,18 @@ from typing import Any, Protocol
 import baselines
 import tasks
 from baselines import Entry
+from baselines.entry import Part
 from harness import runner, store
 from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import HarnessError, UsageError
-from harness.evaluation.plan import DataSource, Loaded, selected, source_of, splits_of, with_data
+from harness.evaluation.plan import MINIATURE, DataSource, Loaded, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.florence2.files import is_adapter
 from harness.protocols import zero_shot
 from harness.provenance import provenance
 from harness.store import RunFolder
+from tasks import miniature
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +118,8 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
             if watcher is not None:
                 watcher.left_out(task.name, split, reason)
             continue
-        if model is None or (entry is not None and entry.sees_targets):
-            model = build(request, entry, source.image_root, samples)
+        if model is None or (entry is not None and (entry.sees_targets or entry.per_task)):
+            model = build(request, entry, source.image_root, samples, _part(source, task, split, loaded))
         facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
         chosen = replace(loaded, samples=samples)
         try:
@@ -171,15 +173,22 @@ def entry_of(model: str | Entry | Model) -> Entry | None:
     return model if isinstance(model, Entry) else None
 
 
-def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[Sample[Any]]) -> Model:
+def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[Sample[Any]], part: Part) -> Model:
     """The model, ready to answer; UsageError where a Model that is built already is given settings."""
     if entry is not None:
-        return entry.load(request.setting(root, samples), **request.options)
+        return entry.load(replace(request.setting(root, samples), part=part), **request.options)
     if isinstance(request.model, str | Entry):
         raise ValueError(f"{request.model!r} has an entry")
     if request.options or request.setting().given:
         raise UsageError(f"{request.called(None)} is built already: its settings cannot be changed here")
     return request.model
+
+
+def _part(source: DataSource, task: Task[Any], split: str, loaded: Loaded) -> Part:
+    """The evaluated part of a data set, for models that are built for each task."""
+    digest = source.annotation_digest(task, split)
+    root = miniature.ensure_training if source.name == MINIATURE else lambda: source.root
+    return Part(task=task, split=split, data_hash=digest, samples=loaded.all, training_root=root)
 
 
 def unanswerable(kinds: Collection[Kind] | None, questions: Iterable[Question]) -> str:

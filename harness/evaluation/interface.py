@@ -49,6 +49,8 @@ def load_model(
     )
     if entry.sees_targets:
         raise UsageError(f"{entry.name} answers with a task's targets; `load_model` has no task")
+    if entry.per_task:
+        raise UsageError(f"{entry.name} is built for a task; `load_model` has no task")
     return LoadedModel(entry, setting, options, entry.load(setting, **options))
 
 

@@ -58,9 +58,8 @@ class Worker:
             except Exception as error:  # the server goes on: the error is of these requests
                 if not isinstance(error, HarnessError):
                     log.exception("a batch of %d requests failed", len(asked))
-                for _, future in asked:
-                    if not future.done():
-                        future.set_exception(BadRequest(str(error)[:300] or type(error).__name__, 500))
+                _fail(asked, str(error)[:300] or type(error).__name__)
+            _fail(asked, "the model gave no answer")
 
     def _answer(self, asked: list[tuple[Completion, Future[Written]]]) -> None:
         generated: dict[int, Any] = {}
@@ -81,6 +80,13 @@ class Worker:
         ]
         prompt = len(self.predictor.tokenizer.encode(completion.prompt))
         return Written(answer.raw[0], tokens, prompt, answer.truncated)
+
+
+def _fail(asked: list[tuple[Completion, Future[Written]]], reason: str) -> None:
+    """Gives the requests that have no answer yet the reason."""
+    for _, future in asked:
+        if not future.done():
+            future.set_exception(BadRequest(reason, 500))
 
 
 class Pieces:

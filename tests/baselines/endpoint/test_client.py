@@ -47,6 +47,13 @@ def test_request_carries_key_and_body_and_gives_the_reply() -> None:
     assert asked.headers["Authorization"] == f"Bearer {KEY}"
 
 
+def test_server_of_this_machine_is_reached_without_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with serving(lambda asked, number: asked.reply("a cat")) as server:
+        assert client(server.url).complete({}).text == "a cat"
+
+
 def test_no_header_is_sent_without_a_key() -> None:
     with serving(lambda asked, number: asked.reply("a cat")) as server:
         client(server.url, key="").complete({})

@@ -134,7 +134,7 @@ def test_one_rejected_question_is_a_failure_with_the_server_s_words(root: Path) 
 
 
 @pytest.mark.parametrize(("respond", "most"), [
-    (lambda asked, number: asked.send(b"<html></html>"), 8),  # 4 at once, with one more try each
+    (lambda asked, number: asked.send(b"<html></html>"), 14),  # 3 failures and 4 under way, with one more try each
     (lambda asked, number: asked.send(b'{"error": {"message": "bad image"}}', 400), HOPELESS + 4),
 ])  # fmt: skip
 def test_server_that_answers_nothing_stops_the_run_early(
@@ -160,6 +160,26 @@ def test_server_that_dies_stops_the_run_after_the_answers_so_far(root: Path) -> 
     with pytest.raises(HarnessError):
         received.extend(ticket for ticket, answer in stream if isinstance(answer, Answer))
     assert received[:5] == [0, 1, 2, 3, 4] and len(received) < 50
+
+
+def test_first_question_that_the_server_cannot_take_does_not_stop_the_run(root: Path) -> None:
+    def respond(asked: Asked, number: int) -> None:
+        asked.send(b"", 500) if "bad" in asked.prompt else asked.reply("yes")
+
+    with serving(respond) as server:
+        replies = answers(endpoint(server.url, root, concurrency=1), question("bad"), question("x"), question("y"))
+    assert replies[0] == Failure("status 500 (2 tries)")
+    assert isinstance(replies[1], Answer) and isinstance(replies[2], Answer)
+
+
+def test_seconds_of_an_answer_are_of_the_try_that_was_answered(root: Path) -> None:
+    def respond(asked: Asked, number: int) -> None:
+        time.sleep(0.5 if number == 0 else 0.05)
+        asked.send(b"", 500) if number == 0 else asked.reply("yes")
+
+    with serving(respond) as server:
+        [answer] = answers(endpoint(server.url, root), question()).values()
+    assert isinstance(answer, Answer) and 0.05 <= answer.seconds < 0.4
 
 
 def test_rate_limit_lowers_the_number_of_requests_at_once(root: Path) -> None:

@@ -103,6 +103,8 @@ REFER = '[refer]\nask = "Where is {}?"\nread = "json"\n'
     ('[ground]\nask = "{}"\nread = "json"\n', "over = 'each' is needed"),
     ('[ground]\nask = "{}"\nread = "json"\nover = "joined"\n', "phrases are grounded once or each"),
     ('[resize]\nfactor = 0\nmin_pixels = 1\nmax_pixels = 1\n' + REFER, "factor from 1"),
+    ('[refer]\nask = "Where?"\nread = "json"\n', r"\[refer\] ask has no {}"),
+    ('[find]\nask = "{}"\nread = "florence2"\nover = "joined"\n', "read = 'florence2' needs over = 'each'"),
     ("name = 3\n" + REFER, "Expected `str`"),
 ])  # fmt: skip
 def test_malformed_table_is_a_usage_error_that_names_the_fault(tmp_path: Path, content: str, message: str) -> None:

@@ -49,6 +49,13 @@ def test_error_of_the_model_is_of_its_requests_only(worker: Worker, monkeypatch:
     assert worker.ask(completion()).text is not None
 
 
+def test_request_that_the_model_leaves_out_is_an_error(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.predictor, "answer", lambda questions: iter(()))
+        with pytest.raises(BadRequest, match="the model gave no answer"):
+            worker.ask(completion())
+
+
 def test_request_beyond_the_queue_is_refused(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     import queue
 
