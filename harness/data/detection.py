@@ -79,10 +79,7 @@ def read(path: Path, origin: str, reading: Reading | None = None) -> Iterator[An
     categories = file.by_id(content.categories, "categories", "category id")
     file.one_type(images, "image id")
     file.one_type(categories, "category id")
-    sizes = {
-        number: file.size(image.width, image.height, f"$.images[{place}]")
-        for place, (number, image) in enumerate(images.items())
-    }
+    sizes = file.sizes(images)
     objects = _objects(file, content.annotations, images.keys(), list(categories))
     used = {category for of_image in objects.values() for _, category, _ in of_image}
     phrases = tuple(map(Phrase, _names(file, categories, used)))
@@ -115,8 +112,7 @@ def _objects(
         category = file.id(annotation.category_id, f"{place}.category_id")
         if annotation.id is not None:
             file.id(annotation.id, f"{place}.id")
-        if not isinstance(annotation.iscrowd, int) or isinstance(annotation.iscrowd, bool):
-            file.note("`iscrowd` that is no integer, read as 0 or 1", place, f"has iscrowd {annotation.iscrowd}")
+        file.crowd(annotation.iscrowd, place)
         if image not in images:
             problem = f"is of image {image}, which the file does not list"
             file.note("annotations of unlisted images, dropped", place, problem)
