@@ -24,6 +24,7 @@ from harness.florence2.files import is_adapter
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
 from harness.florence2.tokenizer import Tokenizer, find_tokenizer
+from harness.sinks import file_name
 from harness.training import network, skipping
 from harness.training.data import digest
 from harness.training.history import history_of
@@ -128,7 +129,7 @@ def finetune(
         return finished
     model = resized(starting.model, recipe, start, preprocess)
     stores = {
-        name: _store(recipe, taught, tokenizer, root, out / f"data/{name}", kept_out, model.config)
+        name: _store(recipe, taught, tokenizer, root, out / "data" / file_name(name), kept_out, model.config)
         for name, taught in tasks.items()
     }
     mixture = Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)

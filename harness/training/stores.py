@@ -28,6 +28,7 @@ from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BOS, EOS, Tokenizer
 from harness.geometry import masks
 from harness.geometry.outlines import outline, simplify
+from harness.sinks import line
 from harness.training.lessons import Ids
 
 FORMAT_VERSION = 2  # raise it when the files change, or the text of an answer
@@ -112,7 +113,7 @@ def write_store(
     """
     by_image: dict[str, list[list[tuple[list[int], list[int]]]]] = {}
     left_out = 0
-    for sample in tqdm(samples, f"tokenising {name}", disable=None):
+    for sample in tqdm(samples, line(f"tokenising {name}"), disable=None):
         pairs = examples_of(sample, tokenizer, root)
         short = [pair for pair in pairs if len(pair[0]) <= limits[0] and len(pair[1]) <= limits[1]]
         if short:
