@@ -203,6 +203,18 @@ def test_adapter_without_its_base_or_beside_whole_weights_is_refused(base: Path,
         weights.load(folder, base=base)
 
 
+def test_adapter_or_base_with_nan_is_refused_by_the_name_of_the_tensor(base: Path, tmp_path: Path) -> None:
+    adapted(tmp_path / "adapter", target_modules=["q_proj"])
+    damaged = shutil.copytree(base, tmp_path / "base")
+    for file in (tmp_path / "adapter/adapter_model.safetensors", damaged / "model.safetensors"):
+        state = load_file(file)
+        name = max(state)
+        state[name].view(-1)[1] = math.nan
+        save_file(state, file, metadata={"format": "pt"})
+        with pytest.raises(CheckpointError, match=rf"{re.escape(f'{file}: {name}')} has 1 of .* values that are NaN"):
+            weights.load(tmp_path / "adapter", base=damaged if file.parent == damaged else base)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
