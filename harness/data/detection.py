@@ -178,8 +178,9 @@ class _Result(msgspec.Struct):
 def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | None = None) -> dict[str, Answer]:
     """The boxes of every sample by sample id, in the order of the file, labelled with category names.
 
-    An image without an entry has no detections.  A detection of an unknown category, or with a negative side, is
-    dropped and noted in `reading`; without `reading`, it is refused.  DataError for an unknown image.
+    An image without an entry has no detections.  A detection of an unknown category is dropped and noted in `reading`.
+    One with a negative side is noted too; the answer keeps it, and scoring drops it (`harness.metrics.labels`).
+    Without `reading`, both are refused.  DataError for an unknown image.
     """
     file = File(path, reading or Reading(strict=True), "correct the file")
     by_image = {_image_id(sample): sample for sample in samples}
@@ -200,9 +201,9 @@ def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | 
             file.note("detections of unknown categories, dropped", place, problem)
         elif not is_plausible(from_xywh(unsigned)):
             raise DataError(f"{path}: {place} {problem}")
-        elif unsigned != result.bbox:
-            file.note("detections with a negative width or height, dropped", place, problem)
         else:
+            if unsigned != result.bbox:  # kept in the answer, for what pycocotools makes of it
+                file.note("detections with a negative width or height, dropped", place, problem)
             results[image].append((category, result))
     return {sample.id: _answer(results[image], sample) for image, sample in by_image.items()}
 
