@@ -58,8 +58,16 @@ def cell(text: str) -> str:
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     """The rows as CSV.  A text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP)."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_csv_cell(value) for value in row] for row in rows)
+    csv.writer(out, lineterminator="\n").writerows([csv_cell(value) for value in row] for row in rows)
     return out.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """A value of a cell of CSV: a text as `csv_text` writes it, any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    text = block(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NO_FORMULA.fullmatch(text) else text
 
 
 def tex(text: str) -> str:
@@ -112,10 +120,3 @@ def _printable(letter: str) -> str:
 def _escaped(letter: str) -> str:
     """A character of a JSON text, as its escape (two for a character above U+FFFF) if it is not printable."""
     return letter if letter.isprintable() else json.dumps(letter)[1:-1]
-
-
-def _csv_cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = block(value)
-    return f"'{text}" if _FORMULA.match(text) and not _NO_FORMULA.fullmatch(text) else text

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter, validators
 from harness.cli.options import RESULTS, Device, Out, command_line
 from harness.errors import UsageError
 from harness.evaluation.study import render, run_cells
+from harness.sinks import line
 
 app = App()
 REPORTS = Path("reports/studies")
@@ -64,4 +65,4 @@ def ablate(
         run_cells(named, arm, range(seeds), world, jobs, device, minutes, out, command_line())
     if report or only_report:
         for each in named:
-            print(f"study: {render(each, range(seeds), world, out, to)}")
+            print(line(f"study: {render(each, range(seeds), world, out, to)}"))

@@ -29,6 +29,7 @@ from harness.errors import UsageError
 from harness.evaluation.benchmark import Plan, Point
 from harness.evaluation.sweep import sweep
 from harness.report import speed as shown
+from harness.sinks import line
 
 REPORTS = Path("reports/speed")
 COUNT = Parameter(validator=validators.Number(gte=1))
@@ -127,9 +128,10 @@ def command(entry: Entry | None) -> Callable[..., None]:
         peers = [name for name in (against or "").split(",") if name]
         plan = Plan(measured, scenario, split, data, weights, level, new_tokens, device, peers, rate, target, stages)
         for record, path in sweep(plan, points, out, command_line()):
-            print(encoder.dumps(record) if json else f"{shown.describe(record)}\n  record: {path}", flush=True)
+            described = f"{shown.describe(record)}\n  {line(f'record: {path}')}"
+            print(encoder.dumps(record) if json else described, flush=True)
         shown.render(store.speeds(out), to)
-        print(f"report: {to / 'speed.md'}", file=sys.stderr)
+        print(line(f"report: {to / 'speed.md'}"), file=sys.stderr)
 
     bench.__annotations__["options"], (bench.__kwdefaults__ or {})["options"] = listed_options(entry)
     return bench

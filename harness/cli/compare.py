@@ -12,6 +12,7 @@ from harness import store
 from harness.cli.options import RESULTS, Data, Json, Out, TaskOfRun
 from harness.evaluation.comparing import compare_each
 from harness.report import compared
+from harness.sinks import line
 
 app = App()
 COUNT = Parameter(validator=validators.Number(gte=0))
@@ -45,4 +46,4 @@ def compare(
     comparisons, roots = [comparison for comparison, _ in pairs], [root for _, root in pairs]
     print(store.as_json(compared.as_json(comparisons)) if json else compared.describe(comparisons, changes))
     if to is not None:
-        print(f"page: {compared.write(comparisons, roots, to, pictures)}", file=sys.stderr)
+        print(line(f"page: {compared.write(comparisons, roots, to, pictures)}"), file=sys.stderr)

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter, validators
 
 from harness.cli.options import Data, Device, key_values
 from harness.evaluation.tuning import tuned
+from harness.sinks import line
 
 app = App()
 To = Annotated[
@@ -68,4 +69,4 @@ def finetune(
         model, task=task, recipe=recipe, weights=weights, split=split, data=data, changes=key_values(set_),
         workers=workers, device=device, to=to, skip_bad_images=skip_bad_images,
     )  # fmt: skip
-    print(f"checkpoint: {folder}")
+    print(line(f"checkpoint: {folder}"))

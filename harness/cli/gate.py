@@ -14,6 +14,7 @@ from harness import store
 from harness.cli.options import Data, Json
 from harness.errors import GateError, UsageError
 from harness.gates import frozen, judge, promises, rendering
+from harness.sinks import line
 
 app = App()
 GATES = Path("baselines/gates.toml")
@@ -59,7 +60,7 @@ def gate(
         if gates.frozen is None:
             raise UsageError(f'{promises_} names no folder: add frozen = "frozen"')
         frozen.freeze(gates.frozen)
-        print(f"frozen in {gates.frozen}: review the changes with `git diff`", file=sys.stderr)
+        print(line(f"frozen in {gates.frozen}: review the changes with `git diff`"), file=sys.stderr)
         return
     try:
         verdicts = judge.judge(gates, promises_, only, data, out)

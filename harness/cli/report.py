@@ -11,6 +11,7 @@ from cyclopts import App, Parameter, validators
 
 from harness.cli.options import RESULTS, Data, TaskOfRun
 from harness.evaluation.reporting import write_report
+from harness.sinks import line
 
 app = App()
 
@@ -42,8 +43,8 @@ def report(
     """
     while True:
         written = write_report(results, to, data, pictures=pictures, watch=watch, task=task)
-        print(f"tables: {written.tables}", file=sys.stderr)
-        print(f"report: {written.page}", flush=True)
+        print(line(f"tables: {written.tables}"), file=sys.stderr)
+        print(line(f"report: {written.page}"), flush=True)
         if not written.again:
             return
         time.sleep(watch or 0)

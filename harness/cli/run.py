@@ -34,6 +34,7 @@ from harness.errors import IncompleteError
 from harness.evaluation import grid
 from harness.evaluation.request import Request, Scorers
 from harness.report import text
+from harness.sinks import line
 
 
 def command(entry: Entry | None) -> Callable[..., None]:
@@ -105,9 +106,12 @@ def command(entry: Entry | None) -> Callable[..., None]:
             runs.append(evaluated.run)
             if evaluated.finished:
                 date = evaluated.run.provenance.get("date", "before")
-                print(f"nothing was queried: this run was finished on {date}; --fresh queries again", file=sys.stderr)
+                print(
+                    line(f"nothing was queried: this run was finished on {date}; --fresh queries again"),
+                    file=sys.stderr,
+                )
             if evaluated.exported is not None:
-                print(f"predictions: {evaluated.exported}", file=sys.stderr)
+                print(line(f"predictions: {evaluated.exported}"), file=sys.stderr)
             if not json:
                 show_run(evaluated.run, evaluated.folder, json)
         if json:

@@ -55,7 +55,7 @@ def ls(
     ]
     gc.enable()
     if not out.is_dir():
-        print(f"there is no results folder {out}", file=sys.stderr)
+        print(text.line(f"there is no results folder {out}"), file=sys.stderr)
     if json:
         print(store.as_json([run for _, run in kept]))
         return
@@ -141,7 +141,7 @@ def export(
         for path, write in ((jsonl, frames.as_jsonl), (parquet, frames.as_parquet)):
             if path is not None:
                 store.replace_file(path, write(frame))
-                print(f"{len(frame)} metrics in {path}")
+                print(text.line(f"{len(frame)} metrics in {path}"))
         return
     if run is None or file is None:
         raise UsageError("export needs RUN and FILE, or --jsonl FILE, or --parquet FILE")
@@ -149,4 +149,4 @@ def export(
     task_of_run, loaded, _ = loaded_of(record, data, task)
     answers = runner.kept_answers(loaded.samples, folder, record.spec.fingerprint)
     empty = write_predictions(file, task_of_run, loaded, answers)
-    print(f"{len(loaded.samples)} predictions in {file}" + (f", and {empty} empty ones" if empty else ""))
+    print(text.line(f"{len(loaded.samples)} predictions in {file}") + (f", and {empty} empty ones" if empty else ""))

@@ -43,4 +43,4 @@ def list_tasks(*, json: Json = False) -> None:
     print(text.table(("task", "version", "splits", "training splits", "headline", "description"), rows))
     for predictions in dict.fromkeys(task.predictions for task in every):
         names = ", ".join(task.name for task in every if task.predictions is predictions)
-        print(f"\npredictions of {names}:\n  {predictions.description}")
+        print(f"\n{text.line(f'predictions of {names}:')}\n  {text.line(predictions.description)}")

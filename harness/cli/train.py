@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from harness.cli.finetune import Set, To
 from harness.cli.options import Device, key_values
 from harness.evaluation.tuning import pretrained
+from harness.sinks import line
 
 app = App()
 
@@ -30,7 +31,7 @@ def train(
     python -m harness train --recipe nano --to runs/nano
     """
     folder = pretrained(recipe, start=start, changes=key_values(set_), device=device, to=to)
-    print(f"checkpoint: {folder}")
+    print(line(f"checkpoint: {folder}"))
 
 
 @app.command(name="recipes")

@@ -1,4 +1,4 @@
-"""Files in COCO's format that pycocotools reads although COCO does not publish them so.
+"""Files in COCO's format, of detection and of refer, that pycocotools reads although COCO does not publish them so.
 
 Ids may be whole floats or strings, and sizes floats or null.  They are converted, and a `Reading` notes each kind of
 conversion; a strict reading refuses them.
@@ -6,7 +6,7 @@ conversion; a strict reading refuses them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -24,6 +24,13 @@ class Record(Protocol):
     """A record with an id."""
 
     id: Given
+
+
+class Sized(Protocol):
+    """An image with a width and a height."""
+
+    width: Side
+    height: Side
 
 
 R = TypeVar("R", bound=Record)
@@ -83,3 +90,25 @@ class File:
         if not (isinstance(width, int) and isinstance(height, int)):
             self.note("image sizes that are floats, read as integers", place, f"has the size {[width, height]}")
         return Size(int(width), int(height)) if width and height else None
+
+    def crowd(self, value: bool | float, place: str) -> bool:
+        """Whether an object is a crowd; notes an `iscrowd` that is no integer."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.note("`iscrowd` that is no integer, read as 0 or 1", place, f"has iscrowd {value}")
+        return bool(value)
+
+    def sizes(self, images: Mapping[Id, Sized]) -> dict[Id, Size | None]:
+        """The size of each image by id, as `size` gives it; the images are all of the file, in its order."""
+        return {
+            number: self.size(image.width, image.height, f"$.images[{place}]")
+            for place, (number, image) in enumerate(images.items())
+        }
+
+
+def usable(size: Size | None, image: Sized, *, needed: bool) -> Size | None:
+    """The converted size of an image; ValueError for one that no image has, and for a missing one that is `needed`."""
+    if size is None and image.width is not None and image.height is not None:
+        raise ValueError(f"its image is {image.width} x {image.height} pixels")
+    if size is None and needed:
+        raise ValueError("its image has a width or height that is null, and an outline needs both")
+    return size

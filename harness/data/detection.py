@@ -79,10 +79,7 @@ def read(path: Path, origin: str, reading: Reading | None = None) -> Iterator[An
     categories = file.by_id(content.categories, "categories", "category id")
     file.one_type(images, "image id")
     file.one_type(categories, "category id")
-    sizes = {
-        number: file.size(image.width, image.height, f"$.images[{place}]")
-        for place, (number, image) in enumerate(images.items())
-    }
+    sizes = file.sizes(images)
     objects = _objects(file, content.annotations, images.keys(), list(categories))
     used = {category for of_image in objects.values() for _, category, _ in of_image}
     phrases = tuple(map(Phrase, _names(file, categories, used)))
@@ -115,8 +112,7 @@ def _objects(
         category = file.id(annotation.category_id, f"{place}.category_id")
         if annotation.id is not None:
             file.id(annotation.id, f"{place}.id")
-        if not isinstance(annotation.iscrowd, int) or isinstance(annotation.iscrowd, bool):
-            file.note("`iscrowd` that is no integer, read as 0 or 1", place, f"has iscrowd {annotation.iscrowd}")
+        file.crowd(annotation.iscrowd, place)
         if image not in images:
             problem = f"is of image {image}, which the file does not list"
             file.note("annotations of unlisted images, dropped", place, problem)
@@ -182,8 +178,9 @@ class _Result(msgspec.Struct):
 def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | None = None) -> dict[str, Answer]:
     """The boxes of every sample by sample id, in the order of the file, labelled with category names.
 
-    An image without an entry has no detections.  A detection of an unknown category, or with a negative side, is
-    dropped and noted in `reading`; without `reading`, it is refused.  DataError for an unknown image.
+    An image without an entry has no detections.  A detection of an unknown category is dropped and noted in `reading`.
+    One with a negative side is noted too; the answer keeps it, and scoring drops it (`harness.metrics.labels`).
+    Without `reading`, both are refused.  DataError for an unknown image.
     """
     file = File(path, reading or Reading(strict=True), "correct the file")
     by_image = {_image_id(sample): sample for sample in samples}
@@ -204,9 +201,9 @@ def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | 
             file.note("detections of unknown categories, dropped", place, problem)
         elif not is_plausible(from_xywh(unsigned)):
             raise DataError(f"{path}: {place} {problem}")
-        elif unsigned != result.bbox:
-            file.note("detections with a negative width or height, dropped", place, problem)
         else:
+            if unsigned != result.bbox:  # kept in the answer, for what pycocotools makes of it
+                file.note("detections with a negative width or height, dropped", place, problem)
             results[image].append((category, result))
     return {sample.id: _answer(results[image], sample) for image, sample in by_image.items()}
 

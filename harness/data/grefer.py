@@ -7,6 +7,8 @@ A ref names its objects by a list `ann_id`, which is [-1] where the expression r
 `image_id`.  Both are looked up in instances.json.  A ref may have no sentences; a sentence is `sent`, not `raw`.  The
 outline of several objects is the union of theirs.  Crowds have boxes but no outlines, as in the authors' loaders.
 
+An instances.json that pycocotools would read is converted as in `refer.py`.
+
 The authors define no result file.  `BOXES` and `MASKS` are lists with one entry for each sentence of each ref.
 """
 
@@ -21,8 +23,8 @@ from typing import Any
 import msgspec
 
 from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source
-from harness.data import files
-from harness.data.files import MOST_PIXELS
+from harness.data import coco, files
+from harness.data.coco import File, Given, Id, Side
 from harness.data.refer import IMAGES, Sentence
 from harness.errors import DataError
 from harness.geometry.boxes import FARTHEST, from_xywh, is_plausible, to_xywh
@@ -39,13 +41,13 @@ class Ref:
     """The objects that some sentences refer to; `boxes` and `outline` are in pixels of the image.
 
     There are no boxes where the sentences refer to nothing; `outline` then has no rings.  `outline` is None if it was
-    not read.
+    not read.  `size` is None only if the file has none and no outline was read.
     """
 
     id: str
     sentences: tuple[Sentence, ...]
     image_name: str
-    size: Size
+    size: Size | None
     boxes: tuple[Box, ...]
     outline: Polygons | Mask | None
 
@@ -60,29 +62,29 @@ class _Sentence(msgspec.Struct):
 
 class _Entry(msgspec.Struct):
     ref_id: int
-    ann_id: int | list[int]
-    image_id: int
+    ann_id: Given | list[Given]
+    image_id: Given
     split: str
     sentences: list[_Sentence]
 
     @property
-    def objects(self) -> list[int]:
+    def objects(self) -> list[Given]:
         return self.ann_id if isinstance(self.ann_id, list) else [self.ann_id]
 
 
 class _Image(msgspec.Struct):
-    id: int
+    id: Given
     file_name: str
-    width: int
-    height: int
+    width: Side
+    height: Side
 
 
 class _Annotation(msgspec.Struct):
-    id: int
-    image_id: int
+    id: Given
+    image_id: Given
     bbox: tuple[float, float, float, float]
     segmentation: msgspec.Raw
-    iscrowd: int = 0
+    iscrowd: int | bool | float = 0
 
 
 class _Instances(msgspec.Struct):
@@ -111,33 +113,39 @@ def read(source: Source, *, outlines: bool = True) -> Iterator[Ref]:
         name = f"sent_id {twice[0][1]} of ref {twice[0][0]}"
         raise DataError(f"{refs} has {len(twice)} sentences twice (first: {name}); {files.remedy(origin)}")
     content = files.load(instances, _Instances, origin)
-    images = files.by_id(content.images, lambda image: image.id, instances, "image id")
-    annotations = files.by_id(content.annotations, lambda annotation: annotation.id, instances, "annotation id")
+    file, of_refs = (File(path, source.reading, files.remedy(origin)) for path in (instances, refs))
+    images = file.by_id(content.images, "images", "image id")
+    annotations = file.by_id(content.annotations, "annotations", "annotation id")
+    sizes = file.sizes(images)
+    for place, one in enumerate(content.annotations):
+        file.crowd(one.iscrowd, f"$.annotations[{place}]")
     for entry in chosen:
-        objects = [] if entry.objects == [NOTHING] else [annotations.get(number) for number in entry.objects]
-        image = images.get(entry.image_id)
-        if image is None or not entry.objects or any(one is None or one.image_id != image.id for one in objects):
+        ids: list[Id] = [of_refs.id(given, f"an ann_id of ref {entry.ref_id}") for given in entry.objects]
+        objects = [] if ids == [NOTHING] else [annotations.get(number) for number in ids]
+        number = of_refs.id(entry.image_id, f"the image_id of ref {entry.ref_id}")
+        image = images.get(number)
+        of_images = [file.id(one.image_id, f"the image_id of annotation {one.id}") for one in objects if one]
+        if image is None or not ids or None in objects or any(other != number for other in of_images):
             raise DataError(
                 f"{instances} does not fit {refs.name}: ref {entry.ref_id} is of the annotations {entry.objects[:9]} "
                 f"of image {entry.image_id}, which do not exist; {files.remedy(origin)}"
             )
         try:
-            yield _joined(entry, image, [one for one in objects if one is not None], outlines)
+            size = coco.usable(sizes[number], image, needed=outlines)
+            yield _joined(entry, (image, size), [one for one in objects if one is not None], outlines)
         except files.MALFORMED as error:
             raise DataError(f"{instances}: ref {entry.ref_id}: {error}; {files.remedy(origin)}") from error
 
 
-def _joined(entry: _Entry, image: _Image, objects: Sequence[_Annotation], outlines: bool) -> Ref:
+def _joined(entry: _Entry, sized: tuple[_Image, Size | None], objects: Sequence[_Annotation], outlines: bool) -> Ref:
     """One ref from its records; ValueError if one is malformed."""
-    size = Size(image.width, image.height)
-    if min(size) < 1 or size.width * size.height > MOST_PIXELS:
-        raise ValueError(f"its image is {size.width} x {size.height} pixels")
+    image, size = sized
     boxes = tuple(from_xywh(one.bbox) for one in objects)
     for one, box in zip(objects, boxes, strict=True):
         if not is_plausible(box):
             raise ValueError(f"the bbox of annotation {one.id} is {list(one.bbox)}")
     outline = None
-    if outlines:
+    if size is not None and outlines:
         outline = union([from_coco(msgspec.json.decode(one.segmentation), size) for one in objects if not one.iscrowd])
     sentences = tuple(Sentence(str(sentence.sent_id), sentence.sent) for sentence in entry.sentences)
     return Ref(str(entry.ref_id), sentences, image.file_name, size, boxes, outline)

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from harness import images
 from harness.errors import DataError, ResourceError
 from harness.images import STATE, VERSION, MissingImage, State
+from harness.sinks import line
 
 BATCH_IMAGES = 1000
 BATCH_BYTES = 64 << 20
@@ -202,7 +203,7 @@ def _fill(writer: _Writer, root: Path, folder: str, names: Sequence[str]) -> Pac
     missing: list[str] = []
     unreadable: list[str] = []
     before = len(names) - len(absent)
-    with tqdm(total=len(names), initial=before, desc=f"packing {folder}", unit="image", disable=None) as progress:
+    with tqdm(total=len(names), initial=before, desc=line(f"packing {folder}"), unit="image", disable=None) as progress:
         for name, data in _read_ahead(root, folder, absent):
             if data is None:
                 missing.append(f"{folder}/{name}")

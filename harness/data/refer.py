@@ -4,6 +4,9 @@
     <root>/refer/<name>/instances.json   for each of them
     <root>/coco/train2014/               the images of all splits
 
+An instances.json that pycocotools would read is converted as in `coco.py`: whole floats or strings for ids, sizes that
+are floats, and null sizes where only boxes are read.  `area` and `iscrowd` are not read.
+
 Pickles are read as plain data; a pickle that names a class or function is refused (see `pickles.py`).  A ref names its
 object by `ann_id` and its image by `image_id`, which are looked up in instances.json.  Its `file_name` is ignored,
 because it names the object.  A sentence is `sent` (cleaned, lower case), not `raw`.  Boxes are not rounded.
@@ -22,8 +25,8 @@ from typing import Any
 import msgspec
 
 from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source
-from harness.data import files, pickles
-from harness.data.files import MOST_PIXELS
+from harness.data import coco, files, pickles
+from harness.data.coco import File, Given, Side
 from harness.errors import DataError
 from harness.geometry.boxes import FARTHEST, from_xywh, is_plausible, to_xywh
 from harness.geometry.masks import from_coco, to_coco
@@ -47,13 +50,13 @@ class Sentence:
 class Ref:
     """An object with the sentences that refer to it; `box` and `outline` are in pixels of its image.
 
-    `outline` is None if it was not read.
+    `outline` is None if it was not read.  `size` is None only if the file has none and no outline was read.
     """
 
     id: str
     sentences: tuple[Sentence, ...]
     image_name: str
-    size: Size
+    size: Size | None
     box: Box
     outline: Polygons | Mask | None
 
@@ -68,22 +71,22 @@ class _Sentence(msgspec.Struct):
 
 class _Entry(msgspec.Struct):
     ref_id: int
-    ann_id: int
-    image_id: int
+    ann_id: Given
+    image_id: Given
     split: str
     sentences: list[_Sentence]
 
 
 class _Image(msgspec.Struct):
-    id: int
+    id: Given
     file_name: str
-    width: int
-    height: int
+    width: Side
+    height: Side
 
 
 class _Annotation(msgspec.Struct):
-    id: int
-    image_id: int
+    id: Given
+    image_id: Given
     bbox: tuple[float, float, float, float]
     segmentation: msgspec.Raw
 
@@ -113,17 +116,21 @@ def read(source: Source, name: str, by: str, *, outlines: bool = True) -> Iterat
     if twice:
         raise DataError(f"{refs} has {len(twice)} sent_ids twice (first: {twice[0]}); {files.remedy(origin)}")
     content = files.load(instances, _Instances, origin)
-    images = files.by_id(content.images, lambda image: image.id, instances, "image id")
-    annotations = files.by_id(content.annotations, lambda annotation: annotation.id, instances, "annotation id")
+    file, of_refs = (File(path, source.reading, files.remedy(origin)) for path in (instances, refs))
+    images = file.by_id(content.images, "images", "image id")
+    annotations = file.by_id(content.annotations, "annotations", "annotation id")
+    sizes = file.sizes(images)
     for entry in chosen:
-        annotation, image = annotations.get(entry.ann_id), images.get(entry.image_id)
-        if annotation is None or image is None or annotation.image_id != image.id:
+        number = of_refs.id(entry.image_id, f"the image_id of ref {entry.ref_id}")
+        annotation = annotations.get(of_refs.id(entry.ann_id, f"the ann_id of ref {entry.ref_id}"))
+        image = images.get(number)
+        if annotation is None or image is None or file.id(annotation.image_id, _image_id_of(annotation)) != number:
             todo = f"obtain both files from one folder of {origin}" if origin else "use two files that belong together"
             raise DataError(
                 f"{instances} does not fit {refs.name}: ref {entry.ref_id} is annotation {entry.ann_id} of image "
                 f"{entry.image_id}, but {_mismatch(annotation, image)}; {todo}"
             )
-        yield _joined(entry, annotation, image, (refs, instances), files.remedy(origin), outlines)
+        yield _joined(entry, annotation, (image, sizes[number]), (refs, instances), files.remedy(origin), outlines)
 
 
 def _paths(source: Source, name: str, by: str) -> tuple[Path, Path]:
@@ -144,24 +151,34 @@ def _entries(path: Path, origin: str) -> list[_Entry]:
 
 
 def _joined(
-    entry: _Entry, annotation: _Annotation, image: _Image, paths: tuple[Path, Path], todo: str, outlines: bool
+    entry: _Entry,
+    annotation: _Annotation,
+    sized: tuple[_Image, Size | None],
+    paths: tuple[Path, Path],
+    todo: str,
+    outlines: bool,
 ) -> Ref:
     """One ref from its three records; DataError, naming the file and the record, if one is malformed."""
     refs, instances = paths
-    size = Size(image.width, image.height)
+    image, size = sized
     try:
         sentences = tuple(Sentence(str(sentence.sent_id), pickles.text(sentence.sent)) for sentence in entry.sentences)
     except ValueError as error:
         raise DataError(f"{refs}: ref {entry.ref_id}: {error}; {todo}") from error
     try:
-        if min(size) < 1 or size.width * size.height > MOST_PIXELS:
-            raise ValueError(f"its image is {size.width} x {size.height} pixels")
+        size = coco.usable(size, image, needed=outlines)
         if not is_plausible(from_xywh(annotation.bbox)):
             raise ValueError(f"its bbox is {list(annotation.bbox)}")
-        outline = from_coco(msgspec.json.decode(annotation.segmentation), size) if outlines else None
+        outline = None
+        if size is not None and outlines:
+            outline = from_coco(msgspec.json.decode(annotation.segmentation), size)
     except files.MALFORMED as error:
-        raise DataError(f"{instances}: annotation {annotation.id}: {error}; {todo}") from error
+        raise DataError(f"{instances}: annotation {entry.ann_id}: {error}; {todo}") from error
     return Ref(str(entry.ref_id), sentences, image.file_name, size, from_xywh(annotation.bbox), outline)
+
+
+def _image_id_of(annotation: _Annotation) -> str:
+    return f"the image_id of annotation {annotation.id}"
 
 
 def _mismatch(annotation: _Annotation | None, image: _Image | None) -> str:

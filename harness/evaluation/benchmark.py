@@ -19,6 +19,7 @@ from harness.errors import HarnessError, ResourceError, UsageError
 from harness.evaluation.evaluate import unanswerable
 from harness.evaluation.plan import data_root, load, splits_of
 from harness.provenance import provenance
+from harness.sinks import line
 
 if TYPE_CHECKING:
     from harness.speed.levels import Level
@@ -153,7 +154,7 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
         return _measured_remote(plan, point, command, subject, described)
     slots = min(subject.batch, len(queries)) if plan.scenario != "server" else subject.batch
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
-    with tqdm(desc=f"{plan.scenario}, {point.task}", unit=" queries", disable=None) as bar:
+    with tqdm(desc=line(f"{plan.scenario}, {point.task}"), unit=" queries", disable=None) as bar:
         measured = rules.measure(
             ours,
             len(queries),

@@ -7,8 +7,9 @@ For a linear map or a convolution with weight W, and factors A and B of rank r (
 With `use_dora`, each row of W' is rescaled to a learned norm (arXiv:2402.09353, equation 5).  Parts that were trained
 whole (`modules_to_save`, biases) replace the base's.  An adapter of another kind is refused by its name.
 
-A LoRA on the output layer unties it from the embedding, as in PEFT.  An adapter of the embedding is refused: PEFT
-changes one of the places where it is used, and this network has one embedding for all.
+A LoRA on the output layer unties it from the embedding, as in PEFT.  An adapter of the embedding is refused.  PEFT
+changes some of the places where the embedding is used (encoder, decoder, output layer), and this network has one
+embedding for all.  PEFT's own merge of a LoRA there changes all places, so it gives another model than was trained.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from harness.florence2.files import ADAPTER_CONFIG, ADAPTER_FILES, read_json
 from harness.florence2.tensors import read_file
 
 PREFIX = "base_model.model."
+ONE_EMBEDDING = (
+    "PEFT trains it in some of its places only, and this network shares one embedding between encoder, decoder and "
+    "output layer; train again without it"
+)
 # Settings that do not change what the saved tensors mean, whatever their value.
 _HARMLESS = frozenset({
     "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config",
@@ -131,7 +136,7 @@ def merged(
     for module, parts in factors.items():
         name = rename(f"{module}.weight")
         if name in tied:
-            raise CheckpointError(f"{file}: a LoRA on the embedding ({module}) is not implemented: merge it with PEFT")
+            raise CheckpointError(f"{file}: a LoRA on the embedding ({module}) is not implemented: {ONE_EMBEDDING}")
         if name == "lm_head.weight" and name not in weights:  # tied: the embedding itself stays as it is
             weights[name] = next(weights[embedding] for embedding in tied if embedding in weights)
         if name not in weights:
@@ -158,6 +163,8 @@ def _sorted(tensors: Mapping[str, Tensor], file: Path) -> tuple[dict[str, dict[s
             factors.setdefault(match["module"], {})[match["part"]] = tensor
         elif (match := _WHOLE.fullmatch(name)) and "lora_" not in name:
             whole[f"{match['module']}.{match['kind']}"] = tensor
+        elif ".lora_embedding_" in name:
+            raise CheckpointError(f"{file} holds {given}, a LoRA on the embedding: {ONE_EMBEDDING}")
         else:
             raise CheckpointError(f"{file} holds {given}, which is not implemented: merge the adapter with PEFT")
     for module, parts in factors.items():
@@ -175,7 +182,7 @@ def _replace(
         module = name.removesuffix(".weight")
         if any(module.endswith(ending) for ending in config.whole_modules):
             raise CheckpointError(
-                f"{file}: an embedding that was trained whole ({module}) is not implemented: merge it"
+                f"{file}: an embedding that was trained whole ({module}) is not implemented: {ONE_EMBEDDING}"
             )
     if embeddings:  # saved since tokens were added, and tied as before
         if "lm_head.weight" not in whole:

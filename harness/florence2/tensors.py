@@ -23,6 +23,7 @@ from torch import Tensor
 from harness.errors import CheckpointError
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGEST = torch.finfo(torch.float32).max
 WRAPPED_UNDER = ("model", "state_dict", "model_state_dict", "module", "weights")
 # A tensor that every checkpoint has, in the original layout and in the native one; what precedes it is the prefix.
 _ANCHORS = (
@@ -41,7 +42,7 @@ class State:
 
 
 def read_state(files: list[Path]) -> State:
-    """The tensors of weight files, without prefixes; all are dense, real and floating-point.
+    """The tensors of weight files, without prefixes; all are dense, real, floating-point and finite.
 
     CheckpointError names the file, and the tensor if one is to blame.
     """
@@ -97,7 +98,24 @@ def unusable(tensor: Tensor) -> str:
         return f"has the type {str(tensor.dtype).removeprefix('torch.')}; weights are {names}{hint}"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return f"has the shape {tuple(tensor.shape)}, but fewer values are stored"
-    return "" if tensor.ndim else "is a single number, not a table"
+    if not tensor.ndim:
+        return "is a single number, not a table"
+    bad = not_finite(tensor)
+    counted = f"{bad:,} of {tensor.numel():,} values that are NaN, infinite or beyond float32"
+    return f"has {counted}: a training that diverged? take an earlier checkpoint" if bad else ""
+
+
+def not_finite(tensor: Tensor) -> int:
+    """The number of values of a floating-point tensor that are NaN, infinite, or infinite in float32.
+
+    The lowest and the highest value decide whether there are any, since NaN is both: one pass without a copy.
+    """
+    if not tensor.numel():
+        return 0
+    lowest, highest = torch.aminmax(tensor)
+    if float(lowest) >= -LARGEST and float(highest) <= LARGEST:
+        return 0
+    return tensor.numel() - int((tensor.double().abs() <= LARGEST).sum())
 
 
 def without_prefix(tensors: Mapping[str, Tensor], origin: str) -> tuple[dict[str, Tensor], list[str]]:

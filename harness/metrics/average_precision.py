@@ -77,19 +77,23 @@ class Truth:
 class Detections:
     """The predicted boxes, one record each; boxes are [x, y, width, height] in pixels.
 
-    ValueError names the first invalid record.
+    ValueError names the first invalid record.  `signed` detections may have a negative width or height, as in a result
+    file; only COCOeval itself evaluates those.
     """
 
     image: Indices  # (N,)
     category: Indices  # (N,)
     boxes: Numbers  # (N, 4)
     scores: Numbers  # (N,)
+    signed: bool = False
 
     def __post_init__(self) -> None:
-        _check("detection", self.image, self.category, self.boxes, self.scores)
+        _check("detection", self.image, self.category, self.boxes, self.scores, signed=self.signed)
 
 
-def _check(kind: str, image: Indices, category: Indices, boxes: Numbers, numbers: Numbers) -> None:
+def _check(
+    kind: str, image: Indices, category: Indices, boxes: Numbers, numbers: Numbers, *, signed: bool = False
+) -> None:
     count = len(image)
     shapes = image.shape, category.shape, boxes.shape, numbers.shape
     if shapes != ((count,), (count,), (count, 4), (count,)):
@@ -97,7 +101,8 @@ def _check(kind: str, image: Indices, category: Indices, boxes: Numbers, numbers
     if boxes.dtype != np.float64 or numbers.dtype != np.float64:
         raise ValueError(f"{kind} arrays must be float64, not {boxes.dtype} and {numbers.dtype}")
     _refuse(kind, ~np.isfinite(boxes).all(axis=1), boxes, "has a number that is not finite")
-    _refuse(kind, (boxes[:, 2:] < 0).any(axis=1), boxes, "has a negative width or height")
+    if not signed:
+        _refuse(kind, (boxes[:, 2:] < 0).any(axis=1), boxes, "has a negative width or height")
     _refuse(kind, ~np.isfinite(numbers), numbers, "is not finite")
     _refuse(kind, image < 0, image, "is not an image number")
     _refuse(kind, category < 0, category, "is not a category number")

@@ -77,8 +77,11 @@ class Scene:
     zero: int | None = None  # the truth whose annotation id is 0
 
 
-def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
-    """The tables of rows, one image each; ValueError where the rows have different categories."""
+def scene(rows: Sequence[Row[Any]], synonyms: Synonyms, *, negative: bool = False) -> Scene:
+    """The tables of rows, one image each; ValueError where the rows have different categories.
+
+    With `negative`, a result file's detections with a negative width or height are included.
+    """
     phrases = rows[0].sample.question.phrases
     truths: list[tuple[int, int, Xywh, float, bool]] = []
     predictions: list[tuple[int, int, Xywh, float]] = []
@@ -93,7 +96,9 @@ def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
             zero = len(truths) + target.zero
         for box, category, area, crowd in zip(target.xywh, target.categories, target.areas, target.crowd, strict=True):
             truths.append((image, category, box, area, crowd))
-        predictions.extend((image, category, box, score) for box, category, score in detections_in(row, synonyms))
+        predictions.extend(
+            (image, category, box, score) for box, category, score in detections_in(row, synonyms, negative=negative)
+        )
     truth = coco_eval.Truth(
         image=np.array([record[0] for record in truths], np.int64),
         category=np.array([record[1] for record in truths], np.int64),
@@ -106,6 +111,7 @@ def scene(rows: Sequence[Row[Any]], synonyms: Synonyms) -> Scene:
         category=np.array([record[1] for record in predictions], np.int64),
         boxes=np.array([record[2] for record in predictions], np.float64).reshape(-1, 4),
         scores=np.array([record[3] for record in predictions], np.float64),
+        signed=negative,
     )
     return Scene(truth, detections, len(rows), len(phrases), clusters_of(rows), zero)
 
@@ -117,6 +123,14 @@ class Evaluation:
         self.rows = rows  # a reference to the rows, so that their ids, which are the cache key, are not reused
         self.engine = engine
         self.scene = scene(rows, synonyms)
+        self.synonyms = synonyms
+
+    @cached_property
+    def negative(self) -> int:
+        """The number of detections of a result file with a negative width or height."""
+        values = (row.answer.value for row in self.rows)
+        boxes = (box for value in values if isinstance(value, Boxes) for box in value.xywh or ())
+        return sum(min(box[2:]) < 0 for box in boxes)
 
     @cached_property
     def official(self) -> dict[str, float]:
@@ -125,10 +139,10 @@ class Evaluation:
         return coco_eval.evaluate(scene.truth, scene.found, scene.images, scene.categories, engine=self.engine)
 
     @cached_property
-    def with_zero(self) -> dict[str, float]:
-        """pycocotools' twelve numbers in percent, with the annotation id 0 as in the file."""
-        scene = self.scene
-        return coco_eval.evaluate(scene.truth, scene.found, scene.images, scene.categories, zero=scene.zero)
+    def of_files(self) -> dict[str, float]:
+        """pycocotools' twelve numbers in percent, with annotation id 0 and negative sizes as in the files."""
+        tables = scene(self.rows, self.synonyms, negative=True) if self.negative else self.scene
+        return coco_eval.evaluate(tables.truth, tables.found, tables.images, tables.categories, zero=tables.zero)
 
     @cached_property
     def matches(self) -> coco_eval.MatchTable:
@@ -178,11 +192,20 @@ class Detector:
         return Corpus(self.scores, ("unmapped labels",), self.policy)
 
     def remarks(self, rows: Sequence[Row[Any]]) -> list[str]:
-        """A sentence where pycocotools gives the rows of a data set other numbers, because of annotation id 0."""
+        """A sentence where pycocotools gives other numbers, because of annotation id 0 or of negative sizes."""
         evaluation = self.evaluation_of(rows)
-        if evaluation.scene.zero is None:
+        negative = evaluation.negative
+        causes = []
+        if evaluation.scene.zero is not None:
+            causes.append(
+                ("annotation id 0", "counts a detection of that object as wrong", "number annotations from 1")
+            )
+        if negative:
+            sizes = f"{negative:,} detections with a negative width or height"
+            causes.append((sizes, "counts them among the detections", "write [x, y, width, height]"))
+        if not causes:
             return []
-        pairs = [(name, evaluation.official[name], evaluation.with_zero[name]) for name in coco_eval.NAMES]
+        pairs = [(name, evaluation.official[name], evaluation.of_files[name]) for name in coco_eval.NAMES]
         changed = [
             f"{name} {theirs:.1f} (here {ours:.1f})"
             for name, ours, theirs in pairs
@@ -190,10 +213,8 @@ class Detector:
         ]
         if not changed:
             return []
-        return [
-            "annotation id 0: pycocotools counts a detection of that object as wrong, and gives "
-            f"{', '.join(changed)}; number annotations from 1"
-        ]
+        what, reason, todo = (" and ".join(parts) for parts in zip(*causes, strict=True))
+        return [f"{what}: pycocotools {reason}, and gives {', '.join(changed)}; {todo}"]
 
     def scores(self, rows: Sequence[Row[Any]]) -> list[dict[str, float]]:
         """For each image: F1 at an IoU of 0.5, its counts, and the number of boxes whose label names no category.

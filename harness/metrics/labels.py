@@ -37,11 +37,12 @@ def _normalised(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def detections_in(row: Row[Any], synonyms: Synonyms) -> Iterator[tuple[Xywh, int, float]]:
+def detections_in(row: Row[Any], synonyms: Synonyms, *, negative: bool = False) -> Iterator[tuple[Xywh, int, float]]:
     """Each valid box of an answer: [x, y, width, height] in pixels, category number, and score.
 
     The score is region score x label score, each 1 where the model gives none.  A box is left out if its label names no
-    category, a coordinate is not finite, or its right edge is left of its left edge or its bottom above its top.
+    category, a coordinate is not finite, or its right edge is left of its left edge or its bottom above its top.  With
+    `negative`, the last kind is included if it comes from a result file, as pycocotools reads it.
     """
     value = row.answer.value
     if not isinstance(value, Boxes):
@@ -53,7 +54,10 @@ def detections_in(row: Row[Any], synonyms: Synonyms) -> Iterator[tuple[Xywh, int
         boxes, value.labels, region_scores, label_scores, strict=True
     ):
         category = category_of(label, row.sample.question.phrases, synonyms)
-        if category is not None and is_finite(box) and box[0] <= box[2] and box[1] <= box[3]:
+        if category is None or not is_finite(box):
+            continue
+        upright = box[0] <= box[2] and box[1] <= box[3] and min(xywh[2:]) >= 0
+        if upright or (negative and value.xywh is not None):
             yield xywh, category, region_score * label_score
 
 

@@ -24,6 +24,7 @@ from harness.florence2.files import is_adapter
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
 from harness.florence2.tokenizer import Tokenizer, find_tokenizer
+from harness.sinks import file_name
 from harness.training import network, skipping
 from harness.training.data import digest
 from harness.training.history import history_of
@@ -128,15 +129,20 @@ def finetune(
         return finished
     model = resized(starting.model, recipe, start, preprocess)
     stores = {
-        name: _store(recipe, taught, tokenizer, root, out / f"data/{name}", kept_out, model.config)
+        name: _store(
+            recipe, taught, tokenizer, root, out / "data" / file_name(name), kept_out, model.config, skip is not None
+        )
         for name, taught in tasks.items()
     }
     mixture = Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
     side = model.config.image_size
     skipped = None
     if skip is not None:
-        images = {image for store in stores.values() for image in store.references}
+        images = {image for store in stores.values() for image in (*store.references, *store.skipped)}
         skipped = SkippedImages(out / f"skipped-{Ranks.current().rank}.json", int(skip * len(images)))
+        for store in stores.values():
+            for image, reason in store.skipped.items():
+                skipped.add(image, reason)
     squared = replace(preprocess, height=side, width=side)
     batches = mixture_batches(recipe, mixture, root, squared, workers=workers, skipped=skipped)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -230,8 +236,12 @@ def _store(
     folder: Path,
     kept_out: frozenset[str],
     config: Config,
+    skip: bool,
 ) -> Store:
-    """The store of a task, written by the first process and mapped by all processes."""
+    """The store of a task, written by the first process and mapped by all processes.
+
+    Without `skip`, a store that an earlier command wrote without some bad images is written again.
+    """
     questions = mixing_of(recipe).questions
     for split in taught.splits:
         manifest.require(taught.task, root, split)
@@ -240,6 +250,9 @@ def _store(
     origin = manifest.digest(files), tokenizer.backend.to_str(), questions, limits, FORMAT_VERSION, taught.task.version
     folder = folder.with_name(f"{folder.name}-{digest(*origin, sorted(kept_out))}")
     store = open_store(folder)
+    if store is not None and store.skipped and not skip:
+        barrier()  # every process has opened the store that is replaced next
+        store = None
     if store is None and Ranks.current().rank == 0:
         needs = manifest.needs(taught.task, taught.splits)
         samples = (
@@ -256,6 +269,7 @@ def _store(
             questions=questions,
             limits=limits,
             name=taught.task.name,
+            skip=skip,
         )
     barrier()
     return store or Store.load(folder)

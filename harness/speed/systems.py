@@ -290,11 +290,28 @@ def in_transformers(model: Florence2) -> Any:
     dtype = model.vision.dtype
     with tempfile.TemporaryDirectory() as folder:
         weights.save(model, Path(folder), dtype=dtype)
-        loaded: Any = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        with _no_progress_bar():
+            loaded: Any = Florence2ForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True
+            )
     network, loading = loaded
     if loading["missing_keys"]:  # transformers fills them with random weights, and only warns
         raise ValueError(f"not all weights are the model's: {', '.join(sorted(loading['missing_keys'])[:3])} ...")
     return network.to(model.embedding.weight.device).eval()
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keeps transformers from drawing its bar "Loading weights", within the context."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def rounds_of(

@@ -8,9 +8,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness import sinks
 from harness.training.recipe import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STEPS_PER_ROW = 20
 PLOTS_PER_RUN = 25
@@ -61,10 +65,11 @@ class Log:
             self.board.close()
 
     def __call__(self, step: int, losses: Mapping[str, float], rate: float) -> None:
-        """Adds a step: the loss of each kind, and the learning rate."""
+        """Adds a step: the loss of each kind, and the learning rate.  A kind may be the name of an outside task."""
         if not self.enabled:
             return
         for kind, value in losses.items():
+            kind = sinks.csv_cell(sinks.line(kind))
             total, count = self.sums.get(kind, (0.0, 0))
             self.sums[kind] = total + value, count + 1
         if (step + 1) % STEPS_PER_ROW and step + 1 != self.plan.steps:
@@ -120,14 +125,19 @@ def _numbers(line: dict[str, str]) -> dict[str, float]:
 
 def plot(rows: list[dict[str, float]], path: Path) -> None:
     """Writes an image of every loss curve and of the learning rate, by step, to `path`."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    with rc_context({"text.parse_math": False}):
+        _plot(Figure(figsize=(8, 4.5), layout="constrained"), rows, path)
+
+
+def _plot(figure: Figure, rows: list[dict[str, float]], path: Path) -> None:
     axes = figure.add_subplot()
     kinds = sorted({name for row in rows for name in row} - {"step", "right", *LAST_COLUMNS})
     for kind in kinds:
         points = [(row["step"], row[kind]) for row in rows if kind in row and math.isfinite(row[kind])]
-        axes.plot(*zip(*points, strict=True), label=kind, linewidth=2 if kind == "loss" else 1)
+        axes.plot(*zip(*points, strict=True), label=sinks.label(kind), linewidth=2 if kind == "loss" else 1)
     axes.set(xlabel="step", ylabel="loss (nats per token)", yscale="log")
     rate = axes.twinx()
     rate.plot([row["step"] for row in rows], [row["rate"] for row in rows], color="grey", linestyle=":", linewidth=1)

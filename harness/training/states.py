@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.errors import CheckpointError, ResourceError, UsageError
+from harness.florence2.tensors import not_finite
 
 
 class TrainingState:
@@ -29,7 +31,7 @@ class TrainingState:
     def load(self, parts: Mapping[str, Any]) -> int:
         """Loads the state into every part; the number of finished steps, 0 where there is no file.
 
-        UsageError for a file of another run, CheckpointError for a file that cannot be loaded.
+        UsageError for a file of another run, CheckpointError for a file that cannot be loaded or holds NaN or infinity.
         """
         if not self.path.exists():
             return 0
@@ -40,11 +42,12 @@ class TrainingState:
                     f"{self.path} is of another run ({saved['identity']}, not {self.identity}): "
                     "give another --to, or delete the folder"
                 )
+            self._refuse_not_finite(saved["parts"], "")
             for name, part in parts.items():
                 part.load_state_dict(saved["parts"][name])
             torch.set_rng_state(saved["random"])
             self.step = int(saved["step"])
-        except UsageError:
+        except (UsageError, CheckpointError):
             raise
         except Exception as error:  # for a damaged file, torch raises whatever its unpickler raises
             raise CheckpointError(
@@ -52,6 +55,16 @@ class TrainingState:
                 "delete the file to train from the first step"
             ) from error
         return self.step
+
+    def _refuse_not_finite(self, value: object, name: str) -> None:
+        """CheckpointError for the first tensor with NaN or infinity; `name` is the place of `value` in the file."""
+        if isinstance(value, Tensor) and value.is_floating_point():
+            if bad := not_finite(value):
+                counted = f"{name.lstrip('.')} has {bad:,} of {value.numel():,} values that are NaN or infinite"
+                raise CheckpointError(f"{self.path}: {counted}; delete the file to train from the first step")
+        elif isinstance(value, dict | list | tuple):
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                self._refuse_not_finite(inner, f"{name}.{key}")
 
     def save(self, step: int, parts: Mapping[str, Any]) -> None:
         """Writes the state of every part after `step` steps; ResourceError if writing fails: the old file stays."""

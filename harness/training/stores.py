@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BOS, EOS, Tokenizer
 from harness.geometry import masks
 from harness.geometry.outlines import outline, simplify
+from harness.sinks import line
 from harness.training.lessons import Ids
 
 FORMAT_VERSION = 2  # raise it when the files change, or the text of an answer
@@ -46,6 +47,7 @@ class Store:
     prompts: Ids
     answers: Ids
     left_out: int  # samples without a usable answer
+    skipped: Mapping[str, str]  # images whose samples are left out because their size cannot be read, with the reason
     folder: Path
 
     def __reduce__(self) -> tuple[Callable[[Path], Store], tuple[Path]]:
@@ -57,8 +59,8 @@ class Store:
         """Maps the files that `write_store` wrote."""
         description = json.loads((folder / "store.json").read_text())
         units, samples, bounds, prompts, answers = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
-        references, left_out = description["references"], description["left_out"]
-        return cls(references, units, samples, bounds, prompts, answers, left_out, folder)
+        references, left_out, skipped = (description.get(key) for key in ("references", "left_out", "skipped"))
+        return cls(references, units, samples, bounds, prompts, answers, left_out, skipped or {}, folder)
 
     @property
     def units(self) -> int:
@@ -88,9 +90,9 @@ def open_store(folder: Path) -> Store | None:
             and store.first_sample[-1] + 1 == len(store.first_answer)
             and store.first_answer[-1] + 1 == len(store.bounds)
             and store.bounds[-1].tolist() == [len(store.prompts), len(store.answers)]
-            and all(isinstance(reference, str) for reference in store.references)
+            and all(isinstance(text, str) for text in (*store.references, *store.skipped, *store.skipped.values()))
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
     return store if complete and store.references else None
 
@@ -104,16 +106,28 @@ def write_store(
     questions: int,
     limits: tuple[int, int],
     name: str,
+    skip: bool = False,
 ) -> Store:
     """Writes the tokenised samples to `folder`; the new store.
 
     `limits` are the most tokens in a prompt and in an answer; longer ones are left out.  `questions` is the most
-    samples in a unit.  DataError if no sample is left, ResourceError if writing fails.
+    samples in a unit.  With `skip`, an image whose size has to be read and cannot be is left out and kept in `skipped`.
+
+    DataError for such an image without `skip`, and if no sample is left; ResourceError if writing fails.
     """
     by_image: dict[str, list[list[tuple[list[int], list[int]]]]] = {}
     left_out = 0
-    for sample in tqdm(samples, f"tokenising {name}", disable=None):
-        pairs = examples_of(sample, tokenizer, root)
+    skipped: dict[str, str] = {}
+    for sample in tqdm(samples, line(f"tokenising {name}"), disable=None):
+        if sample.question.image_name in skipped:
+            continue
+        try:
+            pairs = examples_of(sample, tokenizer, root)
+        except images.BadImage as error:
+            if not skip:
+                raise
+            skipped[sample.question.image_name] = str(error)
+            continue
         short = [pair for pair in pairs if len(pair[0]) <= limits[0] and len(pair[1]) <= limits[1]]
         if short:
             by_image.setdefault(sample.question.image_name, []).append(short)
@@ -123,6 +137,8 @@ def write_store(
     for image, rows in by_image.items():
         count = -(-len(rows) // questions)
         units += [(image, rows[place::count]) for place in range(count)]
+    if not units and skipped:
+        raise DataError(f"{name}: no training image can be read; the last: {list(skipped.values())[-1]}")
     if not units:
         raise DataError(
             f"{name}: the training split has no sample to train on ({left_out} without an answer, or too long)"
@@ -143,7 +159,7 @@ def write_store(
         partial.mkdir(parents=True)
         for array, file in zip(arrays, ARRAYS, strict=True):
             np.save(partial / f"{file}.npy", array)
-        description = {"references": [image for image, _ in units], "left_out": left_out}
+        description = {"references": [image for image, _ in units], "left_out": left_out, "skipped": skipped}
         (partial / "store.json").write_text(json.dumps(description))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)

@@ -351,3 +351,54 @@ def test_annotation_id_zero_without_an_effect_is_not_remarked_on(tmp_path: Path)
     run = scored(tmp_path, content, FOUND)
     assert run.metrics["mAP"].value == pycocotools_map(tmp_path / "gt.json", tmp_path / "found.json")
     assert run.provenance["remarks"] == []
+
+
+# ---------------------------------------------------------------------------- negative sizes
+
+
+def test_negative_sizes_are_dropped_here_and_the_record_has_the_numbers_of_pycocotools(tmp_path: Path) -> None:
+    """Both sides negative: a positive area that overlaps nothing, so a wrong detection of the highest score."""
+    whole = scored(tmp_path, SCENE, FOUND)
+    found = [*FOUND, {**FOUND[0], "bbox": [20, 15, -9, -9], "score": 0.99}]
+    run = scored(tmp_path, SCENE, found)
+    theirs, ours = pycocotools_map(tmp_path / "gt.json", tmp_path / "found.json"), run.metrics["mAP"].value
+    assert ours == whole.metrics["mAP"].value
+    assert ours is not None and theirs < ours
+    [remark] = run.provenance["remarks"]
+    start = "1 detections with a negative width or height: pycocotools counts them among the detections, and gives mAP"
+    assert remark.startswith(f"{start} {theirs:.1f} (here {ours:.1f})")
+    assert run.counts == whole.counts  # nor are they counted as found
+    assert [run.metrics[name].value for name in ("precision", "F1")] == [
+        whole.metrics[name].value for name in ("precision", "F1")
+    ]
+
+
+def test_negative_sizes_and_annotation_id_zero_are_one_remark_with_the_numbers_of_pycocotools(tmp_path: Path) -> None:
+    content = copy.deepcopy(SCENE)
+    content["annotations"][0]["id"] = 0
+    run = scored(tmp_path, content, [*FOUND, {**FOUND[0], "bbox": [20, 15, -9, -9], "score": 0.99}])
+    theirs = pycocotools_map(tmp_path / "gt.json", tmp_path / "found.json")
+    [remark] = run.provenance["remarks"]
+    assert remark.startswith("annotation id 0 and 1 detections with a negative width or height: pycocotools counts a")
+    assert f"mAP {theirs:.1f} (here " in remark
+
+
+def test_one_negative_side_without_an_effect_is_noted_and_not_remarked_on(tmp_path: Path) -> None:
+    # The area is negative, outside every range, so pycocotools counts the detection neither as right nor as wrong.
+    # Its score is the lowest of its image, so it takes the place of no other in AR1 either.
+    run = scored(tmp_path, SCENE, [*FOUND, {**FOUND[0], "bbox": [20, 5, -9, 9], "score": 0.01}])
+    assert run.provenance["remarks"] == []
+    assert "detections with a negative width or height, dropped: 1" in run.provenance["notes"][0]
+
+
+def test_hundred_negative_detections_of_higher_score_leave_no_place_for_others_in_pycocotools(tmp_path: Path) -> None:
+    negative = [{**FOUND[0], "bbox": [20, 5, -9, 9], "score": 0.99}] * 100
+    run = scored(tmp_path, SCENE, [*FOUND, *negative])
+    theirs = pycocotools_map(tmp_path / "gt.json", tmp_path / "found.json")
+    assert theirs < (run.metrics["mAP"].value or 0)
+    assert f"gives mAP {theirs:.1f} (here " in run.provenance["remarks"][0]
+
+
+def test_negative_size_that_vanishes_in_rounding_is_dropped_too(tmp_path: Path) -> None:
+    whole = scored(tmp_path, SCENE, FOUND).metrics
+    assert scored(tmp_path, SCENE, [*FOUND, {**FOUND[0], "bbox": [20, 5, -1e-20, 9], "score": 0.99}]).metrics == whole

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from harness.core import Answer, Boxes, Mask, Polygons, Row, Sample, Score, Size, Source, Text, Value
+from harness.core import Answer, Boxes, Mask, Polygons, Reading, Row, Sample, Score, Size, Source, Text, Value
 from harness.data import grefer
 from harness.errors import DataError
 from harness.geometry.masks import pixels, rasterise
@@ -112,6 +112,29 @@ def test_read_of_malformed_files_names_the_record_on_one_line(tmp_path: Path, na
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_read_of_instances_that_pycocotools_reads_converts_and_notes_them(tmp_path: Path) -> None:
+    instances = refer_files.instances()
+    for one in (*instances["images"], *instances["annotations"]):
+        one["id"] = float(one["id"])
+    for one in instances["annotations"]:
+        one.update(image_id=float(one["image_id"]), iscrowd=bool(one["iscrowd"]))
+    instances["images"][1]["width"] = None
+    grefer_files.write(tmp_path / "lenient", instances=instances)
+    grefer_files.write(tmp_path / "published")
+    source = Source(tmp_path / "lenient", "val")
+    refs = list(grefer.read(source, outlines=False))
+    published = list(grefer.read(Source(tmp_path / "published", "val"), outlines=False))
+    assert [ref.boxes for ref in refs] == [ref.boxes for ref in published]
+    assert [ref.size for ref in refs] == [Size(20, 10)] * 2 + [None] * 3
+    said = " ".join(source.reading.said())
+    for what in ("ids that are floats", "`iscrowd` that is no integer", "images whose size is null: 1"):
+        assert what in said
+    with pytest.raises(DataError, match="ref 3: its image has a width or height that is null, and an outline"):
+        list(grefer.read(source))
+    with pytest.raises(DataError, match="or leave --strict out"):
+        list(grefer.read(Source(tmp_path / "lenient", "val", reading=Reading(strict=True))))
 
 
 def test_read_of_a_split_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from harness.core import Answer, Boxes, Mask, Polygons, Row, Sample, Score, Size, Source, Value
+from harness.core import Answer, Boxes, Mask, Polygons, Reading, Row, Sample, Score, Size, Source, Value
 from harness.data import refer
 from harness.errors import DataError
 from harness.geometry.masks import area, rasterise
@@ -130,6 +130,53 @@ def test_read_of_malformed_files_names_the_record_on_one_line(tmp_path: Path, na
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def lenient() -> dict[str, Any]:
+    """instances.json with what pycocotools reads and COCO does not publish."""
+    data = refer_files.instances()
+    for image in data["images"]:
+        image.update(id=float(image["id"]), width=20.0, height=None if image["id"] == 8 else 10.0)
+    for one in data["annotations"]:
+        one.update(id=float(one["id"]), image_id=float(one["image_id"]))
+        del one["area"], one["iscrowd"]
+    return data
+
+
+def test_read_of_instances_that_pycocotools_reads_converts_and_notes_them(tmp_path: Path) -> None:
+    folder = refer_files.write(tmp_path, instances=lenient())
+    source = Source(tmp_path, "val")
+    refs = list(refer.read(source, "refcoco", "unc", outlines=False))
+    assert [ref.box for ref in refs] == [(2.0, 2.0, 6.0, 6.0), (10.5, 1.25, 14.5, 5.75), (2.0, 0.0, 3.0, 10.0)]
+    assert [ref.size for ref in refs] == [Size(20, 10), Size(20, 10), None]
+    path = folder / "instances.json"
+    assert source.reading.said() == (
+        # 2 images, 4 annotations, and the image of each of the 3 refs of this split
+        f"{path}: ids that are floats, read as integers: 9 (first: $.images[0].id, $.images[1].id, "
+        "$.annotations[0].id)",
+        f"{path}: image sizes that are floats, read as integers: 1 (first: $.images[0])",
+        f"{path}: images whose size is null: 1 (first: $.images[1])",
+    )
+    with pytest.raises(DataError, match="annotation 80: its image has a width or height that is null, and an outline"):
+        list(refer.read(source, "refcoco", "unc"))
+    with pytest.raises(DataError, match=r"\$\.images\[0\]\.id is the float 7\.0; .*, or leave --strict out"):
+        list(refer.read(Source(tmp_path, "val", reading=Reading(strict=True)), "refcoco", "unc", outlines=False))
+
+
+def test_read_of_string_ids_in_both_files_joins_them(tmp_path: Path) -> None:
+    refs, data = refer_files.refs(), refer_files.instances()
+    for entry in (*refs, *data["annotations"]):
+        entry["image_id"] = str(entry["image_id"])
+    for image in data["images"]:
+        image["id"] = str(image["id"])
+    refer_files.write(tmp_path, refs=refs, instances=data)
+    source = Source(tmp_path, "val")
+    assert [ref.box for ref in refer.read(source, "refcoco", "unc")] == [
+        (2.0, 2.0, 6.0, 6.0), (10.5, 1.25, 14.5, 5.75), (2.0, 0.0, 3.0, 10.0),
+    ]  # fmt: skip
+    assert all("ids that are strings, kept as strings" in note for note in source.reading.said())
+    with pytest.raises(DataError, match=r"is the string '7'; .*, or leave --strict out"):
+        list(refer.read(Source(tmp_path, "val", reading=Reading(strict=True)), "refcoco", "unc"))
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"images": NaN}', b""])

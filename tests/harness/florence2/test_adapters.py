@@ -203,10 +203,22 @@ def test_adapter_without_its_base_or_beside_whole_weights_is_refused(base: Path,
         weights.load(folder, base=base)
 
 
+def test_adapter_or_base_with_nan_is_refused_by_the_name_of_the_tensor(base: Path, tmp_path: Path) -> None:
+    adapted(tmp_path / "adapter", target_modules=["q_proj"])
+    damaged = shutil.copytree(base, tmp_path / "base")
+    for file in (tmp_path / "adapter/adapter_model.safetensors", damaged / "model.safetensors"):
+        state = load_file(file)
+        name = max(state)
+        state[name].view(-1)[1] = math.nan
+        save_file(state, file, metadata={"format": "pt"})
+        with pytest.raises(CheckpointError, match=rf"{re.escape(f'{file}: {name}')} has 1 of .* values that are NaN"):
+            weights.load(tmp_path / "adapter", base=damaged if file.parent == damaged else base)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target_modules": ["q_proj", "shared"]}, r"shared\.lora_embedding_A, which is not implemented: merge the"),
+        ({"target_modules": ["q_proj", "shared"]}, r"shared\.lora_embedding_A, a LoRA on the embedding: PEFT trains"),
         ({"target_modules": ["q_proj"], "trainable_token_indices": [5]}, r"a LoRA with trainable_token_indices \[5\]"),
         (
             {"target_modules": ["q_proj"], "modules_to_save": ["shared"]},
@@ -220,6 +232,27 @@ def test_adapter_of_a_kind_that_is_not_implemented_is_refused_by_name(
 ) -> None:
     adapted(tmp_path, **settings)
     with pytest.raises(CheckpointError, match=message):
+        weights.load(tmp_path, base=base)
+
+
+@pytest.mark.parametrize("module", ["shared", "embed_tokens"])
+def test_lora_on_the_embedding_is_refused_since_merging_in_peft_gives_another_model(
+    module: str, base: Path, tmp_path: Path
+) -> None:
+    """The reason of the refusal, in PEFT itself: its merge changes every place that shares the embedding."""
+    model = adapted(tmp_path, target_modules=["q_proj", module])
+    ids = torch.tensor([[0, 5, 6, 2]])
+
+    def hidden(network: Any) -> Tensor:
+        with torch.inference_mode():
+            return network.model.language_model(input_ids=ids, decoder_input_ids=ids).last_hidden_state.clone()
+
+    unmerged = hidden(model.base_model.model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT warns of it for embed_tokens
+        merged = hidden(model.merge_and_unload())
+    assert (merged - unmerged).abs().max() > 0.1  # of values around 1
+    with pytest.raises(CheckpointError, match="a LoRA on the embedding: PEFT trains it in some of its places only"):
         weights.load(tmp_path, base=base)
 
 

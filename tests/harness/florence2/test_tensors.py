@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -158,6 +159,34 @@ def test_tensor_that_is_no_weight_is_a_checkpoint_error_that_names_it(kind: str,
     torch.save({"first": torch.zeros(2), "second": make()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin: second {message}"):
         tensors.read_state([tmp_path / "pytorch_model.bin"])
+
+
+@pytest.mark.parametrize("dtype", tensors.FLOATS, ids=str)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_tensor_with_nan_or_infinity_is_an_error_that_names_it_and_counts_them(
+    dtype: torch.dtype, value: float, tmp_path: Path
+) -> None:
+    """The first of a million values, one inside, and the last; among finite ones as large as the type has."""
+    second = torch.full((1000, 1000), min(torch.finfo(dtype).max, tensors.LARGEST), dtype=torch.float64)
+    state = {"first": second.to(dtype, copy=True), "third": torch.full((2,), value).to(dtype)}
+    second[0, 0] = second[500, 3] = second[-1, -1] = value
+    save_file({**state, "second": second.to(dtype)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: second has 3 of 1,000,000 values that are NaN"):
+        tensors.read_state([tmp_path / "model.safetensors"])
+
+
+def test_float64_beyond_float32_is_refused_and_its_largest_value_is_not(tmp_path: Path) -> None:
+    largest = 3.4028234663852886e38  # (2 - 2**-23) * 2**127
+    torch.save({"x": torch.tensor([largest, -largest], dtype=torch.float64)}, tmp_path / "a.bin")
+    assert tensors.read_state([tmp_path / "a.bin"]).tensors["x"].float().isfinite().all()
+    torch.save({"x": torch.tensor([1e39, 0.0], dtype=torch.float64)}, tmp_path / "a.bin")
+    with pytest.raises(CheckpointError, match="x has 1 of 2 values that are NaN, infinite or beyond float32"):
+        tensors.read_state([tmp_path / "a.bin"])
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0)])
+def test_tensor_without_values_has_none_that_is_not_finite(shape: tuple[int, ...]) -> None:
+    assert tensors.not_finite(torch.empty(shape)) == 0
 
 
 def test_whole_checkpoint_of_integers_in_safetensors_is_refused(tmp_path: Path) -> None:

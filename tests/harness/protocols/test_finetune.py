@@ -280,3 +280,35 @@ def test_finetune_stopped_by_a_bad_image_resumes_with_images_skipped(
     [*_, run] = history_of(checkpoint) or []
     assert run["skipped images"] == {"count": 1, "first": [f"coco/train2014/{name}"]}
     assert all("skipped images" not in earlier for earlier in history_of(tuned) or [])
+
+
+def test_finetune_skips_a_bad_image_whose_size_is_not_annotated(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The size is read from the image while targets are tokenised, before any step."""
+    damaged = tmp_path / "root"
+    shutil.copytree(root, damaged)
+    path = damaged / "coco/annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["width"] = image["height"] = None
+    path.write_text(json.dumps(content))
+    name = content["images"][2]["file_name"]
+    whole = (damaged / "coco/train2017" / name).read_bytes()
+    (damaged / "coco/train2017" / name).unlink()  # a link to the image of train2014
+    (damaged / "coco/train2017" / name).write_bytes(b"no image")
+    chosen, out = finetune.choose(RECIPE, [TASKS["coco_detection"]]), tmp_path / "out"
+    with pytest.raises(DataError, match=f"{name} cannot be decoded"):
+        finetune.finetune(RECIPE, chosen, damaged, NANO, out)
+    with pytest.raises(DataError, match=f"1 training images cannot be read, and --skip-bad-images allows 0; .*{name}"):
+        finetune.finetune(RECIPE, chosen, damaged, NANO, out, skip=0.1)  # 10 % of six images is none
+    checkpoint = finetune.finetune(RECIPE, chosen, damaged, NANO, out, skip=0.2)
+    assert f"{name} cannot be decoded" in caplog.text
+    [*_, run] = history_of(checkpoint) or []
+    assert run["skipped images"] == {"count": 1, "first": [f"coco/train2017/{name}"]}
+    assert run["tasks"]["coco_detection"]["samples"] == 5
+    (damaged / "coco/train2017" / name).write_bytes(whole)
+    shutil.rmtree(checkpoint)
+    (out / "training.pt").unlink()
+    [*_, run] = history_of(finetune.finetune(RECIPE, chosen, damaged, NANO, out)) or []
+    assert "skipped images" not in run and run["tasks"]["coco_detection"]["samples"] == 6  # of a store written again

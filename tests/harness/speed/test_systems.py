@@ -152,3 +152,17 @@ def test_rounds_end_where_go_on_says_so() -> None:
     times, _ = systems.rounds_of({"a": lambda: [[1]]}, 7, lambda: 0.0, go_on)
     assert len(times["a"]) == 2
     assert counted == [0, 1, 2]
+
+
+def test_loading_in_transformers_draws_no_progress_bar_and_restores_the_setting(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    logging = pytest.importorskip("transformers.utils.logging")
+    for shown in (True, False):
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        try:
+            systems.in_transformers(twins().ours)
+            assert logging.is_progress_bar_enabled() is shown
+        finally:
+            logging.enable_progress_bar()
+    assert capfd.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_load_of_state_without_a_part_raises(tmp_path: Path) -> None:
     TrainingState(tmp_path / "state.pt").save(1, {})
     with pytest.raises(CheckpointError, match=r"not a training state of this version \(KeyError\)"):
         TrainingState(tmp_path / "state.pt").load({"lesson": nn.Linear(2, 2)})
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_load_of_state_with_nan_or_infinity_names_the_tensor_and_loads_nothing(tmp_path: Path, value: float) -> None:
+    module, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    optimiser = torch.optim.AdamW(module.parameters())
+    module(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    optimiser.state[module.weight]["exp_avg"][1, 1] = value
+    TrainingState(tmp_path / "state.pt").save(1, {"lesson": module, "optimiser": optimiser})
+    before = other.weight.detach().clone()
+    with pytest.raises(CheckpointError, match=r"optimiser\.state\.0\.exp_avg has 1 of 4 values .*; delete the file to"):
+        TrainingState(tmp_path / "state.pt").load({"lesson": other})
+    assert torch.equal(other.weight, before)
 
 
 def test_exclusive_lock_held_twice_raises(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from harness.data import pack
 from harness.errors import DataError, ResourceError
 from harness.florence2.tokenizer import Tokenizer
 from harness.geometry.masks import rasterise
+from harness.images import BadImage
 from harness.training.stores import Store, examples_of, most_frequent, open_store, values_of, write_store
 
 WEIGHTS = Path(__file__).parents[3] / "baselines/weights/florence2-nano"
@@ -115,6 +118,30 @@ def test_write_store_without_usable_sample_raises(root: Path, tokenizer: Tokeniz
     hidden = [Sample("0", Question("0.png", SIZE, "vqa", "what?"), None, "0.png")]
     with pytest.raises(DataError, match=r"vqa: .* no sample to train on \(1 without an answer"):
         write_store(root / "s", hidden, tokenizer, root, questions=2, limits=(50, 50), name="vqa")
+
+
+def test_write_store_keeps_bad_images_whose_size_is_needed_as_skipped(root: Path, tokenizer: Tokenizer) -> None:
+    (root / "1.png").write_bytes(b"no image")
+    box = Boxes(((4.0, 3.0, 20.0, 15.0),), ("dog",))
+    samples = [
+        Sample(f"{image}-{number}", Question(f"{image}.png", None, "refer", "the dog"), box, f"{image}.png")
+        for image in range(3)
+        for number in range(2)
+    ]
+    how: dict[str, Any] = {"questions": 2, "limits": (50, 50), "name": "refer"}
+    with pytest.raises(BadImage, match=r"1\.png cannot be decoded"):
+        write_store(root / "s", samples, tokenizer, root, **how)
+    store = write_store(root / "s", samples, tokenizer, root, **how, skip=True)
+    assert (list(store.references), store.samples, store.left_out) == (["0.png", "2.png"], 4, 0)
+    assert list(store.skipped) == ["1.png"] and "1.png cannot be decoded" in store.skipped["1.png"]
+    again = open_store(root / "s")
+    assert again is not None and again.skipped == store.skipped
+    with pytest.raises(DataError, match=r"refer: no training image can be read; the last: .*1\.png"):
+        write_store(root / "t", samples[2:4], tokenizer, root, **how, skip=True)
+    description = json.loads((root / "s/store.json").read_text())
+    for damage in ([], ["1.png"], {"1.png": 3}, 3):
+        (root / "s/store.json").write_text(json.dumps({**description, "skipped": damage}))
+        assert open_store(root / "s") is None or not damage
 
 
 def test_values_of_target_are_what_the_model_learns_to_write() -> None:
