@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from harness.core import Kind, Model, Sample
 from harness.errors import UsageError
 
+GENERAL: frozenset[Kind] = frozenset(get_args(Kind)) - {"embed", "match"}  # these two must be declared by a model
 NAME = re.compile(r"[\w.+@-][\w .+@()-]{0,99}")
 RESERVED = frozenset({
     "task", "model", "split", "data", "protocol", "limit", "seed", "export", "out", "fresh", "json", "name", "command",
@@ -65,7 +66,7 @@ class Entry:
     build: Callable[[Setting, Any], Model]
     options: type[Any] = NoOptions
     uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
-    kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all
+    kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all of GENERAL
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"
     parameters: str = "-"
@@ -92,6 +93,11 @@ class Entry:
         for field in fields(self.options):
             if field.default is MISSING and field.default_factory is MISSING:
                 raise UsageError(f"model {self.name}: its option {field.name!r} has no default")
+
+    @property
+    def answers(self) -> frozenset[Kind]:
+        """The kinds of question that the model answers."""
+        return GENERAL if self.kinds is None else self.kinds
 
     def options_from(self, values: Mapping[str, Any]) -> Any:
         """An instance of `options`; UsageError, with the existing options, for an unknown name."""

@@ -183,10 +183,10 @@ def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[S
 
 def unanswerable(entry: Entry | None, samples: Sequence[Sample[Any]]) -> str:
     """The reason why a model cannot answer these questions, as the end of a sentence; "" where it can."""
-    if entry is None or entry.kinds is None:
+    if entry is None:
         return ""
-    lacking = sorted({sample.question.kind for sample in samples} - entry.kinds)
-    return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(entry.kinds))}" if lacking else ""
+    lacking = sorted({sample.question.kind for sample in samples} - entry.answers)
+    return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(entry.answers))}" if lacking else ""
 
 
 def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerprint: str, **more: Any) -> RunSpec:
@@ -272,7 +272,7 @@ def _protocol(task: Task[Any], requested: str | None, default: str, seen: zero_s
 def _export(task: Task[Any], loaded: Loaded, folder: RunFolder, fingerprint: str, to: Path) -> Path:
     """Writes the answers in the official result format and returns the path: a file, or a folder of files."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    path = to if task.predictions.folder else to.with_name(f"{to.name}.json")
+    path = to if task.predictions.folder else to.with_name(f"{to.name}{task.predictions.ending}")
     write_predictions(path, task, loaded, runner.kept_answers(loaded.samples, folder, fingerprint))
     return path
 
