@@ -59,7 +59,8 @@ class Batched:
         return [(ticket, question, pool.submit(self._opened, question)) for ticket, question in batch]
 
     def _opened(self, question: Question) -> Image.Image | None:
-        return open_rgb(self._root, question.image) if question.image else None
+        alone = question.kind == "embed" and not question.image
+        return None if alone else open_rgb(self._root, question.image)
 
     def _answered(self, batch: Sequence[Pending]) -> Iterator[tuple[Ticket, Answer | Failure]]:
         opened: list[tuple[Ticket, Question, Image.Image | None]] = []

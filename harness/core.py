@@ -194,7 +194,7 @@ class Mask:
     counts: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Embedding:
     """One or several vectors of unit length, as `embed` answers.
 
@@ -220,6 +220,10 @@ class Embedding:
         if not np.isfinite(lengths).all() or not lengths.all():
             raise ValueError("a vector of an embedding has length 0, or a number that is not finite")
         return cls((array / lengths).astype("<f2").tobytes(), len(array))
+
+    def __repr__(self) -> str:
+        """The size only: the numbers are many."""
+        return f"Embedding({self.vectors} x {len(self.data) // (2 * self.vectors)} numbers)"
 
     @property
     def array(self) -> NDArray[np.float16]:

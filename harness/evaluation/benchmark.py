@@ -14,6 +14,7 @@ from tqdm import tqdm
 import tasks
 from baselines import Entry, Setting
 from harness.errors import HarnessError, ResourceError, UsageError
+from harness.evaluation.evaluate import unanswerable
 from harness.evaluation.plan import data_root, load, splits_of
 from harness.provenance import provenance
 
@@ -173,7 +174,10 @@ def prepare(plan: Plan, point: Point) -> tuple[Subject, Queries, dict[str, Any]]
         [split, *other_splits] = splits_of(task, plan.split)
         if other_tasks or other_splits:
             raise UsageError(f"--task {point.task} --split {plan.split}: a point is of one task and one split")
-        by_image = {sample.question.image: sample.question for sample in load(task, root, split)}
+        samples = load(task, root, split)
+        if reason := unanswerable(entry, samples):
+            raise UsageError(f"{entry.name} cannot be measured on {task.name}: it {reason}")
+        by_image = {sample.question.image: sample.question for sample in samples}
         questions = list(by_image.values())[: point.images]  # one question per image
         about = f"{len(questions)} of {name}, {task.name} {split}"
         request = Request(questions=questions, about=about, new_tokens=plan.new_tokens)

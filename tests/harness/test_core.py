@@ -85,3 +85,7 @@ def test_embedding_holds_unit_vectors_as_half_floats() -> None:
 def test_embedding_without_a_direction_is_an_error(numbers: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"length 0|shape"):
         Embedding.of(numbers)
+
+
+def test_embedding_repr_has_its_size_and_no_numbers() -> None:
+    assert repr(Embedding.of(np.eye(3)[:2])) == "Embedding(2 x 3 numbers)"
