@@ -12,14 +12,42 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from baselines import blip2, endpoint, floors, florence2, idefics, instructblip, kosmos2, oracle, replay, trivial
+from baselines import (
+    blip2,
+    blip2_itm,
+    clip,
+    endpoint,
+    floors,
+    florence2,
+    idefics,
+    instructblip,
+    kosmos2,
+    oracle,
+    replay,
+    siglip,
+    trivial,
+)
 from baselines.batched import Batched
 from baselines.entry import Entry, NoOptions, Setting
 from harness import outside
 from harness.errors import UsageError
 
 GROUP = "florence2_harness.models"
-FAMILIES = (florence2, kosmos2, blip2, instructblip, idefics, endpoint, oracle, replay, trivial, floors)
+FAMILIES = (
+    florence2,
+    kosmos2,
+    blip2,
+    instructblip,
+    idefics,
+    clip,
+    siglip,
+    blip2_itm,
+    endpoint,
+    oracle,
+    replay,
+    trivial,
+    floors,
+)
 MODELS: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@
 
     model = Batched("whole image, version 1", answer, setting)
 
-Threads open the images of the next batch while the function answers the current one.
+Threads open the images of the next batch while the function answers the current one.  The image of a question about a
+text alone (`embed`) is None.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     Reply = Answer | Failure | Value | str | None  # a Value or a text is the whole answer; None: it is unparsable
-    AnswerBatch = Callable[[Sequence[Image.Image], Sequence[Question]], Sequence[Reply]]
-    Pending = tuple[Ticket, Question, Future[Image.Image]]
+    AnswerBatch = Callable[[Sequence[Any], Sequence[Question]], Sequence[Reply]]
+    Pending = tuple[Ticket, Question, Future[Image.Image | None]]
 
 
 class Batched:
@@ -55,10 +56,14 @@ class Batched:
     def _opening(self, stream: Iterator[tuple[Ticket, Question]], pool: ThreadPoolExecutor) -> list[Pending]:
         """The next batch of questions, with their images being opened."""
         batch = islice(stream, self.batch_size)
-        return [(ticket, question, pool.submit(open_rgb, self._root, question.image)) for ticket, question in batch]
+        return [(ticket, question, pool.submit(self._opened, question)) for ticket, question in batch]
+
+    def _opened(self, question: Question) -> Image.Image | None:
+        alone = question.kind == "embed" and not question.image
+        return None if alone else open_rgb(self._root, question.image)
 
     def _answered(self, batch: Sequence[Pending]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-        opened: list[tuple[Ticket, Question, Image.Image]] = []
+        opened: list[tuple[Ticket, Question, Image.Image | None]] = []
         for ticket, question, image in batch:
             try:
                 opened.append((ticket, question, image.result()))

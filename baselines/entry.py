@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from harness.core import Kind, Model, Sample, Task
 from harness.errors import UsageError
 
+GENERAL: frozenset[Kind] = frozenset(get_args(Kind)) - {"embed", "match"}  # these two must be declared by a model
 NAME = re.compile(r"[\w.+@-][\w .+@()-]{0,99}")
 RESERVED = frozenset({
     "task", "model", "split", "data", "protocol", "limit", "seed", "export", "out", "fresh", "json", "name", "command",
@@ -81,7 +82,7 @@ class Entry:
     build: Callable[[Setting, Any], Model]
     options: type[Any] = NoOptions
     uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
-    kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all
+    kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all of GENERAL
     kinds_of: Callable[[Any], frozenset[Kind]] | None = None  # instead of `kinds`, where they depend on the options
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"
@@ -120,9 +121,11 @@ class Entry:
                 raise UsageError(f"model {self.name} has no option {name!r}; {existing}")
         return self.options(**values)
 
-    def answers(self, options: Mapping[str, Any]) -> frozenset[Kind] | None:
-        """The kinds of question that the model answers with these options; None: all."""
-        return self.kinds if self.kinds_of is None else self.kinds_of(self.options_from(options))
+    def answers(self, options: Mapping[str, Any]) -> frozenset[Kind]:
+        """The kinds of question that the model answers with these options."""
+        if self.kinds_of is not None:
+            return self.kinds_of(self.options_from(options))
+        return GENERAL if self.kinds is None else self.kinds
 
     def load(self, setting: Setting, **options: Any) -> Model:
         """The model, ready to answer; UsageError or ResourceError for a setting or an option that it cannot use."""

@@ -26,6 +26,7 @@ from harness.florence2.files import (
     is_adapter,
     weight_files,
 )
+from harness.florence2.prompts import FORMS
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +122,7 @@ def entry(
         build=partial(build, source=source),
         options=Options,
         uses=USES,
+        kinds=frozenset(FORMS),
         refuse=refuse,
         at_hand=source.at_hand,
         parameters=parameters,

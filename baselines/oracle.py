@@ -12,14 +12,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from baselines.entry import Entry
 from harness.core import (
     Answer,
     Boxes,
+    Embedding,
     Failure,
     Grounded,
+    Kind,
+    Match,
     Objects,
     Polygons,
     Quads,
@@ -33,6 +38,7 @@ from harness.core import (
 from harness.florence2 import locations
 
 ANSWERS_VERSION = 1  # raise it whenever an answer of either oracle could change
+DIMENSIONS = 64  # of its embeddings: an image and its captions have one vector
 
 
 class Oracle:
@@ -62,12 +68,23 @@ class Oracle:
         target = self._targets.get(question)
         if target is None:
             return Failure("the oracle has no target for this question")
+        if question.kind == "embed":
+            return Answer((f"{DIMENSIONS} numbers",), _direction(repr(target)))
+        if question.kind == "match":
+            fits = float(isinstance(target, Text) and question.text in target.texts)
+            return Answer((f"{fits}",), Match(fits))
         if isinstance(target, Text):
             text = Counter(target.texts).most_common(1)[0][0]
             return Answer((text,), Text((text,)))
         if isinstance(target, Objects):
             return Answer(("oracle",), _detections(question, target))
         return Answer(("oracle",), target)
+
+
+def _direction(name: str) -> Embedding:
+    """A unit vector drawn for a name: equal names have equal vectors, and others point elsewhere."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return Embedding.of(np.random.default_rng(seed).standard_normal(DIMENSIONS))
 
 
 class OracleQuantised:
@@ -92,8 +109,8 @@ class OracleQuantised:
 
 
 def _quantised(answer: Answer | Failure, size: Size | None) -> Answer | Failure:
-    """An answer written in location bins and parsed again; texts are returned unchanged."""
-    if isinstance(answer, Failure) or isinstance(answer.value, Text):
+    """An answer written in location bins and parsed again; values without coordinates are returned unchanged."""
+    if isinstance(answer, Failure) or isinstance(answer.value, Text | Embedding | Match):
         return answer
     if size is None:
         return Failure("the annotations do not give the image's size, which location bins need")
@@ -129,6 +146,7 @@ def _entry(name: str, about: str, kind: type[Oracle | OracleQuantised]) -> Entry
         name=name,
         about=about,
         build=lambda setting, _: kind(setting.samples),
+        kinds=frozenset(get_args(Kind)),
         sees_targets=True,
         embedded=True,
     )

@@ -138,6 +138,8 @@ def load(class_name: str, checkpoint: Checkpoint, setting: Setting, options: Loa
     are of another class, or lack a tensor; ResourceError where transformers or the device cannot be used.
     """
     transformers = required()
+    from harness.speed.systems import no_progress_bar
+
     dtype = choose_dtype(setting)
     folder = checkpoint.folder(setting.weights)
     adapter = folder if is_adapter(folder) else None
@@ -152,7 +154,7 @@ def load(class_name: str, checkpoint: Checkpoint, setting: Setting, options: Loa
     device = _device(setting)
     if device == "auto" or options.quantise is not None:
         arguments["device_map"] = device
-    with explained(base, "weights"), _quiet():
+    with explained(base, "weights"), no_progress_bar():
         model, loading = kind.from_pretrained(base, output_loading_info=True, **arguments)
     if missing := sorted(loading["missing_keys"]):
         raise CheckpointError(
@@ -318,17 +320,3 @@ def _merged(model: Any, adapter: Path) -> Any:
         raise ResourceError(f'{adapter} is a PEFT adapter: pip install "florence2-harness[train]"') from error
     with explained(adapter, "adapter"):
         return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar over the tensors."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

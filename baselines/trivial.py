@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from baselines.entry import Entry
+from baselines.entry import GENERAL, Entry
 from harness.core import Answer, Boxes, Failure, Grounded, Polygons, Question, Text, Ticket, Value
 from harness.geometry.polygons import rectangle
 
@@ -62,6 +62,7 @@ ENTRIES = (
         name="whole-image",
         about="answers with the whole image: the lowest score of a useful model",
         build=lambda setting, _: WholeImage(),
+        kinds=GENERAL,
         embedded=True,
     ),
 )

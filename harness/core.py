@@ -37,6 +37,8 @@ Kind = Literal[
     "read",
     "regions",
     "propose",
+    "embed",
+    "match",
 ]
 """The kind of a question.
 
@@ -61,6 +63,8 @@ the type of `Sample.target`.  Boxes, points and outlines are in pixels of the or
     read                   region                     Text: the text in the region       Text
     regions                none                       Boxes with a description each      Boxes with a description each
     propose                none                       Boxes without labels               Boxes, or Objects
+    embed                  image, or text             Embedding of the one that is given Text: captions of the image
+    match                  text                       Match: how well they fit           Text: captions of the image
 
 Rules that hold for every kind:
 
@@ -72,6 +76,8 @@ Rules that hold for every kind:
   model names categories by itself; scoring compares its labels with `phrases`.
 - For `ground`, `Grounded.boxes` has one entry for each phrase, in the order of `Question.phrases`.
 - `Objects` and `Grounded.types` occur in targets only.
+- An `embed` question is about an image or about a text, never about both: that of an image has no text, and that of a
+  text has the image "".  No other kind has questions without an image.
 """
 Ticket = int  # identifies one question in the stream of `Model.answer`
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -188,7 +194,51 @@ class Mask:
     counts: bytes
 
 
-Value = Text | Boxes | Objects | Grounded | Quads | Polygons | Mask
+@dataclass(frozen=True, slots=True, repr=False)
+class Embedding:
+    """One or several vectors of unit length, as `embed` answers.
+
+    The similarity of two embeddings is the largest cosine between a vector of one and a vector of the other.  Most
+    models have one vector; BLIP-2 has one for each query token of an image.
+
+    `data` holds the numbers as float16, little-endian, vector by vector; `vectors` is the number of vectors.
+    """
+
+    data: bytes
+    vectors: int = 1
+
+    @classmethod
+    def of(cls, numbers: Any) -> Embedding:
+        """The embedding of one vector (D,) or several (N, D), which are scaled to unit length.
+
+        ValueError for another shape, a number that is not finite, and a vector of length 0, which has no direction.
+        """
+        array = np.atleast_2d(np.asarray(numbers, np.float64))
+        if array.ndim != 2 or not array.size:
+            raise ValueError(f"an embedding of shape {np.shape(numbers)}; expected (D,) or (N, D)")
+        lengths = np.linalg.norm(array, axis=1, keepdims=True)
+        if not np.isfinite(lengths).all() or not lengths.all():
+            raise ValueError("a vector of an embedding has length 0, or a number that is not finite")
+        return cls((array / lengths).astype("<f2").tobytes(), len(array))
+
+    def __repr__(self) -> str:
+        """The size only: the numbers are many."""
+        return f"Embedding({self.vectors} x {len(self.data) // (2 * self.vectors)} numbers)"
+
+    @property
+    def array(self) -> NDArray[np.float16]:
+        """The vectors (N, D)."""
+        return np.frombuffer(self.data, "<f2").reshape(self.vectors, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How well an image and a text fit, as `match` answers: higher is better; the scale is the model's own."""
+
+    score: float
+
+
+Value = Text | Boxes | Objects | Grounded | Quads | Polygons | Mask | Embedding | Match
 V = TypeVar("V", bound=Value)
 V_co = TypeVar("V_co", bound=Value, covariant=True)
 
@@ -213,6 +263,7 @@ class Question:
 
     `Kind` lists the fields that each kind uses.
 
+    - `image` is "" for a question about a text alone (see `Kind`).
     - `size` is None if the annotations do not give it.
     - `region` is the box that `name`, `describe`, `outline` and `read` are about; other kinds ignore it.  It is passed
       by keyword.
@@ -235,7 +286,7 @@ class Question:
 
     @property
     def image_name(self) -> str:
-        """The image's path under the data root, or the name of an image that the caller supplied."""
+        """The image's path under the data root, or the name of an image that the caller supplied; "" without image."""
         return self.image if isinstance(self.image, str) else self.image.name
 
 
@@ -420,13 +471,14 @@ class PredictionFormat:
     - `read_leniently(path, samples, reading)` also reads a file that needs conversions, and notes them in `reading`.
       None: there is nothing that the format converts.
     - `write(path, rows)` writes a file that both `read` and the official evaluator accept.
-    - `folder` is True if `path` is a folder of files.
+    - `folder` is True if `path` is a folder of files.  `ending` is that of the file's name otherwise.
     """
 
     description: str
     read: Callable[[Path, Sequence[Sample[Any]]], dict[str, Answer]]
     write: Callable[[Path, Sequence[Row[Any]]], None]
     folder: bool = False
+    ending: str = ".json"
     read_leniently: Callable[[Path, Sequence[Sample[Any]], Reading], dict[str, Answer]] | None = None
 
 

@@ -111,11 +111,13 @@ def is_answer_to(kept: Kept | None, keys: Sequence[str]) -> bool:
 def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
     """The sha256 of the file of every image, by name; MISSING for an image that does not exist.
 
-    A missing image becomes a Failure when the model is queried.
+    A missing image becomes a Failure when the model is queried.  The digest of no image is "".
     """
     digests: dict[str, str] = {}
     for sample in tqdm(samples, "hashing images", disable=None, leave=False):
         image = sample.question.image_name
+        if not image:  # a question about a text alone
+            digests[image] = ""
         if image not in digests:
             try:
                 digests[image] = hashlib.sha256(read_bytes(root, image)).hexdigest()
@@ -166,7 +168,7 @@ def query(
                     appender.write(Kept(sample.id, digests[sample.id][0], answer))
                     clock.answered(answer)
                 progress.update()
-    queried = Queried(len(todo), failures, clock.timings(len({sample.question.image_name for sample in todo})))
+    queried = Queried(len(todo), failures, clock.timings(len({sample.question.image_name for sample in todo} - {""})))
     _return_freed_memory()
     return queried
 

@@ -55,7 +55,7 @@ def matrix(entries: Iterable[Entry]) -> str:
     every = get_args(Kind)
     rows: dict[tuple[str, frozenset[Kind]], list[str]] = {}
     for entry in entries:
-        answered = frozenset(every) if entry.kinds is None else entry.kinds
+        answered = entry.answers({})
         rows.setdefault((entry.name.partition("-")[0], answered), []).append(f"`{entry.name}`")
     lines = [f"| models | {' | '.join(kind.replace('_', ' ') for kind in every)} |", f"|---{'|:-:' * len(every)}|"]
     for (_, answered), names in rows.items():

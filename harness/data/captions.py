@@ -21,8 +21,8 @@ import msgspec
 from harness.core import Answer, PredictionFormat, Reading, Row, Sample, Size, Text
 from harness.data import files
 from harness.data.coco import File, Given, Id, Side
+from harness.data.karpathy import of_split
 from harness.errors import DataError
-from harness.sinks import line
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,6 @@ class _KarpathyImage(msgspec.Struct):
     split: str
 
 
-class _Karpathy(msgspec.Struct):
-    images: list[_KarpathyImage]
-
-
 def read(
     path: Path, origin: str, among: frozenset[int] | None = None, reading: Reading | None = None
 ) -> Iterator[Captioned]:
@@ -103,12 +99,7 @@ def read(
 
 def karpathy(path: Path, split: str, origin: str) -> frozenset[int]:
     """COCO's image ids of one of Karpathy's splits; DataError if the file has no such split."""
-    content = files.load(path, _Karpathy, origin)
-    chosen = frozenset(image.cocoid for image in content.images if image.split == split)
-    if not chosen:
-        splits = ", ".join(sorted({line(image.split) for image in content.images})) or "no images"
-        raise DataError(f"{path} has no split {split!r}; it has {splits}")
-    return chosen
+    return frozenset(image.cocoid for image in of_split(path, _KarpathyImage, split, origin))
 
 
 # ---------------------------------------------------------------------------- TextCaps

@@ -63,7 +63,7 @@ def within(root: Path, samples: Iterable[Sample[Any]], needs: Iterable[FileNeed]
     folders = [path for need in needs for path in (need.path, need.instead) if path]
     checked: set[str] = set()
     for sample in samples:
-        if isinstance(sample.question.image, str):
+        if isinstance(sample.question.image, str) and sample.question.image:
             folder = images.inside(sample.question.image).rpartition("/")[0]
             if folder not in checked:
                 images.refuse_outside(root, folder, folders)

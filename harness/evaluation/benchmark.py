@@ -96,8 +96,6 @@ def _measured_whole(plan: Plan, point: Point, command: Sequence[str]) -> dict[st
     entry.check(setting, options)
     root, questions, about = _questions(plan, point)
     model = entry.build(replace(setting, root=root), options)
-    if reason := unanswerable(entry.answers(point.options), questions):
-        raise UsageError(f"{entry.name} cannot be measured on {point.task}: it {reason}")
     size = batch or int(model.provenance.get("batch size", len(questions)))
     system = WholeModel(model, decoded(root, questions), size)
     device = torch.device(model.provenance.get("device", "cpu"))
@@ -305,6 +303,8 @@ def _questions(plan: Plan, point: Point) -> tuple[Path, list[Question], str]:
     if other_tasks or other_splits:
         raise UsageError(f"--task {point.task} --split {plan.split}: a point is of one task and one split")
     by_image = {sample.question.image: sample.question for sample in load(task, root, split)}
+    if reason := unanswerable(plan.entry.answers(point.options), by_image.values()):
+        raise UsageError(f"{plan.entry.name} cannot be measured on {task.name}: it {reason}")
     questions = list(by_image.values())[: point.images]
     return root, questions, f"{len(questions)} of {name}, {task.name} {split}"
 

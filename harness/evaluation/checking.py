@@ -60,7 +60,7 @@ def pack_each(task: str, split: str | None, data: str | None) -> Iterator[Packed
         for split_name in splits_of(each, split):
             needs = manifest.needs(each, [split_name])
             folders |= dict.fromkeys(need.path for need in needs if not need.annotations)
-            references |= dict.fromkeys(sample.question.image_name for sample in load(each, root, split_name))
+            references |= dict.fromkeys(s.question.image_name for s in load(each, root, split_name) if s.question.image)
     for folder, images in pack.by_folder(references, folders).items():
         yield pack.pack(root, images, folder=folder)
 
@@ -88,7 +88,8 @@ def _checked(task: Task[Any], source: DataSource, split: str, *, decode: bool) -
         if decode and source.images is None and image_files.store_path(source.root, need.path).exists():
             yield _packed(source.root, need.path)
     try:
-        image_check = check.look(source.image_root, (sample.question.image_name for sample in samples), decode=decode)
+        references = (sample.question.image_name for sample in samples if sample.question.image)
+        image_check = check.look(source.image_root, references, decode=decode)
     except DataError as error:  # a store that cannot be read
         yield Checked("wrong", str(error), 1)
         return

@@ -282,7 +282,7 @@ def _protocol(task: Task[Any], requested: str | None, default: str, seen: zero_s
 def _export(task: Task[Any], loaded: Loaded, folder: RunFolder, fingerprint: str, to: Path) -> Path:
     """Writes the answers in the official result format and returns the path: a file, or a folder of files."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    path = to if task.predictions.folder else to.with_name(f"{to.name}.json")
+    path = to if task.predictions.folder else to.with_name(f"{to.name}{task.predictions.ending}")
     write_predictions(path, task, loaded, runner.kept_answers(loaded.samples, folder, fingerprint))
     return path
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import baselines
 from baselines import Entry, Setting
-from harness.core import Answer, Box, Boxes, Failure, Kind, Model, Phrase, Question, Text, Ticket, Value
+from harness.core import Answer, Box, Boxes, Failure, ImageRef, Kind, Model, Phrase, Question, Text, Ticket, Value
 from harness.errors import DataError, UsageError
 from harness.images import given as as_reference
 from harness.images import open_rgb
@@ -82,12 +82,11 @@ class LoadedModel:
         `image` is a path, the bytes of an image file, a Pillow image, or a uint8 array (height, width) or (height,
         width, 3).  `text` is the expression, question or caption that the kind needs: one text for all images, or a
         list with a text for each.  `phrases` are category names to find ("find"), or spans of `text` to ground
-        ("ground").  UsageError for a kind that the model does not answer, DataError for an image that cannot be opened.
+        ("ground").  The image of a text that is embedded alone ("embed") is "".  UsageError for a kind that the model
+        does not answer, DataError for an image that cannot be opened.
         """
-        if self.entry.kinds is not None and kind not in self.entry.kinds:
-            raise UsageError(
-                f"{self.entry.name} answers no {kind!r} questions, only {', '.join(sorted(self.entry.kinds))}"
-            )
+        if kind not in (answered := self.entry.answers(self.options)):
+            raise UsageError(f"{self.entry.name} answers no {kind!r} questions, only {', '.join(sorted(answered))}")
         several = isinstance(image, Sequence) and not isinstance(image, str | bytes)
         images: list[Any] = []
         images.extend(image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image])
@@ -97,7 +96,7 @@ class LoadedModel:
                 f"{len(texts)} texts for {len(images)} images: give one text for all images, or one for each"
             )
         questions = [
-            Question(as_reference(picture), None, kind, query, _phrases(query, phrases))
+            Question(_reference(picture, kind), None, kind, query, _phrases(query, phrases))
             for picture, query in zip(images, texts, strict=True)
         ]
         replies = self._replies(questions)
@@ -111,6 +110,11 @@ class LoadedModel:
                 raise DataError(answer.reason)
             replies[ticket] = Reply(questions[ticket], answer)
         return [replies[ticket] for ticket in range(len(questions))]
+
+
+def _reference(image: Picture, kind: Kind) -> ImageRef:
+    """The reference of an image; "" for a text that is embedded alone."""
+    return "" if kind == "embed" and isinstance(image, str) and not image else as_reference(image)
 
 
 def _phrases(text: str, phrases: Sequence[str]) -> tuple[Phrase, ...]:
@@ -176,9 +180,11 @@ class Reply:
         return f"Reply({self.value!r}, raw={output[:80] + '...' if len(output) > 80 else output!r})"
 
     def _repr_html_(self) -> str:
-        """The image with the answer drawn on it and its text below, as HTML for Jupyter."""
+        """The image, if there is one, with the answer drawn on it and its text below, as HTML for Jupyter."""
+        caption = html.escape(block(self.text))
+        if not self.question.image:
+            return f"<figure><figcaption>{caption}</figcaption></figure>"
         out = BytesIO()
         self.draw().save(out, "PNG")
         encoded = base64.b64encode(out.getvalue()).decode()
-        caption = html.escape(block(self.text))
         return f'<figure><img src="data:image/png;base64,{encoded}"><figcaption>{caption}</figcaption></figure>'

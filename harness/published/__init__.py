@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from harness.published.claim import Claim, Measure, claims
 from harness.published.figure import CSV, Column, Figure, every
-from harness.published.names import JOINED, METRICS, WEIGHTS, figures, ours
+from harness.published.names import JOINED, METRICS, SETTINGS, WEIGHTS, figures, ours
 from harness.published.spec import DataSetAverages, DataSets, OurModel, SplitAverage, Statistic, TableSpec
 from harness.published.table import by_table, names_of_our_models, published_names, tables
 
@@ -18,6 +18,7 @@ __all__ = [
     "CSV",
     "JOINED",
     "METRICS",
+    "SETTINGS",
     "WEIGHTS",
     "Claim",
     "Column",

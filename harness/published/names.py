@@ -30,11 +30,28 @@ JOINED: dict[tuple[str, str], tuple[str, str]] = {  # (our task, our split): (pu
         for split in splits
     },
 }
+COLUMNS = {  # (our task, split and metric): (published task, split and metric), if a task has several published ones
+    ("flickr30k_retrieval", "test", f"{name} R@{first}"): (f"Flickr30k {published} retrieval", "test 1K", f"R@{first}")
+    for name, published in (("image-to-text", "image->text"), ("text-to-image", "text->image"))
+    for first in (1, 5, 10)
+}
 WEIGHTS = {  # our model: the repository and revision of the weights whose figures are published
     "florence2-b": "microsoft/Florence-2-base@main",
     "florence2-l": "microsoft/Florence-2-large@f0acedb",
     "florence2-b-ft": "microsoft/Florence-2-base-ft@main",
     "florence2-l-ft": "microsoft/Florence-2-large-ft@main",
+    "clip-vit-b-32": "openai/clip-vit-base-patch32@main",
+    "clip-vit-b-16": "openai/clip-vit-base-patch16@main",
+    "clip-vit-l-14": "openai/clip-vit-large-patch14@main",
+    "clip-vit-l-14-336": "openai/clip-vit-large-patch14-336@main",
+    "siglip-b-16-384": "google/siglip-base-patch16-384@main",
+    "siglip-l-16-384": "google/siglip-large-patch16-384@main",
+    "siglip-so400m-14-384": "google/siglip-so400m-patch14-384@main",
+}
+SETTINGS = {  # our model: what its fingerprint must contain, if its published figures are not with its default settings
+    model: "template '{}'"
+    for model in WEIGHTS
+    if model.startswith("clip-")  # open_clip embeds the bare caption
 }
 METRICS = {  # (our task, our metric): published metric, if the names differ
     ("odinw13", "mAP"): "AP average",
@@ -46,13 +63,18 @@ OUR_METRICS = {(task, published): metric for (task, metric), published in METRIC
 
 def figures(task: str, split: str, metric: str) -> list[Figure]:
     """The exact published figures of one of our tasks, the highest value first; empty if there are none."""
-    column = (*JOINED.get((task, split), ("", "")), METRICS.get((task, metric), metric))
+    column = COLUMNS.get((task, split, metric))
+    if column is None:
+        column = (*JOINED.get((task, split), ("", "")), METRICS.get((task, metric), metric))
     matching = [figure for figure in every() if figure.column == column and figure.exact]
     return sorted(matching, key=lambda figure: -figure.value)
 
 
 def ours(task: str, split: str, metric: str) -> tuple[str, str, str] | None:
     """Our task, split and metric for a published task, split and metric; None if no task of ours matches."""
+    for our_column, column in COLUMNS.items():
+        if column == (task, split, metric):
+            return our_column
     for (our_task, our_split), published in JOINED.items():
         if published == (task, split):
             return our_task, our_split, OUR_METRICS.get((our_task, metric), metric)

@@ -144,10 +144,12 @@ def _target(row: Row[Any]) -> str:
 def draw(row: Row[Any], root: Path) -> Image.Image:
     """The image of a sample with the region of the question, the target and the answer.
 
+    The image of a caption that is searched with is the right one, whose path is the sample's cluster.
+
     DataError if the image is missing or cannot be decoded, or a mask is of another size.
     """
-    image = open_rgb(root, row.sample.question.image)
     question = row.sample.question
+    image = open_rgb(root, question.image or row.sample.cluster)
     first = question.kind == "refer"  # only the first box answers a referring expression
     try:
         return overlay(image, row.answer.value, row.sample.target, region=question.region, first=first, labels=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.core import Run
-from harness.published import WEIGHTS
+from harness.published import SETTINGS, WEIGHTS
 from harness.store import edited
 
 
@@ -19,6 +19,8 @@ def why_not(run: Run) -> str:
         return f"no source publishes {spec.model}"
     if reason := _other_weights(run):
         return reason
+    if (setting := SETTINGS.get(spec.model, "")) not in spec.fingerprint:
+        return f"its published figures are with {setting}"
     if spec.limit is not None:
         return f"a sample of at most {spec.limit:,} images"
     if run.status != "complete":

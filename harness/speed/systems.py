@@ -290,7 +290,7 @@ def in_transformers(model: Florence2) -> Any:
     dtype = model.vision.dtype
     with tempfile.TemporaryDirectory() as folder:
         weights.save(model, Path(folder), dtype=dtype)
-        with _no_progress_bar():
+        with no_progress_bar():
             loaded: Any = Florence2ForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, output_loading_info=True
             )
@@ -301,17 +301,17 @@ def in_transformers(model: Florence2) -> Any:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """Keeps transformers from drawing its bar "Loading weights", within the context."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
 
 
 def rounds_of(

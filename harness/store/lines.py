@@ -1,6 +1,7 @@
 """Answers and scores as lines of JSON, and back.
 
-A line is an object.  NaN has no JSON form: an undefined score is null, and NaN anywhere else raises ValueError.
+A line is an object.  NaN has no JSON form: an undefined score is null, and NaN anywhere else raises ValueError.  The
+numbers of an embedding are float16 in base64.
 """
 
 from __future__ import annotations
@@ -13,9 +14,24 @@ from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
-from harness.core import Answer, Boxes, Grounded, Mask, Polygons, Quads, Score, Size, Text, Trail, Value
+from harness.core import (
+    Answer,
+    Boxes,
+    Embedding,
+    Grounded,
+    Mask,
+    Match,
+    Polygons,
+    Quads,
+    Score,
+    Size,
+    Text,
+    Trail,
+    Value,
+)
 
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for a damaged line
 MOST = 1 << 53  # the largest number of tokens, seconds or answers
@@ -29,6 +45,8 @@ _VALUES: dict[str, type] = {
     "quads": Quads,
     "polygons": Polygons,
     "mask": Mask,
+    "embedding": Embedding,
+    "match": Match,
 }
 
 
@@ -117,6 +135,11 @@ def _refuse_contradictory(value: Any) -> None:
     """ValueError if the parts of a value do not belong together."""
     if isinstance(value, Text) and not value.texts:
         raise ValueError("an answer without its text")
+    if isinstance(value, Embedding):
+        if value.vectors < 1 or not value.data or len(value.data) % (2 * value.vectors):
+            raise ValueError(f"{len(value.data)} bytes are not {value.vectors} vectors of float16 numbers")
+        if not np.isfinite(value.array).all():
+            raise ValueError("an embedding with a number that is not finite")
     if isinstance(value, Polygons) and not all(value.rings):
         raise ValueError("a ring has no point")
     if isinstance(value, Boxes | Quads):

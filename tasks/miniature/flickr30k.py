@@ -1,6 +1,7 @@
 """The miniature world as Flickr30k Entities, in the published file formats.
 
     flickr30k/val.txt, test.txt, Sentences/<image>.txt, Annotations/<image>.xml, flickr30k-images/<image>.jpg
+    flickr30k/dataset_flickr30k.json        the same images and sentences in Karpathy's format, for retrieval
 
 A chain is a set of things that a phrase names.  Boxes count pixels from 1, as in the published files.  The place of a
 scene ("in a meadow") is a chain without a box, and "there" is annotated as not visual.
@@ -8,8 +9,10 @@ scene ("in a meadow") is a chain without a box, and "there" is annotated as not 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from tasks.miniature.drawing import Job, drawn, save
@@ -26,11 +29,14 @@ Chain = tuple[int, ...]  # the numbers of its things; empty for the place of a s
 
 def write(root: Path) -> None:
     """Writes images, sentences and annotations under `root`."""
-    first = FIRST_SEED
+    first, images = FIRST_SEED, []
     for split, count in SPLITS:
         seeds = range(first, first + count)
-        annotate(root, split, zip(seeds, drawn(root, jobs(seeds), f"drawing Flickr30k {split}"), strict=True))
+        scenes = list(zip(seeds, drawn(root, jobs(seeds), f"drawing Flickr30k {split}"), strict=True))
+        annotate(root, split, scenes)
+        images += [_captioned(rendered, seed, split) for seed, rendered in scenes]
         first += count
+    save(root / "flickr30k/dataset_flickr30k.json", json.dumps({"images": images, "dataset": "flickr30k"}).encode())
 
 
 def jobs(seeds: Iterable[int]) -> list[Job]:
@@ -49,6 +55,24 @@ def annotate(root: Path, split: str, scenes: Iterable[tuple[int, Rendered]]) -> 
         save(folder / f"Annotations/{name}.xml", _annotation(rendered, name, chains))
         names.append(name)
     save(folder / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+
+
+def _captioned(rendered: Rendered, seed: int, split: str) -> dict[str, Any]:
+    """Karpathy's entry of an image; captions are counted from the first image's."""
+    place = seed - FIRST_SEED
+    sentences = []
+    for number, (text, _, setting) in enumerate(_sentences(rendered, Draw(seed))):
+        raw = f"{text} {setting}".strip()
+        tokens = raw.lower().replace(",", "").split()
+        sentences.append({"tokens": tokens, "raw": f"{raw} .", "imgid": place, "sentid": 5 * place + number})
+    sentids = [sentence["sentid"] for sentence in sentences]
+    return {
+        "sentids": sentids,
+        "imgid": place,
+        "sentences": sentences,
+        "split": split,
+        "filename": f"{_name(seed)}.jpg",
+    }
 
 
 def _name(seed: int) -> str:

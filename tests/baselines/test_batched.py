@@ -11,7 +11,7 @@ from PIL import Image
 
 from baselines.batched import Batched
 from baselines.entry import Setting
-from harness.core import Answer, Boxes, Failure, Question, Text
+from harness.core import Answer, Boxes, Embedding, Failure, Question, Text
 
 
 def images(root: Path, count: int) -> list[tuple[int, Question]]:
@@ -84,3 +84,15 @@ def test_fewer_replies_than_questions_are_an_error(tmp_path: Path) -> None:
     model = Batched("x", lambda opened, questions: ["one"], Setting(root=tmp_path))
     with pytest.raises(ValueError, match="shorter"):
         list(model.answer(images(tmp_path, 2)))
+
+
+def test_text_that_is_embedded_alone_has_no_image_and_other_kinds_need_one(tmp_path: Path) -> None:
+    def answer(opened: Sequence[Any], questions: Sequence[Question]) -> list[Embedding]:
+        assert opened == [None]
+        return [Embedding.of([len(question.text), 1.0]) for question in questions]
+
+    model = Batched("x", answer, Setting(root=tmp_path))
+    asked = [(0, Question("", None, "embed", text="abc")), (1, Question("", None, "match", text="abc"))]
+    answers = dict(model.answer(asked))
+    assert isinstance(answers[0], Answer) and answers[0].value == Embedding.of([3, 1])
+    assert answers[0].raw == ("Embedding(1 x 2 numbers)",) and isinstance(answers[1], Failure)

@@ -9,9 +9,11 @@ from harness.core import (
     Answer,
     Box,
     Boxes,
+    Embedding,
     Failure,
     Kind,
     Mask,
+    Match,
     Objects,
     Phrase,
     Polygons,
@@ -106,3 +108,17 @@ def test_fingerprint_depends_on_the_targets() -> None:
     one, other = sample("name", Text(("dog",))), sample("name", Text(("cat",)))
     assert Oracle([one]).fingerprint == Oracle([one]).fingerprint != Oracle([other]).fingerprint
     assert OracleQuantised([one]).fingerprint.endswith(Oracle([one]).fingerprint)
+
+
+def test_embedding_of_an_image_is_that_of_its_captions_and_no_others() -> None:
+    target, other = Text(("a cat", "the cat")), Text(("a dog",))
+    questions = [Question("1.jpg", None, "embed"), Question("", None, "embed", text="a cat")]
+    another = Question("2.jpg", None, "embed")
+    oracle = Oracle([*(Sample(q.text, q, target, "1.jpg") for q in questions), Sample("2", another, other, "2.jpg")])
+    image, caption, wrong = (answer for _, answer in oracle.answer(enumerate([*questions, another])))
+    assert isinstance(image, Answer) and isinstance(wrong, Answer) and isinstance(image.value, Embedding)
+    assert image == caption and isinstance(wrong.value, Embedding)
+    assert abs(float(image.value.array[0].astype(float) @ wrong.value.array[0].astype(float))) < 0.5
+    matching = [Question("1.jpg", None, "match", text=text) for text in ("the cat", "a dog")]
+    oracle = Oracle([Sample(q.text, q, target, "1.jpg") for q in matching])
+    assert [a.value for _, a in oracle.answer(enumerate(matching)) if isinstance(a, Answer)] == [Match(1.0), Match(0.0)]

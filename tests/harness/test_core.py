@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import FrozenInstanceError
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from harness import core
-from harness.core import Biased, Fixed, GivenImage, Kind, Objects, Phrase, Question, Run, RunSpec, Size
+from harness.core import Biased, Embedding, Fixed, GivenImage, Kind, Objects, Phrase, Question, Run, RunSpec, Size
 
 SPEC = RunSpec(data="d", data_hash="h", task="t", version=1, split="val", model="m", fingerprint="f")
 
@@ -72,3 +72,20 @@ def test_fixed_ignores_weights_and_biased_passes_them_on() -> None:
 def test_run_is_finished_if_complete_or_partial(status: str, finished: bool) -> None:
     run = Run(schema=2, id="0", spec=SPEC, status=status, headline="R@1")  # type: ignore[arg-type]
     assert run.finished is finished
+
+
+def test_embedding_holds_unit_vectors_as_half_floats() -> None:
+    embedding = Embedding.of([3e6, 4e6])  # float16 ends at 65,504
+    assert embedding.array.tolist() == [[float(np.float16(0.6)), float(np.float16(0.8))]]
+    assert embedding == Embedding.of(np.array([0.6, 0.8], np.float32)) and len(embedding.data) == 4
+    assert Embedding.of([[1, 0, 0], [0, 2, 0]]).array.tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("numbers", [[0.0, 0.0], [1.0, np.nan], [[1.0, 0.0], [0.0, np.inf]], [], [[[1.0]]]])
+def test_embedding_without_a_direction_is_an_error(numbers: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"length 0|shape"):
+        Embedding.of(numbers)
+
+
+def test_embedding_repr_has_its_size_and_no_numbers() -> None:
+    assert repr(Embedding.of(np.eye(3)[:2])) == "Embedding(2 x 3 numbers)"

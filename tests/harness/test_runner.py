@@ -332,3 +332,12 @@ def test_damaged_mask_is_not_an_answer(tmp_path: Path, mask: Mask, kept: bool) -
     with folder.locked(), folder.appending() as appender:
         appender.write(Kept("1", runner.question_digest(sample.question, "f", ""), Answer(("x",), mask)))
     assert list(runner.kept_answers([sample], folder, "f")) == (["1"] if kept else [])
+
+
+def test_image_digest_of_a_question_about_a_text_is_empty_and_its_answer_is_kept(tmp_path: Path) -> None:
+    question = Question("", None, "embed", text="a dog")
+    assert runner.image_digests(tmp_path, [Sample("1", question, None, "a.png")]) == {"": ""}
+    keys = runner.digests(question, "m", "")
+    assert keys[0].endswith(":") and runner.is_answer_to(Kept("1", keys[0], Answer(("",), None)), keys)
+    others = runner.digests(replace(question, text="a cat"), "m", "")
+    assert not runner.is_answer_to(Kept("1", keys[0], Answer(("",), None)), others)

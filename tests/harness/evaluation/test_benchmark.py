@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,11 @@ def test_unknown_peer_is_refused_before_the_model_is_built(monkeypatch: pytest.M
     monkeypatch.setattr(benchmark, "prepare", lambda *_: pytest.fail("it was built"))
     with pytest.raises(UsageError, match="--against vllm: one of transformers"):
         benchmark.measure(Plan(entry=NANO, scenario="offline", against=("vllm",)), Point("refcoco", 1), ["bench"])
+
+
+def test_task_that_the_model_cannot_answer_is_refused(miniature: Path) -> None:
+    with pytest.raises(UsageError, match="florence2-nano cannot be measured on coco_retrieval: it answers no embed"):
+        benchmark.prepare(Plan(entry=NANO, scenario="offline", data="miniature"), Point("coco_retrieval", 1))
 
 
 def test_memory_that_is_short_is_a_line_and_other_errors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 import harness
-from harness.core import Boxes
+from baselines import Batched, Entry, Setting
+from harness.core import Boxes, Embedding, Question
 from harness.errors import DataError, UsageError
 from harness.evaluation.interface import LoadedModel
 from harness.report.overlay import ANSWER
@@ -87,3 +88,22 @@ def test_what_cannot_be_asked_is_one_line(model: LoadedModel, photos: list[Path]
         harness.load_model("florence2-nano", beans=3)
     with pytest.raises(UsageError, match="oracle answers with a task's targets"):
         harness.load_model("oracle")
+
+
+def test_text_is_embedded_without_an_image(tmp_path: Path) -> None:
+    """A model of one's own, whose vector is (length of the text, 1), or (width, height) of the image."""
+
+    def answer(opened: list[Image.Image | None], questions: list[Question]) -> list[Embedding]:
+        pairs = zip(opened, questions, strict=True)
+        return [Embedding.of((len(question.text), 1) if image is None else image.size) for image, question in pairs]
+
+    entry = Entry(
+        name="sizes", about="sizes", kinds=frozenset({"embed"}), build=lambda setting, _: Batched("x", answer, setting)
+    )
+    loaded = LoadedModel(entry, Setting(), {}, entry.load(Setting()))
+    Image.new("RGB", (3, 4)).save(tmp_path / "a.png")
+    image, text = loaded.ask([tmp_path / "a.png", ""], "embed", ["", "four"])
+    assert (image.value, text.value) == (Embedding.of([3, 4]), Embedding.of([4, 1]))
+    assert "1 x 2 numbers" in text._repr_html_() and "<img" not in text._repr_html_() and "<img" in image._repr_html_()
+    with pytest.raises(UsageError, match="sizes answers no 'caption' questions, only embed"):
+        loaded.ask(tmp_path / "a.png")

@@ -26,5 +26,5 @@ def test_all_on_other_data_leaves_out_the_tasks_of_the_embedded_benchmark(miniat
 
 
 def test_a_named_task_is_selected_whatever_the_data_has(miniature: Path, tmp_path: Path) -> None:
-    assert names("odinw13,coco*", MINIATURE, miniature) == ["odinw13", "coco_caption", "coco_detection"]
+    assert names("odinw13,coco_d*,coco_c*", MINIATURE, miniature) == ["odinw13", "coco_detection", "coco_caption"]
     assert names("odinw_miniature", "data", tmp_path) == ["odinw_miniature"]

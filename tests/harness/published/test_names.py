@@ -58,6 +58,17 @@ def test_ours_of_a_published_column_inverts_the_mapping(task: str, split: str) -
         assert ours(*figure.column) == (task, split, TASKS[task].headline)
 
 
+@pytest.mark.parametrize(("metric", "value"), [("image-to-text R@1", 87.7), ("text-to-image R@1", 66.9)])
+def test_retrieval_has_the_figures_of_each_direction_and_none_of_phrase_grounding(metric: str, value: float) -> None:
+    """open_clip's results of OpenAI's ViT-L/14 at 336 pixels."""
+    published = figures("flickr30k_retrieval", "test", metric)
+    assert [f.value for f in published if f.model == "ViT-L-14-336 (openai)"] == [value]
+    assert not any("Florence" in f.model for f in published)
+    assert {ours(*f.column) for f in published} == {("flickr30k_retrieval", "test", metric)}
+    assert figures("flickr30k_retrieval", "test", "R@1") == figures("coco_retrieval", "test", metric) == []
+    assert {ours(*f.column) for f in figures("flickr30k", "test", "R@1")} == {("flickr30k", "test", "R@1")}
+
+
 def test_ours_of_an_unmapped_task_is_none() -> None:
     assert ours("ODinW-35 detection", "test", "AP median") == ("odinw35", "val", "mAP median")
     assert ours("VQAv2", "test-dev", "accuracy") is None

@@ -96,7 +96,9 @@ def test_parse_published_as_under_another_protocol_raises_value_error() -> None:
         parse(text, FIGURES)
 
 
-def test_names_of_our_models_are_the_names_of_the_paper_and_the_model_card() -> None:
+def test_names_of_our_models_are_those_of_the_paper_the_model_card_and_open_clip() -> None:
     card = {f"Florence-2-{size}{tuned}" for size in ("base", "large") for tuned in ("", "-ft")}
-    assert names_of_our_models() == {"Florence-2-B", "Florence-2-L"} | card
+    vits = {f"ViT-{size} (openai)" for size in ("B-32", "B-16", "L-14", "L-14-336")}
+    siglip = {f"ViT-{size}-SigLIP-384 (webli)" for size in ("B-16", "L-16", "SO400M-14")}
+    assert names_of_our_models() == {"Florence-2-B", "Florence-2-L"} | card | vits | siglip
     assert "[T4_zero_shot]" in TOML.read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from harness import runner
 from harness.core import (
     Answer,
     Boxes,
+    Embedding,
     Grounded,
     Mask,
     Polygons,
@@ -139,3 +140,13 @@ def test_write_an_answer_that_cannot_be_drawn_reports_the_problem(tmp_path: Path
     row = Row(sample, Answer(("x",), Mask(Size(4, 4), b"04L4")), Score({"hit": 0.0}))
     [image] = gallery.write([row], tmp_path, tmp_path / "gallery", 4)
     assert "x.png cannot be drawn: the mask is of size" in image.problem
+
+
+def test_caption_that_is_searched_with_shows_its_own_image(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20), (255, 0, 0)).save(tmp_path / "own.png")
+    sample = Sample("caption/1", Question("", None, "embed", text="red"), Text(("red", "a red image")), "own.png")
+    row = Row(sample, Answer(("1 x 2 numbers",), Embedding.of([1.0, 0.0])), Score({"right at 1": 1.0}))
+    [image] = gallery.write([row], tmp_path, tmp_path / "to", 1)
+    assert (image.problem, image.question, image.outcome) == ("", "red", "correct")
+    with Image.open(tmp_path / "to" / image.file) as drawn:
+        assert drawn.size[0] / drawn.size[1] == 1.5  # enlarged

@@ -63,6 +63,15 @@ def test_run_that_is_not_comparable_says_why(run: Run, reason: str) -> None:
     assert why_not(run) == reason
 
 
+def test_run_of_clip_is_comparable_with_the_bare_caption_only() -> None:
+    """open_clip's figures; CLIP's own template gives one or two points more, so it is another protocol."""
+    run = a_run(model="clip-vit-l-14")
+    bare = replace(run, spec=replace(run.spec, fingerprint="CLIPModel:1:float32 clip:v1 template '{}'"))
+    assert why_not(bare) == ""
+    paper = replace(run, spec=replace(run.spec, fingerprint="CLIPModel:1:float32 clip:v1 template 'a photo of {}'"))
+    assert why_not(paper) == "its published figures are with template '{}'"
+
+
 def test_published_weights_are_those_of_the_models_in_the_tables() -> None:
     named = {ours.model for spec in tables().values() for ours in spec.ours if ours.published_as}
     assert {name: f"{baselines.MODELS[name].repo}@{baselines.MODELS[name].revision}" for name in named} == WEIGHTS

@@ -154,7 +154,7 @@ def test_rounds_end_where_go_on_says_so() -> None:
     assert counted == [0, 1, 2]
 
 
-def test_loading_in_transformers_draws_no_progress_bar_and_restores_the_setting(
+def test_loading_in_transformers_drawsno_progress_bar_and_restores_the_setting(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     logging = pytest.importorskip("transformers.utils.logging")

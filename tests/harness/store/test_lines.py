@@ -11,7 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.core import Answer, Boxes, Grounded, Mask, Objects, Polygons, Quads, Score, Size, Text, Trail, Value
+from harness.core import (
+    Answer,
+    Boxes,
+    Embedding,
+    Grounded,
+    Mask,
+    Match,
+    Objects,
+    Polygons,
+    Quads,
+    Score,
+    Size,
+    Text,
+    Trail,
+    Value,
+)
 from harness.store import Appender, Kept, encoded
 from harness.store.lines import MALFORMED, parse_answer, parse_score, score_line
 
@@ -24,6 +39,8 @@ VALUES: list[Value | None] = [
     Quads((((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),), ("EXIT",)),
     Polygons((((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)), ((5.0, 5.0), (6.0, 5.0), (6.0, 6.0)))),
     Mask(Size(20, 10), b"PPYo0"),
+    Embedding.of([[0.25, -1.0, 1e-9], [3.0, 4.0, 5.0]]),
+    Match(-1.5),
 ]
 
 
@@ -64,6 +81,12 @@ def test_encoded_value_leaves_out_fields_that_are_none() -> None:
         "kind": "boxes", "boxes": ((0.0, 1.0, 2.0, 3.0),), "labels": ("dog",),
     }  # fmt: skip
     assert encoded(None) is None
+
+
+def test_embedding_is_stored_as_base64_of_its_half_floats() -> None:
+    """1.0 is 0x3c00 and -1.0 is 0xbc00: bytes 00 3c and 00 bc."""
+    record = json.loads(written(Kept("7", "d", Answer(("",), Embedding.of([[1.0], [-1.0]])))))
+    assert record["value"] == {"kind": "embedding", "data": "ADwAvA==", "vectors": 2}
 
 
 def test_encoded_refuses_a_value_that_is_only_a_target() -> None:
@@ -121,6 +144,12 @@ def test_damaged_score_line_raises_a_malformed_error(line: str) -> None:
     {"kind": "polygons", "rings": [[]]},
     {"kind": "mask", "size": [4], "counts": "04L4"},
     {"kind": "mask", "size": [4, 4], "counts": "\u0100"},
+    {"kind": "embedding", "data": ""},
+    {"kind": "embedding", "data": "AAAA", "vectors": 2},  # 3 bytes
+    {"kind": "embedding", "data": "AHw="},  # float16's infinity
+    {"kind": "embedding", "data": "*"},
+    {"kind": "embedding", "data": "ADw=", "vectors": 0},
+    {"kind": "match"},
     {"kind": "objects"},
     {},
 ])  # fmt: skip
