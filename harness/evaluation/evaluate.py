@@ -100,6 +100,7 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
         source.require(task, split)
     of_several = watcher is not None and watcher.several
     kinds = entry.answers(request.options) if entry is not None else None
+    per_task = entry is not None and (entry.sees_targets or entry.per_task)
     alone = len(pairs) == 1 and not of_several
     model: Model | None = None
     for task, split in pairs:
@@ -118,12 +119,14 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
             if watcher is not None:
                 watcher.left_out(task.name, split, reason)
             continue
-        if model is None or (entry is not None and (entry.sees_targets or entry.per_task)):
-            model = build(request, entry, source.image_root, samples, _part(source, task, split, loaded))
+        part = _part(source, task, split, loaded)
+        if model is None and not per_task:
+            model = build(request, entry, source.image_root, samples, part)
         facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
         chosen = replace(loaded, samples=samples)
         try:
-            evaluated = _evaluated(request, entry, model, request.scorers.of(task), split, chosen, source, facts)
+            answering = model or build(request, entry, source.image_root, samples, part)
+            evaluated = _evaluated(request, entry, answering, request.scorers.of(task), split, chosen, source, facts)
         except Exception as error:  # a model from outside raises any kind
             if watcher is None or alone:
                 raise

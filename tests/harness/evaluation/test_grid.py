@@ -109,3 +109,11 @@ def test_setting_that_not_every_model_takes_is_refused_before_anything_is_loaded
 ) -> None:
     with pytest.raises(UsageError, match=message):
         grid.plan(request(tmp_path, model="florence2-nano,whole-image", **changes))
+
+
+def test_model_that_is_built_for_each_task_fails_for_one_alone(tmp_path: Path) -> None:
+    """`most-frequent` needs a training split, which nocaps does not have."""
+    planned = grid.plan(request(tmp_path, model="most-frequent", task="nocaps,vizwiz"))
+    assert [evaluated.run.spec.task for evaluated in planned] == ["vizwiz"]
+    [cell] = planned.cells
+    assert (cell.task, "training" in cell.reason) == ("nocaps", True)
