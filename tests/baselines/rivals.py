@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
@@ -21,6 +22,8 @@ from harness.core import Answer, Kind, Model, Phrase, Question, Ticket
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.request import Request
+from tests.baselines.test_hub import reach
+from tests.hub import serving
 
 WORDS = """a the of on is in and to left right top bottom red green blue yellow white black small large circle square
     triangle star cross image photo what which color how many are there yes no question short answer : ? . , ;"""
@@ -100,6 +103,22 @@ def check_batches(entry: Entry, weights: Path, root: Path, *, limit: int | None 
     assert {ticket: essence(answer) for ticket, answer in answers(batched, asked).items()} == expected
     backwards = answers(batched, asked[::-1])
     assert {ticket: essence(answer) for ticket, answer in backwards.items()} == expected
+
+
+def check_hub(entry: Entry, weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry's repository is downloaded with every file that it needs, and needs no network the second time."""
+    expected = entry.load(Setting(weights=str(weights), device="cpu")).fingerprint
+    with serving({(entry.repo, entry.revision): weights}) as hub:
+        reach(hub.url, monkeypatch)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("baselines.hub._UNREACHABLE", set())
+        assert entry.at_hand() == ""
+        assert entry.load(Setting(device="cpu")).fingerprint == expected
+        hub.asked.clear()
+        assert entry.load(Setting(device="cpu")).fingerprint == expected
+        assert hub.asked == []
+        assert entry.at_hand() != ""
 
 
 def check_commands(entry: Entry, weights: Path, folder: Path, answered: Sequence[str], **options: Any) -> None:

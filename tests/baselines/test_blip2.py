@@ -99,6 +99,12 @@ def test_answers_do_not_depend_on_the_batch(tiny: tuple[Entry, Path], tmp_path: 
     rivals.check_batches(entry, folder, tmp_path, max_new_tokens=6)
 
 
+def test_checkpoint_of_the_hub_is_downloaded_once(
+    tiny: tuple[Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals.check_hub(*tiny, tmp_path / "cache", monkeypatch)
+
+
 def test_caption_and_vqa_tasks_are_run_scored_compared_and_reported(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
     entry, folder = tiny
     tasks = ["coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz"]

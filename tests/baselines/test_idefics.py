@@ -156,6 +156,10 @@ def test_answers_do_not_depend_on_the_batch(tiny: Tiny, tmp_path: Path) -> None:
     rivals.check_batches(tiny.entry, tiny.folder, tmp_path, max_new_tokens=6)
 
 
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(tiny.entry, tiny.folder, tmp_path / "cache", monkeypatch)
+
+
 def test_caption_and_vqa_tasks_are_run_scored_compared_and_reported(tiny: Tiny, tmp_path: Path) -> None:
     tasks = ["coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz"]
     rivals.check_commands(tiny.entry, tiny.folder, tmp_path, tasks, max_new_tokens=4)

@@ -274,6 +274,10 @@ def test_answers_do_not_depend_on_the_batch(tiny: Path, tmp_path: Path) -> None:
     rivals.check_batches(ENTRY, tiny, tmp_path, max_new_tokens=6)
 
 
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(ENTRY, tiny, tmp_path / "cache", monkeypatch)
+
+
 def test_tasks_of_its_kinds_are_run_scored_compared_and_reported(tiny: Path, tmp_path: Path) -> None:
     tasks = [
         "coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "refcoco", "refcoco_plus", "refcocog",
