@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from baselines import blip2, blip2_itm, clip, florence2, oracle, siglip, trivial
+from baselines import blip2, blip2_itm, clip, clip_nano, florence2, oracle, siglip, trivial
 from baselines.batched import Batched
 from baselines.entry import Entry, NoOptions, Setting
 from harness import outside
 from harness.errors import UsageError
 
 GROUP = "florence2_harness.models"
-FAMILIES = (florence2, blip2, blip2_itm, clip, siglip, oracle, trivial)
+FAMILIES = (florence2, clip_nano, blip2, blip2_itm, clip, siglip, oracle, trivial)
 MODELS: Mapping[str, Entry] = {entry.name: entry for family in FAMILIES for entry in family.ENTRIES}
 log = logging.getLogger(__name__)
 
