@@ -51,6 +51,7 @@ class Entry:
 
     The following functions are None where the model does not support them:
 
+    - `more_kinds(options)` returns the kinds of question that it answers besides `kinds`, with these options.
     - `refuse(setting, options)` raises UsageError or ResourceError for a setting that cannot work, before any loading.
     - `at_hand()` returns the place of the weights on this machine, "" where they are not on it.
     - `checkpoint(weights)` returns the folder of the weights and downloads them if necessary.  Fine-tuning starts from
@@ -66,6 +67,7 @@ class Entry:
     options: type[Any] = NoOptions
     uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
     kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all
+    more_kinds: Callable[[Any], frozenset[Kind]] | None = None
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"
     parameters: str = "-"
@@ -101,6 +103,12 @@ class Entry:
                 existing = f"it has {', '.join(known)}" if known else "it has no options of its own"
                 raise UsageError(f"model {self.name} has no option {name!r}; {existing}")
         return self.options(**values)
+
+    def kinds_with(self, values: Mapping[str, Any]) -> frozenset[Kind] | None:
+        """The kinds of question that it answers with these options, by name; None: all."""
+        if self.kinds is None or self.more_kinds is None:
+            return self.kinds
+        return self.kinds | self.more_kinds(self.options_from(values))
 
     def load(self, setting: Setting, **options: Any) -> Model:
         """The model, ready to answer; UsageError or ResourceError for a setting or an option that it cannot use."""

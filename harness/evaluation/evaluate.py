@@ -79,7 +79,7 @@ def evaluate_each(request: Request) -> Iterator[Evaluated]:
     for task, split in pairs:
         loaded = source.read(task, split)
         samples = runner.choose(loaded.samples, request.limit, request.seed)
-        if reason := unanswerable(entry, samples):
+        if reason := unanswerable(entry, samples, request.options):
             if len(pairs) == 1 or task.name in _names(request).split(","):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
             log.warning("left out: %s, since %s %s", task.name, name, reason)
@@ -143,12 +143,13 @@ def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[S
     return request.model
 
 
-def unanswerable(entry: Entry | None, samples: Sequence[Sample[Any]]) -> str:
+def unanswerable(entry: Entry | None, samples: Sequence[Sample[Any]], options: Mapping[str, Any]) -> str:
     """The reason why a model cannot answer these questions, as the end of a sentence; "" where it can."""
-    if entry is None or entry.kinds is None:
+    kinds = None if entry is None else entry.kinds_with(options)
+    if kinds is None:
         return ""
-    lacking = sorted({sample.question.kind for sample in samples} - entry.kinds)
-    return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(entry.kinds))}" if lacking else ""
+    lacking = sorted({sample.question.kind for sample in samples} - kinds)
+    return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(kinds))}" if lacking else ""
 
 
 def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerprint: str, **more: Any) -> RunSpec:

@@ -82,10 +82,9 @@ class LoadedModel:
         list with a text for each.  `phrases` are category names to find ("find"), or spans of `text` to ground
         ("ground").  UsageError for a kind that the model does not answer, DataError for an image that cannot be opened.
         """
-        if self.entry.kinds is not None and kind not in self.entry.kinds:
-            raise UsageError(
-                f"{self.entry.name} answers no {kind!r} questions, only {', '.join(sorted(self.entry.kinds))}"
-            )
+        kinds = self.entry.kinds_with(self.options)
+        if kinds is not None and kind not in kinds:
+            raise UsageError(f"{self.entry.name} answers no {kind!r} questions, only {', '.join(sorted(kinds))}")
         several = isinstance(image, Sequence) and not isinstance(image, str | bytes)
         images: list[Any] = []
         images.extend(image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image])

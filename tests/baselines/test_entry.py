@@ -78,3 +78,16 @@ def test_load_checks_then_builds_with_setting_and_options() -> None:
     with pytest.raises(ResourceError, match="too much"):
         model.load(Setting(), share=2.0)
     assert len(built) == 1
+
+
+def test_kinds_with_an_option_are_those_of_the_entry_and_more() -> None:
+    more = entry(
+        options=Options,
+        kinds=frozenset({"refer"}),
+        more_kinds=lambda options: frozenset({"segment"} if options.share > 0.9 else ()),
+    )
+    assert more.kinds_with({}) == {"refer"}
+    assert more.kinds_with({"share": 1.0}) == {"refer", "segment"}
+    assert entry().kinds_with({"share": 1.0}) is None
+    with pytest.raises(UsageError, match="has no option 'shore'"):
+        more.kinds_with({"shore": 1.0})
