@@ -6,6 +6,7 @@ torchvision is not needed: image processors are transformers' Pillow forms.  Cod
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -216,6 +217,16 @@ def choose_dtype(setting: Setting) -> Any:
         more = "; for fewer bits use --quantise int8 or int4" if setting.dtype in QUANTISED else ""
         raise UsageError(f"--dtype {setting.dtype}: one of {', '.join(DTYPES)}{more}")
     return getattr(torch, setting.dtype or ("float32" if _device(setting) == "cpu" else "bfloat16"))
+
+
+def pixel_settings(processor: Any) -> str:
+    """The settings of an image processor that decide on pixels, in one line for a fingerprint.
+
+    They are in a file beside the weights, so that the same weights can have others.
+    """
+    fields = processor.to_dict()
+    names = sorted(name for name in fields if name.startswith(("do_", "image_", "size", "crop_size", "res")))
+    return json.dumps({name: fields[name] for name in names if name != "image_processor_type"}, default=str)
 
 
 def weights_digest(folder: Path) -> str:

@@ -141,6 +141,15 @@ def test_parser_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     assert len(prints) == 3
 
 
+def test_resolution_of_the_folder_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    folder = shutil.copytree(NANO, tmp_path / "nano")
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    settings["size"] = {"height": 96, "width": 96}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    prints = {BASE.load(Setting(weights=str(path), device="cpu")).fingerprint for path in (NANO, folder)}
+    assert len(prints) == 2
+
+
 def test_input_tokens_equal_those_of_florence2processor(tmp_path: Path) -> None:
     """transformers' processor, made of its parts; nano's tokenizer has no `<image>`, so it is added here."""
     folder = shutil.copytree(NANO, tmp_path / "nano")

@@ -354,6 +354,13 @@ def test_decoder_changes_the_fingerprint(tiny: Path, tmp_path: Path) -> None:
     assert load(tiny, tmp_path, vae=vae).fingerprint != load(tiny, tmp_path).fingerprint
 
 
+@ONE
+def test_resampling_of_the_folder_is_part_of_the_fingerprint(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "copy")
+    SiglipImageProcessorPil(size={"height": 32, "width": 32}, resample=2).save_pretrained(folder)
+    assert load(folder, tmp_path).fingerprint != load(tiny, tmp_path).fingerprint
+
+
 def test_decoder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"--vae .*no such file; the authors' vae-oid.npz"):
         load(tmp_path, tmp_path, vae=str(tmp_path / "none.npz"))
