@@ -114,7 +114,7 @@ class Generative(Batched):
         self._batch = setting.batch_size or (16 if str(loaded.device).startswith("cuda") else 4)
         tokens = _tokens(loaded.model)
         self._configs = {kind: _generation(tokens, family, kind, options) for kind in sorted(family.kinds)}
-        stated = json.dumps({kind: _stated(config) for kind, config in self._configs.items()}, sort_keys=True)
+        stated = _stated_once(self._configs)
         fingerprint = f"{type(family).__name__} v{family.version}:{loaded.identity}:{stated}:{family.identity}"
         super().__init__(fingerprint, self._answers, setting, batch_size=WINDOW * self._batch)
         self.batch_size = WINDOW * self._batch
@@ -311,6 +311,14 @@ def _stated(config: Any) -> dict[str, Any]:
     """The settings of a GenerationConfig that differ from transformers' defaults, without its version."""
     left_out = ("transformers_version", "_from_model_config", "return_dict_in_generate")
     return {name: value for name, value in config.to_diff_dict().items() if name not in left_out}
+
+
+def _stated_once(configs: Mapping[Kind, Any]) -> str:
+    """The settings of all kinds; kinds with equal settings are named together."""
+    kinds: dict[str, list[str]] = {}
+    for kind, config in configs.items():
+        kinds.setdefault(_stated_text(config), []).append(kind)
+    return "; ".join(f"{' '.join(names)} {text}" for text, names in kinds.items())
 
 
 def _stated_text(config: Any) -> str:
