@@ -68,6 +68,7 @@ class Entry:
 
     The following functions are None where the model does not support them:
 
+    - `kinds_of(options)` returns the kinds of question that it answers, where they depend on the options.
     - `refuse(setting, options)` raises UsageError or ResourceError for a setting that cannot work, before any loading.
     - `at_hand()` returns the place of the weights on this machine, "" where they are not on it.
     - `checkpoint(weights)` returns the folder of the weights and downloads them if necessary.  Fine-tuning starts from
@@ -83,7 +84,7 @@ class Entry:
     options: type[Any] = NoOptions
     uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
     kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all of GENERAL
-    kinds_of: Callable[[Any], frozenset[Kind]] | None = None  # instead of `kinds`, where they depend on the options
+    kinds_of: Callable[[Any], frozenset[Kind]] | None = None  # instead of `kinds`
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"
     parameters: str = "-"

@@ -9,15 +9,15 @@ import json
 import logging
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from baselines.batched import Batched
 from baselines.entry import Setting
 from baselines.pretrained import LoadOptions, Pretrained
 from baselines.pretrained import refuse as refuse_loading
-from harness.core import Answer, Kind, Question, Size, Value
-from harness.errors import UsageError
+from harness.core import Answer, Failure, Kind, Question, Size, Value
+from harness.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,7 +61,10 @@ class Family(Protocol):
     identity: str  # what else decides an answer, such as a resolution; "" if nothing
 
     def prompts(self, question: Question) -> Sequence[str]:
-        """The prompts of a question, in the authors' words; several where one question takes several."""
+        """The prompts of a question, in the authors' words; several where one question takes several.
+
+        `question.size` is that of the opened image.  DataError for a question that has no prompt.
+        """
         ...
 
     def settings(self, kind: Kind) -> Mapping[str, Any]:
@@ -111,19 +114,23 @@ class Generative(Batched):
         self._batch = setting.batch_size or (16 if str(loaded.device).startswith("cuda") else 4)
         tokens = _tokens(loaded.model)
         self._configs = {kind: _generation(tokens, family, kind, options) for kind in sorted(family.kinds)}
-        stated = json.dumps({kind: _stated(config) for kind, config in self._configs.items()}, sort_keys=True)
+        stated = _stated_once(self._configs)
         fingerprint = f"{type(family).__name__} v{family.version}:{loaded.identity}:{stated}:{family.identity}"
         super().__init__(fingerprint, self._answers, setting, batch_size=WINDOW * self._batch)
         self.batch_size = WINDOW * self._batch
         self.provenance = {**loaded.provenance, "batch size": self._batch}
 
-    def _answers(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> Sequence[Answer]:
-        """The answers of a window of questions."""
-        pending = [
-            Prompted(place, image, text, question.kind)
-            for place, (image, question) in enumerate(zip(images, questions, strict=True))
-            for text in self.family.prompts(question)
-        ]
+    def _answers(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> Sequence[Answer | Failure]:
+        """The answers of a window of questions; a Failure for a question that has no prompt."""
+        pending: list[Prompted] = []
+        refused: dict[int, Failure] = {}
+        for place, (image, question) in enumerate(zip(images, questions, strict=True)):
+            try:
+                texts = self._prompts(question, Size(*image.size))
+            except DataError as error:
+                refused[place] = Failure(str(error))
+                continue
+            pending += [Prompted(place, image, text, question.kind) for text in texts]
         written: list[dict[int, Written]] = [{} for _ in questions]
         seconds = [0.0] * len(questions)
         beside = [1] * len(questions)
@@ -137,18 +144,24 @@ class Generative(Batched):
                 seconds[of] += taken
                 beside[of] = max(beside[of], count)
         return [
-            _as_answer(
+            refused.get(place)
+            or _as_answer(
                 self.family,
                 question,
-                Size(*image.size),
-                [outputs[place] for place in sorted(outputs)],
-                time_taken,
-                batch,
+                Size(*images[place].size),
+                [written[place][number] for number in sorted(written[place])],
+                seconds[place],
+                beside[place],
             )
-            for question, image, outputs, time_taken, batch in zip(
-                questions, images, written, seconds, beside, strict=True
-            )
+            for place, question in enumerate(questions)
         ]
+
+    def _prompts(self, question: Question, size: Size) -> Sequence[str]:
+        """The prompts of a question about an image of this size; DataError where it has none."""
+        texts = self.family.prompts(replace(question, size=size))
+        if not texts:
+            raise DataError(f"a {question.kind!r} question without phrases has no prompt")
+        return texts
 
     def _batches(self, pending: Sequence[Prompted]) -> Iterator[list[int]]:
         """The places of the prompts of each batch: equal settings and equal keys."""
@@ -186,14 +199,15 @@ class Generative(Batched):
         placed = {name: self._placed(tensor) for name, tensor in inputs.items()}
         with torch.inference_mode():
             output = self.loaded.model.generate(**placed, generation_config=config)
-            probabilities = self._log_probabilities(output) if self.family.scored else None
-        begin = self.family.begin(inputs)
+            begin = self.family.begin(inputs)
+            probabilities = _log_probabilities(output, begin) if self.family.scored else None
         ends = _ends(config)
         results = []
         for row, ids in enumerate(output.sequences.tolist()):
             mine = _until_end(ids[begin:], ends)
             text = self.family.decode(mine)
-            truncated = len(mine) >= config.max_new_tokens and mine[-1] not in ends
+            forced = config.forced_eos_token_id is not None  # then the last place always has an end token
+            truncated = len(mine) >= config.max_new_tokens and (forced or mine[-1] not in ends)
             logs = tuple(probabilities[row][: len(mine)]) if probabilities else ()
             results.append(Written(text, tuple(mine), truncated, logs))
         return results
@@ -201,13 +215,6 @@ class Generative(Batched):
     def _placed(self, tensor: Any) -> Any:
         """The tensor on the model's device, and in its precision if it is of floats."""
         return tensor.to(self.loaded.device, self.loaded.dtype if tensor.is_floating_point() else None)
-
-    def _log_probabilities(self, output: Any) -> list[list[float]]:
-        """The log-probability of each token written, a list for each sequence."""
-        scores: list[list[float]] = self.loaded.model.compute_transition_scores(
-            output.sequences, output.scores, getattr(output, "beam_indices", None), normalize_logits=True
-        ).tolist()
-        return scores
 
 
 def refuse(setting: Setting, options: Options) -> None:
@@ -238,6 +245,25 @@ def _as_answer(
     )
 
 
+def _log_probabilities(output: Any, begin: int) -> list[list[float]]:
+    """The log-probability of each token after the first `begin` ones, a list for each sequence.
+
+    They are the model's: what the settings exclude, such as repeated n-grams, is not normalised away.  In beam search
+    transformers' scores are log-probabilities already; in greedy search they are taken from the logits.
+    """
+    import torch
+
+    tokens, beams = output.sequences[:, begin:], getattr(output, "beam_indices", None)
+    columns = []
+    for step in range(tokens.shape[1]):
+        chosen = tokens[:, step]
+        if beams is None:
+            columns.append(output.logits[step].log_softmax(-1).gather(1, chosen[:, None])[:, 0])
+        else:  # a row that has ended has beam -1; its values are not read
+            columns.append(output.scores[step][beams[:, step].clamp(min=0), chosen])
+    return torch.stack(columns, dim=1).tolist()
+
+
 def _tokens(model: Any) -> dict[str, Any]:
     """The special tokens by which a model writes.  Everything else in its shipped GenerationConfig is removed from it.
 
@@ -261,13 +287,15 @@ def _generation(tokens: Mapping[str, Any], family: Family, kind: Kind, options: 
     from transformers import GenerationConfig
 
     chosen = {**tokens, **family.settings(kind), "do_sample": False}
-    chosen |= {"return_dict_in_generate": True, "output_scores": family.scored}
+    chosen["return_dict_in_generate"] = True
     if options.beams is not None:
         chosen["num_beams"] = options.beams
     if options.max_new_tokens is not None:
         chosen["max_new_tokens"] = options.max_new_tokens
         chosen["min_new_tokens"] = min(chosen.get("min_new_tokens", 0), options.max_new_tokens)
-    if chosen.get("num_beams", 1) == 1:
+    greedy = chosen.get("num_beams", 1) == 1
+    chosen["output_logits" if greedy else "output_scores"] = family.scored
+    if greedy:
         for name in ("length_penalty", "early_stopping"):
             chosen.pop(name, None)
     if chosen["pad_token_id"] is None:
@@ -293,6 +321,14 @@ def _stated(config: Any) -> dict[str, Any]:
     """The settings of a GenerationConfig that differ from transformers' defaults, without its version."""
     left_out = ("transformers_version", "_from_model_config", "return_dict_in_generate")
     return {name: value for name, value in config.to_diff_dict().items() if name not in left_out}
+
+
+def _stated_once(configs: Mapping[Kind, Any]) -> str:
+    """The settings of all kinds; kinds with equal settings are named together."""
+    kinds: dict[str, list[str]] = {}
+    for kind, config in configs.items():
+        kinds.setdefault(_stated_text(config), []).append(kind)
+    return "; ".join(f"{' '.join(names)} {text}" for text, names in kinds.items())
 
 
 def _stated_text(config: Any) -> str:

@@ -6,6 +6,7 @@ torchvision is not needed: image processors are transformers' Pillow forms.  Cod
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -241,6 +242,16 @@ def check_vocabulary(loaded: Pretrained, known: int) -> None:
             f"the tokenizer of {loaded.folder} has {len(loaded.tokenizer):,} tokens with this family's special tokens; "
             f"the model has embeddings of {known:,}: it is the tokenizer of another model"
         )
+
+
+def pixel_settings(processor: Any) -> str:
+    """The settings of an image processor that decide on pixels, in one line for a fingerprint.
+
+    They are in a file beside the weights, so that the same weights can have others.
+    """
+    fields = processor.to_dict()
+    names = sorted(name for name in fields if name.startswith(("do_", "image_", "size", "crop_size", "res")))
+    return json.dumps({name: fields[name] for name in names if name != "image_processor_type"}, default=str)
 
 
 def weights_digest(folder: Path) -> str:

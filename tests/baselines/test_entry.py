@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from baselines.entry import Entry, NoOptions, Setting
+from baselines.entry import GENERAL, Entry, NoOptions, Setting
 from baselines.trivial import WholeImage
 from harness.errors import ResourceError, UsageError
 
@@ -78,3 +78,15 @@ def test_load_checks_then_builds_with_setting_and_options() -> None:
     with pytest.raises(ResourceError, match="too much"):
         model.load(Setting(), share=2.0)
     assert len(built) == 1
+
+
+def test_kinds_may_depend_on_the_options() -> None:
+    more = entry(
+        options=Options,
+        kinds_of=lambda options: frozenset({"refer", "segment"} if options.share > 0.9 else {"refer"}),
+    )
+    assert more.answers({}) == {"refer"}
+    assert more.answers({"share": 1.0}) == {"refer", "segment"}
+    assert entry().answers({}) == GENERAL
+    with pytest.raises(UsageError, match="has no option 'shore'"):
+        more.answers({"shore": 1.0})
