@@ -9,15 +9,15 @@ import json
 import logging
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from baselines.batched import Batched
 from baselines.entry import Setting
 from baselines.pretrained import LoadOptions, Pretrained
 from baselines.pretrained import refuse as refuse_loading
-from harness.core import Answer, Kind, Question, Size, Value
-from harness.errors import UsageError
+from harness.core import Answer, Failure, Kind, Question, Size, Value
+from harness.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,7 +61,10 @@ class Family(Protocol):
     identity: str  # what else decides an answer, such as a resolution; "" if nothing
 
     def prompts(self, question: Question) -> Sequence[str]:
-        """The prompts of a question, in the authors' words; several where one question takes several."""
+        """The prompts of a question, in the authors' words; several where one question takes several.
+
+        `question.size` is that of the opened image.  DataError for a question that has no prompt.
+        """
         ...
 
     def settings(self, kind: Kind) -> Mapping[str, Any]:
@@ -117,13 +120,17 @@ class Generative(Batched):
         self.batch_size = WINDOW * self._batch
         self.provenance = {**loaded.provenance, "batch size": self._batch}
 
-    def _answers(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> Sequence[Answer]:
-        """The answers of a window of questions."""
-        pending = [
-            Prompted(place, image, text, question.kind)
-            for place, (image, question) in enumerate(zip(images, questions, strict=True))
-            for text in self.family.prompts(question)
-        ]
+    def _answers(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> Sequence[Answer | Failure]:
+        """The answers of a window of questions; a Failure for a question that has no prompt."""
+        pending: list[Prompted] = []
+        refused: dict[int, Failure] = {}
+        for place, (image, question) in enumerate(zip(images, questions, strict=True)):
+            try:
+                texts = self._prompts(question, Size(*image.size))
+            except DataError as error:
+                refused[place] = Failure(str(error))
+                continue
+            pending += [Prompted(place, image, text, question.kind) for text in texts]
         written: list[dict[int, Written]] = [{} for _ in questions]
         seconds = [0.0] * len(questions)
         beside = [1] * len(questions)
@@ -137,18 +144,24 @@ class Generative(Batched):
                 seconds[of] += taken
                 beside[of] = max(beside[of], len(batch))
         return [
-            _as_answer(
+            refused.get(place)
+            or _as_answer(
                 self.family,
                 question,
-                Size(*image.size),
-                [outputs[place] for place in sorted(outputs)],
-                time_taken,
-                batch,
+                Size(*images[place].size),
+                [written[place][number] for number in sorted(written[place])],
+                seconds[place],
+                beside[place],
             )
-            for question, image, outputs, time_taken, batch in zip(
-                questions, images, written, seconds, beside, strict=True
-            )
+            for place, question in enumerate(questions)
         ]
+
+    def _prompts(self, question: Question, size: Size) -> Sequence[str]:
+        """The prompts of a question about an image of this size; DataError where it has none."""
+        texts = self.family.prompts(replace(question, size=size))
+        if not texts:
+            raise DataError(f"a {question.kind!r} question without phrases has no prompt")
+        return texts
 
     def _batches(self, pending: Sequence[Prompted]) -> Iterator[list[int]]:
         """The places of the prompts of each batch: equal settings and equal keys."""
@@ -213,6 +226,13 @@ def refuse(setting: Setting, options: Options) -> None:
     for option, value in (("--beams", options.beams), ("--max-new-tokens", options.max_new_tokens)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: at least 1")
+
+
+def without_tokens(text: str, tokenizer: Any) -> str:
+    """A text of the data without the special tokens of a tokenizer, such as `<image>`, which a model would obey."""
+    for token in sorted(tokenizer.get_added_vocab(), key=len, reverse=True):
+        text = text.replace(token, " ")
+    return text
 
 
 def _as_answer(
