@@ -1,8 +1,8 @@
 """SmolVLM and SmolVLM2 (arXiv:2504.05299): an image as a whole and as tiles, and SmolLM2.
 
-SmolVLM's checkpoints are of the class of Idefics3; SmolVLM2's have a class of their own.  The VQA prompt is that of the
-authors' evaluation in VLMEvalKit (`vlmeval/vlm/smolvlm.py`, brief answers), which has another one for TextVQA; the
-caption prompt is lmms-eval's.  transformers' processor needs num2words for the numbers of video frames only.
+SmolVLM's checkpoints are of the class of Idefics3; SmolVLM2's have a class of their own.  The VQA prompt is
+VLMEvalKit's (`vlmeval/vlm/smolvlm.py`, brief answers), which has another one for TextVQA; the caption prompt is
+lmms-eval's.  transformers' processor needs num2words for the numbers of video frames only.
 """
 
 from __future__ import annotations
