@@ -118,6 +118,12 @@ def test_tasks_are_run_scored_compared_and_reported(folder: Path, tmp_path: Path
     rivals.check_commands(ENTRY, folder, tmp_path, tasks, max_new_tokens=2)
 
 
+def test_checkpoint_is_loaded_from_the_hub_and_then_without_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats.check_hub(ENTRY, folder, tmp_path, monkeypatch)
+
+
 def test_chat_text_is_that_of_the_published_template(folder: Path, tmp_path: Path) -> None:
     assert internvl.TURN == TURN
     assert load(folder, tmp_path).family.form == TURN

@@ -335,6 +335,12 @@ def test_image_that_is_too_long_is_a_failure_of_its_own(tiny: tuple[Entry, Path]
     assert results[1].value is not None
 
 
+def test_checkpoint_is_loaded_from_the_hub_and_then_without_it(
+    tiny: tuple[Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats.check_hub(*tiny, tmp_path, monkeypatch)
+
+
 def test_checkpoint_of_the_other_generation_is_refused(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
     entry, folder = tiny
     other = ENTRIES["qwen3-vl-2b" if entry.name == "qwen2.5-vl-3b" else "qwen2.5-vl-3b"]

@@ -150,6 +150,12 @@ def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[Entry, Path], tm
     rivals.check_commands(*tiny, tmp_path, tasks, max_new_tokens=2)
 
 
+def test_checkpoint_is_loaded_from_the_hub_and_then_without_it(
+    tiny: tuple[Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats.check_hub(*tiny, tmp_path, monkeypatch)
+
+
 def test_chat_text_is_that_of_the_published_template(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
     assert smolvlm.TURN == TURN
     assert load(tiny, tmp_path).family.form == TURN
