@@ -135,9 +135,12 @@ def test_checkpoint_is_loaded_from_the_hub_and_then_without_it(
     chats.check_hub(ENTRY, folder, tmp_path, monkeypatch)
 
 
-def test_chat_text_is_that_of_the_published_template(folder: Path, tmp_path: Path) -> None:
+def test_chat_text_is_that_of_the_published_template(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert llava_onevision.TURN == TURN
     assert load(folder, tmp_path).family.form == TURN
+    assert not caplog.text  # the pinned text is the template's
 
 
 def test_prompts_and_lengths_are_those_of_lmms_eval(folder: Path, tmp_path: Path) -> None:

@@ -210,13 +210,16 @@ def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[Entry, Path], tm
     rivals.check_commands(*tiny, tmp_path, tasks, max_new_tokens=2)
 
 
-def test_chat_text_is_that_of_the_published_templates(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
+def test_chat_text_is_that_of_the_published_templates(
+    tiny: tuple[Entry, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Golden strings: what chat_template.json of Qwen/Qwen2.5-VL-3B-Instruct and Qwen/Qwen3-VL-2B-Instruct writes."""
     turn = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
     assert turn == qwen_vl.TURN
     assert qwen_vl.SYSTEM == "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     family = load(tiny, tmp_path).family  # its folder has the template
     assert family.form == (turn if family.third else qwen_vl.SYSTEM + turn)
+    assert not caplog.text  # the pinned text is the template's
 
 
 def test_prompts_are_those_of_their_sources(tiny: tuple[Entry, Path], tmp_path: Path) -> None:

@@ -156,9 +156,12 @@ def test_checkpoint_is_loaded_from_the_hub_and_then_without_it(
     chats.check_hub(*tiny, tmp_path, monkeypatch)
 
 
-def test_chat_text_is_that_of_the_published_template(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
+def test_chat_text_is_that_of_the_published_template(
+    tiny: tuple[Entry, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert smolvlm.TURN == TURN
     assert load(tiny, tmp_path).family.form == TURN
+    assert not caplog.text  # the pinned text is the template's
 
 
 def test_prompts_are_those_of_their_sources(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
