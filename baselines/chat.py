@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,7 @@ class Ask:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Chat:
+class Chat(ABC):
     """A `generative.Family` of chat models: a subclass gives `pixels`, and `value` if it writes boxes.
 
     - `form` is the authors' chat text, with `image_token` at the place of the image.
@@ -80,9 +81,9 @@ class Chat:
         """All prompts can be in one batch."""
         return ()
 
+    @abstractmethod
     def pixels(self, images: Sequence[Image.Image]) -> tuple[list[str], Mapping[str, Any]]:
         """For each image the text that replaces its placeholder, and the tensors of all images."""
-        raise NotImplementedError
 
     def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, Any]:
         """The tensors of the images, and the tokens of the turns, padded on the left."""

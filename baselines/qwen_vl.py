@@ -19,7 +19,7 @@ from baselines.generative import refuse as refuse_generative
 from baselines.pretrained import USES, Checkpoint, Pretrained, load
 from baselines.written_boxes import from_json, says_none, to_pixels
 from harness.core import Boxes, Grounded, Kind, Question, Size, Value
-from harness.errors import DataError, UsageError
+from harness.errors import CheckpointError, DataError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,9 +68,8 @@ class QwenVl(Chat):
         self.third = third
         self._pixels = loaded.image_processor("Qwen2VLImageProcessorPil")
         self._image_token_id = int(loaded.model.config.image_token_id)
-        smallest, largest = self._pixels.size["shortest_edge"], self._pixels.size["longest_edge"]
-        self._smallest = int(smallest if options.min_pixels is None else options.min_pixels)
-        self._largest = int(largest if options.max_pixels is None else options.max_pixels)
+        self._smallest = _limit(options.min_pixels, self._pixels.size["shortest_edge"], "--min-pixels", loaded)
+        self._largest = _limit(options.max_pixels, self._pixels.size["longest_edge"], "--max-pixels", loaded)
         _check_limits(self._smallest, self._largest)
         super().__init__(
             loaded,
@@ -152,6 +151,14 @@ def refuse(setting: Setting, options: QwenOptions) -> None:
             raise UsageError(f"{option} {value}: at least 1")
     if options.min_pixels is not None and options.max_pixels is not None:
         _check_limits(options.min_pixels, options.max_pixels)
+
+
+def _limit(chosen: int | None, stated: int | None, option: str, loaded: Pretrained) -> int:
+    """The limit of an area; CheckpointError where neither the user nor the checkpoint states it."""
+    limit = stated if chosen is None else chosen
+    if limit is None:
+        raise CheckpointError(f"the image processor of {loaded.folder} states no area in pixels: give {option}")
+    return int(limit)
 
 
 def _check_limits(smallest: int, largest: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +153,19 @@ def test_limits_of_pixels_given_as_options_replace_those_of_the_checkpoint(
         load(tiny, tmp_path, min_pixels=5000)
     with pytest.raises(UsageError, match="--max-pixels 0: at least 1"):
         load(tiny, tmp_path, max_pixels=0)
+
+
+def test_checkpoint_that_states_no_limits_needs_them_as_options(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
+    entry, folder = tiny
+    bare_folder = tmp_path / "weights"
+    shutil.copytree(folder, bare_folder)
+    path = bare_folder / "preprocessor_config.json"
+    stated = {name: value for name, value in json.loads(path.read_text()).items() if not name.endswith("_pixels")}
+    path.write_text(json.dumps({**stated, "size": {"min_pixels": SMALLEST, "max_pixels": LARGEST}}))  # an older form
+    with pytest.raises(CheckpointError, match=r"states no area in pixels: give --min-pixels"):
+        load((entry, bare_folder), tmp_path)
+    model = load((entry, bare_folder), tmp_path, min_pixels=SMALLEST, max_pixels=LARGEST)
+    assert model.fingerprint == load(tiny, tmp_path).fingerprint
 
 
 def test_tokens_equal_those_of_processor_and_generate(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
