@@ -21,7 +21,7 @@ from harness.cli import main
 from harness.core import Answer, Kind, Model, Phrase, Question, Ticket
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import evaluate_each
-from harness.evaluation.request import Request
+from harness.evaluation.request import Request, Scorers
 from tests.baselines.test_hub import reach
 from tests.hub import serving
 
@@ -127,14 +127,15 @@ def check_commands(entry: Entry, weights: Path, folder: Path, answered: Sequence
     `answered` are the tasks that must be evaluated; every other one must be left out.
     """
     results = folder / "results"
-    common: dict[str, Any] = {"data": "miniature", "limit": 3, "out": results}
+    quick = Scorers(meteor=False)  # METEOR needs a second for each run
+    common: dict[str, Any] = {"data": "miniature", "limit": 3, "out": results, "scorers": quick}
     settings = {"weights": str(weights), "device": "cpu", "name": "tiny", "options": options}
     runs = [evaluated.run for evaluated in evaluate_each(Request(task="all", model=entry, **common, **settings))]
     assert {run.spec.task for run in runs} == set(answered)
     for run in runs:
         assert (run.status, run.counts["failed"]) == ("partial", 0)
         assert run.counts["answered"] == run.counts["samples"] > 0
-        again, _ = scoring.score_again(run.id, data="miniature", out=results)
+        again, _ = scoring.score_again(run.id, data="miniature", out=results, scorers=quick)
         assert again.metrics == run.metrics
         floor = harness.evaluate(run.spec.task, "whole-image", **common)
         [comparison] = harness.compare(run, floor, data="miniature", out=results)
