@@ -11,23 +11,16 @@ An empty list (`[]`) says that there is no box.  Boxes may be inverted, and stay
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from baselines.endpoint.prompts import Ask
 from baselines.endpoint.spaces import Space, Watch
-from harness.core import Box, Boxes, Grounded, Question, Size, Text, Value
+from baselines.written_boxes import WrittenBox, from_json, from_lists, says_none
+from harness.core import Boxes, Grounded, Question, Size, Text, Value
 from harness.florence2 import locations, reading
-
-LONGEST = 1 << 16  # characters of an answer that are read
-MOST = 10_000  # boxes of an answer that are read
-_NUMBER = r"\s*(-?\d{1,15}(?:\.\d{1,15})?)\s*"
-_FOUR = re.compile(r"<ref>([^<>]{0,1000})</ref>|\[" + ",".join([_NUMBER] * 4) + r"\]")
-_NONE = re.compile(r"(?:```(?:json)?)?[\s\[\]]*\[\s*\][\s\[\]]*(?:```)?")
 
 
 class Token(NamedTuple):
@@ -54,15 +47,6 @@ class Reply:
     def raw(self) -> str:
         """The text as stored; a refusal is marked, so that it is not taken for a wrong answer."""
         return f"[refused: {self.refusal}] {self.text}".strip() if self.refusal else self.text
-
-
-class Found(NamedTuple):
-    """A box in its own space, its label, and the place of both in the text."""
-
-    box: Box
-    label: str
-    start: int
-    end: int
 
 
 def read(
@@ -103,10 +87,9 @@ def _labelled(names: Sequence[str], values: Sequence[Boxes | None]) -> Boxes:
 
 def _boxes(reply: Reply, form: str, space: Space, size: Size, watch: Watch) -> Boxes | None:
     """The boxes of one reply in pixels; None for a text without boxes that is no empty list either."""
-    text = reply.text[:LONGEST]
-    found = list(_from_json(text) if form == "json" else _from_lists(text))[:MOST]
+    found = from_json(reply.text) if form == "json" else from_lists(reply.text)
     if not found:
-        return Boxes(()) if _NONE.fullmatch(text.strip()) else None
+        return Boxes(()) if says_none(reply.text) else None
     for one in found:
         watch.add(one.box, size)
     scores = _scores(found, reply) if reply.tokens else None
@@ -114,51 +97,7 @@ def _boxes(reply: Reply, form: str, space: Space, size: Size, watch: Watch) -> B
     return Boxes(tuple(space.to_pixels(one.box, size) for one in found), labels, scores)
 
 
-def _from_json(text: str) -> Iterator[Found]:
-    """Every object of the text with a box, read one at a time, so that one that is cut off spoils no other."""
-    decoder, place = json.JSONDecoder(), text.find("{")
-    while place >= 0:
-        try:
-            value, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            value, end = None, place + 1
-        box = _four(value.get("bbox_2d")) if isinstance(value, dict) else None
-        if box is None:
-            end = place + 1  # another object may be inside
-        elif isinstance(value, dict):
-            yield Found(box, _label(value), place, end)
-        place = text.find("{", end)
-
-
-def _label(value: Mapping[str, Any]) -> str:
-    label = value.get("label")
-    return label.strip().encode("utf-8", "replace").decode() if isinstance(label, str) else ""
-
-
-def _four(value: object) -> Box | None:
-    """Four finite numbers as a box, else None."""
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in value):
-        return None
-    try:
-        left, top, right, bottom = map(float, value)
-    except OverflowError:
-        return None
-    return (left, top, right, bottom) if all(map(math.isfinite, (left, top, right, bottom))) else None
-
-
-def _from_lists(text: str) -> Iterator[Found]:
-    label = ""
-    for match in _FOUR.finditer(text):
-        if match[1] is not None:
-            label = match[1].strip()
-        else:
-            left, top, right, bottom = map(float, match.groups()[1:])
-            yield Found((left, top, right, bottom), label, match.start(), match.end())
-
-
-def _scores(found: Sequence[Found], reply: Reply) -> tuple[float, ...] | None:
+def _scores(found: Sequence[WrittenBox], reply: Reply) -> tuple[float, ...] | None:
     """exp of the mean log-probability of the tokens of each box; None if the tokens are not those of the text."""
     if "".join(token.text for token in reply.tokens) != reply.text:
         return None

@@ -16,6 +16,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from baselines.written_boxes import to_pixels
 from harness.core import Box, Size
 from harness.errors import UsageError
 
@@ -74,15 +75,7 @@ class Space:
 
     def to_pixels(self, box: Box, size: Size) -> Box:
         """A box of this space in pixels of the original image of `size`, clipped to the image."""
-        right, bottom = self.extent(size)
-        across, down = size.width / right, size.height / bottom
-        left, top, far, low = box
-        return (
-            _within(left * across, size.width),
-            _within(top * down, size.height),
-            _within(far * across, size.width),
-            _within(low * down, size.height),
-        )
+        return to_pixels(box, self.extent(size), size)
 
     def describe(self) -> str:
         """The space in a fingerprint."""
@@ -142,7 +135,3 @@ class Watch:
                 return
             self.warned = True
         log.warning("%s", sentence)
-
-
-def _within(value: float, side: int) -> float:
-    return min(max(value, 0.0), float(side))
