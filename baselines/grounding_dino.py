@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from baselines.detectors import (
+    NOTHING,
     Detecting,
     Found,
     Numbers,
@@ -172,7 +173,7 @@ class GroundingDino:
                 )
             )
         names = [phrase.text for phrase in question.phrases]
-        return highest(boxes, scores, names)
+        return NOTHING if not names else highest(boxes, scores, names)
 
 
 def highest(boxes: Sequence[Numbers], scores: Sequence[Numbers], names: Sequence[str]) -> Any:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from baselines.detectors import (
+    NOTHING,
     Detecting,
     Found,
     Numbers,
@@ -96,6 +97,9 @@ class Owl:
         shares = model.box_predictor(features, grid)  # (B, P, 4)
         found = []
         for row, prepared in enumerate(batch):
+            if prepared.question.kind != "refer" and not prepared.question.phrases:
+                found.append(Found(NOTHING))
+                continue
             templates, cut = self._encoded(texts_of(prepared.question))
             logits = [model.class_predictor(features[row : row + 1], queries[None])[0][0] for queries in templates]
             scores = numbers(torch.stack(logits).float().mean(dim=0).sigmoid())  # (P, names)

@@ -11,6 +11,7 @@ SAM 2 and SAM 3 are not here: their image processors need torchvision.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -96,6 +97,7 @@ class Cascade:
 
     def __call__(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> list[Reply]:
         """A Mask for each question; the other model's Failure, or None where it could not be understood."""
+        start = time.perf_counter()
         asked = [(place, replace(question, kind=self._kind)) for place, question in enumerate(questions)]
         found = dict(self._boxes_of.answer(asked))
         replies: list[Reply] = [None] * len(questions)
@@ -115,7 +117,8 @@ class Cascade:
             for (place, box), mask in zip(boxes.items(), drawn, strict=True):
                 where = ", ".join(f"{edge:.1f}" for edge in box)
                 replies[place] = Answer((f"the mask of the box {where}",), encoded(mask), batch=len(boxes))
-        return replies
+        seconds = time.perf_counter() - start  # of both models
+        return [replace(reply, seconds=seconds) if isinstance(reply, Answer) else reply for reply in replies]
 
 
 def first_box(answer: Answer, size: Size) -> Box | None:

@@ -260,6 +260,12 @@ def test_absurd_names_give_boxes_with_finite_scores(
     assert all(0 <= score <= 1 for score in value.region_scores)
 
 
+def test_question_without_names_has_no_boxes(tiny: tuple[str, Entry, Path]) -> None:
+    _, entry, folder = tiny
+    [image, *_] = rivals.images(folder)
+    assert answer(entry, folder, Question(image, None, "find")) == Boxes((), (), ())
+
+
 def test_expression_longer_than_the_text_encoder_keeps_its_end(tmp_path: Path) -> None:
     folder = saved(tmp_path / "short", "gdino", max_text_len=8)
     [first, second, *_] = rivals.images(folder)

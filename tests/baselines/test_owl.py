@@ -211,6 +211,12 @@ def test_absurd_names_give_finite_scores(tiny: tuple[str, Entry, Path], tmp_path
     assert len(empty.boxes) == 1
 
 
+def test_question_without_names_has_no_boxes(tiny: tuple[str, Entry, Path]) -> None:
+    _, entry, folder = tiny
+    [image, *_] = rivals.images(folder)
+    assert answer(entry, folder, Question(image, None, "find")).value == Boxes((), (), ())
+
+
 def test_map_equals_pycocotools_on_the_exported_results(tiny: tuple[str, Entry, Path], tmp_path: Path) -> None:
     _, entry, folder = tiny
     detectors.check_coco_eval(entry, folder, tmp_path, hits=True)

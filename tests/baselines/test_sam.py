@@ -101,6 +101,7 @@ def test_masks_equal_transformers_own_for_the_box_of_the_target(tiny: Path) -> N
 def test_masks_do_not_depend_on_the_batch(tiny: Path) -> None:
     alone, together = of_oracle(tiny, 1), of_oracle(tiny, 5)
     assert together[0].batch == 5
+    assert together[0].seconds > 0
     for number, answer in alone.items():
         one, other = masks.pixels(answer.value), masks.pixels(together[number].value)  # type: ignore[arg-type]
         assert (one != other).mean() < 0.001
