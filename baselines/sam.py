@@ -1,0 +1,216 @@
+"""SAM (arXiv:2304.02643) as the second half of a cascade: another model finds the box of an expression, SAM its mask.
+
+`--boxes-from MODEL` names the other model; `oracle` gives the box of the target's mask, which is the highest score
+that a perfect box could reach.  The usual baseline of referring segmentation is Grounding DINO and SAM.
+
+SAM draws three masks for a box, and the answer is the mask of the highest predicted IoU, at the size of the image.
+Where the other model finds no box, the mask is empty.  An answer that the other model could not give is not given.
+
+SAM 2 and SAM 3 are not here: their image processors need torchvision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from baselines import florence2, grounding_dino
+from baselines.batched import Batched
+from baselines.detectors import load_exact
+from baselines.entry import Entry, Setting
+from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained
+from baselines.pretrained import refuse as refuse_loading
+from harness.core import Answer, Box, Boxes, Failure, Kind, Mask, Model, Polygons, Question, Size
+from harness.errors import UsageError
+from harness.geometry.masks import from_runs, rasterise
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from baselines.batched import Reply
+
+ANSWERS_VERSION = 1  # raise it whenever an answer could change
+KINDS: frozenset[Kind] = frozenset({"segment"})
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeOptions:
+    """The options of a cascade whose model of boxes is fixed."""
+
+    attention: str | None = None
+    "Attention of transformers for SAM: eager or sdpa [default: transformers' choice]"
+    boxes_weights: str | None = None
+    "Weights of the model that finds the boxes: a folder or owner/name[@revision] [default: its own]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(CascadeOptions):
+    """The options of SAM."""
+
+    boxes_from: str = ORACLE
+    "Model that finds the box of an expression, such as grounding-dino-b; oracle: the box of the target"
+
+
+class Sam:
+    """How SAM is asked: boxes in pixels of the original image in, one mask for each out."""
+
+    def __init__(self, loaded: Pretrained) -> None:
+        import transformers
+
+        self._loaded = loaded
+        self._processor = transformers.SamProcessor(loaded.image_processor("SamImageProcessorPil"))
+
+    def masks(self, images: Sequence[Image.Image], boxes: Sequence[Box]) -> list[NDArray[np.bool_]]:
+        """For each image the (height, width) pixels of the object in its box."""
+        import torch
+
+        inputs = self._processor(list(images), input_boxes=[[list(box)] for box in boxes], return_tensors="pt")
+        device, dtype = self._loaded.device, self._loaded.dtype
+        with torch.inference_mode():
+            output = self._loaded.model(
+                pixel_values=inputs["pixel_values"].to(device, dtype),
+                input_boxes=inputs["input_boxes"].to(device, dtype),
+                multimask_output=True,
+            )
+        best = output.iou_scores[:, 0].argmax(dim=-1).tolist()
+        chosen = [masks[:, [place]].float().cpu() for masks, place in zip(output.pred_masks, best, strict=True)]
+        sizes, inner = inputs["original_sizes"], inputs["reshaped_input_sizes"]
+        drawn = self._processor.image_processor.post_process_masks(chosen, sizes, inner)
+        return [mask[0, 0].numpy() for mask in drawn]
+
+
+class Cascade:
+    """Answers a batch of `segment` questions by the boxes of another model; see `Batched`."""
+
+    def __init__(self, sam: Sam, boxes_of: Model, oracle: bool) -> None:
+        self._sam = sam
+        self._boxes_of = boxes_of
+        self._kind: Kind = "segment" if oracle else "refer"
+
+    def __call__(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> list[Reply]:
+        """A Mask for each question; the other model's Failure, or None where it could not be understood."""
+        start = time.perf_counter()
+        asked = [(place, replace(question, kind=self._kind)) for place, question in enumerate(questions)]
+        found = dict(self._boxes_of.answer(asked))
+        replies: list[Reply] = [None] * len(questions)
+        boxes: dict[int, Box] = {}
+        for place, image in enumerate(images):
+            result, size = found[place], Size(*image.size)
+            if isinstance(result, Failure):
+                replies[place] = result
+                continue
+            box = first_box(result, size)
+            if box is not None and has_area(box):
+                boxes[place] = box
+            elif result.value is not None:
+                replies[place] = Answer(("no box",), from_runs([size.width * size.height], size))
+        if boxes:
+            drawn = self._sam.masks([images[place] for place in boxes], list(boxes.values()))
+            for (place, box), mask in zip(boxes.items(), drawn, strict=True):
+                where = ", ".join(f"{edge:.1f}" for edge in box)
+                replies[place] = Answer((f"the mask of the box {where}",), encoded(mask), batch=len(boxes))
+        seconds = time.perf_counter() - start  # of both models
+        return [replace(reply, seconds=seconds) if isinstance(reply, Answer) else reply for reply in replies]
+
+
+def first_box(answer: Answer, size: Size) -> Box | None:
+    """The first box of an answer, or the box around its outline; None where there is none."""
+    value = answer.value
+    if isinstance(value, Boxes):
+        return value.boxes[0] if value.boxes else None
+    if isinstance(value, Polygons | Mask):
+        mask = rasterise(value, size)
+        x, y, width, height = coco.toBbox({"size": [size.height, size.width], "counts": mask.counts}).tolist()
+        return (x, y, x + width, y + height)
+    return None
+
+
+def has_area(box: Box) -> bool:
+    """Whether a box is finite and not empty."""
+    return bool(np.isfinite(box).all()) and box[0] < box[2] and box[1] < box[3]
+
+
+def encoded(pixels: NDArray[np.bool_]) -> Mask:
+    """The (height, width) pixels as a Mask."""
+    height, width = pixels.shape
+    code = coco.encode(np.asfortranarray(pixels, dtype=np.uint8))
+    return Mask(Size(width, height), bytes(code["counts"]))
+
+
+def _build(setting: Setting, options: CascadeOptions, checkpoint: Checkpoint, boxes: Entry | None) -> Batched:
+    other = _other(options, boxes)
+    boxes_of = other.load(_setting_of(other, setting, options))
+    loaded = load_exact("SamModel", checkpoint, setting, LoadOptions(attention=options.attention))
+    cascade = Cascade(Sam(loaded), boxes_of, other.sees_targets)
+    size = setting.batch_size or (8 if str(loaded.device).startswith("cuda") else 1)
+    fingerprint = f"Sam v{ANSWERS_VERSION}:{loaded.identity}:boxes of {boxes_of.fingerprint}"
+    model = Batched(fingerprint, cascade, replace(setting, batch_size=size))
+    of_boxes = {"boxes from": other.name, "model of the boxes": dict(boxes_of.provenance)}
+    model.provenance = {**loaded.provenance, "batch size": size, **of_boxes}
+    return model
+
+
+def _refuse(setting: Setting, options: CascadeOptions, boxes: Entry | None) -> None:
+    """UsageError or ResourceError for a setting that cannot work, of SAM or of the model of the boxes."""
+    refuse_loading(setting, LoadOptions(attention=options.attention))
+    other = _other(options, boxes)
+    if other.kinds is not None and "refer" not in other.kinds:
+        kinds = ", ".join(sorted(other.kinds))
+        raise UsageError(f"--boxes-from {other.name}: it answers no refer questions, only {kinds}")
+    other.check(_setting_of(other, setting, options), other.options())
+
+
+def _other(options: CascadeOptions, boxes: Entry | None) -> Entry:
+    """The model of the boxes: the entry's own, else the one that the option names."""
+    from baselines import find
+
+    return boxes if boxes is not None else find(getattr(options, "boxes_from", ORACLE))
+
+
+def _setting_of(other: Entry, setting: Setting, options: CascadeOptions) -> Setting:
+    """The setting of the model of the boxes: what it takes of SAM's, and its own weights."""
+    return Setting(
+        root=setting.root,
+        samples=setting.samples if other.sees_targets else (),
+        weights=options.boxes_weights,
+        device=setting.device if "device" in other.uses else None,
+        dtype=setting.dtype if "dtype" in other.uses else None,
+        batch_size=setting.batch_size if "batch_size" in other.uses else None,
+    )
+
+
+def _sam(size: str, parameters: str, boxes: Entry | None = None) -> Entry:
+    checkpoint = Checkpoint(f"sam-{size[0]}", f"facebook/sam-vit-{size}")
+    whose = boxes.name if boxes else "the model of --boxes-from, by default the target's"
+    return Entry(
+        name=f"{boxes.name}+{checkpoint.name}" if boxes else checkpoint.name,
+        about=f"SAM with ViT-{size[0].upper()}: the mask of a box, here of {whose}",
+        build=partial(_build, checkpoint=checkpoint, boxes=boxes),
+        options=CascadeOptions if boxes else Options,
+        uses=USES,
+        kinds=KINDS,
+        refuse=partial(_refuse, boxes=boxes),
+        at_hand=checkpoint.at_hand,
+        parameters=parameters,
+        repo=checkpoint.repo,
+        revision=checkpoint.revision,
+        sees_targets=boxes is None,
+    )
+
+
+_DETECTORS = {entry.name: entry for entry in (*grounding_dino.ENTRIES, *florence2.ENTRIES)}
+ENTRIES = (
+    _sam("base", "94 M"),
+    _sam("large", "312 M"),
+    _sam("huge", "641 M"),
+    _sam("huge", "0.9 B", _DETECTORS["grounding-dino-b"]),
+    _sam("huge", "1.4 B", _DETECTORS["florence2-l"]),
+)

@@ -1,0 +1,154 @@
+"""Closed-set detectors at tiny size: transformers' own post-processing, classes by name, and the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    DeformableDetrImageProcessorPil,
+    DetrConfig,
+    DetrForObjectDetection,
+    DetrImageProcessorPil,
+    DFineConfig,
+    DFineForObjectDetection,
+    LwDetrConfig,
+    LwDetrForObjectDetection,
+    RTDetrConfig,
+    RTDetrForObjectDetection,
+    RTDetrImageProcessorPil,
+    RTDetrV2Config,
+    RTDetrV2ForObjectDetection,
+)
+
+from baselines import closed_set
+from baselines.entry import Entry, Setting
+from harness.core import Phrase, Question
+from harness.metrics.labels import category_of
+from tasks.detection import SYNONYMS
+from tests.baselines import detectors, rivals
+
+ENTRIES = {entry.name: entry for entry in closed_set.ENTRIES}
+KINDS = {
+    "detr": "detr-r50", "rt_detr": "rt-detr-r18", "rt_detr_v2": "rt-detr-v2-r18", "d_fine": "d-fine-s",
+    "lw_detr": "lw-detr-s",
+}  # fmt: skip
+NAMES = ("N/A", "house", "tree", "car", "robot")  # the miniature's, and one of DETR's gaps
+RESNET = {
+    "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic",
+    "out_indices": [2, 3, 4],
+}  # fmt: skip
+SIDE = {"height": 64, "width": 64}
+
+
+def models(kind: str) -> tuple[Any, Any]:
+    """A tiny model with random weights, and its image processor."""
+    named = {"id2label": dict(enumerate(NAMES)), "label2id": {name: place for place, name in enumerate(NAMES)}}
+    small = {
+        "d_model": 32, "encoder_layers": 1, "encoder_ffn_dim": 32, "decoder_layers": 2, "decoder_ffn_dim": 32,
+        "decoder_attention_heads": 4, "encoder_attention_heads": 4, "num_queries": 20,
+    }  # fmt: skip
+    hybrid = {
+        **small, "encoder_in_channels": [8, 16, 16], "encoder_hidden_dim": 32, "decoder_in_channels": [32, 32, 32],
+        "feat_strides": [8, 16, 32], "num_denoising": 0,
+    }  # fmt: skip
+    rt_backbone = {"model_type": "rt_detr_resnet", **RESNET}
+    if kind == "detr":
+        backbone = {"model_type": "resnet", **RESNET, "out_indices": [4]}
+        config = DetrConfig(backbone_config=backbone, use_timm_backbone=False, backbone=None, **small, **named)
+        return DetrForObjectDetection(config), DetrImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
+    if kind == "lw_detr":
+        backbone = {
+            "model_type": "lw_detr_vit", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "image_size": 64, "pretrain_image_size": 64, "patch_size": 8, "num_windows": 4, "out_indices": [1, 2],
+            "window_block_indices": [0],
+        }  # fmt: skip
+        config = LwDetrConfig(
+            backbone_config=backbone, d_model=32, decoder_ffn_dim=32, decoder_layers=2, num_queries=20,
+            decoder_self_attention_heads=4, decoder_cross_attention_heads=4, projector_scale_factors=[1.0],
+            group_detr=2, **named,
+        )  # fmt: skip
+        return LwDetrForObjectDetection(config), DeformableDetrImageProcessorPil(size=SIDE)
+    pixels = RTDetrImageProcessorPil(size=SIDE)
+    if kind == "rt_detr":
+        return RTDetrForObjectDetection(RTDetrConfig(backbone_config=rt_backbone, **hybrid, **named)), pixels
+    if kind == "rt_detr_v2":
+        return RTDetrV2ForObjectDetection(RTDetrV2Config(backbone_config=rt_backbone, **hybrid, **named)), pixels
+    backbone = {
+        "model_type": "hgnet_v2", "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1],
+        "stem_channels": [3, 8, 8], "stage_in_channels": [8, 8, 8, 16], "stage_mid_channels": [8, 8, 8, 8],
+        "stage_out_channels": [8, 8, 16, 16], "stage_num_blocks": [1, 1, 1, 1], "stage_numb_of_layers": [1, 1, 1, 1],
+        "out_indices": [2, 3, 4],
+    }  # fmt: skip
+    return DFineForObjectDetection(DFineConfig(backbone_config=backbone, **hybrid, **named)), pixels
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Entry, Path]:
+    """A kind, its entry, and a checkpoint of it."""
+    kind = request.param
+    folder = tmp_path_factory.mktemp(kind)
+    torch.manual_seed(0)
+    model, pixels = models(kind)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    pixels.save_pretrained(folder)
+    return kind, ENTRIES[KINDS[kind]], folder
+
+
+def test_boxes_equal_transformers_post_processing_without_threshold(tiny: tuple[str, Entry, Path]) -> None:
+    kind, entry, folder = tiny
+    model = entry.load(Setting(root=folder, weights=str(folder), device="cpu"))
+    _, processor = models(kind)
+    theirs = type(models(kind)[0]).from_pretrained(folder).eval()
+    for name, (width, height) in list(zip(rivals.images(folder), rivals.SIZES, strict=True))[:4]:
+        value = rivals.answers(model, [(0, Question(name, None, "detect", phrases=(Phrase("house"),)))])[0].value
+        inputs = processor([Image.open(folder / name)], return_tensors="pt")
+        with torch.no_grad():
+            output = theirs(pixel_values=inputs["pixel_values"])
+        more = {"top_k": 20} if kind == "lw_detr" else {}
+        [found] = processor.post_process_object_detection(output, 0.0, target_sizes=[(height, width)], **more)
+        records = [
+            (float(score), NAMES[int(label)], box.tolist())
+            for score, label, box in zip(found["scores"], found["labels"], found["boxes"], strict=True)
+            if NAMES[int(label)] != "N/A"
+        ]
+        assert records
+        detectors.assert_boxes(value, sorted(records, key=lambda record: -record[0]))
+
+
+def test_answers_do_not_depend_on_the_batch(tiny: tuple[str, Entry, Path], tmp_path: Path) -> None:
+    _, entry, folder = tiny
+    detectors.check_batches(entry, folder, tmp_path)
+
+
+@pytest.mark.parametrize("tiny", ["detr", "d_fine"], indirect=True)
+def test_map_equals_pycocotools_on_the_exported_results(tiny: tuple[str, Entry, Path], tmp_path: Path) -> None:
+    _, entry, folder = tiny
+    detectors.check_coco_eval(entry, folder, tmp_path)
+
+
+@pytest.mark.parametrize("tiny", ["rt_detr"], indirect=True)
+def test_only_coco_detection_is_run_and_odinw_is_left_out_with_the_reason(
+    tiny: tuple[str, Entry, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, entry, folder = tiny
+    rivals.check_commands(entry, folder, tmp_path, ["coco_detection"])
+    assert "left out: odinw_miniature, since tiny answers no find questions, only detect" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        # names of RT-DETR's checkpoints, which are older than COCO's
+        ("motorbike", "motorcycle"), ("aeroplane", "airplane"), ("sofa", "couch"), ("pottedplant", "potted plant"),
+        ("diningtable", "dining table"), ("tvmonitor", "tv"), ("person", "person"),
+    ],
+)  # fmt: skip
+def test_class_name_of_a_checkpoint_finds_cocos_category(written: str, name: str) -> None:
+    assert category_of(written, (Phrase("other"), Phrase(name)), SYNONYMS) == 1
