@@ -45,7 +45,7 @@ WEIGHTS = {  # our model: the repository and revision of the weights whose figur
     "paligemma-3b-ft-textcaps-448": "google/paligemma-3b-ft-textcaps-448@main",
     "paligemma-3b-ft-refcoco-seg-896": "google/paligemma-3b-ft-refcoco-seg-896@main",
     "grounding-dino-t": "IDEA-Research/grounding-dino-tiny@main",
-    "mm-grounding-dino-t-o365v1-goldg-grit-v3det": "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_grit_v3det@main",
+    "mm-grounding-dino-t-o365v1-goldg-grit-v3det": "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_grit_v3det@main",  # noqa: E501
     "owlv2-l": "google/owlv2-large-patch14-ensemble@main",
     "clip-vit-b-32": "openai/clip-vit-base-patch32@main",
     "clip-vit-b-16": "openai/clip-vit-base-patch16@main",
