@@ -137,7 +137,7 @@ def _table(content: dict[str, object], stem: str) -> Table:
 
 # ---------------------------------------------------------------------------- built-in tables
 
-# lmms-eval's prompts for VQA of LLaVA, Qwen and InternVL.
+# lmms-eval's prompt for VQA of LLaVA and Qwen; InternVL's authors have a space (evaluate_vqa.py).
 _SHORT = Ask("{}\nAnswer the question using a single word or phrase.", "text", max_tokens=32)
 # OpenGVLab/InternVL, evaluate_caption.py; lmms-eval's NoCaps and TextCaps have the same.
 _SENTENCE = Ask("Provide a one-sentence caption for the provided image.", "text", max_tokens=64)
@@ -177,7 +177,12 @@ TABLES: Mapping[str, Table] = {
     "qwen3-vl": Table("qwen3-vl", {**_TEXT, **_LOCATED, "detect": _EVERY, "find": _EVERY}, Space("thousand")),
     "internvl3": Table(
         "internvl3",
-        {**_TEXT, "refer": Ask(_REGION, "lists", "once", max_tokens=100), "ground": Ask(_REGION, "lists", "each")},
+        {
+            **_TEXT,
+            "vqa": Ask("{} Answer the question using a single word or phrase.", "text", max_tokens=32),
+            "refer": Ask(_REGION, "lists", "once", max_tokens=100),
+            "ground": Ask(_REGION, "lists", "each"),
+        },
         Space("thousand"),
     ),
     "florence2": Table("florence2", _florence2(), Space("none")),

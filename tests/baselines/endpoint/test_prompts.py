@@ -21,9 +21,10 @@ def sent(table: str, kind: Kind, text: str = "a dog", phrases: tuple[Phrase, ...
 
 
 @pytest.mark.parametrize(("table", "kind", "expected"), [
-    # lmms-eval's prompt for VQA of LLaVA, Qwen and InternVL
+    # lmms-eval's prompt for VQA of LLaVA and Qwen
     ("plain", "vqa", ("a dog\nAnswer the question using a single word or phrase.",)),
-    # OpenGVLab/InternVL: evaluate_caption.py
+    # OpenGVLab/InternVL: evaluate_vqa.py, evaluate_caption.py
+    ("internvl3", "vqa", ("a dog Answer the question using a single word or phrase.",)),
     ("internvl3", "caption", ("Provide a one-sentence caption for the provided image.",)),
     # OpenGVLab/InternVL: evaluation of RefCOCO
     ("internvl3", "refer",
