@@ -23,7 +23,9 @@ from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.request import Request
 
 SAME = 0.05  # percentage points: half of the last digit in tables
-MODELS = {"florence2-nano": "all", "florence2-nano-ft": "all", "whole-image": None, "oracle-quantised": None}  # splits
+MODELS = {  # splits
+    "florence2-nano": "all", "florence2-nano-ft": "all", "clip-nano": "all", "whole-image": None, "oracle-quantised": None,
+}  # fmt: skip
 DATA = "miniature"
 
 
