@@ -12,7 +12,7 @@ from harness.published.claim import Claim, Measure, claims
 from harness.published.figure import CSV, Column, Figure, every
 from harness.published.names import JOINED, METRICS, SETTINGS, WEIGHTS, figures, ours
 from harness.published.spec import DataSetAverages, DataSets, OurModel, SplitAverage, Statistic, TableSpec
-from harness.published.table import by_table, names_of_our_models, published_names, tables
+from harness.published.table import by_table, published_names, tables
 
 __all__ = [
     "CSV",
@@ -34,7 +34,6 @@ __all__ = [
     "claims",
     "every",
     "figures",
-    "names_of_our_models",
     "ours",
     "published_names",
     "tables",

@@ -33,11 +33,6 @@ def parse(text: str, figures: Sequence[Figure]) -> Mapping[str, TableSpec]:
     return specs
 
 
-def names_of_our_models() -> frozenset[str]:
-    """The names under which sources publish the models that we run."""
-    return frozenset(ours.published_as for spec in tables().values() for ours in spec.ours if ours.published_as)
-
-
 def published_names(model: str, protocol: str) -> frozenset[str]:
     """The names under which sources publish one of our models, evaluated by this protocol."""
     named = [ours for spec in tables().values() for ours in spec.ours if ours.published_as]
