@@ -24,8 +24,12 @@ from harness.evaluation.request import Request
 
 SAME = 0.05  # percentage points: half of the last digit in tables
 MODELS = {  # splits
-    "florence2-nano": "all", "florence2-nano-ft": "all", "clip-nano": "all", "whole-image": None, "oracle-quantised": None,
-}  # fmt: skip
+    "florence2-nano": "all",
+    "florence2-nano-ft": "all",
+    "clip-nano": "all",
+    "whole-image": None,
+    "oracle-quantised": None,
+}
 DATA = "miniature"
 
 
