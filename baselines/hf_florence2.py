@@ -20,7 +20,7 @@ from baselines import florence2_published as published
 from baselines import generative
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Written
-from baselines.pretrained import USES, Checkpoint, Pretrained, explained, load, pixel_settings
+from baselines.pretrained import USES, Checkpoint, Pretrained, explained, load
 from harness.core import Kind, Question, Size, Value
 from harness.errors import CheckpointError, DataError, UsageError
 from harness.florence2 import locations, prompts
@@ -64,7 +64,7 @@ class HfFlorence2:
             self._rules = published.original
         self.scored = self._rules is None
         tokens = f" tokens {' '.join(self._tokenizer.own_tokens)}" if self._tokenizer.own_tokens else ""
-        self.identity = f"post-process {post_process} {pixel_settings(self._pixels)}{tokens}"
+        self.identity = f"post-process {post_process}{tokens}"
 
     def prompts(self, question: Question) -> Sequence[str]:
         """The prompts of the default form; DataError if one is too long or has the image's placeholder in it."""

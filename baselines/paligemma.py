@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from baselines import generative
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Written
-from baselines.pretrained import USES, Checkpoint, Pretrained, load, pixel_settings
+from baselines.pretrained import USES, Checkpoint, Pretrained, load
 from harness.core import Box, Boxes, Kind, Question, Size, Text, Value
 from harness.errors import CheckpointError, DataError, UsageError
 from harness.florence2.files import file_digest
@@ -92,13 +92,13 @@ class PaliGemma:
         self.variant = variant
         self.kinds: frozenset[Kind] = variant.kinds | _masks(vae is not None)
         self._pixels = loaded.image_processor("SiglipImageProcessorPil")
-        self.identity = pixel_settings(self._pixels)
+        self.identity = ""
         self._decoder: Any = None
         if vae is not None:
             from baselines.paligemma_masks import MaskDecoder
 
             self._decoder = MaskDecoder.load(vae)
-            self.identity += f" vae {file_digest([vae])[:16]}"
+            self.identity = f"vae {file_digest([vae])[:16]}"
         vision = loaded.model.config.vision_config
         self._image_token = int(loaded.model.config.image_token_id)
         self._image_tokens = (vision.image_size // vision.patch_size) ** 2

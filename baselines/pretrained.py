@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +44,7 @@ TEXT_FILES = (  # whatever a family has of them
 TOKENIZERS = (  # a folder has one of them
     "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"
 )  # fmt: skip
+NO_SETTINGS = ("image_processor_type", "processor_class", "auto_map")  # names of classes
 BLOB = re.compile(r"[0-9a-f]{64}")
 
 
@@ -97,13 +98,24 @@ class Pretrained:
     - `model` is on its device, in evaluation mode.
     - `folder` holds the configuration, the tokenizer and the settings of the image processor: for a PEFT adapter, the
       base model's folder.
-    - `identity` names the weights, their precision and their quantisation: the start of a fingerprint.
+    - `weights` names the weights, their precision and their quantisation.
+    - `processors` are the image processors that were made of the folder.
     """
 
     model: Any
     folder: Path
-    identity: str
+    weights: str
     provenance: Mapping[str, Any]
+    processors: list[Any] = field(default_factory=list)
+
+    @property
+    def identity(self) -> str:
+        """The weights and the settings of the image processors made so far: the start of a fingerprint.
+
+        Those settings are in a file beside the weights, so the same weights can have others.
+        """
+        settings = ":".join(map(pixel_settings, self.processors))
+        return f"{self.weights}:{hashlib.sha256(settings.encode()).hexdigest()[:8]}" if settings else self.weights
 
     @property
     def device(self) -> Any:
@@ -129,7 +141,9 @@ class Pretrained:
 
         with explained(self.folder, "image processor"):
             kind = getattr(transformers, name)
-            return kind.from_pretrained(self.folder, local_files_only=True, **settings)
+            processor = kind.from_pretrained(self.folder, local_files_only=True, **settings)
+        self.processors.append(processor)
+        return processor
 
 
 def load(class_name: str, checkpoint: Checkpoint, setting: Setting, options: LoadOptions) -> Pretrained:
@@ -245,13 +259,11 @@ def check_vocabulary(loaded: Pretrained, known: int) -> None:
 
 
 def pixel_settings(processor: Any) -> str:
-    """The settings of an image processor that decide on pixels, in one line for a fingerprint.
-
-    They are in a file beside the weights, so that the same weights can have others.
-    """
-    fields = processor.to_dict()
-    names = sorted(name for name in fields if name.startswith(("do_", "image_", "size", "crop_size", "res")))
-    return json.dumps({name: fields[name] for name in names if name != "image_processor_type"}, default=str)
+    """The settings of an image processor that decide on pixels, in one line; unset ones are left out."""
+    fields = {
+        name: value for name, value in processor.to_dict().items() if name not in NO_SETTINGS and value is not None
+    }
+    return json.dumps(fields, sort_keys=True, default=str)
 
 
 def weights_digest(folder: Path) -> str:

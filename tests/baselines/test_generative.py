@@ -205,11 +205,20 @@ def test_output_that_stops_at_its_limit_is_truncated(folder: Path, root: Path) -
     assert (ended.tokens, ended.truncated, ended.raw) == (1, False, ("",))
 
 
-def test_end_at_the_last_token_is_not_truncated(folder: Path, root: Path) -> None:
-    by_kind: dict[Kind, Mapping[str, Any]] = {"vqa": {"max_new_tokens": 4, "forced_eos_token_id": END}}
-    model, _ = built(folder, root, by_kind=by_kind)
-    [answer] = rivals.answers(model, [(0, vqa("what color is it"))]).values()
-    assert (answer.tokens, answer.truncated) == (4, False)
+def test_end_at_the_last_token_is_not_truncated_unless_it_is_forced(folder: Path, root: Path) -> None:
+    asked = [(0, vqa("what color is it"))]
+    model, free = built(folder, root)
+    rivals.answers(model, asked)
+    [written] = free.written
+    last = next(place for place, token in enumerate(written.ids) if place and token not in written.ids[:place])
+    ending: dict[Kind, Mapping[str, Any]] = {
+        "vqa": {"max_new_tokens": last + 1, "eos_token_id": written.ids[last]}
+    }  # as if the token that it writes by itself ended the output
+    [answer] = rivals.answers(built(folder, root, by_kind=ending)[0], asked).values()
+    assert (answer.tokens, answer.truncated) == (last + 1, False)
+    forced: dict[Kind, Mapping[str, Any]] = {"vqa": {"max_new_tokens": 4, "forced_eos_token_id": END}}
+    [answer] = rivals.answers(built(folder, root, by_kind=forced)[0], asked).values()
+    assert (answer.tokens, answer.truncated) == (4, True)
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -93,6 +93,19 @@ def test_identity_names_the_weights_and_not_their_place(folder: Path, tmp_path: 
     assert loaded(copy).identity == loaded(folder).identity != loaded(other).identity
 
 
+def test_identity_names_the_settings_of_image_processors(folder: Path) -> None:
+    """The same weights with other settings of pixels are another model; the settings are in a file beside them."""
+    first, same, wider, turned = loaded(folder), loaded(folder), loaded(folder), loaded(folder)
+    for one in (first, same):
+        one.image_processor("BlipImageProcessorPil")
+    wider.image_processor("BlipImageProcessorPil", size={"height": 16, "width": 20})
+    BlipImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.5, 0.5, 0.4]).save_pretrained(folder)
+    turned.image_processor("BlipImageProcessorPil")
+    assert first.identity == same.identity
+    assert len({one.identity for one in (first, wider, turned)}) == 3
+    assert first.identity.startswith(f"{first.weights}:")
+
+
 def test_dtype_is_that_of_the_setting_and_part_of_the_identity(folder: Path) -> None:
     ours = loaded(folder, dtype="bfloat16")
     assert {parameter.dtype for parameter in ours.model.parameters()} == {torch.bfloat16}
