@@ -112,7 +112,7 @@ def test_tokenizer_of_another_model_is_refused(folder: Path) -> None:
 
 
 def test_tokenizer_that_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"the tokenizer of .* cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"has no tokenizer: none of tokenizer\.json"):
         family(tmp_path)
 
 

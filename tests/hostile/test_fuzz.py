@@ -198,11 +198,13 @@ def predictions_of(task: str, folder: Path) -> Parser:
         answer = oracle.answer_to(sample.question)
         if not isinstance(answer, Failure):
             rows.append(Row(sample, answer, Score({})))
-    path = folder / "predictions.json"
+    ending = TASKS[task].predictions.ending
+    change = damaged if ending == ".json" else damaged_bytes
+    path = folder / f"predictions{ending}"
     TASKS[task].predictions.write(path, rows)
     good = path.read_bytes()
     read = in_a_file(path, lambda file: TASKS[task].predictions.read(file, samples(task)))
-    return Parser(1.5, lambda draw: damaged(good, draw), read, (DataError,))
+    return Parser(1.5, lambda draw: change(good, draw), read, (DataError,))
 
 
 def pickled(draw: Random) -> bytes:

@@ -20,9 +20,9 @@ from tests.harness.cli.calling import ROOT, Call
 def url() -> Iterator[str]:
     """The address of a `serve` process."""
     command = [sys.executable, "-m", "harness", "serve", "--model", "florence2-nano", "--port", "0", "--device", "cpu"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True
-    ) as process:
+    settings: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    settings["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # background shells ignore it
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **settings) as process:
         assert process.stdout is not None
         found = re.search(r"serving florence2-nano at (http://127\.0\.0\.1:\d+/v1)", process.stdout.readline())
         assert found is not None

@@ -53,10 +53,9 @@ def _own(task: str, root: Path, to: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("task", sorted(task.name for task in EMBEDDED))
 def test_own_files_give_the_numbers_of_the_data_root(task: str, miniature: Path, tmp_path: Path) -> None:
     annotations, images = _own(task, miniature, tmp_path)
-    root = harness.evaluate(task, "whole-image", data=miniature, limit=12, out=tmp_path / "a")
-    own = harness.evaluate(
-        task, "whole-image", annotations=annotations, images=images, limit=12, out=tmp_path / "b"
-    )  # fmt: skip
+    model = "clip-nano" if task.endswith("_retrieval") else "whole-image"
+    root = harness.evaluate(task, model, data=miniature, limit=12, out=tmp_path / "a")
+    own = harness.evaluate(task, model, annotations=annotations, images=images, limit=12, out=tmp_path / "b")
     assert own.spec.data == "mine"
     assert {name: one.value for name, one in own.metrics.items()} == {
         name: one.value for name, one in root.metrics.items()
