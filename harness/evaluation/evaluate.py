@@ -16,7 +16,7 @@ from baselines.entry import Part
 from harness import runner, store
 from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import HarnessError, UsageError
-from harness.evaluation.plan import MINIATURE, DataSource, Loaded, selected, source_of, splits_of, with_data
+from harness.evaluation.plan import MINIATURE, DataSource, Loaded, load, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.florence2.files import is_adapter
@@ -200,6 +200,24 @@ def unanswerable(kinds: Collection[Kind] | None, questions: Iterable[Question]) 
         return ""
     lacking = sorted({question.kind for question in questions} - set(kinds))
     return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(kinds))}" if lacking else ""
+
+
+def answerable(
+    tasks: Sequence[Task[Any]], kinds: Collection[Kind], root: Path, split: str | None = None
+) -> list[Task[Any]]:
+    """Those of the tasks whose questions are all of these kinds, on their data under a root.
+
+    A task whose data cannot be read is one of them: its run says what is wrong.
+    """
+
+    def answered(task: Task[Any]) -> bool:
+        try:
+            samples = [sample for name in splits_of(task, split) for sample in load(task, root, name)]
+        except HarnessError:
+            return True
+        return not unanswerable(kinds, (sample.question for sample in samples))
+
+    return [task for task in tasks if answered(task)]
 
 
 def spec_of(task: Task[Any], split: str, source: DataSource, model: str, fingerprint: str, **more: Any) -> RunSpec:

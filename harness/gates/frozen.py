@@ -1,7 +1,7 @@
 """Frozen scores, prompts and answers: what a change of code must not change by accident.
 
-The folder holds runs of `MODEL` on every task, whose answers are scored again; `prompts.json`, the prompt of every
-question kind and form; and `answers.jsonl`, answers that are queried again (`answers.py`).
+The folder holds runs of `MODEL` on every task that it answers, which are scored again; `prompts.json`, the prompt of
+every question kind and form; and `answers.jsonl`, answers that are queried again (`answers.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import baselines
 from harness import runner, store
 from harness.core import Phrase, Question, Size, Task
 from harness.errors import HarnessError, UsageError
+from harness.evaluation.evaluate import answerable
 from harness.evaluation.plan import MINIATURE, data_root, samples_of, selected
 from harness.gates import answers, verdicts
 from harness.gates.promises import Promise
@@ -70,8 +72,9 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _embedded() -> list[Task[Any]]:
-    """The tasks of the embedded benchmark."""
-    return selected("all", *data_root(MINIATURE, "the gate", embedded=True))
+    """The tasks of the embedded benchmark that the model answers."""
+    name, root = data_root(MINIATURE, "the gate", embedded=True)
+    return answerable(selected("all", name, root), baselines.find(MODEL).answers({}), root)
 
 
 def golden_prompts() -> Mapping[str, Sequence[str]]:

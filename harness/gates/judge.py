@@ -16,6 +16,7 @@ from harness.core import Run, Task
 from harness.errors import DataError, HarnessError, UsageError
 from harness.evaluation.benchmark import Plan, Point, prepare
 from harness.evaluation.comparing import disagreement, side_of
+from harness.evaluation.evaluate import answerable
 from harness.evaluation.plan import MINIATURE, data_root, selected, with_data
 from harness.gates import frozen, verdicts
 from harness.gates.comparable import refuse_unlike
@@ -83,10 +84,14 @@ def _judged_task(promise: Promise, task: Task[Any], name: str, runs: Runs, home:
 
 
 def _tasks_of(promise: Promise) -> list[Task[Any]]:
-    """The tasks of a promise whose data is there."""
+    """The tasks of a promise whose data is there; of "all" and globs, those whose questions the model answers."""
     entry = baselines.find(promise.model)
     name, root = data_root(promise.data, promise.model, embedded=entry.embedded, prefer=MINIATURE)
-    return with_data(selected(promise.task, name, root), root, promise.split, promise.task)
+    tasks = with_data(selected(promise.task, name, root), root, promise.split, promise.task)
+    named = [task for task in tasks if task.name in promise.task.split(",")]
+    others = [task for task in tasks if task not in named]
+    answered = answerable(others, entry.answers(promise.options), root, promise.split)
+    return [task for task in tasks if task in named or task in answered]
 
 
 # ---------------------------------------------------------------------------- runs

@@ -32,6 +32,15 @@ def test_reference_has_the_same_task_and_model_name_or_is_named_by_id(tmp_path: 
     assert judge._reference(named, other, tmp_path / "kept")[1].id == floor.id
 
 
+def test_glob_leaves_out_tasks_that_the_model_does_not_answer_and_a_name_does_not() -> None:
+    def names(task: str, model: str) -> set[str]:
+        return {task.name for task in judge._tasks_of(Promise(name="a", task=task, model=model, at_least=1.0))}
+
+    assert names("*_retrieval,vizwiz", "clip-nano") == {"flickr30k_retrieval", "coco_retrieval", "vizwiz"}
+    assert names("*retrieval,viz*", "clip-nano") == {"flickr30k_retrieval", "coco_retrieval"}
+    assert names("*retrieval,viz*", "florence2-nano") == {"vizwiz"}
+
+
 def test_only_without_a_matching_promise_is_a_usage_error(tmp_path: Path) -> None:
     gates = Gates((Promise(name="floor", task="vizwiz", model="oracle", at_least=1.0),), None)
     with pytest.raises(UsageError, match=r"--only ceiling: no promise of gates\.toml has that name"):
