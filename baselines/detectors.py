@@ -127,7 +127,7 @@ def load_exact(class_name: str, checkpoint: Checkpoint, setting: Setting, option
 
 
 def resized(processor: Any, image: Image.Image) -> Any:
-    """The pixels of one image as its processor resizes and normalises them, (3, H, W), without padding beside it."""
+    """The pixels of one image as its processor resizes and normalises them, (3, H, W), without padding."""
     return processor([image], return_tensors="pt")["pixel_values"][0]
 
 

@@ -24,7 +24,7 @@ NAMES = ("circle", "star", "small square")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights, and the images of `rivals` beside it."""
+    """A checkpoint with random weights, and the images of `rivals`."""
     folder = tmp_path_factory.mktemp("omdet")
     tokenizer = clip_tokenizer()
     config = OmDetTurboConfig(

@@ -37,7 +37,7 @@ RING = ((4.0, 6.0), (20.0, 6.0), (20.0, 16.0), (4.0, 16.0))
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights, and the images of `rivals` beside it."""
+    """A checkpoint with random weights, and the images of `rivals`."""
     folder = tmp_path_factory.mktemp("sam")
     common = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = SamConfig(

@@ -22,7 +22,7 @@ E = np.eye(4)
 
 
 def samples(captions: Sequence[int]) -> list[Sample[Text]]:
-    """An image for each number, with so many captions."""
+    """An image for each number, with that many captions."""
     made = []
     for image, count in enumerate(captions):
         target, key = Text(tuple(f"{image} {place}" for place in range(count))), f"{image}.jpg"
