@@ -71,6 +71,7 @@ class QwenVl(Chat):
         self._smallest = _limit(options.min_pixels, self._pixels.size["shortest_edge"], "--min-pixels", loaded)
         self._largest = _limit(options.max_pixels, self._pixels.size["longest_edge"], "--max-pixels", loaded)
         _check_limits(self._smallest, self._largest)
+        self._pixels.size = {"shortest_edge": self._smallest, "longest_edge": self._largest}
         super().__init__(
             loaded,
             ASKS_3 if third else ASKS,
@@ -98,8 +99,7 @@ class QwenVl(Chat):
 
     def pixels(self, images: Sequence[Image.Image]) -> tuple[list[str], Mapping[str, Any]]:
         """The patches of all images, one after another, and their grids."""
-        size = {"shortest_edge": self._smallest, "longest_edge": self._largest}
-        features = self._pixels(list(images), size=size, return_tensors="pt")
+        features = self._pixels(list(images), size=self._pixels.size, return_tensors="pt")
         merged = features["image_grid_thw"].prod(-1) // self._pixels.merge_size**2
         tensors = {name: features[name] for name in ("pixel_values", "image_grid_thw")}
         return [IMAGE * int(count) for count in merged], tensors
