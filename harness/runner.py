@@ -411,6 +411,69 @@ def run(
     return finished
 
 
+def ask(
+    samples: Sequence[Sample[Any]],
+    model: Model,
+    spec: RunSpec,
+    folder: RunFolder,
+    root: Path,
+    provenance: Mapping[str, Any],
+    headline: str,
+    *,
+    fresh: bool = False,
+) -> Run:
+    """The record of a shard of a run: as `run`, but without scoring, which needs the other shards.
+
+    `samples` are the shard's, and `spec` is that of the whole run.
+    """
+    with folder.locked():
+        if fresh:
+            folder.forget()
+        before = folder.read_run()
+        digests = digests_of(samples, model.fingerprint, root)
+        if before is not None and before.finished and _all_answered(digests, folder):
+            return before
+        base = Run(
+            schema=store.SCHEMA, id=store.run_id(spec), spec=spec, status="running", headline=headline,
+            provenance=provenance,
+        )  # fmt: skip
+        folder.write_run(base)
+        queried = query(samples, model, folder, digests, fresh=fresh)
+        answers = kept_answers(samples, folder, spec.fingerprint)
+        rows = answered([sample for sample in samples if sample.id in answers], answers)
+        failures = {"failures": dict(list(queried.failures.items())[:100])} if queried.failures else {}
+        finished = store.with_status(
+            base,
+            status="incomplete" if failures else "partial",
+            counts=_counts(rows, len(queried.failures), queried.count),
+            timings={**queried.timings, **latency(answers.values())},
+            provenance={**provenance, "model": model.provenance, **failures},
+        )
+        folder.write_run(finished)
+    return finished
+
+
+def gather(samples: Sequence[Sample[Any]], fingerprint: str, folder: RunFolder, parts: Sequence[RunFolder]) -> int:
+    """Copies the answers to these samples from other folders into a run's; returns how many were there already.
+
+    The first answer to a question counts.  The caller holds the lock of `folder`.  Images are not compared.
+    """
+    keys = {sample.id: digests(sample.question, fingerprint, "") for sample in samples}
+    kept = {name for name, answer in folder.answers().items() if is_answer_to(answer, keys.get(name, ()))}
+    twice = 0
+    with folder.appending() as appender:
+        for part in parts:
+            for name, answer in part.answers().items():
+                if name not in keys or not is_answer_to(answer, keys[name]):
+                    continue
+                if name in kept:
+                    twice += 1
+                    continue
+                appender.write(answer)
+                kept.add(name)
+    return twice
+
+
 def _all_answered(digests: Mapping[str, Sequence[str]], folder: RunFolder) -> bool:
     kept = folder.answers()
     return all(is_answer_to(kept.get(name), keys) for name, keys in digests.items())

@@ -34,6 +34,7 @@ from harness.errors import IncompleteError
 from harness.evaluation import grid
 from harness.evaluation.request import Request, Scorers
 from harness.report import text
+from harness.shards import parse as parse_shard
 from harness.sinks import line
 
 
@@ -71,6 +72,10 @@ def command(entry: Entry | None) -> Callable[..., None]:
             Parameter(help="Number of images, sampled with --seed; the run is then partial [default: all images]"),
         ] = None,
         seed: Seed = 0,
+        shard: Annotated[
+            str | None,
+            Parameter(help="Part of the images to ask, such as 3/16, for independent jobs; `merge` joins the parts"),
+        ] = None,
         scorers: Annotated[Scorers, Parameter(name="*")] = Scorers(),
         export: Annotated[
             Path | None,
@@ -93,10 +98,13 @@ def command(entry: Entry | None) -> Callable[..., None]:
         python -m harness run --task coco_detection --model florence2-b --annotations mine.json --images photos/
 
         python -m harness run --task all --model florence2-nano,whole-image --limit 20
+
+        python -m harness run --task vqav2 --model florence2-b --data /data --shard 3/16
         """
         request = Request(
             task=task, model=model, split=split, data=data, annotations=annotations, images=images, strict=strict,
             protocol=protocol, name=name, limit=limit, seed=seed,
+            shard=parse_shard(shard) if shard is not None else None,
             options=changed_options(options) if options is not None else {}, scorers=scorers,
             export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip

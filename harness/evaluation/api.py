@@ -14,6 +14,7 @@ from harness.evaluation.evaluate import evaluate as evaluate_request
 from harness.evaluation.interface import LoadedModel
 from harness.evaluation.request import Request, Scorers
 from harness.report import frames
+from harness.shards import parse as parse_shard
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,6 +31,7 @@ def evaluate(
     split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
+    shard: str | None = None,
     protocol: str | None = None,
     name: str | None = None,
     out: str | Path = "results",
@@ -48,6 +50,7 @@ def evaluate(
     `harness.core.Model`.  `data` is a data root or "miniature".  `annotations` (a file or folder in the task's official
     format) and `images` (a folder) replace those of the data root.  `strict` refuses annotations that need a
     conversion, which are else converted and noted in the record.  `limit` is a number of images, sampled with `seed`.
+    `shard`, such as "3/16", asks only a part of the images, without scoring; `python -m harness merge` joins the parts.
     `name` is the model's name in results.  `export` is a folder for predictions in the official format.  `options` are
     the model's own, such as `beams=1`.
 
@@ -77,6 +80,7 @@ def evaluate(
             name=name,
             limit=limit,
             seed=seed,
+            shard=None if shard is None else parse_shard(shard),
             options=options,
             scorers=scorers or Scorers(),
             export=None if export is None else Path(export),

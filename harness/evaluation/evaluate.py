@@ -81,7 +81,10 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
     Mistakes in the request, and a model that cannot be built, are raised in any case.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("a run is one process: torchrun starts `finetune`, and `--weights` takes its checkpoint")
+        raise UsageError(
+            "a run is one process: for N processes start N runs with --shard 1/N to N/N, which `merge` joins "
+            "(docs/scale.md); torchrun starts `finetune`"
+        )
     entry = entry_of(request.model)
     request = _with_checkpoint(request, entry)
     name = request.called(entry)
@@ -107,6 +110,7 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
         try:
             loaded = source.read(task, split)
             samples = runner.choose(loaded.samples, request.limit, request.seed)
+            samples = request.shard.of(samples) if request.shard is not None else samples
         except HarnessError as error:
             if watcher is None or alone:
                 raise
@@ -148,6 +152,8 @@ def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
     entry.check(request.setting(), entry.options_from(request.options))
     if request.protocol != "fine_tuned" or entry.protocol == "fine_tuned" or request.weights is not None:
         return request
+    if request.shard is not None:
+        raise UsageError("--protocol fine_tuned with --shard: `finetune` first, then every shard with --weights")
     return replace(request, name=request.called(entry), weights=str(fine_tuned(request, entry, requested)))
 
 
@@ -253,11 +259,25 @@ def _evaluated(
     before = None if request.fresh else folder.read_run()
     record = {**provenance(request.command), "seen": seen.said(), **source.described(), **facts}
     record |= _origin(request, entry, task)
+    if request.shard is not None:
+        return _asked(request, model, task, loaded, spec, folder, source.image_root, record)
     run = runner.run(task, loaded.samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
     exported = None
     if request.export is not None and run.finished:
         exported = _export(task, loaded, folder, spec.fingerprint, request.export / f"{task.name}_{split}")
     return Evaluated(run, folder, before is not None and run == before, exported)
+
+
+def _asked(
+    request: Request, model: Model, task: Task[Any], loaded: Loaded, spec: RunSpec, folder: RunFolder, root: Path,
+    record: Mapping[str, Any],
+) -> Evaluated:  # fmt: skip
+    """The run of one shard, whose answers `merge` joins with those of the others."""
+    shard = folder.shard(request.shard.folder if request.shard is not None else "")
+    before = None if request.fresh else shard.read_run()
+    record = {**record, "shard": str(request.shard)}
+    run = runner.ask(loaded.samples, model, spec, shard, root, record, task.headline, fresh=request.fresh)
+    return Evaluated(run, shard, before is not None and run == before)
 
 
 def _origin(request: Request, entry: Entry | None, task: Task[Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from baselines import Entry, Setting
 from harness.core import Model, Sample, Task
 from harness.errors import UsageError
 from harness.metrics.java import LACKING, java
+from harness.shards import Shard
 
 RESULTS = Path("results")
 PROTOCOLS = ("zero_shot", "fine_tuned")
@@ -67,6 +68,7 @@ class Request:
     name: str | None = None  # the model's name in results
     limit: int | None = None  # number of images, sampled with `seed`
     seed: int = 0
+    shard: Shard | None = None  # the part of the images that is asked; None: all
     weights: str | None = None
     device: str | None = None
     dtype: str | None = None
@@ -86,6 +88,8 @@ class Request:
             raise UsageError(f"--limit {self.limit}: a run needs at least one image")
         if self.name is not None:
             refuse_name(self.name)
+        if self.shard is not None and self.export is not None:
+            raise UsageError("--export: a shard has no predictions; `merge` joins the shards, then `export RUN`")
 
     def setting(self, root: Path = Path(), samples: Sequence[Sample[Any]] = ()) -> Setting:
         """The setting that the model is built with."""

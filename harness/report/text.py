@@ -64,6 +64,8 @@ def describe(run: Run, folder: Path) -> str:
         lines.append(f"  percent{scale}; [95 % interval, images resampled]")
         if any(estimate.value is None for estimate in run.metrics.values()):
             lines.append(f"  –: undefined for these samples, for example {UNDEFINED}")
+    elif shard := run.provenance.get("shard"):
+        lines.append(f"  shard {shard}: asked, not scored; `merge` joins the shards into the run and scores it")
     elif run.status in ("complete", "partial"):
         lines.append("  the targets of this split are not published; `export` writes the submission file")
     if suspect := suspicion(run):

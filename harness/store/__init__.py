@@ -5,6 +5,8 @@
         answers.jsonl   one line for each answer, appended and flushed when the answer arrives
         scores.jsonl    one line for each sample, written by scoring
         lock            held by the process that queries the model; a second process of the same run is refused
+    results/<data>/.../<id>/shards/<number>-of-<count>/
+        shard.json      the record of a part of the run; answers.jsonl and lock as above
     results/speed/<device>/<name>.json
                         the records of `bench`
 
@@ -23,10 +25,10 @@ from harness.store.files import replace_file
 from harness.store.folder import RunFolder, pack, run_folder
 from harness.store.lines import Appender, Kept, encoded
 from harness.store.records import SCHEMA, as_json, edited, run_id, sealed, with_status
-from harness.store.search import find, runs
+from harness.store.search import find, runs, shards
 from harness.store.speed import keep_speed, read_speed, speeds
 
 __all__ = [
     "SCHEMA", "Appender", "Kept", "RunFolder", "as_json", "edited", "encoded", "find", "keep_speed", "pack",
-    "read_speed", "replace_file", "run_folder", "run_id", "runs", "sealed", "speeds", "with_status",
+    "read_speed", "replace_file", "run_folder", "run_id", "runs", "sealed", "shards", "speeds", "with_status",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from harness.store.lines import MALFORMED, Appender, Kept, parse_answer, parse_s
 from harness.store.records import run_id
 
 ANSWERS, SCORES, RECORD, LOCK = "answers.jsonl", "scores.jsonl", "run.json", "lock"
+SHARDS, SHARD = "shards", "shard.json"  # the folder of a run's shards, and the record of a shard
 
 
 def run_folder(results: Path, spec: RunSpec) -> Path:
@@ -23,18 +24,30 @@ def run_folder(results: Path, spec: RunSpec) -> Path:
 
 
 class RunFolder:
-    """The files of one run."""
+    """The files of one run, or of one shard of a run.
 
-    def __init__(self, path: Path) -> None:
+    The record of a shard is not called run.json, so that nothing takes a part of a run for the run.
+    """
+
+    def __init__(self, path: Path, record: str = RECORD) -> None:
         self.path = path
+        self.record = record
+
+    def shard(self, name: str) -> RunFolder:
+        """The folder of a shard of this run."""
+        return RunFolder(self.path / SHARDS / name, SHARD)
+
+    def shards(self) -> list[RunFolder]:
+        """The folders of this run's shards that exist."""
+        return [RunFolder(path.parent, SHARD) for path in sorted(self.path.glob(f"{SHARDS}/*/{SHARD}"))]
 
     def read_run(self) -> Run | None:
         """The record, or None if there is none; DataError if it is damaged or has an unknown schema."""
-        return records.read_run(self.path / RECORD)
+        return records.read_run(self.path / self.record)
 
     def write_run(self, run: Run) -> None:
         """Replaces the record in one step."""
-        records.write_run(self.path / RECORD, run)
+        records.write_run(self.path / self.record, run)
 
     def answers(self) -> dict[str, Kept]:
         """The stored answers by sample id; damaged lines are skipped, and the last line of an id counts."""
@@ -117,10 +130,10 @@ class RunFolder:
         for name in (ANSWERS, SCORES):
             (self.path / name).unlink(missing_ok=True)
             files.packed_path(self.path / name).unlink(missing_ok=True)
-        (self.path / RECORD).unlink(missing_ok=True)
+        (self.path / self.record).unlink(missing_ok=True)
 
     def remove(self, results: Path) -> tuple[str, ...]:
-        """Removes the files that this store wrote, and each folder below `results` that is empty then.
+        """Removes the files that this store wrote, with shards, and each folder below `results` that is empty then.
 
         Returns the names of what remains in the run's folder, which somebody else wrote.  UsageError for a folder that
         is not below `results`, or if another process holds its lock.
@@ -128,9 +141,11 @@ class RunFolder:
         root, own = (Path(os.path.realpath(path)) for path in (results, self.path))
         if root not in own.parents:
             raise UsageError(f"{self.path} is not below {results}; --out names the folder of results")
+        for shard in self.shards():
+            shard.remove(results)
         with self.locked():
             self.forget()
-            for name in (ANSWERS, SCORES, RECORD):
+            for name in (ANSWERS, SCORES, self.record):
                 for partial in own.glob(f"{name}*.partial"):  # of a process that was killed
                     partial.unlink()
             (own / LOCK).unlink()

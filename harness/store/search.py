@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.core import Run
 from harness.errors import UsageError
-from harness.store.folder import RECORD, RunFolder
+from harness.store.folder import RECORD, SHARD, RunFolder
 from harness.store.records import read_run, readable
 
 
@@ -16,6 +16,12 @@ def runs(results: Path) -> Iterator[tuple[RunFolder, Run]]:
     """Every run under a folder of results, in order of path; a damaged record is logged and left out."""
     for path, run in readable(sorted(_records(results))):
         yield RunFolder(path.parent), run
+
+
+def shards(results: Path) -> Iterator[tuple[RunFolder, Run]]:
+    """Every shard of a run under a folder, in order of path; a damaged record is logged and left out."""
+    for path, run in readable(sorted(results.rglob(SHARD))):
+        yield RunFolder(path.parent, SHARD), run
 
 
 def find(results: Path, name: str) -> tuple[RunFolder, Run]:

@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LINES = (
     {"harness", "core", "errors", "migrations", "sinks"},
-    {"outside", "geometry", "images", "store", "statistics", "timings", "provenance", "published"},
+    {"outside", "geometry", "images", "shards", "store", "statistics", "timings", "provenance", "published"},
     {"metrics", "data", "florence2"},
-    {"training", "speed", "comparison", "serving"},
+    {"training", "speed", "comparison", "serving", "cluster"},
     {"tasks", "baselines"},
     {"protocols", "runner", "report"},
     {"evaluation"},

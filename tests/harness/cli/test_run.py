@@ -237,7 +237,19 @@ def test_commands_are_listed() -> None:
     """Adding one is a decision."""
     names = {name for name in application() if not name.startswith("-")}
     making = {"run", "score", "bench", "serve", "train", "finetune", "recipes", "ablate"}
-    assert names == making | {"compare", "gate", "tasks", "models", "data", "ls", "show", "rm", "export", "report"}
+    assert names == making | {
+        "compare",
+        "merge",
+        "gate",
+        "tasks",
+        "models",
+        "data",
+        "ls",
+        "show",
+        "rm",
+        "export",
+        "report",
+    }
 
 
 def test_another_form_of_asking_is_another_run(here: Call) -> None:
