@@ -8,15 +8,16 @@ import itertools
 import sys
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, validators
 
 import baselines
 from baselines import Entry
 from harness import store
+from harness.cluster.ray_cluster import Spread
 from harness.core import Run
 from harness.errors import UsageError
 from harness.evaluation.grid import several
@@ -72,6 +73,39 @@ class ModelSetting:
     "Precision: float32, bfloat16, float16, int8 (CPU) or float8 (GPU) [default: float32 on a CPU, bfloat16 on a GPU]"
     batch_size: int | None = None
     "Number of answers decoded together; changes no answer [default: 32 on a CPU, 64 on a GPU]"
+
+
+@Parameter(name="*", group=Group("Many workers"))
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Options of a run on the workers of a Ray cluster."""
+
+    executor: Literal["local", "ray"] = "local"
+    "Where the model answers: local, in this process; ray, on the workers of a Ray cluster"
+    address: str | None = None
+    "Ray cluster: HOST:PORT of its head, auto (that of this machine), or local (one for this run) [default: local]"
+    workers: int | None = None
+    "Number of workers [default: one for each GPU of the cluster, or for each core without GPUs]"
+    gpus_per_worker: float | None = None
+    "GPUs of each worker [default: 1, or 0 where the cluster has none]"
+    ship_images: Annotated[bool, Parameter(negative=())] = False
+    "Sending of images to the workers, where they cannot read the data root"
+
+    def spread(self) -> Spread | None:
+        """The Spread that the options describe; None for one process.  UsageError for options that need ray."""
+        given = {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "executor" and value is not None and value is not False
+        }
+        if self.executor == "ray":
+            return Spread(**given)
+        if given:
+            raise UsageError(f"--{next(iter(given)).replace('_', '-')} is an option of --executor ray")
+        return None
+
+
+ONE_PROCESS = Workers()
 
 
 def model_named(arguments: list[str]) -> Entry | None:

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from baselines import Entry
 from harness import store
 from harness.cli.options import (
+    ONE_PROCESS,
     RESULTS,
     Annotations,
     Data,
@@ -24,6 +25,7 @@ from harness.cli.options import (
     Split,
     Strict,
     TaskNames,
+    Workers,
     changed_options,
     command_line,
     options_type,
@@ -76,6 +78,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
             str | None,
             Parameter(help="Part of the images to ask, such as 3/16, for independent jobs; `merge` joins the parts"),
         ] = None,
+        workers: Workers = ONE_PROCESS,
         scorers: Annotated[Scorers, Parameter(name="*")] = Scorers(),
         export: Annotated[
             Path | None,
@@ -104,7 +107,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
         request = Request(
             task=task, model=model, split=split, data=data, annotations=annotations, images=images, strict=strict,
             protocol=protocol, name=name, limit=limit, seed=seed,
-            shard=parse_shard(shard) if shard is not None else None,
+            shard=parse_shard(shard) if shard is not None else None, spread=workers.spread(),
             options=changed_options(options) if options is not None else {}, scorers=scorers,
             export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip

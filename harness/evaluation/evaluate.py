@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import baselines
 import tasks
@@ -16,6 +17,7 @@ from baselines.entry import Part
 from harness import runner, store
 from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import HarnessError, UsageError
+from harness.evaluation import spreading
 from harness.evaluation.plan import MINIATURE, DataSource, Loaded, load, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
@@ -24,6 +26,9 @@ from harness.protocols import zero_shot
 from harness.provenance import provenance
 from harness.store import RunFolder
 from tasks import miniature
+
+if TYPE_CHECKING:
+    from harness.cluster.ray_cluster import RayCluster
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +85,12 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
     With a `watcher`, a run that raises does not end the others; of several models, one leaves out named tasks too.
     Mistakes in the request, and a model that cannot be built, are raised in any case.
     """
+    with ExitStack() as closing:
+        yield from _each(request, watcher, closing)
+
+
+def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iterator[Evaluated]:
+    """The runs of a request; `closing` ends its workers."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
             "a run is one process: for N processes start N runs with --shard 1/N to N/N, which `merge` joins "
@@ -103,9 +114,8 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
         source.require(task, split)
     of_several = watcher is not None and watcher.several
     kinds = entry.answers(request.options) if entry is not None else None
-    per_task = entry is not None and (entry.sees_targets or entry.per_task)
     alone = len(pairs) == 1 and not of_several
-    model: Model | None = None
+    models = closing.enter_context(_Models(request, entry, source))
     for task, split in pairs:
         try:
             loaded = source.read(task, split)
@@ -124,19 +134,54 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
                 watcher.left_out(task.name, split, reason)
             continue
         part = _part(source, task, split, loaded)
-        if model is None and not per_task:
-            model = build(request, entry, source.image_root, samples, part)
+        models.prepare(samples, part)
         facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
         chosen = replace(loaded, samples=samples)
         try:
-            answering = model or build(request, entry, source.image_root, samples, part)
-            evaluated = _evaluated(request, entry, answering, request.scorers.of(task), split, chosen, source, facts)
+            model = models.of(samples, part)
+            evaluated = _evaluated(request, entry, model, request.scorers.of(task), split, chosen, source, facts)
         except Exception as error:  # a model from outside raises any kind
             if watcher is None or alone:
                 raise
             watcher.failed(task.name, split, error)
             continue
         yield evaluated
+
+
+class _Models:
+    """The model of a request: built once, again for each task where it needs the task, or on the workers of a cluster.
+
+    A cluster ends with the `with` statement.
+    """
+
+    def __init__(self, request: Request, entry: Entry | None, source: DataSource) -> None:
+        self._request, self._entry, self._source = request, entry, source
+        self._per_task = entry is not None and (entry.sees_targets or entry.per_task)
+        self._model: Model | None = None
+        self._cluster: RayCluster | None = None
+
+    def __enter__(self) -> _Models:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def prepare(self, samples: Sequence[Sample[Any]], part: Part) -> None:
+        """Builds the model that all tasks share, before the first of them."""
+        if self._request.spread is not None:
+            self._cluster = self._cluster or spreading.build(self._request, self._entry, self._source)
+            spreading.expect(self._cluster, self._request, part)
+            self._model = self._cluster
+        elif self._model is None and not self._per_task:
+            self._model = self._built(samples, part)
+
+    def of(self, samples: Sequence[Sample[Any]], part: Part) -> Model:
+        """The model for a task."""
+        return self._model or self._built(samples, part)
+
+    def _built(self, samples: Sequence[Sample[Any]], part: Part) -> Model:
+        return build(self._request, self._entry, self._source.image_root, samples, part)
 
 
 def _with_checkpoint(request: Request, entry: Entry | None) -> Request:

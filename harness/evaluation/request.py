@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from baselines import Entry, Setting
+from harness.cluster.ray_cluster import Spread
 from harness.core import Model, Sample, Task
 from harness.errors import UsageError
 from harness.metrics.java import LACKING, java
@@ -69,6 +70,7 @@ class Request:
     limit: int | None = None  # number of images, sampled with `seed`
     seed: int = 0
     shard: Shard | None = None  # the part of the images that is asked; None: all
+    spread: Spread | None = None  # over the workers of a Ray cluster; None: one process
     weights: str | None = None
     device: str | None = None
     dtype: str | None = None
