@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines import Entry
 from harness import store
+from harness.cluster.ray_cluster import Spread
 from harness.comparison import Comparison
 from harness.core import Model, Run, Task
 from harness.evaluation import comparing, scoring
@@ -32,6 +33,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     shard: str | None = None,
+    spread: Spread | None = None,
     protocol: str | None = None,
     name: str | None = None,
     out: str | Path = "results",
@@ -51,6 +53,7 @@ def evaluate(
     format) and `images` (a folder) replace those of the data root.  `strict` refuses annotations that need a
     conversion, which are else converted and noted in the record.  `limit` is a number of images, sampled with `seed`.
     `shard`, such as "3/16", asks only a part of the images, without scoring; `python -m harness merge` joins the parts.
+    `spread` (`harness.cluster.ray_cluster.Spread`) puts the model on the workers of a Ray cluster.
     `name` is the model's name in results.  `export` is a folder for predictions in the official format.  `options` are
     the model's own, such as `beams=1`.
 
@@ -81,6 +84,7 @@ def evaluate(
             limit=limit,
             seed=seed,
             shard=None if shard is None else parse_shard(shard),
+            spread=spread,
             options=options,
             scorers=scorers or Scorers(),
             export=None if export is None else Path(export),

@@ -87,6 +87,13 @@ COMMANDS = {
         lambda folder: ["run", "--task", "refcoco", *NANO, "--limit", "40", "--out", str(folder / "results")],
         metrics_and_answers,
     ),
+    "run on a cluster": Command(
+        lambda folder: [
+            "run", "--task", "refcoco", *NANO, "--limit", "40", "--executor", "ray", "--workers", "2",
+            "--out", str(folder / "results"),
+        ],
+        metrics_and_answers,
+    ),
     "finetune": Command(
         lambda folder: [
             "finetune", "--task", "vizwiz", *NANO, "--set", "steps=4", "--set", "save_every=1", "--set", "batch=4",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import pytest
 
 import baselines
 from baselines import Entry
 from harness.cli import options
+from harness.cli.options import Workers
+from harness.cluster.ray_cluster import Spread
 from harness.errors import UsageError
 from tests.harness.cli.calling import Call
 
@@ -72,3 +75,21 @@ def test_help_of_run_has_the_options_of_the_model(name: str, here: Call) -> None
     for field in fields(entry.options):
         assert f"--{field.name.replace('_', '-')}" in out
     assert ("--beams" in out) == (name == "florence2-nano")
+
+
+def test_workers_without_ray_are_one_process() -> None:
+    assert Workers().spread() is None
+
+
+def test_workers_on_ray_have_the_given_options_and_defaults() -> None:
+    spread = Workers(executor="ray", workers=3, ship_images=True).spread()
+    assert spread == Spread(address="local", workers=3, gpus_per_worker=None, ship_images=True)
+
+
+@pytest.mark.parametrize(("given", "option"), [
+    ({"workers": 2}, "--workers"), ({"address": "auto"}, "--address"), ({"gpus_per_worker": 0.5}, "--gpus-per-worker"),
+    ({"ship_images": True}, "--ship-images"),
+])  # fmt: skip
+def test_option_of_workers_without_ray_is_refused(given: dict[str, Any], option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option} is an option of --executor ray"):
+        Workers(**given).spread()
