@@ -16,7 +16,7 @@ from typing import Any
 from harness import outside
 from harness.core import Task
 from harness.errors import UsageError
-from tasks import captions, detection, docvqa, flickr30k, grefcoco, odinw, refcoco, retrieval, vqa
+from tasks import captions, detection, docvqa, flickr30k, grefcoco, odinw, refcoco, refcocog_caption, retrieval, vqa
 
 GROUP = "florence2_harness.tasks"
 _FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
@@ -29,6 +29,7 @@ _FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
     grefcoco.TASKS,
     retrieval.TASKS,
     docvqa.TASKS,
+    refcocog_caption.TASKS,
 )
 TASKS: dict[str, Task[Any]] = {task.name: task for family in _FAMILIES for task in family}
 log = logging.getLogger(__name__)

@@ -170,7 +170,7 @@ def with_meteor(task: Task[Text], *, needed: bool = True) -> Task[Text]:
         parts = [dict(zip(METEOR_COUNTS, row, strict=True)) for row in counts.tolist()]
         return [{"meteor": value, **part} for value, part in zip(values, parts, strict=True)]
 
-    return _with_scores(task, scores, METEOR)
+    return with_scores(task, scores, METEOR)
 
 
 def with_spice(task: Task[Text]) -> Task[Text]:
@@ -183,10 +183,10 @@ def with_spice(task: Task[Text]) -> Task[Text]:
         values = official_captions.spice([caption_of(row) for row in rows], [references_of(row) for row in rows])
         return [{"spice": value} for value in values.tolist()]
 
-    return _with_scores(task, scores, SPICE)
+    return with_scores(task, scores, SPICE)
 
 
-def _with_scores(
+def with_scores(
     task: Task[Text],
     scores: Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]],
     more: Mapping[str, Metric],
@@ -232,14 +232,20 @@ class Bleu:
 
 @dataclass(frozen=True, slots=True)
 class Meteor:
-    """METEOR of the corpus in percent, from sums over images; NaN where the rows have no METEOR counts."""
+    """METEOR of the corpus in percent, from sums over images; NaN where the rows have no METEOR counts.
+
+    `suffix` ends the names of the counts.
+    """
+
+    suffix: str = ""
 
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
         from harness.metrics import meteor
 
-        if METEOR_COUNTS[0] not in rows[0].score.values:
+        names = [f"{name}{self.suffix}" for name in METEOR_COUNTS]
+        if names[0] not in rows[0].score.values:
             return Fixed(math.nan)
-        sums = _sums(rows, METEOR_COUNTS)
+        sums = _sums(rows, names)
         return lambda weights: PERCENT * float(meteor.score(sums @ weights))
 
 

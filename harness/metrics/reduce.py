@@ -46,6 +46,13 @@ def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
     return _Ratio(lambda row: row.score.values[numerator], lambda row: row.score.values[denominator], empty)
 
 
+def ratio_where_defined(numerator: str, denominator: str) -> Metric:
+    """The sum of one score over the sum of another; NaN where a row lacks the first score or it is NaN."""
+    return _Ratio(
+        lambda row: row.score.values.get(numerator, math.nan), lambda row: row.score.values[denominator], may_lack=True
+    )
+
+
 def share_above(key: str, threshold: float) -> Metric:
     """The share of rows whose score is at or above the threshold."""
     return _Ratio(lambda row: float(row.score.values[key] >= threshold), _row_count)

@@ -28,6 +28,7 @@ FOLDERS = {  # the tasks whose annotations are several files, in a folder of the
     "refcoco_plus_res": "refer/refcoco+",
     "refcocog": "refer/refcocog",
     "refcocog_res": "refer/refcocog",
+    "refcocog_caption": "refer/refcocog",
     "flickr30k": "flickr30k",
     "odinw_miniature": "odinw_miniature",
 }
