@@ -7,14 +7,13 @@ server has the answers of test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.core import Corpus, FileNeed, Metric, Question, Row, Sample, Source, Task, Text
+from harness.core import Answer, FileNeed, Metric, Question, Sample, Score, Source, Task, Text
 from harness.data import docvqa as files
 from harness.metrics.anls import anls
 from harness.metrics.reduce import mean
-from tasks.vqa import answer_of, score, truths
 
 ORIGIN = "https://www.docvqa.org/datasets/docvqa (Robust Reading Competition, https://rrc.cvc.uab.es/?ch=17)"
 ANNOTATIONS = {"val": "val_v1.0_withQT.json", "test": "test_v1.0.json"}
@@ -39,9 +38,12 @@ def load(source: Source) -> Iterator[Sample[Text]]:
         yield Sample(asked.id, Question(image, asked.size, "vqa", asked.question), target, image, asked.groups)
 
 
-def scores(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
-    """`anls` of each answer, 0 to 1."""
-    return [{"anls": anls(answer_of(row), truths(row)) * row.score.readable} for row in rows]
+def score(sample: Sample[Text], answer: Answer) -> Score:
+    """`anls`, 0 to 1; ValueError where the answers are not published."""
+    if sample.target is None:
+        raise ValueError(f"the answers to question {sample.id} are not published")
+    value = answer.value if isinstance(answer.value, Text) else None
+    return Score({"anls": anls(value.texts[0], sample.target.texts) if value else 0.0}, readable=value is not None)
 
 
 def _needs(split: str) -> tuple[FileNeed, FileNeed]:
@@ -62,7 +64,6 @@ TASKS: tuple[Task[Any], ...] = (
         hidden_splits=("test",),
         load=load,
         score=score,
-        corpus=Corpus(scores),
         metrics=ANLS,
         headline="ANLS",
         predictions=files.PREDICTIONS,

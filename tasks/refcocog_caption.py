@@ -17,23 +17,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from harness.core import Corpus, Metric, Question, Row, Sample, Source, Statistic, Task, Text, Variant
+from harness.core import Corpus, FileNeed, Metric, Question, Row, Sample, Source, Statistic, Task, Text, Variant
 from harness.data import refer
 from harness.errors import DataError
+from harness.metrics import caption_scores as captions
 from harness.metrics.reduce import PairedMetric, ratio_where_defined
-from tasks import captions, refcoco
 
+ORIGIN = f"RefCOCOg of the refer toolkit, {refer.ORIGIN}"
 BY_SENTENCE = " by sentence"  # ends the names of metrics and scores
 Scorer = Callable[[Sequence[Row[Text]]], Sequence[Mapping[str, float]]]
 
 
 def load(source: Source) -> Iterator[Sample[Text]]:
     """One sample for each ref, in the order of the pickle; DataError as for `refer.read`, and without sentences."""
-    data, known = refcoco.REFCOCOG, set[str]()
-    for ref in refer.read(source, data.folder, data.by, outlines=False):
+    known = set[str]()
+    for ref in refer.read(source, "refcocog", "umd", outlines=False):
         if not ref.sentences or ref.id in known:
             problem = "is there twice" if ref.id in known else "has no sentences"
-            raise DataError(f"{source.annotations or source.root / 'refer' / data.folder}: ref {ref.id} {problem}")
+            raise DataError(f"{source.annotations or source.root / 'refer/refcocog'}: ref {ref.id} {problem}")
         known.add(ref.id)
         question = Question(f"{refer.IMAGES}/{ref.image_name}", ref.size, "describe", region=ref.box)
         yield Sample(ref.id, question, Text(tuple(sentence.text for sentence in ref.sentences)), ref.image_name)
@@ -104,8 +105,13 @@ TASKS: tuple[Task[Any], ...] = (
         metrics=METRICS,
         headline="CIDEr",
         predictions=refer.SENTENCES,
-        files=refcoco.comprehension(refcoco.REFCOCOG).files,
-        seen_in_training=refcoco.SEEN,
+        files=(
+            FileNeed("refer/refcocog/refs(umd).p", ORIGIN),
+            FileNeed("refer/refcocog/instances.json", ORIGIN),
+            FileNeed(refer.IMAGES, "COCO's 2014 training images, https://cocodataset.org (train2014.zip)"),
+        ),
+        seen_in_training="The images of both splits are in COCO train2014.  Florence-2's zero-shot checkpoints were "
+        "not trained on the expressions.  The fine-tuned ones were trained on those of RefCOCOg's training split.",
         variants=VARIANTS,
         published={
             "val": {"samples": 2573, "references": 4896},
