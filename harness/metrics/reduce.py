@@ -53,6 +53,13 @@ def ratio_where_defined(numerator: str, denominator: str) -> Metric:
     )
 
 
+def hmean(right: str, true: str, predicted: str) -> Metric:
+    """The harmonic mean of precision and recall, from sums of three scores; 0 where nothing is true or predicted."""
+    return _Ratio(
+        lambda row: 2 * row.score.values[right], lambda row: row.score.values[true] + row.score.values[predicted]
+    )
+
+
 def share_above(key: str, threshold: float) -> Metric:
     """The share of rows whose score is at or above the threshold."""
     return _Ratio(lambda row: float(row.score.values[key] >= threshold), _row_count)
