@@ -28,6 +28,12 @@ def test_questions_and_pages_of_the_two_published_layouts(tmp_path: Path) -> Non
     assert (sample.question.text, sample.target) == ("what is the date?", Text(("1/8/93",)))
 
 
+def test_file_of_infographics_is_read_as_annotations_of_the_user(tmp_path: Path) -> None:
+    path = write(tmp_path / "infographicsVQA_val_v1.0_withQT.json", entry(1, image="", image_local_name="32671.jpeg"))
+    [sample] = TASK.load(Source(tmp_path, "val", path))
+    assert sample.question.image == "docvqa/spdocvqa_images/32671.jpeg"  # below the folder that --images names
+
+
 def test_missing_questions_name_their_origin(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"spdocvqa_qas/val_v1\.0_withQT\.json is not there; it comes from .*docvqa\.org"
