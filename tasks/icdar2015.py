@@ -19,7 +19,7 @@ from harness.data import icdar
 from harness.metrics import spotting
 from harness.metrics.reduce import hmean, ratio
 
-ORIGIN = "https://rrc.cvc.uab.es/?ch=4&com=downloads (an account is needed)"
+ORIGIN = "https://rrc.cvc.uab.es/?ch=4&com=downloads"
 IMAGES = "icdar2015/ch4_test_images"
 TRUTH, SAME_TRUTH = "icdar2015/Challenge4_Test_Task4_GT", "icdar2015/Challenge4_Test_Task1_GT"
 

@@ -118,11 +118,11 @@ def _read(path: Path, samples: Sequence[Sample[Any]], reading: Reading | None = 
     """The words of each image; an image without a file has none, which is noted, and refused without `reading`."""
     entries = []
     for number, data in _archive(path):
-        words = parse(data, f"{path}: res_img_{number}.txt", "correct the file")
+        words = parse(data, f"{path}: {_name(number)}", "correct the file")
         for place, quad in enumerate(words.quads, 1):
             if not is_clockwise(quad):
                 raise DataError(
-                    f"{path}: res_img_{number}.txt: the points of region {place} are not clockwise, which the official "
+                    f"{path}: {_name(number)}: the points of region {place} are not clockwise, which the official "
                     "evaluator refuses; correct the file"
                 )
         entries.append((number, words))
@@ -130,7 +130,7 @@ def _read(path: Path, samples: Sequence[Sample[Any]], reading: Reading | None = 
         known = {number for number, _ in entries}
         for sample in samples:
             if sample.id not in known and not sample.excluded:
-                files.note(reading, path, "images without a file have no words", sample.id, "has no file")
+                files.note(reading, path, "images without a file have no words", _name(sample.id), "is not there")
                 entries.append((sample.id, Quads(())))
     return files.one_each(path, entries, samples, "image", _answer)
 
@@ -162,9 +162,14 @@ def _write(path: Path, rows: Sequence[Row[Any]]) -> None:
             value = row.answer.value
             words = as_written(value) if isinstance(value, Quads) else Quads(())
             text = "".join(f"{_line(*word)}\n" for word in zip(words.quads, words.labels, strict=True))
-            entry = zipfile.ZipInfo(f"res_img_{row.sample.id}.txt", EPOCH)
+            entry = zipfile.ZipInfo(_name(row.sample.id), EPOCH)
             entry.external_attr = 0o644 << 16  # readable once unpacked
             archive.writestr(entry, text)
+
+
+def _name(image: str) -> str:
+    """The name of an image's result file."""
+    return f"res_img_{image}.txt"
 
 
 def _line(quad: Quad, text: str) -> str:

@@ -161,4 +161,6 @@ def test_image_without_a_file_has_no_words_where_reading_is_lenient(tmp_path: Pa
     assert icdar.WORDS.read_leniently is not None
     answers = icdar.WORDS.read_leniently(path, [sample("1"), sample("2")], reading)
     assert [answers[name].value for name in ("1", "2")] == [Quads((QUAD,), ("a",)), Quads(())]
-    assert reading.said() == (f"{path}: images without a file have no words: 1 (first: 2)",)
+    assert reading.said() == (f"{path}: images without a file have no words: 1 (first: res_img_2.txt)",)
+    with pytest.raises(DataError, match=r"res_img_2\.txt is not there; correct the file, or leave --strict out"):
+        icdar.WORDS.read_leniently(path, [sample("1"), sample("2")], Reading(strict=True))
