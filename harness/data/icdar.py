@@ -22,7 +22,7 @@ from harness.data import files
 from harness.errors import DataError
 from harness.geometry.boxes import FARTHEST
 
-LINE = re.compile(r"\s*" + r"(-?[0-9]+)\s*,\s*" * 7 + r"(-?[0-9]+)\s*,(.*)", re.ASCII)
+LINE = re.compile(r"\s*" + r"(-?[0-9]+)\s*,\s*" * 7 + r"(-?[0-9]+)\s*,(.*)")
 QUOTED = re.compile(r'\s*"(.*)"\s*')
 TRUTH = re.compile(r"gt_img_([0-9]+)\.txt", re.ASCII)
 RESULT = re.compile(r"res_img_([0-9]+)\.txt", re.ASCII)

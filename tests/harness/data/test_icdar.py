@@ -29,6 +29,7 @@ def folder(root: Path, **files: str) -> Path:
 @pytest.mark.parametrize(("text", "expected"), [
     (f"\ufeff{LINE},STOP\r\n\r\n", ["STOP"]),  # as published: a byte order mark, Windows' ends of lines
     (f"{LINE},STOP\n{LINE},###", ["STOP", "###"]),
+    (f"\u00a0{LINE}\u00a0,c\n", ["c"]),
     (f" {LINE} , a, b \n", [" a, b "]),  # the rest of the line, with commas and spaces
     (f'{LINE},"a ""b"""\n', ['a ""b""']),  # one pair of quotes
     (f'{LINE},"a \\"b\\" \\\\c"\n', ['a "b" \\c']),
