@@ -62,7 +62,7 @@ ENTRIES = (
         name="whole-image",
         about="answers with the whole image: the lowest score of a useful model",
         build=lambda setting, _: WholeImage(),
-        kinds=GENERAL,
+        kinds=GENERAL - {"ocr_regions"},
         embedded=True,
     ),
 )

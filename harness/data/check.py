@@ -32,8 +32,8 @@ class CheckedImages:
 def counts(samples: Sequence[Sample[Any]]) -> dict[str, int]:
     """The numbers of samples and of different images, and of the targets' items by name.
 
-    Items are the `captions` of retrieval, the `references` of captions, the `answers` of other texts, `phrases` or
-    `objects`.  Outlines, masks and quadrilaterals are not counted.
+    Items are the `captions` of retrieval, the `references` of captions and descriptions, the `answers` of other texts,
+    `phrases` or `objects`.  Outlines, masks and quadrilaterals are not counted.
     """
     total = {"samples": len(samples), "images": len({sample.question.image_name for sample in samples} - {""})}
     for sample in samples:
@@ -41,7 +41,8 @@ def counts(samples: Sequence[Sample[Any]]) -> dict[str, int]:
         if sample.question.kind == "embed":
             name, count = "captions", 1 if sample.question.text else 0
         elif isinstance(target, Text):
-            name, count = ("references" if sample.question.kind == "caption" else "answers"), len(target.texts)
+            described = sample.question.kind in ("caption", "describe")
+            name, count = "references" if described else "answers", len(target.texts)
         elif isinstance(target, Grounded):
             name, count = "phrases", len(target.boxes)
         elif isinstance(target, Objects | Boxes):

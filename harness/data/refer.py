@@ -11,7 +11,8 @@ Pickles are read as plain data; a pickle that names a class or function is refus
 object by `ann_id` and its image by `image_id`, which are looked up in instances.json.  Its `file_name` is ignored,
 because it names the object.  A sentence is `sent` (cleaned, lower case), not `raw`.  Boxes are not rounded.
 
-The toolkit defines no result file.  `BOXES` and `MASKS` are lists with one entry for each sentence.
+The toolkit defines no result file of boxes and masks.  `BOXES` and `MASKS` are lists with one entry for each sentence.
+`SENTENCES` is the input of its evaluator of generated sentences, with one entry for each ref.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source
+from harness.core import Answer, Box, Boxes, Mask, Polygons, PredictionFormat, Row, Sample, Size, Source, Text
 from harness.data import coco, files, pickles
 from harness.data.coco import File, Given, Side
 from harness.errors import DataError
@@ -200,6 +201,11 @@ class _MaskPrediction(msgspec.Struct):
     segmentation: msgspec.Raw
 
 
+class _SentencePrediction(msgspec.Struct):
+    ref_id: int
+    sent: str
+
+
 def _read_boxes(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
     entries = [(str(entry.sent_id), entry.bbox) for entry in files.predictions(path, list[_BoxPrediction])]
     return files.one_each(path, entries, samples, "sent_id", _box)
@@ -208,6 +214,11 @@ def _read_boxes(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]
 def _read_masks(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
     entries = [(str(entry.sent_id), entry.segmentation) for entry in files.predictions(path, list[_MaskPrediction])]
     return files.one_each(path, entries, samples, "sent_id", _outline)
+
+
+def _read_sentences(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
+    entries = [(str(entry.ref_id), entry.sent) for entry in files.predictions(path, list[_SentencePrediction])]
+    return files.one_each(path, entries, samples, "ref_id", lambda sent, _: Answer((sent,), Text((sent,))))
 
 
 def _box(value: msgspec.Raw, _: Sample[Any]) -> Answer:
@@ -249,6 +260,13 @@ def _write_masks(path: Path, rows: Sequence[Row[Any]]) -> None:
     files.write(path, entries)
 
 
+def _write_sentences(path: Path, rows: Sequence[Row[Any]]) -> None:
+    values = [row.answer.value for row in rows]
+    sentences = [value.texts[0] if isinstance(value, Text) else "" for value in values]
+    ids = [int(row.sample.id) for row in rows]
+    files.write(path, [{"ref_id": name, "sent": sent} for name, sent in zip(ids, sentences, strict=True)])
+
+
 BOXES = PredictionFormat(
     'JSON: [{"sent_id": 1, "bbox": [x, y, width, height]}, ...] in pixels of the image; [] if there is no box',
     _read_boxes,
@@ -259,4 +277,9 @@ MASKS = PredictionFormat(
     "in pixels of the image; [] if there is no outline",
     _read_masks,
     _write_masks,
+)
+SENTENCES = PredictionFormat(
+    'JSON: [{"ref_id": 1, "sent": "the man in blue"}, ...], one entry for each ref',
+    _read_sentences,
+    _write_sentences,
 )

@@ -46,6 +46,20 @@ def ratio(numerator: str, denominator: str, *, empty: float = 0.0) -> Metric:
     return _Ratio(lambda row: row.score.values[numerator], lambda row: row.score.values[denominator], empty)
 
 
+def ratio_where_defined(numerator: str, denominator: str) -> Metric:
+    """The sum of one score over the sum of another; NaN where a row lacks the first score or it is NaN."""
+    return _Ratio(
+        lambda row: row.score.values.get(numerator, math.nan), lambda row: row.score.values[denominator], may_lack=True
+    )
+
+
+def hmean(right: str, true: str, predicted: str) -> Metric:
+    """The harmonic mean of precision and recall, from sums of three scores; 0 where nothing is true or predicted."""
+    return _Ratio(
+        lambda row: 2 * row.score.values[right], lambda row: row.score.values[true] + row.score.values[predicted]
+    )
+
+
 def share_above(key: str, threshold: float) -> Metric:
     """The share of rows whose score is at or above the threshold."""
     return _Ratio(lambda row: float(row.score.values[key] >= threshold), _row_count)

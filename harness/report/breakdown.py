@@ -85,7 +85,7 @@ def breakdown(task: Task[Any], rows: Sequence[Row[Any]], seed: int = 0) -> Break
         return _grounding(rows, seed)
     if isinstance(target, Boxes | Polygons | Mask) and "iou" in rows[0].score.values:
         return _regions(rows, seed)
-    if isinstance(target, Text) and rows[0].sample.question.kind == "vqa":
+    if isinstance(target, Text) and rows[0].sample.question.kind == "vqa" and task.headline == "accuracy":
         return Breakdown(bars=_not_empty({BY_ANSWER: _by_group(rows, 0, seed), BY_QUESTION: _by_group(rows, 1, seed)}))
     if isinstance(target, Text) and "caption" in rows[0].sample.question.kind:
         by_reference, by_caption = _by_length(rows, _reference_length, seed), _by_length(rows, _caption_length, seed)

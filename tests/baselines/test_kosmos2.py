@@ -280,7 +280,8 @@ def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, mo
 
 def test_tasks_of_its_kinds_are_run_scored_compared_and_reported(tiny: Path, tmp_path: Path) -> None:
     tasks = [
-        "coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "refcoco", "refcoco_plus", "refcocog",
+        "coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "docvqa",
+        "refcoco", "refcoco_plus", "refcocog",
         "flickr30k",
     ]  # fmt: skip
     rivals.check_commands(ENTRY, tiny, tmp_path, tasks, max_new_tokens=4)

@@ -27,7 +27,7 @@ import baselines
 from baselines.oracle import Oracle
 from harness import images
 from harness.core import Box, Failure, Kind, Phrase, Question, Row, Sample, Score, Size, Source
-from harness.data import flickr30k, manifest, pickles
+from harness.data import flickr30k, icdar, manifest, pickles
 from harness.errors import CheckpointError, DataError, HarnessError, UsageError
 from harness.florence2 import config, preprocess, tensors
 from harness.florence2.prompts import FORMS
@@ -157,6 +157,7 @@ def annotation_files_of(task: str, folder: Path) -> Parser:
     names = [Path(sample.question.image_name) for sample in samples(task)]
     numbers = [int(name.stem.rpartition("_")[2]) for name in names if name.stem.rpartition("_")[2].isdecimal()]
     about = frozenset([*numbers, *(name.stem for name in names), *(name.name for name in names)])
+    about |= {f"documents/{name.name}" for name in names}  # as DocVQA names them
     if task == "nocaps":  # its image ids are not the numbers in the file names
         images = json.loads((miniature.ensure() / TASKS[task].files[0].path).read_bytes())["images"]
         about = frozenset(
@@ -290,6 +291,9 @@ ANSWER = {
 XML = b"""<annotation><size><width>500</width><height>375</height><depth>3</depth></size><object>
 <name>1</name><name>2</name><bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object></annotation>"""
 
+WORDS = '\ufeff377,117,463,117,465,130,378,130,"Genaxis \\"T\\""\r\n493,115,519,115,519,131,493,131,[06]\r\n'.encode()
+OTHER_READERS = ("flickr30k", "odinw_miniature", "icdar2015")  # their annotations are not JSON, or not alone
+
 
 def parsers(folder: Path) -> dict[str, Callable[[], Parser]]:
     """Every parser by name, built when it is driven."""
@@ -308,13 +312,16 @@ def parsers(folder: Path) -> dict[str, Callable[[], Parser]]:
         data = json.dumps(good).encode()
         return of(4, lambda draw: damaged(data, draw).decode(errors="replace"), parse, *lines.MALFORMED)
 
-    annotated = [task.name for task in embedded.EMBEDDED if task.name not in ("flickr30k", "odinw_miniature")]
+    annotated = [task.name for task in embedded.EMBEDDED if task.name not in OTHER_READERS]
     predicted = [task.name for task in embedded.EMBEDDED if not task.predictions.folder]
     return {
         **{f"annotations of {task}": partial(annotation_files_of, task, folder) for task in annotated},
         **{f"predictions of {task}": partial(predictions_of, task, folder) for task in predicted},
         "answers of a model": of(20, answer_ids, read_ids),
         "boxes of Flickr30k": of_file(3, "1.xml", XML, flickr30k.read_boxes, DataError),
+        "words of ICDAR 2015": of_file(
+            2, "gt_img_1.txt", WORDS, lambda path: list(icdar.read(path.parent, "")), DataError
+        ),
         "captions": of(6, caption, lambda texts: list(ptb.tokens(texts))),
         "config.json": of_file(5, "config.json", settings, config.read_config, CheckpointError),
         "lines of answers": of_line(ANSWER, lines.parse_answer),

@@ -45,7 +45,9 @@ def test_table_of_the_documentation_is_that_of_the_program(here: Call) -> None:
     ("ground", ["flickr30k"]),
     ("refer", ["refcoco", "refcoco_plus", "refcocog"]),
     ("segment", ["refcoco_res", "refcoco_plus_res", "refcocog_res"]),
-    ("vqa", ["vqav2", "textvqa", "vizwiz"]),
+    ("vqa", ["vqav2", "textvqa", "vizwiz", "docvqa"]),
+    ("describe", ["refcocog_caption"]),
+    ("ocr_regions", ["icdar2015"]),
     ("embed", ["flickr30k_retrieval", "coco_retrieval"]),
 ])  # fmt: skip
 def test_kinds_of_tasks_are_those_of_the_documentation(miniature: Path, kind: str, names: list[str]) -> None:

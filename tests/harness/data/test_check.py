@@ -25,7 +25,7 @@ def test_counts_of_kinds_about_regions_are_by_type_of_target() -> None:
         (Question("c.jpg", None, "propose"), Boxes((REGION,))),
     ]
     samples = [Sample(str(place), question, target, "") for place, (question, target) in enumerate(targets)]
-    assert counts(samples) == {"samples": 6, "images": 3, "answers": 4, "objects": 3}
+    assert counts(samples) == {"samples": 6, "images": 3, "answers": 2, "references": 2, "objects": 3}
 
 
 def test_counts_of_captions_phrases_objects_and_unpublished_targets() -> None:

@@ -28,6 +28,8 @@ FOLDERS = {  # the tasks whose annotations are several files, in a folder of the
     "refcoco_plus_res": "refer/refcoco+",
     "refcocog": "refer/refcocog",
     "refcocog_res": "refer/refcocog",
+    "refcocog_caption": "refer/refcocog",
+    "icdar2015": "icdar2015/Challenge4_Test_Task4_GT",
     "flickr30k": "flickr30k",
     "odinw_miniature": "odinw_miniature",
 }
@@ -53,7 +55,7 @@ def _own(task: str, root: Path, to: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("task", sorted(task.name for task in EMBEDDED))
 def test_own_files_give_the_numbers_of_the_data_root(task: str, miniature: Path, tmp_path: Path) -> None:
     annotations, images = _own(task, miniature, tmp_path)
-    model = "clip-nano" if task.endswith("_retrieval") else "whole-image"
+    model = "clip-nano" if task.endswith("_retrieval") else "oracle" if task == "icdar2015" else "whole-image"
     root = harness.evaluate(task, model, data=miniature, limit=12, out=tmp_path / "a")
     own = harness.evaluate(task, model, annotations=annotations, images=images, limit=12, out=tmp_path / "b")
     assert own.spec.data == "mine"

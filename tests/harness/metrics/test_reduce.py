@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from harness.core import Metric
-from harness.metrics.reduce import PairedMetric, between_runs, mean, mean_of, ratio, share_above
+from harness.metrics.reduce import (
+    PairedMetric,
+    between_runs,
+    hmean,
+    mean,
+    mean_of,
+    ratio,
+    ratio_where_defined,
+    share_above,
+)
 from tests.rows import rows
 
 ONES = np.ones(2)
@@ -29,6 +38,24 @@ def test_weights_are_those_of_clusters_in_order_of_appearance() -> None:
     assert mean("iou").prepare(ROWS)(np.array([0.0, 3.0])) == pytest.approx(50)
     assert ratio("both", "either").prepare(ROWS)(np.array([1.0, 0.0])) == pytest.approx(10)  # 1 / 10
     assert ratio("both", "either").prepare(ROWS)(np.array([0.0, 0.0])) == 0
+
+
+def test_ratio_where_defined_is_the_ratio_or_nan() -> None:
+    assert ratio_where_defined("both", "either").prepare(ROWS)(ONES) == ratio("both", "either").prepare(ROWS)(ONES)
+    assert math.isnan(ratio_where_defined("lacking", "either").prepare(ROWS)(ONES))
+    undefined = rows([("a", 1.0), ("b", math.nan)], either=[1, 1])
+    assert math.isnan(ratio_where_defined("iou", "either").prepare(undefined)(ONES))
+
+
+def test_hmean_is_that_of_precision_and_recall() -> None:
+    found = rows([("a", 0.0), ("b", 0.0)], right=[1, 2], true=[2, 4], predicted=[1, 5])
+    precision, recall = 3 / 6, 3 / 6
+    assert hmean("right", "true", "predicted").prepare(found)(ONES) == pytest.approx(
+        100 * 2 * precision * recall / (precision + recall)
+    )
+    # the first cluster alone: precision 1 / 1, recall 1 / 2
+    assert hmean("right", "true", "predicted").prepare(found)(np.array([1.0, 0.0])) == pytest.approx(200 / 3)
+    assert hmean("right", "true", "predicted").prepare(found)(np.array([0.0, 0.0])) == 0
 
 
 def test_no_rows_or_scores_that_are_not_finite_are_refused() -> None:

@@ -167,6 +167,7 @@ def test_breakdown_of_questions_has_answer_and_question_types_the_most_frequent_
     # Scores 0, 1/4, 2/4, 3/4: yes/no has 0 + 2/4 + 3/4 = 1.25 of 3.
     assert bars == [("yes/no", pytest.approx(100 * 1.25 / 3), 3), ("number", pytest.approx(25.0), 1)]
     assert [bar.name for bar in result.bars[BY_QUESTION]] == ["is it", "are they", "how many"]
+    assert breakdown(TASKS["docvqa"], rows).bars == {}  # the charts are of accuracy
 
 
 def test_breakdown_of_captions_has_quarters_by_length() -> None:
