@@ -41,7 +41,7 @@ def test_name_that_could_not_stand_in_a_table_is_refused(name: str) -> None:
 def test_limit_and_protocol_are_checked() -> None:
     with pytest.raises(UsageError, match="--limit 0"):
         Request(task="refcoco", model="oracle", limit=0)
-    with pytest.raises(UsageError, match="zero_shot or fine_tuned"):
+    with pytest.raises(UsageError, match="zero_shot, few_shot or fine_tuned"):
         Request(task="refcoco", model="oracle", protocol="magic")
 
 
