@@ -36,20 +36,17 @@ def draw(part: Part, count: int, seed: int, image_root: Path) -> Examples:
     fewer than `count` samples are left.
     """
     task, split, root = part.task, part.task.train_splits[0], part.training_root()
-    if root == Path():
+    if root == Path() and manifest.missing(task, root, [split]):
         raise UsageError(f"--shots {count} takes examples from {task.name} {split}: give its data root, --data ROOT")
     manifest.require(task, root, split)
-    labelled = [0]
     evaluated = dict.fromkeys(sample.question.image_name for sample in part.samples)
     keys = {image_key(name) for name in evaluated}
 
     def candidates() -> Iterator[Sample[Any]]:
         needs = manifest.needs(task, [split])
         for sample in manifest.within(root, task.load(Source(root, split)), needs):
-            if not sample.excluded and answers(sample):
-                labelled[0] += 1
-                if image_key(sample.question.image_name) not in keys:
-                    yield sample
+            if not sample.excluded and image_key(sample.question.image_name) not in keys and answers(sample):
+                yield sample
 
     drawn = heapq.nsmallest(POOL, candidates(), key=lambda sample: _digest(seed, sample.id))
     images = {name: _bytes_digest(root, name) for name in {sample.question.image_name for sample in drawn}}
@@ -57,8 +54,8 @@ def draw(part: Part, count: int, seed: int, image_root: Path) -> Examples:
     pool = [sample for sample in drawn if sample.question.image_name not in same]
     if len(pool) < count:
         raise DataError(
-            f"--shots {count} needs as many samples with answers of {task.name} {split} whose images are not "
-            f"evaluated; {root} has {len(pool)} of {labelled[0]:,} with answers"
+            f"--shots {count} needs {count} samples of {task.name} {split} with answers, and with images that are not "
+            f"evaluated; {root} has {len(pool)}"
         )
     identity = _identity(task, split, pool, images, count, seed)
     return Examples(pool=pool, count=count, seed=seed, root=root, identity=identity)
