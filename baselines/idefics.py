@@ -18,7 +18,7 @@ from baselines.entry import Entry, Setting
 from baselines.examples import Example
 from baselines.generative import Written, without_tokens
 from baselines.in_context import InContext, Options, check_examples, refuse, shots
-from baselines.pretrained import USES, Checkpoint, Pretrained, check_vocabulary, load
+from baselines.pretrained import Checkpoint, Pretrained, check_vocabulary, load
 from harness.core import Kind, Question, Size, Text, Value
 from harness.errors import UsageError
 
@@ -178,19 +178,14 @@ def _entry(
     name: str, about: str, parameters: str, generation: Generation, *, instructed: bool = True, repo: str = ""
 ) -> Entry:
     checkpoint = Checkpoint(name, f"HuggingFaceM4/{repo or name}")
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint, generation=generation, instructed=instructed),
+    return checkpoint.entry(
+        about,
+        partial(_build, generation=generation, instructed=instructed),
         options=Options,
-        uses=USES,
         kinds=KINDS,
         shots=shots,
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 
