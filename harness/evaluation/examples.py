@@ -38,7 +38,10 @@ def draw(part: Part, count: int, seed: int, image_root: Path) -> Examples:
     task, split, root = part.task, part.task.train_splits[0], part.training_root()
     if root == Path() and manifest.missing(task, root, [split]):
         raise UsageError(f"--shots {count} takes examples from {task.name} {split}: give its data root, --data ROOT")
-    manifest.require(task, root, split)
+    try:
+        manifest.require(task, root, split)
+    except DataError as error:
+        raise DataError(f"--shots {count} takes examples from split {split}: {error}") from error
     evaluated = dict.fromkeys(sample.question.image_name for sample in part.samples)
     keys = {image_key(name) for name in evaluated}
 
