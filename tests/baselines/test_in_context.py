@@ -202,6 +202,13 @@ def test_command_with_shots_names_them_in_the_record_and_resumes(
     known = {str(entry["question_id"]) for entry in json.loads(path.read_text())["annotations"]}
     assert set(shown["ids"]) == known
     assert run("--shots", "4") == four  # nothing was queried
+    [record] = tmp_path.rglob("few_shot/*/run.json")
+    record.unlink()
+    stored = record.with_name("answers.jsonl")
+    lines = stored.read_text().splitlines(keepends=True)
+    stored.write_text("".join(lines[:-1]))
+    resumed = run("--shots", "4")
+    assert (resumed["id"], resumed["metrics"], resumed["counts"]["asked now"]) == (four["id"], four["metrics"], 1)
     seeded = run("--shots", "4", "--seed", "1")
     zero = run("--shots", "0")
     assert (zero["spec"]["protocol"], zero["spec"]["model"]) == ("zero_shot", tiny.folder.name)
