@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, Written, refuse, without_tokens
-from baselines.pretrained import USES, Checkpoint, Pretrained, load
+from baselines.pretrained import Checkpoint, Pretrained, load
 from harness.core import Kind, Question, Size, Text, Value
 from harness.errors import CheckpointError
 
@@ -121,18 +121,13 @@ def _build(setting: Setting, options: Options, checkpoint: Checkpoint, coco: boo
 def _entry(name: str, about: str, parameters: str) -> Entry:
     checkpoint = Checkpoint(name, f"Salesforce/{name}")
     coco = name.endswith("-coco")
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint, coco=coco),
+    return checkpoint.entry(
+        about,
+        partial(_build, coco=coco),
         options=Options,
-        uses=USES,
         kinds=KINDS,
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
         protocol="fine_tuned" if coco else "zero_shot",
     )
 

@@ -15,12 +15,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from baselines.batched import Batched
 from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained, load, refuse
+from baselines.pretrained import Checkpoint, LoadOptions, Pretrained, load
 from baselines.towers import model_of
 from harness.core import Answer, Kind, Match, Question
 
@@ -136,19 +135,7 @@ def build_itm(setting: Setting, options: LoadOptions, checkpoint: Checkpoint) ->
 
 def _entry(name: str, build: Any, kind: Kind, about: str) -> Entry:
     checkpoint = Checkpoint(name, REPO)
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(build, checkpoint=checkpoint),
-        options=LoadOptions,
-        uses=USES,
-        kinds=frozenset({kind}),
-        refuse=refuse,
-        at_hand=checkpoint.at_hand,
-        parameters="1.2 B",
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
-    )
+    return checkpoint.entry(about, build, kinds=frozenset({kind}), parameters="1.2 B")
 
 
 ENTRIES = (

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained, load
+from baselines.pretrained import Checkpoint, LoadOptions, Pretrained, load
 from baselines.pretrained import refuse as refuse_loading
 from baselines.towers import KINDS, model_of
 from harness.errors import UsageError
@@ -98,18 +97,13 @@ def refuse(setting: Setting, options: Options) -> None:
 
 def _entry(name: str, repo: str, parameters: str, about: str) -> Entry:
     checkpoint = Checkpoint(name, f"openai/{repo}")
-    return Entry(
-        name=name,
-        about=f"CLIP {about}: embeds images and texts, for retrieval",
-        build=partial(build, checkpoint=checkpoint),
+    return checkpoint.entry(
+        f"CLIP {about}: embeds images and texts, for retrieval",
+        build,
         options=Options,
-        uses=USES,
         kinds=KINDS,
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

@@ -32,7 +32,7 @@ from baselines.detectors import (
     top_pairs,
 )
 from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained, refuse
+from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
 from harness.core import Boxes, Kind, Question, Size
 
 if TYPE_CHECKING:
@@ -108,18 +108,11 @@ def _build(setting: Setting, options: LoadOptions, checkpoint: Checkpoint, forms
 
 def _entry(name: str, forms: Forms, repo: str, about: str, parameters: str, revision: str = "main") -> Entry:
     checkpoint = Checkpoint(name, repo, revision)
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint, forms=forms),
-        options=LoadOptions,
-        uses=USES,
+    return checkpoint.entry(
+        about,
+        partial(_build, forms=forms),
         kinds=KINDS,
-        refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=repo,
-        revision=revision,
         protocol="fine_tuned",
     )
 

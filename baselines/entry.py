@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from baselines.examples import Examples
 from harness.core import Kind, Model, Sample, Task
 from harness.errors import UsageError
 
@@ -43,6 +44,7 @@ class Setting:
     root: Path = Path()  # the data root, to which image references are relative
     samples: Sequence[Sample[Any]] = ()  # for oracles, which answer with the targets; no other model may use them
     part: Part | None = None  # for models that are built for each task; None outside an evaluation
+    examples: Examples | None = None  # for models that take examples; None without
     weights: str | None = None  # a checkpoint folder, or a hub repository (owner/name[@revision])
     device: str | None = None  # "cpu", "cuda", "cuda:1"
     dtype: str | None = None
@@ -69,6 +71,8 @@ class Entry:
     The following functions are None where the model does not support them:
 
     - `kinds_of(options)` returns the kinds of question that it answers, where they depend on the options.
+    - `shots(options)` returns how many examples of the task's training split precede each question.  Where that is
+      not 0, the model is built again for each task, with `Setting.examples`.
     - `refuse(setting, options)` raises UsageError or ResourceError for a setting that cannot work, before any loading.
     - `at_hand()` returns the place of the weights on this machine, "" where they are not on it.
     - `checkpoint(weights)` returns the folder of the weights and downloads them if necessary.  Fine-tuning starts from
@@ -85,6 +89,7 @@ class Entry:
     uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
     kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all of GENERAL
     kinds_of: Callable[[Any], frozenset[Kind]] | None = None  # instead of `kinds`
+    shots: Callable[[Any], int] | None = None
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"
     parameters: str = "-"
@@ -127,6 +132,10 @@ class Entry:
         if self.kinds_of is not None:
             return self.kinds_of(self.options_from(options))
         return GENERAL if self.kinds is None else self.kinds
+
+    def shots_of(self, options: Mapping[str, Any]) -> int:
+        """How many examples precede each question with these options; 0 for a model that takes none."""
+        return self.shots(self.options_from(options)) if self.shots is not None else 0
 
     def load(self, setting: Setting, **options: Any) -> Model:
         """The model, ready to answer; UsageError or ResourceError for a setting or an option that it cannot use."""

@@ -97,12 +97,13 @@ class Family(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A prompt of the question at `place` of a window, with the image that it is about."""
+    """A prompt of the question at `place` of a window, with the image that it is about, and those `before` it."""
 
     place: int
     image: Image.Image
     text: str
     kind: Kind
+    before: tuple[Image.Image, ...] = ()
 
 
 class Generative(Batched):
@@ -111,7 +112,7 @@ class Generative(Batched):
     def __init__(self, family: Family, loaded: Pretrained, setting: Setting, options: Options) -> None:
         self.family = family
         self.loaded = loaded
-        self._batch = setting.batch_size or (16 if str(loaded.device).startswith("cuda") else 4)
+        self._batch = setting.batch_size or default_batch(loaded)
         tokens = _tokens(loaded.model)
         self._configs = {kind: _generation(tokens, family, kind, options) for kind in sorted(family.kinds)}
         stated = _stated_once(self._configs)
@@ -126,11 +127,9 @@ class Generative(Batched):
         refused: dict[int, Failure] = {}
         for place, (image, question) in enumerate(zip(images, questions, strict=True)):
             try:
-                texts = self._prompts(question, Size(*image.size))
+                pending += self._prompted(place, image, question)
             except DataError as error:
                 refused[place] = Failure(str(error))
-                continue
-            pending += [Prompted(place, image, text, question.kind) for text in texts]
         written: list[dict[int, Written]] = [{} for _ in questions]
         seconds = [0.0] * len(questions)
         beside = [1] * len(questions)
@@ -156,12 +155,16 @@ class Generative(Batched):
             for place, question in enumerate(questions)
         ]
 
-    def _prompts(self, question: Question, size: Size) -> Sequence[str]:
-        """The prompts of a question about an image of this size; DataError where it has none."""
-        texts = self.family.prompts(replace(question, size=size))
+    def _prompted(self, place: int, image: Image.Image, question: Question) -> list[Prompted]:
+        """The prompts of the question at `place` of a window; DataError where it has none."""
+        texts = self.family.prompts(replace(question, size=Size(*image.size)))
         if not texts:
             raise DataError(f"a {question.kind!r} question without phrases has no prompt")
-        return texts
+        return [Prompted(place, image, text, question.kind) for text in texts]
+
+    def _inputs(self, prompts: Sequence[Prompted]) -> Mapping[str, Any]:
+        """The tensors of a batch, on the CPU."""
+        return self.family.inputs([prompt.image for prompt in prompts], [prompt.text for prompt in prompts])
 
     def _batches(self, pending: Sequence[Prompted]) -> Iterator[list[int]]:
         """The places of the prompts of each batch: equal settings and equal keys."""
@@ -195,7 +198,7 @@ class Generative(Batched):
         import torch
 
         config = self._configs[prompts[0].kind]
-        inputs = self.family.inputs([prompt.image for prompt in prompts], [prompt.text for prompt in prompts])
+        inputs = self._inputs(prompts)
         placed = {name: self._placed(tensor) for name, tensor in inputs.items()}
         with torch.inference_mode():
             output = self.loaded.model.generate(**placed, generation_config=config)
@@ -215,6 +218,11 @@ class Generative(Batched):
     def _placed(self, tensor: Any) -> Any:
         """The tensor on the model's device, and in its precision if it is of floats."""
         return tensor.to(self.loaded.device, self.loaded.dtype if tensor.is_floating_point() else None)
+
+
+def default_batch(loaded: Pretrained) -> int:
+    """How many prompts are generated together where the setting does not say."""
+    return 16 if str(loaded.device).startswith("cuda") else 4
 
 
 def refuse(setting: Setting, options: Options) -> None:

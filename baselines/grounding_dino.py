@@ -36,7 +36,7 @@ from baselines.detectors import (
     top_pairs,
 )
 from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained, refuse
+from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
 from harness.core import Grounded, Kind, Phrase, Question, Size
 
 if TYPE_CHECKING:
@@ -229,18 +229,11 @@ def _build(setting: Setting, options: LoadOptions, checkpoint: Checkpoint, mm: b
 
 def _entry(name: str, repo: str, about: str, parameters: str) -> Entry:
     checkpoint = Checkpoint(name, repo)
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint, mm=name.startswith("mm-")),
-        options=LoadOptions,
-        uses=USES,
+    return checkpoint.entry(
+        about,
+        partial(_build, mm=name.startswith("mm-")),
         kinds=KINDS,
-        refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=repo,
-        revision=checkpoint.revision,
         protocol="fine_tuned" if name in TRAINED_ON_COCO else "zero_shot",
     )
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from baselines import florence2_published as published
 from baselines import generative
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Written
-from baselines.pretrained import USES, Checkpoint, Pretrained, explained, load
+from baselines.pretrained import Checkpoint, Pretrained, explained, load
 from harness.core import Kind, Question, Size, Value
 from harness.errors import CheckpointError, DataError, UsageError
 from harness.florence2 import locations, prompts
@@ -171,18 +170,13 @@ def _refuse_original_layout(folder: Path) -> None:
 
 def _entry(name: str, about: str, parameters: str, repo: str, revision: str = "main") -> Entry:
     checkpoint = Checkpoint(name, repo, revision)
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint),
+    return checkpoint.entry(
+        about,
+        _build,
         options=Options,
-        uses=USES,
         kinds=KINDS,
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
         protocol="fine_tuned" if name.endswith("-ft") else "zero_shot",
     )
 

@@ -1,8 +1,9 @@
 """IDEFICS, the open reproduction of Flamingo, and its successors Idefics2 and Idefics3.
 
 Prompts of pre-trained models and the words that end their output are those of the authors' evaluation (Hugging Face's
-m4, `evaluation_captioning_in_context_vgpt2.py` and `evaluation_open_ended_vqa_in_context_vgpt2.py`), without examples.
-Instructed models get a turn of a conversation.  `docs/rivals.md` says which settings are not published.
+m4, `evaluation_captioning_in_context_vgpt2.py` and `evaluation_open_ended_vqa_in_context_vgpt2.py`, by the templates
+that the classes for IDEFICS select).  Instructed models get a turn of a conversation.  An example is a prompt of the
+same form with its answer.  `docs/rivals.md` says which settings are not published.
 """
 
 from __future__ import annotations
@@ -14,16 +15,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
-from baselines.generative import Generative, Options, Written, refuse, without_tokens
-from baselines.pretrained import USES, Checkpoint, Pretrained, check_vocabulary, load
+from baselines.examples import Example
+from baselines.generative import Written, without_tokens
+from baselines.in_context import InContext, Options, check_examples, refuse, shots
+from baselines.pretrained import Checkpoint, Pretrained, check_vocabulary, load
 from harness.core import Kind, Question, Size, Text, Value
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-ANSWERS_VERSION = 1  # raise it whenever an answer could change
+ANSWERS_VERSION = 2  # raise it whenever an answer could change
 KINDS: frozenset[Kind] = frozenset({"caption", "vqa"})
 IMAGE, FAKE, END = "<image>", "<fake_token_around_image>", "<end_of_utterance>"
+PREFIX: Mapping[Kind, str] = {  # of a pre-trained model's prompt, before the first example
+    "caption": "",
+    "vqa": "Instruction: provide an answer to the question. Use the image to answer.\n",
+}
 PRETRAINED: Mapping[Kind, str] = {
     "caption": f"Image:{IMAGE}Caption:",
     "vqa": f"Image:{IMAGE}Question: {{}} Answer:",
@@ -53,7 +61,7 @@ THIRD = Generation("Idefics3ForConditionalGeneration", "Idefics3Processor", "Ide
 
 
 class Idefics:
-    """How a model of the three generations is asked and read; a `generative.Family`."""
+    """How a model of the three generations is asked and read; an `in_context.InContextFamily`."""
 
     kinds = KINDS
     version = ANSWERS_VERSION
@@ -66,6 +74,7 @@ class Idefics:
         self._first = generation is FIRST
         self._instructed = instructed
         self._tokenizer = loaded.tokenizer
+        self._positions = getattr(loaded.model.config, "text_config", loaded.model.config).max_position_embeddings
         places, known = _sizes(loaded.model.config, generation)
         processor = getattr(transformers, generation.processor)
         self._processor = processor(loaded.image_processor(generation.images), self._tokenizer, **places)
@@ -73,8 +82,21 @@ class Idefics:
 
     def prompts(self, question: Question) -> Sequence[str]:
         """One prompt, with a place for the image."""
-        forms = INSTRUCTED if self._instructed else PRETRAINED
-        return (forms[question.kind].format(without_tokens(question.text, self._tokenizer)),)
+        return (self.prompt(question, ()),)
+
+    def prompt(self, question: Question, examples: Sequence[Example]) -> str:
+        """The prompt of a question after examples, with a place for each image."""
+        end = f"{END}\n" if self._instructed else "\n"
+        answered = [f"{self._form(example.question)} {self._plain(example.answer)}{end}" for example in examples]
+        begin = "" if self._instructed else PREFIX[question.kind]
+        return "".join((begin, *answered, self._form(question)))
+
+    def _form(self, question: Question) -> str:
+        """A question in the form of its kind, up to where its answer begins."""
+        return (INSTRUCTED if self._instructed else PRETRAINED)[question.kind].format(self._plain(question.text))
+
+    def _plain(self, text: str) -> str:
+        return without_tokens(text, self._tokenizer)
 
     def settings(self, kind: Kind) -> Mapping[str, Any]:
         """Three beams and no line break for pre-trained models; greedy search to the end of the turn for others."""
@@ -95,11 +117,20 @@ class Idefics:
 
     def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, Any]:
         """The tensors of transformers' processor."""
+        return self.interleaved([[image] for image in images], prompts)
+
+    def interleaved(self, images: Sequence[Sequence[Image.Image]], prompts: Sequence[str]) -> Mapping[str, Any]:
+        """The tensors of transformers' processor; UsageError where examples make a prompt too long for the model."""
         if self._first:  # it takes texts and images in their order
-            pairs = zip(images, (prompt.split(IMAGE) for prompt in prompts), strict=True)
-            return dict(self._processor(text=[[before, image, after] for image, (before, after) in pairs]))
-        nested = [[image] for image in images]
-        return dict(self._processor(text=list(prompts), images=nested, padding=True, return_tensors="pt"))
+            pairs = zip(images, prompts, strict=True)
+            tensors = dict(self._processor(text=[_in_order(shown, prompt) for shown, prompt in pairs]))
+        else:
+            nested = [list(shown) for shown in images]
+            tensors = dict(self._processor(text=list(prompts), images=nested, padding=True, return_tensors="pt"))
+        length, several = tensors["input_ids"].shape[1], max(map(len, images)) > 1
+        if several and length > self._positions:
+            raise UsageError(f"a prompt of {length:,} tokens; the model reads {self._positions:,}: give fewer --shots")
+        return tensors
 
     def begin(self, inputs: Mapping[str, Any]) -> int:
         """The prompt's tokens."""
@@ -119,6 +150,12 @@ class Idefics:
         return [ids for ids in self._tokenizer(list(words), add_special_tokens=False)["input_ids"] if ids]
 
 
+def _in_order(images: Sequence[Image.Image], prompt: str) -> list[Any]:
+    """The parts of a prompt and its images, in their order."""
+    first, *others = prompt.split(IMAGE)
+    return [first, *(part for pair in zip(images, others, strict=True) for part in pair)]
+
+
 def _sizes(config: Any, generation: Generation) -> tuple[dict[str, int], int]:
     """How many tokens stand for an image, as arguments of the processor; and how many tokens have embeddings."""
     if generation is FIRST:
@@ -131,27 +168,24 @@ def _sizes(config: Any, generation: Generation) -> tuple[dict[str, int], int]:
 
 def _build(
     setting: Setting, options: Options, checkpoint: Checkpoint, generation: Generation, instructed: bool
-) -> Generative:
+) -> InContext:
+    check_examples(setting, options)
     loaded = load(generation.model, checkpoint, setting, options)
-    return Generative(Idefics(loaded, generation, instructed), loaded, setting, options)
+    return InContext(Idefics(loaded, generation, instructed), loaded, setting, options)
 
 
 def _entry(
     name: str, about: str, parameters: str, generation: Generation, *, instructed: bool = True, repo: str = ""
 ) -> Entry:
     checkpoint = Checkpoint(name, f"HuggingFaceM4/{repo or name}")
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint, generation=generation, instructed=instructed),
+    return checkpoint.entry(
+        about,
+        partial(_build, generation=generation, instructed=instructed),
         options=Options,
-        uses=USES,
         kinds=KINDS,
+        shots=shots,
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

@@ -7,13 +7,12 @@ Prompts and generation settings are those of LAVIS' evaluation (salesforce/LAVIS
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from baselines.blip2 import KINDS, Blip2, caption_settings, plain_question, square_images, vqa_settings
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, refuse, without_tokens
-from baselines.pretrained import USES, Checkpoint, Pretrained, load, tokenizer_of
+from baselines.pretrained import Checkpoint, Pretrained, load, tokenizer_of
 from harness.core import Kind, Question
 
 if TYPE_CHECKING:
@@ -64,19 +63,7 @@ def _build(setting: Setting, options: Options, checkpoint: Checkpoint) -> Genera
 
 def _entry(name: str, about: str, parameters: str) -> Entry:
     checkpoint = Checkpoint(name, f"Salesforce/{name}")
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint),
-        options=Options,
-        uses=USES,
-        kinds=KINDS,
-        refuse=refuse,
-        at_hand=checkpoint.at_hand,
-        parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
-    )
+    return checkpoint.entry(about, _build, options=Options, kinds=KINDS, refuse=refuse, parameters=parameters)
 
 
 ENTRIES = (

@@ -9,13 +9,12 @@ that guess is not made here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from baselines.chat import CAPTION, Ask, Chat
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, Written, refuse
-from baselines.pretrained import USES, Checkpoint, Pretrained, load
+from baselines.pretrained import Checkpoint, Pretrained, load
 from baselines.written_boxes import from_lists, to_pixels
 from harness.core import Boxes, Kind, Question, Size, Value
 
@@ -73,18 +72,13 @@ def _build(setting: Setting, options: Options, checkpoint: Checkpoint) -> Genera
 def _entry(size: str, parameters: str) -> Entry:
     name = f"internvl3-{size.lower()}"
     checkpoint = Checkpoint(name, f"OpenGVLab/InternVL3-{size}-hf")
-    return Entry(
-        name=name,
-        about=f"InternVL3 {size}, tuned for chat",
-        build=partial(_build, checkpoint=checkpoint),
+    return checkpoint.entry(
+        f"InternVL3 {size}, tuned for chat",
+        _build,
         options=Options,
-        uses=USES,
         kinds=frozenset(ASKS),
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

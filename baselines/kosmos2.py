@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from baselines.entry import Entry, Setting
+from baselines.entry import Setting
 from baselines.generative import Generative, Options, Written, refuse, without_tokens
-from baselines.pretrained import USES, Checkpoint, Pretrained, check_vocabulary, load
+from baselines.pretrained import Checkpoint, Pretrained, check_vocabulary, load
 from harness.core import Box, Boxes, Grounded, Kind, Question, Size, Text, Value
 
 if TYPE_CHECKING:
@@ -147,17 +146,12 @@ def _build(setting: Setting, options: Options, checkpoint: Checkpoint) -> Genera
 
 CHECKPOINT = Checkpoint("kosmos2", "microsoft/kosmos-2-patch14-224")
 ENTRIES = (
-    Entry(
-        name="kosmos2",
-        about="Kosmos-2, which writes boxes as cells of a 32 x 32 grid",
-        build=partial(_build, checkpoint=CHECKPOINT),
+    CHECKPOINT.entry(
+        "Kosmos-2, which writes boxes as cells of a 32 x 32 grid",
+        _build,
         options=Options,
-        uses=USES,
         kinds=KINDS,
         refuse=refuse,
-        at_hand=CHECKPOINT.at_hand,
         parameters="1.7 B",
-        repo=CHECKPOINT.repo,
-        revision=CHECKPOINT.revision,
     ),
 )

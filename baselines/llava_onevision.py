@@ -7,13 +7,12 @@ TextVQA, VizWiz), except that VizWiz has no sentence of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from baselines.chat import CAPTION, VQA, Ask, Chat
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, refuse
-from baselines.pretrained import USES, Checkpoint, Pretrained, load
+from baselines.pretrained import Checkpoint, Pretrained, load
 from harness.core import Kind
 
 if TYPE_CHECKING:
@@ -83,18 +82,13 @@ def _build(setting: Setting, options: Options, checkpoint: Checkpoint) -> Genera
 def _entry(size: str, parameters: str) -> Entry:
     name = f"llava-onevision-{size}"
     checkpoint = Checkpoint(name, f"llava-hf/llava-onevision-qwen2-{size}-ov-hf")
-    return Entry(
-        name=name,
-        about=f"LLaVA-OneVision with Qwen2 {size.upper()}",
-        build=partial(_build, checkpoint=checkpoint),
+    return checkpoint.entry(
+        f"LLaVA-OneVision with Qwen2 {size.upper()}",
+        _build,
         options=Options,
-        uses=USES,
         kinds=frozenset(ASKS),
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

@@ -12,7 +12,6 @@ with different numbers of names are in different batches: the names that fill up
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +31,8 @@ from baselines.detectors import (
     resized,
     top_pairs,
 )
-from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained, refuse
+from baselines.entry import Setting
+from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
 from harness.core import Kind, Question, Size
 
 if TYPE_CHECKING:
@@ -129,16 +128,5 @@ def _build(setting: Setting, options: LoadOptions, checkpoint: Checkpoint) -> De
 
 _CHECKPOINT = Checkpoint("omdet-turbo", "omlab/omdet-turbo-swin-tiny-hf")
 ENTRIES = (
-    Entry(
-        name="omdet-turbo",
-        about="OmDet-Turbo with Swin-T; its checkpoint's backbone needs the package timm",
-        build=partial(_build, checkpoint=_CHECKPOINT),
-        options=LoadOptions,
-        uses=USES,
-        kinds=KINDS,
-        refuse=refuse,
-        at_hand=_CHECKPOINT.at_hand,
-        repo=_CHECKPOINT.repo,
-        revision=_CHECKPOINT.revision,
-    ),
+    _CHECKPOINT.entry("OmDet-Turbo with Swin-T; its checkpoint's backbone needs the package timm", _build, kinds=KINDS),
 )

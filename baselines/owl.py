@@ -36,7 +36,7 @@ from baselines.detectors import (
     top_pairs,
 )
 from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained, refuse
+from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
 from harness.core import Boxes, Kind, Question, Size
 
 if TYPE_CHECKING:
@@ -158,18 +158,11 @@ def _build(setting: Setting, options: LoadOptions, checkpoint: Checkpoint, forms
 
 def _entry(name: str, repo: str, about: str, parameters: str) -> Entry:
     checkpoint = Checkpoint(name, f"google/{repo}")
-    return Entry(
-        name=name,
-        about=about,
-        build=partial(_build, checkpoint=checkpoint, forms=FORMS[name.partition("-")[0]]),
-        options=LoadOptions,
-        uses=USES,
+    return checkpoint.entry(
+        about,
+        partial(_build, forms=FORMS[name.partition("-")[0]]),
         kinds=KINDS,
-        refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

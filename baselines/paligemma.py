@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from baselines import generative
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Written
-from baselines.pretrained import USES, Checkpoint, Pretrained, load
+from baselines.pretrained import Checkpoint, Pretrained, load
 from harness.core import Box, Boxes, Kind, Question, Size, Text, Value
 from harness.errors import CheckpointError, DataError, UsageError
 from harness.florence2.files import file_digest
@@ -285,19 +285,14 @@ def _masks(decoder: bool) -> frozenset[Kind]:
 def _entry(name: str, about: str, variant: Variant) -> Entry:
     checkpoint = Checkpoint(name, f"google/{name}")
     size = name.split("-")[1]  # 3b, 10b or 28b
-    return Entry(
-        name=name,
-        about=f"{about} (gated: accept Google's Gemma licence on the hub)",
-        build=partial(_build, checkpoint=checkpoint, variant=variant),
+    return checkpoint.entry(
+        f"{about} (gated: accept Google's Gemma licence on the hub)",
+        partial(_build, variant=variant),
         options=Options,
-        uses=USES,
         kinds=variant.kinds,
         kinds_of=partial(_kinds, variant=variant),
         refuse=partial(_refuse, variant=variant),
-        at_hand=checkpoint.at_hand,
         parameters=f"{size.removesuffix('b')} B",
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
         protocol="fine_tuned" if "-ft-" in name else "zero_shot",
     )
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from baselines.entry import Setting
+from baselines.entry import Entry, Setting
 from baselines.hub import cached, fetch, has
+from harness.core import Kind, Model
 from harness.errors import CheckpointError, ResourceError, UsageError
 from harness.florence2.files import (
     ADAPTER_CONFIG,
@@ -89,6 +90,25 @@ class Checkpoint:
     def at_hand(self) -> str:
         """The folder of the weights on this machine; "" where they are not on it."""
         return cached(self.repo, self.revision, WEIGHT_FILES)
+
+    def entry(self, about: str, build: Callable[..., Model], *, kinds: frozenset[Kind], **more: Any) -> Entry:
+        """The Entry of these weights; `build(setting, options, checkpoint=self)` returns the Model.
+
+        `more` are further fields of Entry, such as `options` in place of LoadOptions, with their `refuse`.
+        """
+        entry = Entry(
+            name=self.name,
+            about=about,
+            build=partial(build, checkpoint=self),
+            options=LoadOptions,
+            uses=USES,
+            kinds=kinds,
+            refuse=refuse,
+            at_hand=self.at_hand,
+            repo=self.repo,
+            revision=self.revision,
+        )
+        return replace(entry, **more)
 
 
 @dataclass(frozen=True)

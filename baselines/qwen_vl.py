@@ -16,7 +16,7 @@ from baselines.chat import CAPTION, VQA, Ask, Chat
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, Written
 from baselines.generative import refuse as refuse_generative
-from baselines.pretrained import USES, Checkpoint, Pretrained, load
+from baselines.pretrained import Checkpoint, Pretrained, load
 from baselines.written_boxes import from_json, says_none, to_pixels
 from harness.core import Boxes, Grounded, Kind, Question, Size, Value
 from harness.errors import CheckpointError, DataError, UsageError
@@ -182,18 +182,13 @@ def _entry(name: str, size: str, parameters: str, licence: str) -> Entry:
     third = name.startswith("qwen3")
     family = "Qwen3-VL" if third else "Qwen2.5-VL"
     checkpoint = Checkpoint(name, f"Qwen/{family}-{size}-Instruct")
-    return Entry(
-        name=name,
-        about=f"{family} {size}, tuned for chat ({licence})",
-        build=partial(_build, checkpoint=checkpoint, third=third),
+    return checkpoint.entry(
+        f"{family} {size}, tuned for chat ({licence})",
+        partial(_build, third=third),
         options=QwenOptions,
-        uses=USES,
         kinds=frozenset(ASKS),
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

@@ -25,7 +25,7 @@ from baselines import florence2, grounding_dino
 from baselines.batched import Batched
 from baselines.detectors import load_exact
 from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, LoadOptions, Pretrained
+from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
 from baselines.pretrained import refuse as refuse_loading
 from harness.core import Answer, Box, Boxes, Failure, Kind, Mask, Model, Polygons, Question, Size
 from harness.errors import UsageError
@@ -190,18 +190,14 @@ def _setting_of(other: Entry, setting: Setting, options: CascadeOptions) -> Sett
 def _sam(size: str, parameters: str, boxes: Entry | None = None) -> Entry:
     checkpoint = Checkpoint(f"sam-{size[0]}", f"facebook/sam-vit-{size}")
     whose = boxes.name if boxes else "the model of --boxes-from, by default the target's"
-    return Entry(
+    return checkpoint.entry(
+        f"SAM with ViT-{size[0].upper()}: the mask of a box, here of {whose}",
+        partial(_build, boxes=boxes),
         name=f"{boxes.name}+{checkpoint.name}" if boxes else checkpoint.name,
-        about=f"SAM with ViT-{size[0].upper()}: the mask of a box, here of {whose}",
-        build=partial(_build, checkpoint=checkpoint, boxes=boxes),
         options=CascadeOptions if boxes else Options,
-        uses=USES,
         kinds=KINDS,
         refuse=partial(_refuse, boxes=boxes),
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
         sees_targets=boxes is None,
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from baselines.clip import Options, TextIds, pooled, refuse
 from baselines.entry import Entry, Setting
-from baselines.pretrained import USES, Checkpoint, Pretrained, load
+from baselines.pretrained import Checkpoint, Pretrained, load
 from baselines.towers import KINDS, model_of
 
 if TYPE_CHECKING:
@@ -60,18 +60,13 @@ def build(setting: Setting, options: Options, checkpoint: Checkpoint, naflex: bo
 
 def _entry(name: str, repo: str, parameters: str, about: str, *, naflex: bool = False) -> Entry:
     checkpoint = Checkpoint(name, f"google/{repo}")
-    return Entry(
-        name=name,
-        about=f"{about}: embeds images and texts, for retrieval",
-        build=partial(build, checkpoint=checkpoint, naflex=naflex),
+    return checkpoint.entry(
+        f"{about}: embeds images and texts, for retrieval",
+        partial(build, naflex=naflex),
         options=Options,
-        uses=USES,
         kinds=KINDS,
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.chat import CAPTION, Ask, Chat
 from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, refuse
-from baselines.pretrained import USES, Checkpoint, Pretrained, load
+from baselines.pretrained import Checkpoint, Pretrained, load
 from harness.core import Kind
 
 if TYPE_CHECKING:
@@ -68,18 +68,13 @@ def _build(setting: Setting, options: Options, checkpoint: Checkpoint, second: b
 def _entry(name: str, repo: str, parameters: str) -> Entry:
     checkpoint = Checkpoint(name, f"HuggingFaceTB/{repo}")
     second = name.startswith("smolvlm2")
-    return Entry(
-        name=name,
-        about=f"{repo.replace('-', ' ')}, Apache-2.0",
-        build=partial(_build, checkpoint=checkpoint, second=second),
+    return checkpoint.entry(
+        f"{repo.replace('-', ' ')}, Apache-2.0",
+        partial(_build, second=second),
         options=Options,
-        uses=USES,
         kinds=frozenset(ASKS),
         refuse=refuse,
-        at_hand=checkpoint.at_hand,
         parameters=parameters,
-        repo=checkpoint.repo,
-        revision=checkpoint.revision,
     )
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator
@@ -151,6 +152,12 @@ def read_bytes(root: Path, reference: str) -> bytes:
     store, name = located
     data = store.get(name)
     return read_file(file_of(root, reference), f", nor in {store.path}") if data is None else data
+
+
+def image_key(reference: str) -> str:
+    """A key that equal images share: COCO's number, which is the same in all years of COCO; else the path."""
+    number = re.search(r"(\d{12})\.jpg$", reference)
+    return f"coco {int(number[1])}" if number and "coco" in reference.lower() else reference
 
 
 def exists(root: Path, reference: str) -> bool:

@@ -52,7 +52,10 @@ TaskOfRun = Annotated[
     str | None, Parameter(help="package.module:NAME of the run's task, for a task of another package")
 ]
 Seed = Annotated[
-    int, Parameter(help="Random seed for --limit sampling and for the bootstrap", validator=validators.Number(gte=0))
+    int,
+    Parameter(
+        help="Random seed for --limit sampling, for --shots and for the bootstrap", validator=validators.Number(gte=0)
+    ),
 ]
 Split = Annotated[str | None, Parameter(help="Split names with commas, or 'all' [default: the task's first]")]
 Device = Annotated[

@@ -61,8 +61,9 @@ def command(entry: Entry | None) -> Callable[..., None]:
         protocol: Annotated[
             str | None,
             Parameter(
-                help="Protocol: zero_shot, the weights as they are; or fine_tuned, after fine-tuning on the task's "
-                "training splits (nothing is trained for --weights) [default: from the training history of the weights]"
+                help="Protocol: zero_shot, the weights as they are; few_shot, for a model with --shots; or fine_tuned, "
+                "after fine-tuning on the task's training splits (nothing is trained for --weights) [default: from "
+                "--shots and the training history of the weights]"
             ),
         ] = None,
         name: Annotated[

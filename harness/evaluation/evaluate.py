@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,9 +15,11 @@ import baselines
 import tasks
 from baselines import Entry
 from baselines.entry import Part
+from baselines.examples import Examples
 from harness import runner, store
 from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import HarnessError, UsageError
+from harness.evaluation import examples as few_shot
 from harness.evaluation import spreading
 from harness.evaluation.plan import MINIATURE, DataSource, Loaded, load, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
@@ -114,6 +117,7 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
         source.require(task, split)
     of_several = watcher is not None and watcher.several
     kinds = entry.answers(request.options) if entry is not None else None
+    shots = entry.shots_of(request.options) if entry is not None else 0
     alone = len(pairs) == 1 and not of_several
     models = closing.enter_context(_Models(request, entry, source))
     for task, split in pairs:
@@ -126,7 +130,8 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
                 raise
             watcher.failed(task.name, split, error)
             continue
-        if reason := unanswerable(kinds, (sample.question for sample in samples)):
+        lacking = unanswerable(kinds, (sample.question for sample in samples))
+        if reason := lacking or few_shot.impossible(task, shots):
             if alone or (not of_several and task.name in _names(request).split(",")):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
             log.warning("left out: %s, since %s %s", task.name, name, reason)
@@ -138,8 +143,11 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
         facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
         chosen = replace(loaded, samples=samples)
         try:
-            model = models.of(samples, part)
+            examples = few_shot.draw(part, shots, request.seed, source.image_root) if shots else None
+            facts |= {"examples": few_shot.described(examples, task)} if examples is not None else {}
+            model = models.of(samples, part, examples)
             evaluated = _evaluated(request, entry, model, request.scorers.of(task), split, chosen, source, facts)
+            del model  # before that of the next task is built
         except Exception as error:  # a model from outside raises any kind
             if watcher is None or alone:
                 raise
@@ -156,7 +164,9 @@ class _Models:
 
     def __init__(self, request: Request, entry: Entry | None, source: DataSource) -> None:
         self._request, self._entry, self._source = request, entry, source
-        self._per_task = entry is not None and (entry.sees_targets or entry.per_task)
+        self._per_task = entry is not None and (
+            entry.sees_targets or entry.per_task or entry.shots_of(request.options) > 0
+        )
         self._model: Model | None = None
         self._cluster: RayCluster | None = None
 
@@ -176,12 +186,15 @@ class _Models:
         elif self._model is None and not self._per_task:
             self._model = self._built(samples, part)
 
-    def of(self, samples: Sequence[Sample[Any]], part: Part) -> Model:
+    def of(self, samples: Sequence[Sample[Any]], part: Part, examples: Examples | None) -> Model:
         """The model for a task."""
-        return self._model or self._built(samples, part)
+        if self._model is not None:
+            return self._model
+        gc.collect()  # the model of the task before
+        return self._built(samples, part, examples)
 
-    def _built(self, samples: Sequence[Sample[Any]], part: Part) -> Model:
-        return build(self._request, self._entry, self._source.image_root, samples, part)
+    def _built(self, samples: Sequence[Sample[Any]], part: Part, examples: Examples | None = None) -> Model:
+        return build(self._request, self._entry, self._source.image_root, samples, part, examples)
 
 
 def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
@@ -195,11 +208,22 @@ def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
     if entry is None:
         return request
     entry.check(request.setting(), entry.options_from(request.options))
+    _check_shots(request, entry)
     if request.protocol != "fine_tuned" or entry.protocol == "fine_tuned" or request.weights is not None:
         return request
     if request.shard is not None:
         raise UsageError("--protocol fine_tuned with --shard: `finetune` first, then every shard with --weights")
     return replace(request, name=request.called(entry), weights=str(fine_tuned(request, entry, requested)))
+
+
+def _check_shots(request: Request, entry: Entry) -> None:
+    """UsageError where the request's protocol and its number of examples contradict each other."""
+    shots = entry.shots_of(request.options)
+    if shots and request.protocol not in (None, "few_shot"):
+        raise UsageError(f"--protocol {request.protocol} with --shots {shots}: leave one of them out")
+    if request.protocol == "few_shot" and not shots:
+        how = "give --shots" if entry.shots is not None else f"model {entry.name} takes no examples"
+        raise UsageError(f"--protocol few_shot: {how}")
 
 
 def _with_data(request: Request, source: DataSource) -> list[Task[Any]]:
@@ -227,10 +251,13 @@ def entry_of(model: str | Entry | Model) -> Entry | None:
     return model if isinstance(model, Entry) else None
 
 
-def build(request: Request, entry: Entry | None, root: Path, samples: Sequence[Sample[Any]], part: Part) -> Model:
+def build(
+    request: Request, entry: Entry | None, root: Path, samples: Sequence[Sample[Any]], part: Part,
+    examples: Examples | None = None,
+) -> Model:  # fmt: skip
     """The model, ready to answer; UsageError where a Model that is built already is given settings."""
     if entry is not None:
-        return entry.load(replace(request.setting(root, samples), part=part), **request.options)
+        return entry.load(replace(request.setting(root, samples), part=part, examples=examples), **request.options)
     if isinstance(request.model, str | Entry):
         raise ValueError(f"{request.model!r} has an entry")
     if request.options or request.setting().given:
@@ -294,7 +321,11 @@ def _evaluated(
     `facts` of the data go into the record.
     """
     seen = zero_shot.seen(task, *_checkpoint(request, entry))
-    protocol = _protocol(task, request.protocol, entry.protocol if entry is not None else "zero_shot", seen)
+    default = entry.protocol if entry is not None else "zero_shot"
+    if entry is not None and entry.shots_of(request.options):
+        protocol = "few_shot"
+    else:
+        protocol = _protocol(task, request.protocol, default, seen)
     spec = spec_of(
         task, split, source, request.called(entry), model.fingerprint,
         protocol=protocol, limit=request.limit, seed=request.seed,

@@ -17,7 +17,7 @@ from harness.metrics.java import LACKING, java
 from harness.shards import Shard
 
 RESULTS = Path("results")
-PROTOCOLS = ("zero_shot", "fine_tuned")
+PROTOCOLS = ("zero_shot", "few_shot", "fine_tuned")
 log = logging.getLogger(__name__)
 
 
@@ -85,7 +85,7 @@ class Request:
     def __post_init__(self) -> None:
         """UsageError for a protocol, a limit or a name that is not possible."""
         if self.protocol not in (None, *PROTOCOLS):
-            raise UsageError(f"--protocol {self.protocol}: {' or '.join(PROTOCOLS)}")
+            raise UsageError(f"--protocol {self.protocol}: {', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: a run needs at least one image")
         if self.name is not None:
@@ -105,12 +105,14 @@ class Request:
         )
 
     def called(self, entry: Entry | None) -> str:
-        """The model's name in results: `name`, else the name of its weights, else its own."""
+        """The model's name in results: `name`, else the name of its weights, else its own; and how many examples."""
         if self.name is not None:
             return self.name
+        shots = entry.shots_of(self.options) if entry is not None else 0
+        shown = f" ({shots} shot{'s' if shots > 1 else ''})" if shots else ""
         if self.weights is not None:
-            return name_of_weights(self.weights)
-        return entry.name if entry is not None else type(self.model).__name__
+            return name_of_weights(self.weights)[: 100 - len(shown)] + shown
+        return (entry.name if entry is not None else type(self.model).__name__) + shown
 
 
 def refuse_name(name: str) -> None:

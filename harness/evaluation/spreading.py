@@ -61,7 +61,7 @@ def build(request: Request, entry: Entry | None, source: DataSource) -> RayClust
 
     if entry is None:
         raise UsageError("--executor ray: workers build the model themselves, by its name or Entry, not from an object")
-    if entry.sees_targets or entry.per_task:
+    if entry.sees_targets or entry.per_task or entry.shots_of(request.options):
         raise UsageError(f"--executor ray: {entry.name} is built from a task's samples; run it in one process")
     entry.check(request.setting(), entry.options_from(request.options))
     assert request.spread is not None, "the request is for one process"

@@ -7,7 +7,6 @@ then this run.  Every later evaluation therefore knows the training data of the 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from harness.florence2.files import is_adapter
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
 from harness.florence2.tokenizer import Tokenizer, find_tokenizer
+from harness.images import image_key
 from harness.sinks import file_name
 from harness.training import network, skipping
 from harness.training.data import digest
@@ -173,7 +173,7 @@ def _is_finished(folder: Path, identity: str, start: Path) -> bool:
 
 
 def evaluated_images(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
-    """The evaluation images of the tasks in `guards`, as keys from `image_key`.
+    """The evaluation images of the tasks in `guards`, as keys from `images.image_key`.
 
     A split without annotations under `root` is skipped, and a warning is logged.
     """
@@ -185,12 +185,6 @@ def evaluated_images(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
                 continue
             keys |= {image_key(sample.question.image_name) for sample in task.load(Source(root, split))}
     return frozenset(keys)
-
-
-def image_key(reference: str) -> str:
-    """A key that equal images share: COCO's number, which is the same in all years of COCO; else the path."""
-    number = re.search(r"(\d{12})\.jpg$", reference)
-    return f"coco {int(number[1])}" if number and "coco" in reference.lower() else reference
 
 
 def mixing_of(recipe: Recipe) -> Mixing:

@@ -30,7 +30,7 @@ COLUMNS = {  # column of published.csv: field of Figure
     "source_locator": "locator",
     "confidence": "confidence",
 }
-ProtocolName = Literal["zero_shot", "fine_tuned"]
+ProtocolName = Literal["zero_shot", "few_shot", "fine_tuned"]
 PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
 CONFIDENCES = ("high", "medium")
 UNNAMED_SPLIT = "as in paper"  # the source names no split

@@ -17,6 +17,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 import harness
 from baselines.entry import Entry, Setting
+from baselines.examples import Examples
 from harness.cli import main
 from harness.core import Answer, Kind, Model, Phrase, Question, Ticket
 from harness.evaluation import scoring
@@ -93,11 +94,15 @@ def essence(answer: Answer) -> tuple[Any, ...]:
     return answer.raw, value, answer.tokens, answer.truncated
 
 
-def check_batches(entry: Entry, weights: Path, root: Path, *, limit: int | None = None, **options: Any) -> None:
+def check_batches(
+    entry: Entry, weights: Path, root: Path, *,
+    limit: int | None = None, examples: Examples | None = None, **options: Any,
+) -> None:  # fmt: skip
     """An answer alone, in a batch beside longer ones, and in another order, is the same."""
     asked = questions(root, entry.kinds or frozenset())[:limit]
-    alone = entry.load(Setting(root=root, weights=str(weights), device="cpu", batch_size=1), **options)
-    batched = entry.load(Setting(root=root, weights=str(weights), device="cpu", batch_size=7), **options)
+    setting = Setting(root=root, weights=str(weights), device="cpu", examples=examples)
+    alone = entry.load(replace(setting, batch_size=1), **options)
+    batched = entry.load(replace(setting, batch_size=7), **options)
     assert alone.fingerprint == batched.fingerprint
     expected = {ticket: essence(answer) for ticket, answer in answers(alone, asked).items()}
     assert {ticket: essence(answer) for ticket, answer in answers(batched, asked).items()} == expected

@@ -80,6 +80,14 @@ def test_load_checks_then_builds_with_setting_and_options() -> None:
     assert len(built) == 1
 
 
+def test_number_of_examples_depends_on_the_options() -> None:
+    assert entry().shots_of({}) == 0
+    taking = entry(options=Options, shots=lambda options: int(options.share * 8))
+    assert (taking.shots_of({}), taking.shots_of({"share": 0.25})) == (4, 2)
+    with pytest.raises(UsageError, match="has no option 'beams'"):
+        taking.shots_of({"beams": 3})
+
+
 def test_kinds_may_depend_on_the_options() -> None:
     more = entry(
         options=Options,

@@ -28,9 +28,10 @@ from transformers import (
 
 from baselines import idefics
 from baselines.entry import Entry, Setting
+from baselines.examples import Example
 from baselines.generative import Generative, Written
 from harness.core import Question, Size, Text
-from harness.errors import CheckpointError
+from harness.errors import CheckpointError, UsageError
 from tests.baselines import rivals
 
 SPECIAL = (
@@ -193,14 +194,72 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 def test_prompts_of_a_pretrained_model_are_those_of_m4(pretrained: Tiny) -> None:
-    """prompt_templates_dict: captions 7, "Image:<image>Caption: {caption}"; questions 12, without the answer."""
+    """prompt_templates_dict: captions 7, "Image:<image>Caption: {caption}\\n"; questions 9, which has a prefix.
+
+    They are the `selected_prompt_template_id` of the classes for IDEFICS; the query is stripped of its empty answer.
+    """
     asked = family(pretrained, pretrained.entry)
     assert asked.prompts(Question("0.png", None, "caption")) == ("Image:<image>Caption:",)
     [prompt] = asked.prompts(Question("0.png", None, "vqa", text="What is it?"))
-    assert prompt == "Image:<image>Question: What is it? Answer:"
+    instruction = "Instruction: provide an answer to the question. Use the image to answer.\n"
+    assert prompt == f"{instruction}Image:<image>Question: What is it? Answer:"
     inputs = asked.inputs([Image.new("RGB", (40, 24))], [prompt])
     decoded = pretrained.processor.tokenizer.decode(inputs["input_ids"][0])
-    assert decoded.startswith("<s> Image : <fake_token_around_image> <image> <fake_token_around_image> Question :")
+    assert decoded.startswith("<s>") and decoded.count("<image>") == 1
+    assert "\n Image : <fake_token_around_image> <image> <fake_token_around_image> Question :" in decoded
+
+
+EXAMPLES = (
+    Example(Question("1.png", None, "vqa", text="What is red?"), "circle"),
+    Example(Question("2.png", None, "vqa", text="Is it big?"), "yes"),
+)
+
+
+def test_prompt_with_two_examples_is_that_of_m4(pretrained: Tiny) -> None:
+    """prepare_dataset: the prefix, the examples, each with its answer and a line break, then the stripped query."""
+    asked = family(pretrained, pretrained.entry)
+    assert asked.prompt(Question("0.png", None, "vqa", text="What is it?"), EXAMPLES) == (
+        "Instruction: provide an answer to the question. Use the image to answer.\n"
+        "Image:<image>Question: What is red? Answer: circle\n"
+        "Image:<image>Question: Is it big? Answer: yes\n"
+        "Image:<image>Question: What is it? Answer:"
+    )
+    captions = [Example(Question("1.png", None, "caption"), text) for text in ("a cat.", "{two} dogs")]
+    assert asked.prompt(Question("0.png", None, "caption"), captions) == (
+        "Image:<image>Caption: a cat.\nImage:<image>Caption: {two} dogs\nImage:<image>Caption:"
+    )
+
+
+def test_prompt_of_an_instructed_model_with_examples_is_several_turns(tiny: Tiny) -> None:
+    """prompt_templates_dict_instruct 7: an answer ends with <end_of_utterance> and a line break."""
+    asked = family(tiny, tiny.entry)
+    captions = [Example(Question("1.png", None, "caption"), text) for text in ("a cat.", "two dogs")]
+    turn = "User:<image>Describe the image briefly.<end_of_utterance>\nAssistant:"
+    assert asked.prompt(Question("0.png", None, "caption"), captions) == (
+        f"{turn} a cat.<end_of_utterance>\n{turn} two dogs<end_of_utterance>\n{turn}"
+    )
+    assert asked.prompt(Question("0.png", None, "vqa", text="What is it?"), EXAMPLES[:1]) == (
+        "User:<image>What is red?\nGive a very brief answer.<end_of_utterance>\nAssistant: circle<end_of_utterance>\n"
+        "User:<image>What is it?\nGive a very brief answer.<end_of_utterance>\nAssistant:"
+    )
+
+
+def test_image_token_in_an_example_is_not_an_image(tiny: Tiny) -> None:
+    asked = family(tiny, tiny.entry)
+    example = Example(Question("1.png", None, "vqa", text="a <image> b?"), "<end_of_utterance> c <image>")
+    prompt = asked.prompt(Question("0.png", None, "vqa", text="What?"), [example])
+    assert (prompt.count("<image>"), prompt.count("<end_of_utterance>")) == (2, 3)
+
+
+def test_prompt_that_examples_make_too_long_is_one_line(tiny: Tiny) -> None:
+    """The tiny models of the second and third generation read 512 tokens; the first generation's default is 2048."""
+    asked = family(tiny, tiny.entry)
+    image = Image.new("RGB", (40, 24))
+    words = "a " * 2100
+    prompt = asked.prompt(Question("0.png", None, "vqa", text="a"), [Example(EXAMPLES[0].question, words)])
+    limit = "2,048" if tiny.model is IdeficsForVisionText2Text else "512"
+    with pytest.raises(UsageError, match=rf"a prompt of 2,\d+ tokens; the model reads {limit}: give fewer --shots"):
+        asked.interleaved([[image, image]], [prompt])
 
 
 def test_settings_of_a_pretrained_model_are_those_of_m4(pretrained: Tiny) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -382,3 +383,18 @@ def test_adapter_of_the_hub_is_merged_onto_its_base_of_the_hub(
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         ours = loaded("someone/adapter")
     torch.testing.assert_close(logits(ours.model), logits(tuned.eval()), rtol=1e-4, atol=1e-5)
+
+
+def test_entry_of_a_checkpoint_builds_from_it_and_has_its_repository() -> None:
+    def build(setting: Setting, options: LoadOptions, checkpoint: Checkpoint, side: int) -> Any:
+        return setting, options, checkpoint, side
+
+    checkpoint = Checkpoint("rival", "owner/rival", "abc")
+    entry = checkpoint.entry("a rival", partial(build, side=3), kinds=frozenset({"caption"}), parameters="1 B")
+    setting, options = Setting(device="cpu"), LoadOptions()
+    assert entry.build(setting, options) == (setting, options, checkpoint, 3)
+    shown = (entry.name, entry.about, entry.repo, entry.revision, entry.parameters, entry.protocol)
+    assert shown == ("rival", "a rival", "owner/rival", "abc", "1 B", "zero_shot")
+    assert (entry.options, entry.refuse, entry.uses) == (LoadOptions, pretrained.refuse, pretrained.USES)
+    tuned = checkpoint.entry("a rival", build, kinds=frozenset({"vqa"}), name="other", protocol="fine_tuned")
+    assert (tuned.name, tuned.protocol, tuned.kinds) == ("other", "fine_tuned", frozenset({"vqa"}))

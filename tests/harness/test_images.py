@@ -23,7 +23,7 @@ from PIL import Image
 from harness import images
 from harness.data import pack
 from harness.errors import DataError, UsageError
-from harness.images import MissingImage, is_image, open_rgb, read_bytes, to_rgb
+from harness.images import MissingImage, image_key, is_image, open_rgb, read_bytes, to_rgb
 from tests.packed import FOLDER, alter_state, noise, reads_agree, write_images
 
 
@@ -516,3 +516,9 @@ def test_store_of_innermost_folder_is_read_first(tmp_path: Path) -> None:
     far = (tmp_path / FOLDER / "y.png").read_bytes()
     shutil.rmtree(tmp_path / FOLDER)
     assert read_bytes(tmp_path, f"{FOLDER}/y.png") == far
+
+
+def test_image_key_is_equal_in_all_years_of_coco() -> None:
+    key = image_key("coco/val2017/000000000123.jpg")
+    assert image_key("coco/train2014/COCO_train2014_000000000123.jpg") == key
+    assert image_key("flickr30k/flickr30k-images/000000000123.jpg") != key

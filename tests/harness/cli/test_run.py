@@ -92,7 +92,7 @@ def test_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_path:
     (["run", "--task", "refcoco", "--model", "oracle", "--split", "tets"], 2, "it has val, testA, testB, train"),
     (["run", "--task", "refcoco", "--model", "oracle", "--limit", "0"], 2, "at least one image"),
     (["run", "--task", "refcoco", "--model", "oracle", "--limit", "many"], 2, 'unable to convert "many"'),
-    (["run", "--task", "refcoco", "--model", "oracle", "--protocol", "magic"], 2, "zero_shot or fine_tuned"),
+    (["run", "--task", "refcoco", "--model", "oracle", "--protocol", "magic"], 2, "zero_shot, few_shot or fine_tuned"),
     (["run", "--task", "refcoco"], 2, "--model"),
     (["run", "--taks", "refcoco", "--model", "oracle"], 2, "--task"),
     (["rnu"], 2, 'Did you mean "run"'),

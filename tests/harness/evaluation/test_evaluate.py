@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,13 @@ import torch
 from safetensors.torch import save_file
 
 import harness
+from baselines import Entry, Setting
 from harness.core import Answer, Failure, Question, Text, Ticket
 from harness.errors import ModelError, UsageError
+from harness.evaluation.evaluate import evaluate_each
+from harness.evaluation.request import Request
+from tasks import miniature
+from tasks.miniature import train_files
 
 ROOT = Path(__file__).parents[3]
 
@@ -71,6 +78,45 @@ def test_settings_of_a_built_model_are_refused(tmp_path: Path) -> None:
         harness.evaluate("vizwiz", "oracle", beams=3, data="miniature", out=tmp_path)
     with pytest.raises(UsageError, match="--device: model oracle takes no such setting"):
         harness.evaluate("vizwiz", "oracle", device="cpu", data="miniature", out=tmp_path)
+
+
+@dataclass(frozen=True)
+class Shots:
+    shots: int = 0
+
+
+def test_model_with_examples_is_built_for_each_task_after_the_one_before_is_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models of 80 billion parameters do not fit; the model here holds itself, as networks may."""
+    root = tmp_path / "training"
+    train_files.write(root, train_files.Images(coco=2, signs=3, vizwiz=3, flickr30k=1))
+    monkeypatch.setattr(miniature, "ensure_training", lambda: root)
+    built: list[weakref.ref[Saying]] = []
+    pools: list[set[str]] = []
+
+    def build(setting: Setting, options: Shots) -> Saying:
+        assert [model() for model in built] == [None] * len(built)
+        assert setting.examples is not None and setting.examples.count == 2
+        pools.append({sample.question.image_name.split("/")[0] for sample in setting.examples.pool})
+        model = Saying()
+        model.__dict__["itself"] = model
+        built.append(weakref.ref(model))
+        return model
+
+    entry = Entry(name="two", about="", build=build, options=Shots, shots=lambda options: options.shots)
+    request = Request(
+        task="vizwiz,textvqa", model=entry, options={"shots": 2}, limit=2, data="miniature", out=tmp_path / "results"
+    )
+    gc.disable()
+    try:
+        runs = [evaluated.run for evaluated in evaluate_each(request)]
+    finally:
+        gc.enable()
+    assert [(run.spec.task, run.spec.model, run.spec.protocol) for run in runs] == [
+        ("vizwiz", "two (2 shots)", "few_shot"), ("textvqa", "two (2 shots)", "few_shot")
+    ]  # fmt: skip
+    assert pools == [{"vizwiz"}, {"textvqa"}]
 
 
 def test_comment_in_every_file_of_the_model_makes_no_answer_stale(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,18 @@ def test_model_is_called_as_given_then_by_its_weights_then_by_its_entry() -> Non
     )
 
 
+def test_name_of_a_run_with_examples_says_how_many() -> None:
+    entry = find("idefics-9b")
+
+    def called(shots: int, **fields: Any) -> str:
+        return Request(task="vqav2", model="idefics-9b", options={"shots": shots}, **fields).called(entry)
+
+    assert (called(0), called(1), called(8)) == ("idefics-9b", "idefics-9b (1 shot)", "idefics-9b (8 shots)")
+    assert (called(4, weights="runs/mine"), called(4, name="mine")) == ("mine (4 shots)", "mine")
+    longest = called(4, weights="x" * 200)
+    assert len(longest) == 100 and longest.endswith("x (4 shots)")
+
+
 @pytest.mark.parametrize("name", ["a/b", "..\x1b[2J", "", " ", "x" * 300, "<script>", "a\nb", "=cmd()"])
 def test_name_that_could_not_stand_in_a_table_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="up to 100 letters, digits, spaces"):
@@ -41,7 +54,7 @@ def test_name_that_could_not_stand_in_a_table_is_refused(name: str) -> None:
 def test_limit_and_protocol_are_checked() -> None:
     with pytest.raises(UsageError, match="--limit 0"):
         Request(task="refcoco", model="oracle", limit=0)
-    with pytest.raises(UsageError, match="zero_shot or fine_tuned"):
+    with pytest.raises(UsageError, match="zero_shot, few_shot or fine_tuned"):
         Request(task="refcoco", model="oracle", protocol="magic")
 
 

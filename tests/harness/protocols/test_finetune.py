@@ -20,6 +20,7 @@ from harness.florence2.decoding.generate import generate, padded
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.preprocess import Preprocess, native_preprocess, read_preprocess
 from harness.florence2.tokenizer import Tokenizer
+from harness.images import image_key
 from harness.protocols import finetune
 from harness.training import loop
 from harness.training.history import history_of
@@ -112,15 +113,6 @@ def test_finished_run_is_reused_and_interrupted_run_resumes(
     assert json.loads((again / "training.json").read_text()) == json.loads((tuned / "training.json").read_text())
 
 
-def test_image_key_is_equal_in_all_years_of_coco() -> None:
-    assert finetune.image_key("coco/val2017/000000000123.jpg") == finetune.image_key(
-        "coco/train2014/COCO_train2014_000000000123.jpg"
-    )
-    assert finetune.image_key("flickr30k/flickr30k-images/000000000123.jpg") != finetune.image_key(
-        "coco/val2017/000000000123.jpg"
-    )
-
-
 def test_evaluation_images_of_guards_are_excluded_from_every_task(root: Path, tmp_path: Path) -> None:
     """Here: captions of images that RefCOCO is evaluated on."""
     images = [sample.question.image for sample in TASKS["coco_caption"].load(Source(root, "train"))]
@@ -132,7 +124,7 @@ def test_evaluation_images_of_guards_are_excluded_from_every_task(root: Path, tm
 
     guard = replace(TASKS["refcoco"], splits=("val",), load=evaluated)
     kept_out = finetune.evaluated_images([guard], root)
-    assert kept_out == {finetune.image_key(image) for image in images[:2]}
+    assert kept_out == {image_key(image) for image in images[:2]}
     chosen = finetune.choose(RECIPE, [TASKS["coco_caption"]])
     short = replace(RECIPE, plan=replace(RECIPE.plan, steps=1))
     folder = finetune.finetune(short, chosen, root, NANO, tmp_path / "out", guards=[guard])

@@ -67,7 +67,7 @@ def test_studied_claims_of_the_committed_file_match_the_studies() -> None:
         (ROWS, CHECKS.replace("paper =", "papers ="), "claims.toml: Object contains unknown field `papers`"),
         (ROWS, CHECKS.replace("[studied]", "[studies]"), "claims.toml: Object contains unknown field `studies`"),
         (ROWS, CHECKS.replace('split = "val", ', ""), "claims.toml: Object missing required field `split`"),
-        (ROWS, CHECKS.replace("zero_shot", "few_shot"), "claims.toml: Invalid enum value 'few_shot'"),
+        (ROWS, CHECKS.replace("zero_shot", "one_shot"), "claims.toml: Invalid enum value 'one_shot'"),
     ],
 )
 def test_parse_unknown_column_key_or_claim_raises_value_error(rows: str, checks: str, message: str) -> None:

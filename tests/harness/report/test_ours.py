@@ -55,6 +55,15 @@ def test_representative_of_several_runs_is_the_complete_run_of_the_latest_versio
     assert "Run new is shown" in row.notes[0] and "other runs: abc (version 1)." in row.notes[0]
 
 
+def test_few_shot_run_is_in_no_zero_shot_row() -> None:
+    """Nor does a zero-shot figure stand beside it."""
+    figures = [figure for figure in published.every() if figure.table == "T4_zero_shot"]
+    run = a_run(protocol="few_shot")
+    row = ours.row(OurModel("florence2-l", "zero_shot", "Florence-2-L"), [CAPTIONS], figures, [run])
+    assert row.cells[4] == "not run"
+    assert published.table.published_names("florence2-l", "few_shot") == frozenset()
+
+
 def test_row_of_a_run_that_is_not_comparable_says_why() -> None:
     """Six images of 5,000 do not stand beside the figure of the paper."""
     figures = [figure for figure in published.every() if figure.table == "T4_zero_shot"]
