@@ -95,7 +95,8 @@ class Worker:
         return self._model
 
     def _unpacked(self, name: str, data: bytes) -> Path:
-        assert self._shipped is not None, "images were shipped to a worker that reads its own"
+        if self._shipped is None:
+            raise ValueError("images were shipped to a worker that reads its own")
         path = self._shipped / images.inside(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

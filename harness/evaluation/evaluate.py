@@ -179,8 +179,8 @@ class _Models:
 
     def prepare(self, samples: Sequence[Sample[Any]], part: Part) -> None:
         """Builds the model that all tasks share, before the first of them."""
-        if self._request.spread is not None:
-            self._cluster = self._cluster or spreading.build(self._request, self._entry, self._source)
+        if (spread := self._request.spread) is not None:
+            self._cluster = self._cluster or spreading.build(self._request, spread, self._entry, self._source)
             spreading.expect(self._cluster, self._request, part)
             self._model = self._cluster
         elif self._model is None and not self._per_task:

@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.evaluation.plan import DATA_VARIABLE, MINIATURE, DataSource, source_of
 
 if TYPE_CHECKING:
-    from harness.cluster.ray_cluster import RayCluster
+    from harness.cluster.ray_cluster import RayCluster, Spread
     from harness.evaluation.request import Request
 
 
@@ -55,7 +55,7 @@ def data_of(request: Request) -> Data:
     )
 
 
-def build(request: Request, entry: Entry | None, source: DataSource) -> RayCluster:
+def build(request: Request, spread: Spread, entry: Entry | None, source: DataSource) -> RayCluster:
     """The cluster of a request's model; UsageError for a model that cannot be built elsewhere."""
     from harness.cluster.ray_cluster import RayCluster
 
@@ -64,20 +64,20 @@ def build(request: Request, entry: Entry | None, source: DataSource) -> RayClust
     if entry.sees_targets or entry.per_task or entry.shots_of(request.options):
         raise UsageError(f"--executor ray: {entry.name} is built from a task's samples; run it in one process")
     entry.check(request.setting(), entry.options_from(request.options))
-    assert request.spread is not None, "the request is for one process"
     weights = request.weights
     if weights is not None and Path(weights).expanduser().exists():
         weights = str(Path(weights).expanduser().absolute())
     named = request.model if isinstance(request.model, str) else entry
     plain = replace(request, model=named, weights=weights, spread=None, task="-", command=())
     factory = partial(_built, plain, data_of(request))
-    return RayCluster(factory, request.spread, source.image_root)
+    return RayCluster(factory, spread, source.image_root)
 
 
 def _built(request: Request, data: Data, shipped: Path | None) -> Model:
     """The model of a worker, which reads images from `shipped` or from the data root."""
     entry = baselines.find(request.model) if isinstance(request.model, str) else request.model
-    assert isinstance(entry, Entry), "only named models and entries are sent to workers"
+    if not isinstance(entry, Entry):
+        raise ValueError(f"{entry!r} was sent to a worker, which builds a model by its name or its Entry")
     root = shipped if shipped is not None else data.source().image_root
     return entry.load(request.setting(root), **request.options)
 
