@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LINES = (
     {"harness", "core", "errors", "migrations", "sinks"},
     {"outside", "geometry", "images", "store", "statistics", "timings", "provenance", "published"},
-    {"metrics", "data", "florence2"},
+    {"metrics", "data", "florence2", "fetching"},
     {"training", "speed", "comparison", "serving"},
     {"tasks", "baselines"},
     {"protocols", "runner", "report"},
