@@ -120,11 +120,13 @@ class Fetching:
             yield f"not fetched: {failure}"
 
     def _summary(self, jobs: Sequence[Job]) -> str:
-        known = [count for job in jobs if (count := job.bytes()) is not None]
-        unknown = len(jobs) - len(known)
-        total = sources.size(sum(known)) + (f", and {unknown} of unknown size" if unknown else "")
+        sizes = [job.bytes() for job in jobs]
+        unknown = sizes.count(None)
+        total = f"up to {sources.size(sum(count or 0 for count in sizes))}"
+        if unknown:
+            total = f"{unknown} of unknown size" + (f", the others {total}" if unknown < len(jobs) else "")
         space = f"{sources.size(plan.space(jobs, self.root))} on the disk while archives are unpacked"
-        return f"\n{len(jobs)} sources: up to {total}; {space}; {sources.size(self.free(self.root))} are free\n"
+        return f"\n{len(jobs)} sources: {total}; {space}; {sources.size(self.free(self.root))} are free\n"
 
     def _images(self, pairs: Sequence[tuple[Task[Any], str]], without: set[str]) -> list[Need]:
         """The needs of images that splits name and that are missing, by folder; not those of the folders `without`."""
