@@ -138,7 +138,7 @@ class Fetching:
                 continue
             folders = sorted((need.path for need in needs if not manifest.is_of_annotations(need)), key=len)
             try:
-                samples = source.read(task, split).all
+                samples = source.load(task, split)
             except DataError as error:
                 self.failures.append(f"{task.name} {split}: {error}")
                 continue

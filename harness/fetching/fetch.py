@@ -13,8 +13,9 @@ from urllib.parse import quote
 from harness import images
 from harness.errors import DataError, HarnessError
 from harness.fetching.ledger import FOLDER, Fetched, Ledger
-from harness.fetching.network import Network, NotFetched, remove
+from harness.fetching.network import Network, remove
 from harness.fetching.plan import Job, Need, free_bytes, part_of
+from harness.fetching.replies import NotFetched
 from harness.fetching.sources import Source
 from harness.fetching.unpack import place, unpack
 from harness.store.files import disk_errors, folder_name, refuse_link, replace_file

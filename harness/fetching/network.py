@@ -1,7 +1,8 @@
 """HTTP: a file with resumption, or a small body; retries with growing waits; a check of what came.
 
 Tried again: no connection, a time-out, a cut connection, and the statuses 408, 425, 429 and 5xx; `Retry-After` is
-honoured.  Not tried again: other statuses, and content that cannot be the file, such as the HTML of a login page.
+honoured.  A host that never answered is tried twice in all, and not again for other files.  Not tried again: other
+statuses, and content that cannot be the file, such as the HTML of a login page.
 
 A download is written to a `.part` file.  It is resumed (RFC 9110: Range with If-Range) only where the server says by a
 strong ETag or by Last-Modified that the file is still the same; otherwise it begins again.
@@ -13,45 +14,36 @@ FLORENCE2_HARNESS_MIRROR replaces all servers: https://HOST/PATH is read from MI
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
-import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from harness.errors import ResourceError, UsageError
+from harness.fetching.replies import (
+    HUB,
+    NotFetched,
+    TryAgain,
+    byte_range,
+    linked_sha256,
+    refuse,
+    strong_validator,
+    unlike,
+)
 from harness.store.files import REFUSED, refuse_link
 
 MIRROR_VARIABLE = "FLORENCE2_HARNESS_MIRROR"
-HUB = "https://huggingface.co/"
 LOCAL = ("127.0.0.1", "localhost", "::1")
-RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+NOTED_WAIT = 5.0  # seconds
 LONGEST_WAIT = 300.0  # seconds; a server that asks for more is given up
 PROGRESS = 1 << 20  # bytes of a try after which the count of failures begins again
-MAGIC = {
-    "zip": (b"PK\x03\x04", b"PK\x05\x06"),
-    "images": (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*"),
-}
-HTML = (b"<!doctype html", b"<html", b"<head")
 T = TypeVar("T")
-
-
-class NotFetched(ResourceError):
-    """An address, or every address of a source, did not give the file; the message says why."""
-
-
-class _TryAgain(Exception):
-    """A failed try that another may mend; `after` is the server's Retry-After, in seconds."""
-
-    def __init__(self, reason: str, after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.after = after
+log = logging.getLogger(__name__)
 
 
 class Network:
@@ -71,6 +63,8 @@ class Network:
             raise UsageError(f"{MIRROR_VARIABLE}={self.mirror}: a mirror is an address of http or https")
         self.stop = threading.Event()
         self._retries, self._first_wait, self._timeout = retries, first_wait, timeout
+        self._answered: set[str] = set()  # hosts
+        self._down: dict[str, str] = {}  # host to reason
         self._http = httpx2.Client(
             headers={"Accept-Encoding": "identity", "User-Agent": "florence2-harness"},
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 10.0)),
@@ -114,16 +108,24 @@ class Network:
 
     def _retried(self, url: str, attempt: Callable[[], T], size: Callable[[], int]) -> T:
         failures = 0
+        host = urlsplit(self.address(url)).netloc
+        if host in self._down:
+            raise NotFetched(f"{url}: {host} cannot be reached ({self._down[host]})")
         while True:
             before = size()
             try:
                 return attempt()
-            except _TryAgain as error:
+            except TryAgain as error:
                 failures = 1 if size() - before >= PROGRESS else failures + 1
-                if failures > self._retries or error.after > LONGEST_WAIT:
+                never = error.unreachable and host not in self._answered
+                if failures > (min(1, self._retries) if never else self._retries) or error.after > LONGEST_WAIT:
+                    if never:
+                        self._down[host] = str(error)
                     raise NotFetched(f"{url}: {error} ({failures} {'tries' if failures > 1 else 'try'})") from None
-                wait = self._first_wait * 2 ** (failures - 1) * (1 + random.random() / 4)
-                self.stop.wait(max(wait, error.after))
+                wait = max(self._first_wait * 2 ** (failures - 1) * (1 + random.random() / 4), error.after)
+                if wait >= NOTED_WAIT:
+                    log.warning("%s: %s; trying again in %.0f s", url, error, wait)
+                self.stop.wait(wait)
             if self.stop.is_set():
                 raise NotFetched(f"{url}: interrupted")
 
@@ -134,17 +136,17 @@ class Network:
         offset = _size(part) if validator else 0
         headers = {"Range": f"bytes={offset}-", "If-Range": validator} if offset else {}
         with self._response(url, headers) as response:
-            begin, total = _range(response)
+            begin, total = byte_range(response)
             if response.status_code == 416:
                 if total == offset:  # the whole file is there
-                    return _linked_sha256(response)
+                    return linked_sha256(response)
                 remove(part)
-                raise _TryAgain(f"the server has no byte {offset:,}")
+                raise TryAgain(f"the server has no byte {offset:,}")
             if begin not in (0, offset):
                 remove(part)
-                raise _TryAgain(f"the server answers from byte {begin:,}, not {offset:,}")
+                raise TryAgain(f"the server answers from byte {begin:,}, not {offset:,}")
             with _disk(part):
-                _state(part).write_text(json.dumps({"url": url, "validator": _strong_validator(response)}))
+                _state(part).write_text(json.dumps({"url": url, "validator": strong_validator(response)}))
                 with part.open("ab" if begin else "wb") as file:
                     report(begin)
                     for chunk in self._chunks(response, url, "" if begin else kind):
@@ -152,8 +154,8 @@ class Network:
                         report(file.tell())
                     end = file.tell()
             if total is not None and end != total:
-                raise _TryAgain(f"the connection was cut at byte {end:,} of {total:,}")
-            return _linked_sha256(response)
+                raise TryAgain(f"the connection was cut at byte {end:,} of {total:,}")
+            return linked_sha256(response)
 
     def _whole(self, url: str, kind: str, most: int) -> bytes:
         body = bytearray()
@@ -162,9 +164,9 @@ class Network:
                 body += chunk
                 if len(body) > most:
                     raise NotFetched(f"{url}: more than {most:,} bytes")
-            _, total = _range(response)
+            _, total = byte_range(response)
         if total is not None and len(body) != total:
-            raise _TryAgain(f"the connection was cut at byte {len(body):,} of {total:,}")
+            raise TryAgain(f"the connection was cut at byte {len(body):,} of {total:,}")
         return bytes(body)
 
     def _chunks(self, response: Any, url: str, kind: str) -> Iterator[bytes]:
@@ -187,12 +189,14 @@ class Network:
 
         try:
             with self._http.stream("GET", self.address(url), headers={**headers, **self._key(url)}) as response:
-                _refuse(url, response)
+                self._answered.add(urlsplit(self.address(url)).netloc)
+                refuse(url, response)
                 if (encoding := response.headers.get("content-encoding", "identity")) != "identity":
                     raise NotFetched(f"{url}: sent as {encoding[:40]}, which was not accepted")
                 yield response
-        except httpx2.TimeoutException:
-            raise _TryAgain(f"no answer within {self._timeout:g} s") from None
+        except httpx2.TimeoutException as error:
+            late = isinstance(error, httpx2.ConnectTimeout)
+            raise TryAgain(f"no answer within {self._timeout:g} s", unreachable=late) from None
         except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
             raise NotFetched(f"{url}: {error}") from None
         except httpx2.HTTPError as error:
@@ -200,7 +204,7 @@ class Network:
             proxies = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
             if proxies and isinstance(error, httpx2.ConnectError | httpx2.ProxyError):
                 reason += f" (through the proxy of {', '.join(sorted(proxies))})"
-            raise _TryAgain(reason) from None
+            raise TryAgain(reason, unreachable=isinstance(error, httpx2.ConnectError)) from None
 
     def address(self, url: str) -> str:
         """The address that is asked: on the mirror, on HF_ENDPOINT, or the URL itself."""
@@ -220,42 +224,14 @@ class Network:
         return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def unlike(kind: str, head: bytes) -> str:
-    """Why the first bytes cannot be of a file of this kind; "" if they can."""
-    if head.lstrip()[:20].lower().startswith(HTML):
-        return "an HTML page came, as of a login or an error, in place of the file"
-    if kind in MAGIC and not head.startswith(MAGIC[kind]):
-        what = "a zip archive" if kind == "zip" else "an image"
-        return f"what came is not {what}; it begins with {head[:12]!r}"
-    return ""
+def remove(part: Path) -> None:
+    """Removes a part and what is noted of it."""
+    part.unlink(missing_ok=True)
+    _state(part).unlink(missing_ok=True)
 
 
-def _refuse(url: str, response: Any) -> None:
-    status = response.status_code
-    if status in (200, 206, 416):
-        return
-    if status in (401, 403, 407):
-        hub = url.startswith(HUB) or "x-error-code" in response.headers
-        page = url.partition("/resolve/")[0]
-        todo = f"; accept the terms at {page} and set HF_TOKEN" if hub else ", or the file is gone"
-        raise NotFetched(f"{url}: status {status}, access needs an account{todo}")
-    if status in RETRIED:
-        raise _TryAgain(f"status {status}", _seconds(response.headers.get("retry-after", "")))
-    raise NotFetched(f"{url}: status {status}" + (", there is no such file" if status in (404, 410) else ""))
-
-
-def _range(response: Any) -> tuple[int, int | None]:
-    """The first byte of a response, and the size of the whole file; None where it is not stated."""
-    stated = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("content-range", ""))
-    if response.status_code in (206, 416) and stated:
-        return int(stated[1] or 0), int(stated[2]) if stated[2].isdigit() else None
-    length = response.headers.get("content-length", "")
-    return (0 if response.status_code == 200 else -1), int(length) if length.isdigit() else None
-
-
-def _strong_validator(response: Any) -> str:
-    etag = str(response.headers.get("etag", ""))
-    return etag if etag and not etag.startswith("W/") else str(response.headers.get("last-modified", ""))
+def _state(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
 
 
 def _validator(state: Path, url: str) -> str:
@@ -265,35 +241,6 @@ def _validator(state: Path, url: str) -> str:
         return str(kept["validator"]) if kept["url"] == url else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _linked_sha256(response: Any) -> str:
-    """The sha256 of a large file, as the hub states it in the response that redirects to the content."""
-    for each in (*response.history, response):
-        linked = str(each.headers.get("x-linked-etag", "")).strip('"')
-        if re.fullmatch("[0-9a-f]{64}", linked):
-            return linked
-    return ""
-
-
-def _seconds(text: str) -> float:
-    """Retry-After in seconds: a number, or a date; 0 for anything else."""
-    if text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-
-
-def remove(part: Path) -> None:
-    """Removes a part and what is noted of it."""
-    part.unlink(missing_ok=True)
-    _state(part).unlink(missing_ok=True)
-
-
-def _state(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
 
 
 def _size(path: Path) -> int:

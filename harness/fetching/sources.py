@@ -136,7 +136,7 @@ def markdown(sources: Sequence[Source]) -> str:
             origin,
             size(source.bytes),
             cell(source.licence),
-            "pinned" if source.sha256 else "first fetch",
+            "pinned" if source.sha256 else "none" if source.kind == "images" or source.by_hand else "first fetch",
             "yes" if source.tried else "no",
         )
         lines.append(f"| {' | '.join(cells)} |")

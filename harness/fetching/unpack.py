@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import ResourceError
-from harness.fetching.network import NotFetched
+from harness.fetching.replies import NotFetched
 from harness.fetching.sources import Source, size
 
 MOST_RATIO = 200

@@ -163,7 +163,7 @@ def test_file_that_is_there_in_another_form_is_enough(server: Origin, miniature:
 def test_images_behind_a_form_are_said_and_the_rest_is_fetched(server: Origin, miniature: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     fetch(server, root, "flickr30k").check()
-    assert said[0].startswith("by hand: flickr30k/flickr30k-images: fill in the form at https://shannon")
+    assert said[0].startswith("by hand: flickr30k/flickr30k-images: fill in the form at https://hockenmaier")
     assert len(list((root / "flickr30k/Annotations").iterdir())) == 80
     (root / "flickr30k/flickr30k-images.tar.gz").write_bytes(published_files.archive_by_hand(miniature))
     fetch(server, root, "flickr30k").check()

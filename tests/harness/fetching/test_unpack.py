@@ -15,7 +15,7 @@ from typing import Literal
 import pytest
 
 from harness.errors import ResourceError
-from harness.fetching.network import NotFetched
+from harness.fetching.replies import NotFetched
 from harness.fetching.sources import Source
 from harness.fetching.unpack import place, unpack
 from tests.published_files import zipped
