@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness import images
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, ResourceError
 from harness.fetching.ledger import FOLDER, Fetched, Ledger
 from harness.fetching.network import Network, remove
 from harness.fetching.plan import Job, Need, free_bytes, part_of
 from harness.fetching.replies import NotFetched
-from harness.fetching.sources import Source
+from harness.fetching.sources import Source, size
 from harness.fetching.unpack import place, unpack
 from harness.store.files import disk_errors, folder_name, refuse_link, replace_file
 
@@ -119,7 +119,13 @@ class Fetcher:
         return entry is not None and whole.is_file() and Fetched.of(whole) == entry
 
     def _downloaded(self, url: str, part: Path, whole: Path, source: Source) -> None:
-        linked = self.network.download(url, part, source.kind, self._advance)
+        def room(coming: int, total: int) -> None:
+            """ResourceError where the bytes to come do not fit, with what an archive unpacks to: at least its size."""
+            needed = coming + (total if source.is_archive else 0)
+            if needed > (free := self._free(self.root)):
+                raise ResourceError(f"{url} needs {size(needed)} on the disk of {self.root}, and {size(free)} are free")
+
+        linked = self.network.download(url, part, source.kind, self._advance, room)
         fetched = Fetched.of(part)
         before = self._ledger.read().get(url)
         for expected, origin in (

@@ -80,11 +80,19 @@ class Network:
         self.stop.set()
         self._http.close()
 
-    def download(self, url: str, part: Path, kind: str, advance: Callable[[int], object]) -> str:
+    def download(
+        self,
+        url: str,
+        part: Path,
+        kind: str,
+        advance: Callable[[int], object],
+        room: Callable[[int, int], object] = lambda coming, total: None,
+    ) -> str:
         """Completes the file `part`, from where an earlier try ended; returns the sha256 that the hub states, or "".
 
         `kind` is that of the source, for a check of the first bytes.  `advance` is told how many bytes came; the number
-        is negative where a file begins again.  NotFetched where the address does not give the file.
+        is negative where a file begins again.  `room` is told how many bytes are to come, and of how many; it may
+        raise.  NotFetched where the address does not give the file.
         """
         counted = 0
 
@@ -94,7 +102,7 @@ class Network:
             counted = offset
 
         try:
-            return self._retried(url, lambda: self._append(url, part, kind, report), lambda: _size(part))
+            return self._retried(url, lambda: self._append(url, part, kind, report, room), lambda: _size(part))
         except NotFetched:
             if not _size(part):
                 remove(part)
@@ -129,7 +137,9 @@ class Network:
             if self.stop.is_set():
                 raise NotFetched(f"{url}: interrupted")
 
-    def _append(self, url: str, part: Path, kind: str, report: Callable[[int], None]) -> str:
+    def _append(
+        self, url: str, part: Path, kind: str, report: Callable[[int], None], room: Callable[[int, int], object]
+    ) -> str:
         for path in (part, _state(part)):  # a data root may be a stranger's
             refuse_link(path)
         validator = _validator(_state(part), url)
@@ -145,6 +155,8 @@ class Network:
             if begin not in (0, offset):
                 remove(part)
                 raise TryAgain(f"the server answers from byte {begin:,}, not {offset:,}")
+            if total is not None:
+                room(total - begin, total)
             with _disk(part):
                 _state(part).write_text(json.dumps({"url": url, "validator": strong_validator(response)}))
                 with part.open("ab" if begin else "wb") as file:

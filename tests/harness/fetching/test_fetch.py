@@ -77,8 +77,8 @@ def need(table: tuple[Source, ...], path: str = "d/x.json", names: list[str] | N
     return found
 
 
-def fetch(server: Origin, root: Path, *needs: Need, retries: int = 2, free: int = 1 << 40) -> list[str]:
-    with Network(server.url, retries=retries, first_wait=0.01) as network:
+def fetch(server: Origin, root: Path, *needs: Need, free: int = 1 << 40) -> list[str]:
+    with Network(server.url, retries=2, first_wait=0.01) as network:
         return Fetcher(root, network, free=lambda root: free).run(plan.jobs_of(needs))
 
 
@@ -317,9 +317,13 @@ def test_killed_images_are_not_placed_and_are_resumed(
 def test_archive_that_was_not_unpacked_is_not_fetched_again(
     server: Origin, table: tuple[Source, ...], tmp_path: Path
 ) -> None:
-    """No space to unpack at first; then there is some."""
-    [message] = fetch(server, tmp_path, need(table[2:], "d/val", list(IMAGES)), free=1000)
-    assert "unpacking" in message and "that are free" in message
+    """The disk fills before the archive is unpacked; then there is space again."""
+    needs = need(table[2:], "d/val", list(IMAGES))
+    whole = plan.part_of(tmp_path, "https://one/val.zip").with_suffix("")
+    with Network(server.url, first_wait=0.01) as network:
+        fetcher = Fetcher(tmp_path, network, free=lambda root: 1000 if whole.exists() else 1 << 40)
+        [message] = fetcher.run(plan.jobs_of([needs]))
+    assert "unpacking" in message and "1.0 kB that are free" in message
     assert content(tmp_path / "d") == {}
     server.asked.clear()
     assert fetch(server, tmp_path, need(table[2:], "d/val", list(IMAGES))) == []
@@ -335,6 +339,19 @@ def test_second_process_is_told_of_the_first(server: Origin, table: tuple[Source
     assert process.communicate()[0].strip() == ""
     assert content(tmp_path / "root") == {"d/x.json": JSON}
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("path", "factor"), [("d/x.json", 1), ("d/val", 2)])
+def test_file_of_unknown_size_that_does_not_fit_is_not_begun(
+    server: Origin, table: tuple[Source, ...], tmp_path: Path, path: str, factor: int
+) -> None:
+    """The server's Content-Length says how much comes.  An archive is unpacked beside itself."""
+    length = len(JSON) if path == "d/x.json" else len(ZIP)
+    wanted = need(table, path, list(IMAGES) if path == "d/val" else None)
+    [message] = fetch(server, tmp_path, wanted, free=factor * length - 1)
+    assert "on the disk of" in message and "are free" in message
+    assert content(tmp_path / "d") == {} and on_the_way(tmp_path) == [] and len(server.asked) == 1
+    assert fetch(server, tmp_path, wanted, free=factor * length) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
