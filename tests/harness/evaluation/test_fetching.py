@@ -39,6 +39,12 @@ def test_every_source_is_of_a_task() -> None:
         assert any(source.covers(path) for path in NEEDS), source.name
 
 
+def test_addresses_of_plain_http_have_a_pinned_sum() -> None:
+    """Somebody on the way could change what plain http sends."""
+    for source in sources.read(TABLE):
+        assert source.sha256 or not any(url.startswith("http://") for url in source.urls), source.name
+
+
 def test_only_images_behind_a_form_are_by_hand() -> None:
     assert [source.name for source in sources.read(TABLE) if source.by_hand] == ["Flickr30k images"]
 

@@ -330,6 +330,17 @@ def test_archive_that_was_not_unpacked_is_not_fetched_again(
     assert server.asked == [] and len(content(tmp_path / "d")) == 30 and on_the_way(tmp_path) == []
 
 
+def test_leftovers_of_a_killed_unpacking_are_not_placed(
+    server: Origin, table: tuple[Source, ...], tmp_path: Path
+) -> None:
+    half = tmp_path / ".fetch/zip.unpacking/d/val"
+    half.mkdir(parents=True)
+    (half / "00.jpg").write_bytes(JPEG)  # cut off
+    (half / "99.jpg").write_bytes(JPEG)
+    assert fetch(server, tmp_path, need(table, "d/val", list(IMAGES))) == []
+    assert content(tmp_path / "d") == {f"val/{name}": data for name, data in IMAGES.items()}
+
+
 def test_second_process_is_told_of_the_first(server: Origin, table: tuple[Source, ...], tmp_path: Path) -> None:
     server.faults["one/x.json"] = [origin.slow(0.2)]
     process = start(server, tmp_path, "d/x.json")
