@@ -84,7 +84,8 @@ class Fetching:
             elif todo := _by_hand(need, self.root):
                 yield f"by hand: {need.path}: {todo}"
             elif any(source.kind == "images" for source in need.sources):
-                later.append(need)
+                most = _most_images(pairs, file.path)
+                later.append(plan.need_of(file.path, self.table, folder=True, most=most) or need)
             else:
                 needs.append(need)
         if annotated:
@@ -152,6 +153,17 @@ class Fetching:
 
 def _is_folder(need: FileNeed) -> bool:
     return need.annotations or not manifest.is_of_annotations(need)
+
+
+def _most_images(pairs: Iterable[tuple[Task[Any], str]], folder: str) -> int | None:
+    """An upper bound of the images that splits name in a folder, by the published counts; None if one is not known."""
+    bounds = []
+    for task, split in pairs:
+        if any(need.path == folder for need in manifest.needs(task, [split])):
+            published = task.published.get(split, {})
+            bounds.append(published.get("images", published.get("samples")))
+    known = [bound for bound in bounds if bound is not None]
+    return sum(known) if len(known) == len(bounds) else None
 
 
 def _by_hand(need: Need, root: Path) -> str:

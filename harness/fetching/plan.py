@@ -25,13 +25,20 @@ SHARE = 0.25
 class Need:
     """A file or folder that is missing below the root, and the sources that have it, in the order of trying.
 
-    `names` are the missing images of a folder, by path below it; None means the whole folder.
+    `names` are the missing images of a folder, by path below it; None means the whole folder, of which at most `most`
+    images will be named.
     """
 
     path: str
     sources: tuple[Source, ...]
     folder: bool = False
     names: tuple[str, ...] | None = None
+    most: int | None = None
+
+    @property
+    def count(self) -> int | None:
+        """The number of missing images, or an upper bound of it; None if neither is known."""
+        return self.most if self.names is None else len(self.names)
 
     def missing(self, root: Path) -> Need | None:
         """What of this need is still missing; None if nothing is."""
@@ -46,11 +53,11 @@ class Need:
 
         For single images, the mean image is that of the source, or of the archive of the same folder.
         """
-        if source.kind != "images" or self.names is None:
+        if source.kind != "images" or self.count is None:
             return source.bytes
         for each in (source, *self.sources):
             if each.bytes is not None and each.count:
-                return each.bytes * len(self.names) // each.count
+                return each.bytes * self.count // each.count
         return None
 
 
@@ -71,17 +78,26 @@ class Job:
 
 
 def need_of(
-    path: str, table: Iterable[Source], *, folder: bool = False, names: Sequence[str] | None = None
+    path: str,
+    table: Iterable[Source],
+    *,
+    folder: bool = False,
+    names: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> Need | None:
-    """The need of a path with its sources in the order of trying; None if the table has no source."""
+    """The need of a path with its sources in the order of trying; None if the table has no source.
+
+    `names` and `most` are as for `Need`.
+    """
     sources = [source for source in table if source.covers(path)]
     singles = [source for source in sources if source.kind == "images"]
     others = [source for source in sources if source.kind != "images" and not source.by_hand]
     by_hand = [source for source in sources if source.by_hand]
     count = next((source.count for source in others if source.count), None)
-    few = names is not None and (count is None or len(names) <= SHARE * count)
+    missing = most if names is None else len(names)
+    few = missing is not None and (count is None or missing <= SHARE * count)
     ordered = (*singles, *others, *by_hand) if few else (*others, *singles, *by_hand)
-    return Need(path, ordered, folder, None if names is None else tuple(names)) if ordered else None
+    return Need(path, ordered, folder, None if names is None else tuple(names), most) if ordered else None
 
 
 def jobs_of(needs: Iterable[Need]) -> list[Job]:
@@ -135,7 +151,9 @@ def rows(jobs: Iterable[Job]) -> list[tuple[str, str, str, str, str]]:
 
 def _gives(job: Job) -> str:
     first, *others = (
-        f"{len(need.names):,} images of {need.path}" if need.names is not None else _shortened(need.path)
+        _shortened(need.path)
+        if need.count is None or (need.names is None and job.source.kind != "images")
+        else f"{'up to ' if need.names is None else ''}{need.count:,} images of {need.path}"
         for need in job.needs
     )
     return f"{first}, and {len(others)} more" if others else first
@@ -148,7 +166,8 @@ def _shortened(path: str, most: int = 50) -> str:
 def _origin(job: Job) -> str:
     if job.source.by_hand:
         return f"ROOT/{job.source.place}"
-    single = [need.names is None and each.kind == "images" for need in job.needs for each in need.sources]
+    archive = job.source.is_archive
+    single = [archive and need.names is None and each.kind == "images" for need in job.needs for each in need.sources]
     others = len(job.source.urls) - 1 + max(len(need.sources) for need in job.needs) - 1
     more = f" (and {others} more)" if others else ""
     return job.source.urls[0].replace("{name}", "...") + more + (", or single images if few" if any(single) else "")

@@ -189,12 +189,22 @@ def test_dry_run_asks_no_server_and_writes_nothing(server: Origin, tmp_path: Pat
 
 
 def test_plan_has_the_published_sizes(tmp_path: Path) -> None:
-    """54.0 MB, 13.5 GB and 20.4 MB are those of the published files; each archive is on the disk twice."""
-    said = list(fetching.fetch("refcoco_res", None, str(tmp_path), dry_run=True, free=lambda root: 10**12))
-    assert "54.0 MB" in said[0] and "13.5 GB" in said[0]
-    total = 53_993_993 + 13_510_573_713
-    assert f"2 sources: up to {total / 1e9:.1f} GB; {2 * total / 1e9:.1f} GB on the disk" in said[1]
-    assert "1,000.0 GB are free" in said[1]
+    """RefCOCO's val has 10,834 expressions, so at most as many of the 82,783 images, and that share of the archive.
+
+    An archive is on the disk twice, single images once.
+    """
+    table, summary = fetching.fetch("refcoco_res", None, str(tmp_path), dry_run=True, free=lambda root: 10**12)
+    images = 10_834 * 13_510_573_713 // 82_783
+    assert "54.0 MB" in table and "up to 10,834 images of coco/train2014" in table
+    assert f"{images / 1e9:.1f} GB" in table and "13.5 GB" not in table
+    assert f"2 sources: up to {(53_993_993 + images) / 1e9:.1f} GB" in summary
+    assert f"{(2 * 53_993_993 + images) / 1e9:.1f} GB on the disk" in summary and "1,000.0 GB are free" in summary
+
+
+def test_plan_of_all_images_has_the_archive(tmp_path: Path) -> None:
+    """VQA v2's val names all 40,504 images of val2014."""
+    table, _ = fetching.fetch("vqav2", None, str(tmp_path), dry_run=True)
+    assert "COCO val2014 " in table and "6.6 GB" in table
 
 
 def test_full_disk_is_noticed_before_anything_is_fetched(server: Origin, tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def test_single_images_have_the_mean_size_of_the_archive() -> None:
     assert job.bytes() == 300  # 3 of 40 images in 4,000 bytes
 
 
+@pytest.mark.parametrize(("most", "first"), [(10, "single"), (11, "zip"), (None, "zip")])
+def test_upper_bound_of_images_decides_before_they_are_known(most: int | None, first: str) -> None:
+    need = plan.need_of("coco/val", TABLE, folder=True, most=most)
+    assert need is not None and need.sources[0].name == first
+    [job] = plan.jobs_of([need])
+    assert job.bytes() == (1_000 if first == "single" else 4_000)  # 10 of 40 images in 4,000 bytes
+    [(_, gives, *_)] = plan.rows([job])
+    assert gives == ("up to 10 images of coco/val" if first == "single" else "coco/val")
+
+
 def test_path_without_a_source_has_no_need() -> None:
     assert plan.need_of("y.json", TABLE) is None
 
