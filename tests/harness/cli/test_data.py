@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +19,8 @@ from harness.data import manifest
 from harness.fetching import sources
 from tasks import TASKS
 from tests import published_files, refer_files
-from tests.harness.cli.calling import Call, evaluated, process
-from tests.origin import LOGIN, serving
+from tests.harness.cli.calling import ROOT, Call, evaluated, process
+from tests.origin import LOGIN, serving, slow
 
 
 def test_data_check_names_missing_files(here: Call, root: Path, tmp_path: Path) -> None:
@@ -155,6 +160,27 @@ def test_data_fetch_of_a_malformed_table_names_it(here: Call, tmp_path: Path) ->
     (tmp_path / "mine.toml").write_text("[[source]]\nname = 3\n")
     outcome = here("data", "fetch", "--task", "vizwiz", "--data", tmp_path, "--sources", tmp_path / "mine.toml")
     assert outcome.status == 3 and "mine.toml: source 1 (3)" in outcome.complaint
+
+
+def test_interrupted_data_fetch_ends_soon_with_one_line(tmp_path: Path) -> None:
+    table, root = published_files.without_sums(tmp_path), tmp_path / "root"
+    page = "dl.fbaipublicfiles.com/textvqa/data/TextVQA_0.5.1_val.json"
+    command = [sys.executable, "-m", "harness", "data", "fetch", "--task", "textvqa", "--data", str(root)]
+    with serving({page: bytes(1_000_000)}) as server:
+        server.faults[page] = [slow(0.1)]  # 100 s in all
+        environment = {**os.environ, "FLORENCE2_HARNESS_MIRROR": server.url}
+        process = subprocess.Popen(
+            [*command, "--sources", str(table)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        while not any(path.stat().st_size for path in root.glob(".fetch/*.part")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.strip().splitlines()[-1].startswith("error: interrupted; finished work is kept")
+    assert not (root / "textvqa").exists()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import EMBEDDED, FileNeed
+from harness.core import EMBEDDED
 from harness.data import manifest
 from harness.errors import DataError, ResourceError, UsageError
 from harness.evaluation import fetching
@@ -27,11 +27,10 @@ NEEDS = {need.path: need for task in TASKS.values() for need in task.files if ne
 # ---------------------------------------------------------------------------- the project's table
 
 
-@pytest.mark.parametrize("need", NEEDS.values(), ids=lambda need: need.path)
-def test_every_file_of_every_task_has_a_source(need: FileNeed) -> None:
-    found = plan.need_of(need.path, sources.read(TABLE))
-    assert found is not None
-    assert any(source.urls or source.by_hand for source in found.sources)
+def test_every_file_of_every_task_has_a_source() -> None:
+    table = sources.read(TABLE)
+    assert len(NEEDS) > 150  # those of ODinW among them
+    assert [path for path in NEEDS if plan.need_of(path, table) is None] == []
 
 
 def test_every_source_is_of_a_task() -> None:
