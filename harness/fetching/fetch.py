@@ -17,7 +17,7 @@ from harness.fetching.network import Network, remove
 from harness.fetching.plan import Job, Need, free_bytes, part_of
 from harness.fetching.replies import NotFetched
 from harness.fetching.sources import Source, size
-from harness.fetching.unpack import place, unpack
+from harness.fetching.unpack import move, place, unpack
 from harness.store.files import disk_errors, folder_name, refuse_link, replace_file
 
 SOURCES_AT_ONCE = 4
@@ -96,16 +96,17 @@ class Fetcher:
         for url in source.urls:
             part = part_of(self.root, url)
             whole = part.with_suffix("")
+            known = self._ledger.read().get(url)
             try:
                 if not self._is_whole(whole, url):
                     self._downloaded(url, part, whole, source)
                 if source.is_archive:
                     self._unpacked(whole, source, needs)
                 else:
-                    target = self.root / source.path
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    whole.replace(target)
+                    move(whole, self.root / source.path)
             except NotFetched as error:
+                if whole.is_file() and known is None:  # it came, and cannot be used
+                    self._ledger.forget(url)
                 whole.unlink(missing_ok=True)
                 reasons.append(str(error))
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -49,10 +50,17 @@ class Ledger:
 
     def add(self, url: str, fetched: Fetched) -> None:
         """Records a file; several threads and processes may record at once."""
+        self._change(lambda entries: {**entries, url: fetched})
+
+    def forget(self, url: str) -> None:
+        """Removes the entry of an address, whose file turned out to be unusable."""
+        self._change(lambda entries: {key: entry for key, entry in entries.items() if key != url})
+
+    def _change(self, changed: Callable[[dict[str, Fetched]], dict[str, Fetched]]) -> None:
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             refuse_link(self.path.parent / "fetched.lock")
             with (self.path.parent / "fetched.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                entries = {**self.read(), url: fetched}
+                entries = changed(self.read())
                 replace_file(self.path, msgspec.json.format(msgspec.json.encode(entries), indent=1))

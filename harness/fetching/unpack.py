@@ -91,10 +91,11 @@ def place(staging: Path, root: Path, folders: Iterable[str]) -> None:
                 target.rmdir()
             staged.rename(target)
     for path in sorted(path for path in staging.rglob("*") if path.is_file()):
-        _move(path, root / path.relative_to(staging))
+        move(path, root / path.relative_to(staging))
 
 
-def _move(path: Path, target: Path) -> None:
+def move(path: Path, target: Path) -> None:
+    """Renames a file, over an existing one, too; to another disk, it is copied beside the target first."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.replace(target)
@@ -104,6 +105,7 @@ def _move(path: Path, target: Path) -> None:
         copy = target.with_name(f"{target.name}.{os.getpid()}.partial")
         shutil.copyfile(path, copy)
         copy.replace(target)
+        path.unlink()
 
 
 class _Budget:

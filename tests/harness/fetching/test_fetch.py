@@ -229,6 +229,18 @@ def test_file_that_its_publisher_replaced_is_refused(server: Origin, table: tupl
     assert not (tmp_path / "d/x.json").exists()
 
 
+def test_sum_of_an_archive_that_cannot_be_used_is_not_kept(
+    server: Origin, table: tuple[Source, ...], tmp_path: Path
+) -> None:
+    """Else the right archive would be refused later, as another than the first."""
+    wanted = need(table[2:], "d/val", list(IMAGES))
+    server.files["one/val.zip"] = ZIP[:-100]
+    [message] = fetch(server, tmp_path, wanted)
+    assert "is not a whole zip archive" in message and Ledger(tmp_path).read() == {}
+    server.files["one/val.zip"] = ZIP
+    assert fetch(server, tmp_path, wanted) == []
+
+
 def test_sum_that_the_hub_states_is_compared(server: Origin, table: tuple[Source, ...], tmp_path: Path) -> None:
     server.faults["one/x.json"] = [origin.redirect("/two/x.json", X_Linked_Etag=f'"{"cd" * 32}"')]
     del server.files["two/x.json"]

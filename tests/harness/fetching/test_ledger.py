@@ -22,6 +22,15 @@ def test_entries_of_several_threads_are_all_kept(tmp_path: Path) -> None:
     }
 
 
+def test_forgotten_entry_is_gone_and_others_stay(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    for name in ("a", "b"):
+        ledger.add(name, Fetched("ab", 1))
+    ledger.forget("a")
+    ledger.forget("c")
+    assert list(ledger.read()) == ["b"]
+
+
 def test_entry_of_a_file_is_its_sum_and_size(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert Fetched.of(tmp_path / "x") == Fetched(hashlib.sha256(b"abc").hexdigest(), 3)
