@@ -1,19 +1,23 @@
-"""The commands `data list`, `data check` and `data pack`."""
+"""The commands `data list`, `data fetch`, `data check` and `data pack`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 import tasks
-from harness.cli.options import Annotations, Data, Images, Strict, TaskNames
+from harness.cli.options import Annotations, Data, Images, Split, Strict, TaskNames
 from harness.errors import DataError
-from harness.evaluation.checking import check_each, pack_each
+from harness.evaluation.checking import Checked, check_each, pack_each
+from harness.evaluation.fetching import TABLE, fetch
+from harness.fetching import sources as table
 from harness.report import text
 
 app = App()
-data_app = App(name="data", help="List, check and pack the data that tasks need on disk.")
+data_app = App(name="data", help="List, fetch, check and pack the data that tasks need on disk.")
 app.command(data_app)
 Splits = Annotated[str, Parameter(help="Split names with commas, or 'all'")]
 
@@ -32,6 +36,41 @@ def data_list(*, task: TaskNames = "all") -> None:
     ]
     print(text.table(("file or folder", "tasks", "from"), rows))
     print("\n`data pack` packs a folder of images into ROOT/<folder>.lmdb, which tasks then read first.")
+
+
+@data_app.command(name="fetch")
+def data_fetch(
+    *,
+    task: TaskNames,
+    split: Split = None,
+    data: Data = None,
+    dry_run: Annotated[bool, Parameter(negative=(), help="The plan only; nothing is fetched or written")] = False,
+    sources: Annotated[
+        Path | None, Parameter(help="Table of sources, in place of the project's own (its format: tasks/sources.toml)")
+    ] = None,
+) -> None:
+    """Fetch the files that tasks lack below a data root, and check the data root.
+
+    The plan comes first: what is missing, from where, how large, under which licence.  An interrupted fetch is resumed
+    by the same command.  FLORENCE2_HARNESS_MIRROR names a mirror of all servers.
+
+    python -m harness data fetch --task refcoco_res,vqav2 --data /data --dry-run
+    """
+    fetching = fetch(task, split, data, dry_run=dry_run, table=sources)
+    for line in fetching:
+        print(text.block(line), flush=True)
+    if dry_run:
+        return
+    try:
+        _print_check(check_each(task, split, data, decode=False))
+    finally:
+        fetching.check()
+
+
+@data_app.command(name="sources")
+def data_sources() -> None:
+    """Print the table of sources, from which `data fetch` fetches, as Markdown."""
+    print(table.markdown(table.read(TABLE)))
 
 
 @data_app.command(name="check")
@@ -56,10 +95,13 @@ def data_check(
 
     python -m harness data check --task coco_detection --annotations mine.json --images photos/
     """
+    _print_check(check_each(task, split, data, decode=decode, annotations=annotations, images=images, strict=strict))
+
+
+def _print_check(checked: Iterable[tuple[str, Iterable[Checked]]]) -> None:
+    """Prints the lines of each split; DataError where there are problems."""
     problems = 0
-    for title, lines in check_each(
-        task, split, data, decode=decode, annotations=annotations, images=images, strict=strict
-    ):
+    for title, lines in checked:
         print(f"{text.line(title)}:")
         for line in lines:
             print(f"  {line.state:<8} {text.line(line.message)}")

@@ -32,8 +32,9 @@ from harness.cli.options import (
     show_run,
 )
 from harness.core import Run
-from harness.errors import IncompleteError
+from harness.errors import IncompleteError, UsageError
 from harness.evaluation import grid
+from harness.evaluation.fetching import fetch as fetching_of
 from harness.evaluation.request import Request, Scorers
 from harness.report import text
 from harness.shards import parse as parse_shard
@@ -87,6 +88,9 @@ def command(entry: Entry | None) -> Callable[..., None]:
         ] = None,
         out: Out = RESULTS,
         fresh: Annotated[bool, Parameter(negative=(), help="New queries; kept answers are discarded")] = False,
+        fetch: Annotated[
+            bool, Parameter(negative=(), help="Missing data is fetched first, as by `data fetch`")
+        ] = False,
         json: Json = False,
         options: Any = None,
     ) -> None:
@@ -113,6 +117,13 @@ def command(entry: Entry | None) -> Callable[..., None]:
             export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip
         planned = grid.plan(request)
+        if fetch:
+            if annotations is not None or images is not None:
+                raise UsageError("--fetch is of published data; --annotations and --images are your own")
+            fetching = fetching_of(task, split, data)
+            for progress in fetching:
+                print(text.block(progress), file=sys.stderr)
+            fetching.check()
         runs: list[Run] = []
         for evaluated in planned:
             runs.append(evaluated.run)

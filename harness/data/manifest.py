@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from harness import images
-from harness.core import FileNeed, Sample, Task
+from harness.core import EMBEDDED, FileNeed, Sample, Task
 from harness.errors import DataError
 
 ANNOTATIONS = (".json", ".txt", ".xml", ".p")  # suffixes of annotation files
@@ -41,18 +42,26 @@ def missing(task: Task[Any], root: Path, splits: Iterable[str] = ()) -> tuple[Fi
 
 def require(task: Task[Any], root: Path, split: str) -> None:
     """DataError, naming the first missing path and its origin, unless everything a split needs is there."""
-    require_files(task, root, needs(task, [split]))
+    require_files(task, root, needs(task, [split]), split)
 
 
-def require_files(task: Task[Any], root: Path, wanted: Iterable[FileNeed]) -> None:
-    """DataError, likewise, unless all these needs of a task exist."""
+def require_files(task: Task[Any], root: Path, wanted: Iterable[FileNeed], split: str = "") -> None:
+    """DataError, likewise, unless all these needs of a task exist; `split` is for the command in the message."""
     absent = [need for need in wanted if found(need, root) is None]
     if absent:
         more = f" ({len(absent) - 1} more missing)" if absent[1:] else ""
         raise DataError(
             f"{task.name} needs {root / absent[0].path}, which is not there; it comes from {absent[0].origin}{more}; "
-            f"see `python -m harness data check --task {task.name}`"
+            f"{_remedy(task, root, absent[0], split)}"
         )
+
+
+def _remedy(task: Task[Any], root: Path, need: FileNeed, split: str) -> str:
+    """The command that helps where a need is missing: it fetches published files, and lists others."""
+    if need.origin == EMBEDDED:
+        return f"see `python -m harness data check --task {task.name}`"
+    named = f" --split {split}" if split and split != task.splits[0] else ""
+    return f"`python -m harness data fetch --task {task.name}{named} --data {shlex.quote(str(root))}` fetches it"
 
 
 def within(root: Path, samples: Iterable[Sample[Any]], needs: Iterable[FileNeed]) -> Iterator[Sample[Any]]:

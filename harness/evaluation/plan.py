@@ -28,9 +28,7 @@ def data_root(data: str | None, who: str, *, embedded: bool, prefer: str = "") -
     says.  `who` is the name of the model or command, for messages.  UsageError where no data is named, DataError where
     the root is no folder.
     """
-    if data is not None and not data.strip():
-        raise UsageError("--data is empty: a data root, or 'miniature'")
-    name = data or (MINIATURE if prefer == MINIATURE else os.environ.get(DATA_VARIABLE))
+    name = chosen_data(data, prefer)
     if not name and not embedded:
         raise UsageError(f"{who} needs data: give --data ROOT, set {DATA_VARIABLE}, or give --data miniature")
     if not name or name == MINIATURE:
@@ -41,8 +39,18 @@ def data_root(data: str | None, who: str, *, embedded: bool, prefer: str = "") -
         return MINIATURE, miniature.ensure()
     root = Path(name).expanduser()
     if not root.is_dir():
-        raise DataError(f"the data root {root} is not a folder; `python -m harness data list` lists what it must hold")
+        raise DataError(
+            f"the data root {root} is not a folder; `python -m harness data list` lists what it must hold, "
+            "and `data fetch` fetches it"
+        )
     return root.resolve().name, root
+
+
+def chosen_data(data: str | None, prefer: str = "") -> str | None:
+    """The name of the data: `data`, else the environment variable's (see `data_root`); UsageError if it is empty."""
+    if data is not None and not data.strip():
+        raise UsageError("--data is empty: a data root, or 'miniature'")
+    return data or (MINIATURE if prefer == MINIATURE else os.environ.get(DATA_VARIABLE))
 
 
 def splits_of(task: Task[Any], split: str | None) -> Iterator[str]:
@@ -155,7 +163,7 @@ class DataSource:
         evaluated.
         """
         annotation_needs = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
-        manifest.require_files(task, self.root, annotation_needs)
+        manifest.require_files(task, self.root, annotation_needs, split)
         reading = Reading(self.strict)
         samples = list(task.load(Source(self.root, split, self.annotations, reading)))
         needs = manifest.needs(task, [split])
@@ -188,7 +196,7 @@ class DataSource:
 
     def require(self, task: Task[Any], split: str) -> None:
         """DataError, with the first missing path and its origin, where a file or folder of a split is missing."""
-        manifest.require_files(task, self.root, self.needs(task, split))
+        manifest.require_files(task, self.root, self.needs(task, split), split)
 
     def annotation_digest(self, task: Task[Any], split: str) -> str:
         """The digest of a split's annotation files."""

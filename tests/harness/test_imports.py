@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LINES = (
     {"harness", "core", "errors", "migrations", "sinks"},
     {"outside", "geometry", "images", "shards", "store", "statistics", "timings", "provenance", "published"},
-    {"metrics", "data", "florence2"},
+    {"metrics", "data", "florence2", "fetching"},
     {"training", "speed", "comparison", "serving", "cluster"},
     {"tasks", "baselines"},
     {"protocols", "runner", "report"},

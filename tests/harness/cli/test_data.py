@@ -1,16 +1,26 @@
-"""The commands `data list`, `data check` and `data pack`."""
+"""The commands `data list`, `data fetch`, `data sources`, `data check` and `data pack`."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from harness import images
-from tests import refer_files
-from tests.harness.cli.calling import Call, evaluated
+from harness.data import manifest
+from harness.fetching import sources
+from tasks import TASKS
+from tests import published_files, refer_files
+from tests.harness.cli.calling import ROOT, Call, evaluated, process
+from tests.origin import LOGIN, serving, slow
 
 
 def test_data_check_names_missing_files(here: Call, root: Path, tmp_path: Path) -> None:
@@ -96,3 +106,102 @@ def test_data_check_strict_refuses_conversions(here: Call, tmp_path: Path) -> No
         outcome.status == 3
         and "$.images[0].id is the float 7.0; correct the file, or leave --strict out" in outcome.out
     )
+
+
+def test_data_fetch_fills_a_root_and_checks_it(
+    here: Call, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = published_files.published(miniature, tmp_path / "made")
+    table, root = published_files.without_sums(tmp_path), tmp_path / "new/root"
+    with serving(files) as server:
+        monkeypatch.setenv("FLORENCE2_HARNESS_MIRROR", server.url)
+        named = ("--task", "refcoco_res", "--data", root, "--sources", table)
+        planned = here("data", "fetch", *named, "--dry-run")
+        assert planned.status == 0 and "RefCOCO" in planned.out and not root.exists()
+        fetched = here("data", "fetch", *named)
+        assert fetched.status == 0, fetched.err
+        assert "images of coco/train2014" in fetched.out and "refcoco_res val:" in fetched.out
+        assert "differs  " in fetched.out and "missing" not in fetched.out.partition("refcoco_res val:")[2]
+        again = here("data", "fetch", *named)
+        assert again.status == 0 and again.out.startswith("refcoco_res val:")
+    assert evaluated_in(here, root) == evaluated(here, "refcoco_res", model="oracle")["metrics"]
+
+
+def evaluated_in(here: Call, root: Path) -> object:
+    outcome = here("run", "--task", "refcoco_res", "--model", "oracle", "--data", root, "--json")
+    assert outcome.status == 0, outcome.err
+    return json.loads(outcome.out)["metrics"]
+
+
+def test_data_fetch_that_fails_has_one_line_and_its_status(
+    here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = published_files.without_sums(tmp_path)
+    page = "dl.fbaipublicfiles.com/textvqa/data/TextVQA_0.5.1_val.json"
+    with serving({}) as server:
+        monkeypatch.setenv("FLORENCE2_HARNESS_MIRROR", server.url)
+        server.faults[page] = [LOGIN]
+        outcome = here("data", "fetch", "--task", "textvqa", "--data", tmp_path / "root", "--sources", table)
+    assert outcome.status == 6
+    assert outcome.complaint.startswith("error: not fetched: textvqa/T") or "train_images" in outcome.complaint
+    assert f"https://{page}: an HTML page came, as of a login or an error" in outcome.out
+    assert "missing  " in outcome.out  # of the check
+
+
+def test_data_sources_prints_the_table(here: Call) -> None:
+    outcome = here("data", "sources")
+    assert (
+        outcome.status == 0
+        and "| `refer/refcoco/refs(unc).p`, `refer/refcoco/instances.json` | <https://" in outcome.out
+    )
+
+
+def test_data_fetch_of_a_malformed_table_names_it(here: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[[source]]\nname = 3\n")
+    outcome = here("data", "fetch", "--task", "vizwiz", "--data", tmp_path, "--sources", tmp_path / "mine.toml")
+    assert outcome.status == 3 and "mine.toml: source 1 (3)" in outcome.complaint
+
+
+def test_interrupted_data_fetch_ends_soon_with_one_line(tmp_path: Path) -> None:
+    table, root = published_files.without_sums(tmp_path), tmp_path / "root"
+    page = "dl.fbaipublicfiles.com/textvqa/data/TextVQA_0.5.1_val.json"
+    command = [sys.executable, "-m", "harness", "data", "fetch", "--task", "textvqa", "--data", str(root)]
+    with serving({page: bytes(1_000_000)}) as server:
+        server.faults[page] = [slow(0.1)]  # 100 s in all
+        environment = {**os.environ, "FLORENCE2_HARNESS_MIRROR": server.url}
+        process = subprocess.Popen(
+            [*command, "--sources", str(table)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        while not any(path.stat().st_size for path in root.glob(".fetch/*.part")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.strip().splitlines()[-1].startswith("error: interrupted; finished work is kept")
+    assert not (root / "textvqa").exists()
+
+
+@pytest.mark.slow
+def test_all_tasks_run_on_what_data_fetch_brings_into_an_empty_folder(miniature: Path, tmp_path: Path) -> None:
+    """The one archive behind a form is put where `data fetch` says; everything else comes from the server."""
+    files = published_files.published(miniature, tmp_path / "made")
+    table, root = published_files.without_sums(tmp_path, n82783=40), tmp_path / "root"
+    [form] = [source for source in sources.read(table) if source.by_hand]
+    with serving(files) as server:
+        named = ("data", "fetch", "--task", "all", "--data", root, "--sources", table)
+        first = process(*named, FLORENCE2_HARNESS_MIRROR=server.url)
+        assert first.status == 3 and "flickr30k/flickr30k-images" in first.out
+        (root / form.place).write_bytes(published_files.archive_by_hand(miniature))
+        second = process(*named, FLORENCE2_HARNESS_MIRROR=server.url)
+        assert second.status == 0, second.err
+        assert not [asked for asked in server.asked if asked.path not in files]
+    published = [task for task in TASKS.values() if task.name != "odinw_miniature"]
+    assert not [task.name for task in published if manifest.missing(task, root, [task.splits[0]])]
+    out = tmp_path / "results"
+    limits = ("--limit", "1", "--no-meteor", "--out", out)
+    ran = process("run", "--task", "all", "--model", "florence2-nano", "--data", root, *limits)
+    assert ran.status == 0, ran.err
+    evaluated_tasks = {path.name for path in (out / "root").iterdir()}
+    assert evaluated_tasks == {task.name for task in published} - {"coco_retrieval", "flickr30k_retrieval"}  # embed

@@ -14,6 +14,7 @@ from PIL import Image
 
 from harness.training import log, nano, recipes
 from harness.training.recipe import Plan
+from tests import origin
 from tests.harness.cli.calling import Call
 from tests.harness.cli.hostile import HOSTILE, NAME, assert_files_are_safe, assert_safe
 
@@ -98,6 +99,29 @@ def test_pack_and_check_of_hostile_file_names_show_no_control_character(here: Ca
         assert "<img src=x onerror=alert(1)>" in outcome.out  # the names of the missing and of the damaged image
 
 
+def test_fetch_of_hostile_names_sources_and_answers_shows_no_control_character(
+    here: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = captions(tmp_path / "root")
+    quoted = json.dumps(HOSTILE, ensure_ascii=True)
+    table = f"""
+        [[source]]
+        name = {quoted}
+        kind = "images"
+        urls = ["https://one/{{name}}"]
+        path = "nocaps/val"
+        licence = {quoted}
+        tried = true"""
+    (tmp_path / "table.toml").write_text(table)
+    hostile = origin.status(200, HOSTILE.encode(), Content_Encoding="\x1b[31mgzip\x07")
+    with origin.serving({}) as server:
+        monkeypatch.setenv("FLORENCE2_HARNESS_MIRROR", server.url)
+        server.faults[f"one/{NAME}2.png"] = [hostile]
+        outcome = here("data", "fetch", "--task", "nocaps", "--data", root, "--sources", tmp_path / "table.toml")
+    assert_safe(outcome)
+    assert outcome.status == 6 and "not fetched: " in outcome.complaint, outcome
+
+
 def test_finetune_on_hostile_captions_and_file_names_shows_no_control_character(here: Call, tmp_path: Path) -> None:
     root = captions(tmp_path / "root")
     command = ("finetune", *NANO, "--task", "coco_caption", "--split", "train", "--data", root)
@@ -162,6 +186,8 @@ def test_finetune_on_a_task_of_hostile_name_writes_a_safe_log(
     ("ablate", "--study", HOSTILE), ("ablate", "--study", "prompts", "--arm", HOSTILE),
     ("ablate", "--study", "prompts", "--device", HOSTILE),
     ("data", "list", "--task", HOSTILE), ("data", "pack", "--task", HOSTILE),
+    ("data", "fetch", "--task", HOSTILE, "--data", "x"), ("data", "fetch", "--task", "nocaps", "--sources", HOSTILE),
+    ("data", "fetch", "--task", "nocaps", "--data", "x", "--sources", HOSTILE),
     ("data", "pack", "--task", "nocaps", "--split", HOSTILE), ("data", "pack", "--task", "nocaps", "--data", HOSTILE),
     ("bench", "--model", HOSTILE), ("bench", "--model", "florence2-nano", "--device", HOSTILE),
     ("bench", "--model", "florence2-nano", "--task", HOSTILE),

@@ -20,7 +20,9 @@ from baselines import Entry, Setting
 from harness.cli import application
 from harness.core import Model
 from harness.errors import CheckpointError
+from harness.evaluation import fetching
 from harness.metrics import java
+from tests import origin, published_files
 from tests.harness.cli.calling import LITERAL, ROOT, Call, evaluated, process
 from tests.hub import COMMIT, serving
 
@@ -53,6 +55,30 @@ def test_no_weights_and_no_network(root: Path, tmp_path: Path) -> None:
     assert "microsoft/Florence-2-large at revision f0acedb" in outcome.complaint
     assert "--weights FOLDER" in outcome.complaint
     assert outcome.out == ""
+
+
+def test_run_fetches_missing_data_first_where_asked(
+    here: Call, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain `run` says in one line how to fetch; --fetch does so, and keeps stdout for the result."""
+    (tmp_path / "root").mkdir()
+    monkeypatch.setattr(fetching, "TABLE", published_files.without_sums(tmp_path))
+    named = ("run", "--task", "refcoco", "--model", "oracle", "--data", tmp_path / "root", "--json")
+    outcome = here(*named)
+    assert outcome.status == 3
+    assert f"`python -m harness data fetch --task refcoco --data {tmp_path / 'root'}` fetches it" in outcome.complaint
+    with origin.serving(published_files.published(miniature, tmp_path / "made")) as server:
+        monkeypatch.setenv("FLORENCE2_HARNESS_MIRROR", server.url)
+        outcome = here(*named, "--fetch")
+    assert outcome.status == 0, outcome.err
+    assert json.loads(outcome.out)["status"] == "complete" and "Apache-2.0" in outcome.err
+
+
+def test_fetch_of_own_annotations_is_refused(here: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    own = ("--annotations", tmp_path / "mine.json")
+    outcome = here("run", "--task", "coco_detection", "--model", "oracle", "--fetch", *own)
+    assert outcome.status == 2 and "--fetch is of published data" in outcome.complaint
 
 
 def test_no_data_root(tmp_path: Path) -> None:
