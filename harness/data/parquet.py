@@ -1,0 +1,295 @@
+"""A split of a data set in parquet files: its columns are checked, its rows read, and single images read when needed.
+
+The files of a split have the same columns; their rows are in the order of the file names.  Rows are read without the
+column of images.  An image is read from its row later: only the image column of its row group is decoded, and the last
+row groups are kept up to `MOST_KEPT` bytes.  So memory is bounded by the largest row group's images, and images in the
+order of the rows decode each row group once.
+
+A file is opened when it is first needed, and serves all threads under one lock.  A forked process opens it again.
+
+Numbers of float32 columns become the shortest decimal that float32 does not distinguish from them.  This restores any
+number of up to six significant digits, such as 59.05 (as float64: 59.04999923706055).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.errors import DataError, ResourceError
+
+MOST_KEPT = 256 << 20  # bytes of images in row groups that are kept decoded; the last one is kept in any case
+MOST_DECODED = 4 << 30  # bytes of images in one row group
+LIST = "list of "
+IMAGE = "image"
+INSTALL = "reading parquet needs pyarrow: pip install 'florence2-harness[parquet]'"
+
+
+class Place(NamedTuple):
+    """Where a row lies: the number of its file, its row group in the file, and its row in the row group, from 0."""
+
+    file: int
+    group: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The parquet files of a split.
+
+    `columns` has the declared type of each column that is used, by dotted path: `string`, `integer`, `number` (an
+    integer or a float) or `list of ...`.  A list of records and a record of lists have the same paths and types.
+    `image` is the path of the column of images.
+    """
+
+    files: tuple[Path, ...]
+    columns: Mapping[str, str]
+    image: str
+
+    def check(self) -> None:
+        """DataError, naming the file and the column, if a column is missing or has another type than declared.
+
+        ResourceError if pyarrow is not installed.
+        """
+        wanted = {**self.columns, **({self.image: IMAGE} if self.image else {})}
+        for path in self.files:
+            schema = opened(path).schema_arrow
+            for column, declared in wanted.items():
+                found = _described(schema, column)
+                if found is None:
+                    names = ", ".join(schema.names)
+                    raise DataError(f"{path} has no column {column!r} of type {declared}; it has {names}")
+                if not _fits(declared, found):
+                    raise DataError(f"{path}: column {column!r} has the type {found}; expected {declared}")
+
+    def rows(self) -> Iterator[tuple[Place, dict[str, Any]]]:
+        """Each row's place and its values by top-level column, without images; DataError if a file is damaged."""
+        names = list(dict.fromkeys(column.partition(".")[0] for column in self.columns))
+        for number, path in enumerate(self.files):
+            file = opened(path)
+            single = {name for name in self.columns if (_described(file.schema_arrow, name) or "").endswith("float32")}
+            for group in range(file.num_row_groups):
+                with _errors(path):
+                    values = file.read_row_group(group, columns=names, use_threads=False).to_pylist()
+                for row, value in enumerate(values):
+                    for name in single:
+                        _shorten(value, name.split("."))
+                    yield Place(number, group, row), value
+
+
+@dataclass(eq=False)
+class Images:
+    """The images of a split by reference: `places` says in which row each lies."""
+
+    files: tuple[Path, ...]
+    column: str
+    places: Mapping[str, Place]
+    _opened: dict[int, Any] = field(default_factory=dict)
+    _kept: OrderedDict[tuple[int, int], Any] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        _every.add(self)
+
+    def __contains__(self, reference: str) -> bool:
+        return reference in self.places
+
+    def get(self, reference: str) -> bytes | None:
+        """The bytes of an image; None if no row has it, or its row has none.  DataError if its file is damaged."""
+        place = self.places.get(reference)
+        return None if place is None else self.at(place)
+
+    def at(self, place: Place) -> bytes | None:
+        """The bytes of the image in a row; None if the row has none."""
+        with self._lock:
+            value: bytes | None = self._group(place.file, place.group)[place.row].as_py()
+            return value
+
+    def _group(self, number: int, group: int) -> Any:
+        """The decoded image column of a row group."""
+        kept = self._kept.pop((number, group), None)
+        if kept is None:
+            path = self.files[number]
+            if number not in self._opened:
+                self._opened[number] = opened(path)
+            kept = _decoded(self._opened[number], path, group, self.column)
+        self._kept[number, group] = kept  # the last is the one used last
+        while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return kept
+
+    def forget(self) -> None:
+        """Drops open files and decoded row groups."""
+        self._opened.clear()
+        self._kept.clear()
+
+
+def opened(path: Path) -> Any:
+    """A parquet file, whose footer is read; DataError if it is torn or no parquet file, ResourceError without pyarrow.
+
+    The file is not mapped into memory: one that is truncated while it is read would kill the process.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ResourceError(INSTALL) from error
+    with _errors(path):
+        return pyarrow.parquet.ParquetFile(path, memory_map=False, pre_buffer=False)
+
+
+def footer(path: Path) -> bytes:
+    """The footer of a parquet file: its schema, and where each column of each row group lies; DataError if torn."""
+    end = b"PAR1"
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 8))
+            tail = file.read()
+            length = int.from_bytes(tail[:4], "little")
+            if tail[4:] != end or length + 12 > size:
+                raise DataError(f"{path} is not a complete parquet file: it does not end with its footer; {AGAIN}")
+            file.seek(size - 8 - length)
+            return file.read(length)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+AGAIN = "obtain it again"
+
+
+class _errors:
+    """Raises DataError, naming the file, for any error of pyarrow within the context."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        from pyarrow import ArrowException
+
+        if isinstance(error, ArrowException | OSError):
+            reason = " ".join(str(error).split())
+            raise DataError(f"{self.path} cannot be read as parquet: {reason}; {AGAIN}") from error
+
+
+def _decoded(file: Any, path: Path, group: int, column: str) -> Any:
+    """The image column of a row group as binary values; DataError if it is damaged or would take too much memory."""
+    about = file.metadata.row_group(group)
+    leaf = f"{column}.bytes"
+    sizes = {about.column(number).path_in_schema: about.column(number) for number in range(about.num_columns)}
+    name = leaf if leaf in sizes else column
+    if sizes[name].total_uncompressed_size > MOST_DECODED:
+        size = sizes[name].total_uncompressed_size
+        raise DataError(f"{path}: row group {group} has {size:,} bytes of images; at most {MOST_DECODED:,} are decoded")
+    with _errors(path):
+        values = file.read_row_group(group, columns=[name], use_threads=False).column(0)
+        if name == leaf:
+            import pyarrow.compute
+
+            values = pyarrow.compute.struct_field(values, "bytes")
+        return values
+
+
+# ---------------------------------------------------------------------------- types
+
+
+def _described(schema: Any, path: str) -> str | None:
+    """The type of a column in the words of `Table.columns`, by dotted path; None if there is none."""
+    import pyarrow.types as types
+
+    first, *fields = path.split(".")
+    if first not in schema.names:
+        return None
+    kind, lists = schema.field(first).type, 0
+
+    def inner(kind: Any) -> tuple[Any, int]:
+        depth = 0
+        while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+            kind, depth = kind.value_type, depth + 1
+        return (kind.value_type if types.is_dictionary(kind) else kind), depth
+
+    kind, lists = inner(kind)
+    for name in fields:
+        if not types.is_struct(kind) or kind.get_field_index(name) < 0:
+            return None
+        kind, more = inner(kind.field(name).type)
+        lists += more
+    return LIST * lists + _plain(kind)
+
+
+def _plain(kind: Any) -> str:
+    """The name of a type that is no list."""
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return IMAGE if at >= 0 and _plain(kind.field(at).type) == IMAGE else "record"
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return IMAGE
+    if types.is_string(kind) or types.is_large_string(kind):
+        return "string"
+    return "integer" if types.is_integer(kind) else {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+
+
+def _fits(declared: str, found: str) -> bool:
+    if declared.endswith("number"):
+        lists = declared.removesuffix("number")
+        return found in (f"{lists}integer", f"{lists}float32", f"{lists}float64")
+    return declared == found
+
+
+def _shorten(value: Any, path: Sequence[str]) -> None:
+    """Replaces the float32 numbers at a path of a row by their shortest decimals, in place."""
+    if isinstance(value, list):
+        for each in value:
+            _shorten(each, path)
+    elif isinstance(value, dict) and path[1:]:
+        _shorten(value[path[0]], path[1:])
+    elif isinstance(value, dict):
+        value[path[0]] = shortest(value[path[0]])
+
+
+def shortest(value: Any) -> Any:
+    """Numbers that were float32, at any depth of lists, as the shortest decimals that float32 reads as the same."""
+    if isinstance(value, list):
+        return [shortest(each) for each in value]
+    return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
+# ---------------------------------------------------------------------------- forks
+
+_every: weakref.WeakSet[Images] = weakref.WeakSet()
+_held: list[Images] = []
+
+
+def _before_fork() -> None:
+    """Waits until no thread reads, since a lock that another thread holds would stay locked in the child."""
+    _held.extend(_every)
+    for images in _held:
+        images._lock.acquire()
+
+
+def _after_fork() -> None:
+    for images in _held:
+        images._lock.release()
+    _held.clear()
+
+
+def _after_fork_in_child() -> None:
+    """Forgets the parent's open files, whose positions the two processes would share."""
+    for images in _held:
+        images.forget()
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
