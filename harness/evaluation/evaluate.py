@@ -96,14 +96,17 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
     pairs = [(task, split) for task in _with_data(request, source) for split in splits_of(task, request.split)]
     if source.annotations is not None and len(pairs) > 1:
         raise UsageError(f"--annotations are of one task and one split, but {len(pairs)} are named")
-    for task, split in pairs:
-        source.require(task, split)
+    sources = [source.of(task, split) for task, split in pairs]
+    for own, (task, split) in zip(sources, pairs, strict=True):
+        own.require(task, split)
     of_several = watcher is not None and watcher.several
     kinds = entry.answers(request.options) if entry is not None else None
     per_task = entry is not None and (entry.sees_targets or entry.per_task)
     alone = len(pairs) == 1 and not of_several
     model: Model | None = None
-    for task, split in pairs:
+    answering: Model | None = None
+    built_for = Path()
+    for source, (task, split) in zip(sources, pairs, strict=True):
         try:
             loaded = source.read(task, split)
             samples = runner.choose(loaded.samples, request.limit, request.seed)
@@ -120,8 +123,9 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
                 watcher.left_out(task.name, split, reason)
             continue
         part = _part(source, task, split, loaded)
-        if model is None and not per_task:
-            model = build(request, entry, source.image_root, samples, part)
+        if not per_task and (model is None or source.image_root != built_for):
+            model = answering = None  # frees its memory first
+            model, built_for = build(request, entry, source.image_root, samples, part), source.image_root
         facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
         chosen = replace(loaded, samples=samples)
         try:
@@ -155,6 +159,8 @@ def _with_data(request: Request, source: DataSource) -> list[Task[Any]]:
     """The tasks of a request that its data may have; all of them where the annotations are the user's own."""
     if source.annotations is not None or not isinstance(request.task, str):
         return tasks_of(request)
+    if source.copied is not None:
+        return source.copied.tasks(request.task)
     candidates = selected(request.task, source.name, source.root)
     return with_data(candidates, source.root, request.split, request.task)
 
