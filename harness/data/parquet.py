@@ -92,7 +92,7 @@ class Images:
     files: tuple[Path, ...]
     column: str
     places: Mapping[str, Place]
-    _opened: dict[int, Any] = field(default_factory=dict)
+    _opened: dict[int, tuple[Any, str]] = field(default_factory=dict)
     _kept: OrderedDict[tuple[int, int], Any] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -119,8 +119,8 @@ class Images:
         if kept is None:
             path = self.files[number]
             if number not in self._opened:
-                self._opened[number] = opened(path)
-            kept = _decoded(self._opened[number], path, group, self.column)
+                self._opened[number] = _opened_for_images(path, self.column)
+            kept = _decoded(*self._opened[number], path, group)
         self._kept[number, group] = kept  # the last is the one used last
         while len(self._kept) > 1 and sum(column.nbytes for column in self._kept.values()) > MOST_KEPT:
             self._kept.popitem(last=False)
@@ -182,22 +182,36 @@ class _errors:
             raise DataError(f"{self.path} cannot be read as parquet: {reason}; {AGAIN}") from error
 
 
-def _decoded(file: Any, path: Path, group: int, column: str) -> Any:
-    """The image column of a row group as binary values; DataError if it is damaged or would take too much memory."""
-    about = file.metadata.row_group(group)
+def _opened_for_images(path: Path, column: str) -> tuple[Any, str]:
+    """A file whose equal images are decoded once in a row group, and the path of the bytes in the image column.
+
+    Copies of VQA repeat an image in the row of each of its questions.
+    """
+    import pyarrow.parquet
+
+    about = opened(path).metadata
     leaf = f"{column}.bytes"
-    sizes = {about.column(number).path_in_schema: about.column(number) for number in range(about.num_columns)}
-    name = leaf if leaf in sizes else column
-    if sizes[name].total_uncompressed_size > MOST_DECODED:
-        size = sizes[name].total_uncompressed_size
+    leaves = {about.schema.column(number).path for number in range(about.num_columns)}
+    name = leaf if leaf in leaves else column
+    with _errors(path):
+        file = pyarrow.parquet.ParquetFile(
+            path, metadata=about, read_dictionary=[name], memory_map=False, pre_buffer=False
+        )
+    return file, name
+
+
+def _decoded(file: Any, name: str, path: Path, group: int) -> Any:
+    """The bytes in the image column of a row group; DataError if it is damaged or would take too much memory."""
+    import pyarrow.compute
+
+    about = file.metadata.row_group(group)
+    columns = (about.column(number) for number in range(about.num_columns))
+    size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == name)
+    if size > MOST_DECODED:
         raise DataError(f"{path}: row group {group} has {size:,} bytes of images; at most {MOST_DECODED:,} are decoded")
     with _errors(path):
         values = file.read_row_group(group, columns=[name], use_threads=False).column(0)
-        if name == leaf:
-            import pyarrow.compute
-
-            values = pyarrow.compute.struct_field(values, "bytes")
-        return values
+        return pyarrow.compute.struct_field(values, "bytes") if name.endswith(".bytes") else values
 
 
 # ---------------------------------------------------------------------------- types

@@ -86,13 +86,13 @@ def test_images_decode_one_row_group_for_one_image(files: tuple[Path, ...], monk
     images = images_of(files)
     decoded: list[tuple[int, str]] = []
 
-    def counted(file: Any, path: Path, group: int, column: str, decode: Any = parquet._decoded) -> Any:
-        decoded.append((group, column))
-        return decode(file, path, group, column)
+    def counted(file: Any, name: str, path: Path, group: int, decode: Any = parquet._decoded) -> Any:
+        decoded.append((group, name))
+        return decode(file, name, path, group)
 
     monkeypatch.setattr(parquet, "_decoded", counted)
     assert [images.get(name) for name in ("5", "4", "6", "7")] == [bytes_of(n) for n in (5, 4, 6, 7)]
-    assert decoded == [(1, "image")]
+    assert decoded == [(1, "image.bytes")]
 
 
 def test_images_keep_the_row_group_used_last_when_memory_is_short(
@@ -236,3 +236,15 @@ def test_forked_process_reads_images_while_a_thread_of_the_parent_does(busy: Ima
             os._exit(0 if all(busy.get(str(n)) == bytes_of(n) for n in range(16)) else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert busy.get("7") == bytes_of(7)
+
+
+def test_equal_images_of_a_row_group_are_decoded_once(tmp_path: Path) -> None:
+    """1,000 rows with one image of 1 MB take little more than one image, also where a stranger made the file."""
+    path, big = tmp_path / "vqa.parquet", bytes(range(256)) * 4096
+    pq.write_table(
+        pa.table({"image": pa.array([{"bytes": big, "path": "a"}] * 1000, IMAGE)}), path, row_group_size=1000
+    )
+    images = Images((path,), "image", {"a": Place(0, 0, 0), "b": Place(0, 0, 999)})
+    assert images.get("a") == images.get("b") == big
+    [kept] = images._kept.values()
+    assert kept.nbytes < 2 * len(big)
