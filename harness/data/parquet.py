@@ -61,7 +61,8 @@ class Table:
         """
         wanted = {**self.columns, **({self.image: IMAGE} if self.image else {})}
         for path in self.files:
-            schema = opened(path).schema_arrow
+            with _errors(path):
+                schema = opened(path).schema_arrow
             for column, declared in wanted.items():
                 found = _described(schema, column)
                 if found is None:
@@ -74,8 +75,10 @@ class Table:
         """Each row's place and its values by top-level column, without images; DataError if a file is damaged."""
         names = list(dict.fromkeys(column.partition(".")[0] for column in self.columns))
         for number, path in enumerate(self.files):
-            file = opened(path)
-            single = {name for name in self.columns if (_described(file.schema_arrow, name) or "").endswith("float32")}
+            with _errors(path):
+                file = opened(path)
+                schema = file.schema_arrow
+            single = {name for name in self.columns if (_described(schema, name) or "").endswith("float32")}
             for group in range(file.num_row_groups):
                 with _errors(path):
                     values = file.read_row_group(group, columns=names, use_threads=False).to_pylist()
@@ -109,7 +112,7 @@ class Images:
 
     def at(self, place: Place) -> bytes | None:
         """The bytes of the image in a row; None if the row has none."""
-        with self._lock:
+        with self._lock, _errors(self.files[place.file]):
             value: bytes | None = self._group(place.file, place.group)[place.row].as_py()
             return value
 
@@ -163,6 +166,15 @@ def footer(path: Path) -> bytes:
 
 
 AGAIN = "obtain it again"
+DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+)  # pyarrow's too
 
 
 class _errors:
@@ -177,7 +189,7 @@ class _errors:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         from pyarrow import ArrowException
 
-        if isinstance(error, ArrowException | OSError):
+        if isinstance(error, (ArrowException, *DAMAGED)):
             reason = " ".join(str(error).split())
             raise DataError(f"{self.path} cannot be read as parquet: {reason}; {AGAIN}") from error
 

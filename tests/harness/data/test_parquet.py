@@ -248,3 +248,25 @@ def test_equal_images_of_a_row_group_are_decoded_once(tmp_path: Path) -> None:
     assert images.get("a") == images.get("b") == big
     [kept] = images._kept.values()
     assert kept.nbytes < 2 * len(big)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_bytes_are_a_data_error_or_harmless(seed: int, tmp_path: Path) -> None:
+    """No other exception, whatever byte is damaged, the footer's above all."""
+    path = write(tmp_path / "a.parquet", 0, 10)
+    good, random, refused = path.read_bytes(), np.random.default_rng(seed), 0
+    for _ in range(60):
+        data = bytearray(good)
+        begin = len(data) - 2500 if random.random() < 0.7 else 0  # the footer, or anywhere
+        data[int(random.integers(begin, len(data)))] = int(random.integers(256))
+        path.write_bytes(bytes(data))
+        try:
+            footer(path)
+            Table((path,), COLUMNS, "image").check()
+            images = images_of((path,))
+            for name in list(images.places):
+                images.get(name)
+        except DataError as error:
+            refused += 1
+            assert "a.parquet" in str(error)
+    assert refused > 10
