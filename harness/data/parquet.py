@@ -6,9 +6,6 @@ row groups are kept up to `MOST_KEPT` bytes.  So memory is bounded by the larges
 order of the rows decode each row group once.
 
 A file is opened when it is first needed, and serves all threads under one lock.  A forked process opens it again.
-
-Numbers of float32 columns become the shortest decimal that float32 does not distinguish from them.  This restores any
-number of up to six significant digits, such as 59.05 (as float64: 59.04999923706055).
 """
 
 from __future__ import annotations
@@ -17,19 +14,16 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from harness.data.columns import IMAGE, described, fits, shorten
 from harness.errors import DataError, ResourceError
 
 MOST_KEPT = 256 << 20  # bytes of images in row groups that are kept decoded; the last one is kept in any case
 MOST_DECODED = 4 << 30  # bytes of images in one row group
-LIST = "list of "
-IMAGE = "image"
 INSTALL = "reading parquet needs pyarrow: pip install 'florence2-harness[parquet]'"
 
 
@@ -45,9 +39,8 @@ class Place(NamedTuple):
 class Table:
     """The parquet files of a split.
 
-    `columns` has the declared type of each column that is used, by dotted path: `string`, `integer`, `number` (an
-    integer or a float) or `list of ...`.  A list of records and a record of lists have the same paths and types.
-    `image` is the path of the column of images.
+    `columns` has the declared type of each column that is used, by path (see `harness.data.columns`).  `image` is the
+    column of images; "" where there is none.
     """
 
     files: tuple[Path, ...]
@@ -64,11 +57,11 @@ class Table:
             with _errors(path):
                 schema = opened(path).schema_arrow
             for column, declared in wanted.items():
-                found = _described(schema, column)
+                found = described(schema, column)
                 if found is None:
                     names = ", ".join(schema.names)
                     raise DataError(f"{path} has no column {column!r} of type {declared}; it has {names}")
-                if not _fits(declared, found):
+                if not fits(declared, found):
                     raise DataError(f"{path}: column {column!r} has the type {found}; expected {declared}")
 
     def rows(self) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -78,13 +71,13 @@ class Table:
             with _errors(path):
                 file = opened(path)
                 schema = file.schema_arrow
-            single = {name for name in self.columns if (_described(schema, name) or "").endswith("float32")}
+            single = {name for name in self.columns if (described(schema, name) or "").endswith("float32")}
             for group in range(file.num_row_groups):
                 with _errors(path):
                     values = file.read_row_group(group, columns=names, use_threads=False).to_pylist()
                 for row, value in enumerate(values):
                     for name in single:
-                        _shorten(value, name.split("."))
+                        shorten(value, name.split("."))
                     yield Place(number, group, row), value
 
 
@@ -224,72 +217,6 @@ def _decoded(file: Any, name: str, path: Path, group: int) -> Any:
     with _errors(path):
         values = file.read_row_group(group, columns=[name], use_threads=False).column(0)
         return pyarrow.compute.struct_field(values, "bytes") if name.endswith(".bytes") else values
-
-
-# ---------------------------------------------------------------------------- types
-
-
-def _described(schema: Any, path: str) -> str | None:
-    """The type of a column in the words of `Table.columns`, by dotted path; None if there is none."""
-    import pyarrow.types as types
-
-    first, *fields = path.split(".")
-    if first not in schema.names:
-        return None
-    kind, lists = schema.field(first).type, 0
-
-    def inner(kind: Any) -> tuple[Any, int]:
-        depth = 0
-        while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-            kind, depth = kind.value_type, depth + 1
-        return (kind.value_type if types.is_dictionary(kind) else kind), depth
-
-    kind, lists = inner(kind)
-    for name in fields:
-        if not types.is_struct(kind) or kind.get_field_index(name) < 0:
-            return None
-        kind, more = inner(kind.field(name).type)
-        lists += more
-    return LIST * lists + _plain(kind)
-
-
-def _plain(kind: Any) -> str:
-    """The name of a type that is no list."""
-    import pyarrow.types as types
-
-    if types.is_struct(kind):
-        at = kind.get_field_index("bytes")
-        return IMAGE if at >= 0 and _plain(kind.field(at).type) == IMAGE else "record"
-    if types.is_binary(kind) or types.is_large_binary(kind):
-        return IMAGE
-    if types.is_string(kind) or types.is_large_string(kind):
-        return "string"
-    return "integer" if types.is_integer(kind) else {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
-
-
-def _fits(declared: str, found: str) -> bool:
-    if declared.endswith("number"):
-        lists = declared.removesuffix("number")
-        return found in (f"{lists}integer", f"{lists}float32", f"{lists}float64")
-    return declared == found
-
-
-def _shorten(value: Any, path: Sequence[str]) -> None:
-    """Replaces the float32 numbers at a path of a row by their shortest decimals, in place."""
-    if isinstance(value, list):
-        for each in value:
-            _shorten(each, path)
-    elif isinstance(value, dict) and path[1:]:
-        _shorten(value[path[0]], path[1:])
-    elif isinstance(value, dict):
-        value[path[0]] = shortest(value[path[0]])
-
-
-def shortest(value: Any) -> Any:
-    """Numbers that were float32, at any depth of lists, as the shortest decimals that float32 reads as the same."""
-    if isinstance(value, list):
-        return [shortest(each) for each in value]
-    return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
 # ---------------------------------------------------------------------------- forks

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.data import parquet
-from harness.data.parquet import Images, Place, Table, footer, opened, shortest
+from harness.data.parquet import Images, Place, Table, footer, opened
 from harness.errors import DataError, ResourceError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -66,12 +66,6 @@ def test_numbers_of_float32_columns_are_read_as_their_decimals(files: tuple[Path
     rows = [row for _, row in Table(files, COLUMNS, "image").rows()]
     assert [row["number"] for row in rows] == [float(f"{number}.05") for number in range(16)]
     assert rows[3]["objects"]["area"] == [0.3, 2.0]
-
-
-def test_shortest_restores_every_number_of_two_decimals_below_1000() -> None:
-    for hundredths in range(0, 100_000, 7):
-        exact = hundredths / 100
-        assert shortest([float(np.float32(exact))]) == [exact]
 
 
 def test_images_return_the_bytes_of_every_row_in_any_order(files: tuple[Path, ...]) -> None:
