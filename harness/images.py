@@ -153,8 +153,8 @@ def read_bytes(root: Path, reference: str) -> bytes:
     corrupt.
     """
     reference = inside(reference)
-    if mounted := _mounted.get(root):
-        return _from_row(mounted, root, reference)
+    if (rows := _mounted.get(root)) is not None:
+        return _from_row(rows, root, reference)
     located = _locate(root, reference)
     if located is None:
         return read_file(file_of(root, reference))
@@ -167,8 +167,8 @@ def exists(root: Path, reference: str) -> bool:
     """Whether an image is in a store or in a file that may be read; DataError if the store is corrupt."""
     try:
         reference = inside(reference)
-        if mounted := _mounted.get(root):
-            return reference in mounted
+        if (rows := _mounted.get(root)) is not None:
+            return reference in rows
         located = _locate(root, reference)
         packed = located is not None and located[0].get(located[1]) is not None
         return packed or os.path.isfile(file_of(root, reference))
@@ -218,15 +218,15 @@ def mount(root: Path, images: Mounted) -> None:
     _mounted[root] = images
 
 
-def is_mounted(root: Path) -> bool:
-    """Whether the images of a root are in no file of their own."""
-    return root in _mounted
+def mounted(root: Path) -> Mounted | None:
+    """What is mounted at a root; None if its images are in files."""
+    return _mounted.get(root)
 
 
-def _from_row(mounted: Mounted, root: Path, reference: str) -> bytes:
-    data = mounted.get(reference)
+def _from_row(rows: Mounted, root: Path, reference: str) -> bytes:
+    data = rows.get(reference)
     if data is None:
-        what = "its row has no bytes" if reference in mounted else "no row has it"
+        what = "its row has no bytes" if reference in rows else "no row has it"
         raise MissingImage(f"the image {root / reference} is in parquet rows, and {what}")
     if len(data) > MOST_BYTES:
         raise MissingImage(f"the image {root / reference} cannot be read: {len(data):,} bytes; at most {MOST_BYTES:,}")

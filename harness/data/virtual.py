@@ -87,7 +87,8 @@ def _write(folder: Path, content: Content) -> None:
 
 
 def open_root(root: Path, files: Sequence[Path], column: str) -> None:
-    """Makes `harness.images` read the images of this root from the rows of these files; once per process."""
-    if not images.is_mounted(root):
+    """Makes `harness.images` read the images of this root from the rows of these files."""
+    before = images.mounted(root)
+    if not isinstance(before, Images) or before.files != tuple(files):
         places = msgspec.json.decode((root / INDEX).read_bytes(), type=dict[str, Place])
         images.mount(root, Images(tuple(files), column, places))

@@ -339,10 +339,12 @@ def _source_of_record(record: Run, data: str | None) -> DataSource:
     own = record.provenance.get("own data", {})
     paths = {name: Path(own[name]) for name in ("annotations", "images") if isinstance(own.get(name), str)}
     embedded = record.spec.data == MINIATURE
-    copy = record.provenance.get("copy", {}).get("data")
-    if (data is None and isinstance(copy, str)) or (data is not None and copies.named(data) is not None):
+    about = record.provenance.get("copy")
+    copy = about.get("data") if isinstance(about, dict) else None
+    where = data if data is not None and copies.named(data) is not None else copy
+    if isinstance(where, str):  # official files given as `data` are not those of a copy
         annotations, own_images = paths.get("annotations"), paths.get("images")
-        return source_of(data or copy, record.spec.model, embedded=embedded, annotations=annotations, images=own_images)
+        return source_of(where, record.spec.model, embedded=embedded, annotations=annotations, images=own_images)
     if not paths:
         return DataSource(*data_root(data, record.spec.model, embedded=embedded, prefer=record.spec.data))
     for path in paths.values():

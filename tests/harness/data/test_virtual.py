@@ -70,3 +70,14 @@ def test_open_root_makes_images_readable_under_the_root(tmp_path: Path) -> None:
     root = make_root("one", lambda: CONTENT)
     open_root(root, [path], "image")
     assert images.read_bytes(root, "coco/train2014/a.jpg") == b"second"
+
+
+def test_open_root_again_keeps_what_is_open_unless_the_files_moved(tmp_path: Path) -> None:
+    """A copy of the folder has the same root, and the first folder may be gone."""
+    root = make_root("one", lambda: CONTENT)
+    open_root(root, [tmp_path / "a.parquet"], "image")
+    first = images.mounted(root)
+    open_root(root, [tmp_path / "a.parquet"], "image")
+    assert images.mounted(root) is first
+    open_root(root, [tmp_path / "b.parquet"], "image")
+    assert images.mounted(root) is not first

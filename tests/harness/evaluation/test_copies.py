@@ -25,7 +25,7 @@ from harness.evaluation import comparing, scoring
 from harness.evaluation.copies import Copied, named
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.plan import DataSource, loaded_of, source_of
-from harness.evaluation.request import Request
+from harness.evaluation.request import Request, Scorers
 from harness.report.joined import why_not
 from tasks import TASKS, hub
 from tests import copies
@@ -91,8 +91,9 @@ def test_copy_gives_the_answers_and_numbers_of_the_official_files(
     both = []
     for place, root in (("a", _official(task, miniature, tmp_path / "official")), ("b", folder)):
         request = Request(
-            task=task, model=model, data=str(root), split=split, limit=6, options=options, out=tmp_path / place
-        )
+            task=task, model=model, data=str(root), split=split, limit=6, options=options, out=tmp_path / place,
+            scorers=Scorers(meteor=False),
+        )  # fmt: skip
         both.append(_answers(request))
     (official, expected), (run, found) = both
     assert found == expected and len(found) >= 6
@@ -215,11 +216,12 @@ def test_data_check_of_a_copy(refcoco: Path, capsys: pytest.CaptureFixture[str])
     assert "wrong    val of lmms-lab/RefCOCO is not the official split" in capsys.readouterr().out
 
 
-def test_record_of_a_copy_says_where_its_data_lies(refcoco: Path, tmp_path: Path) -> None:
+def test_record_of_a_copy_says_where_its_data_lies(refcoco: Path, miniature: Path, tmp_path: Path) -> None:
     one = harness.evaluate("refcoco", "oracle", data=refcoco, split="testA", out=tmp_path / "r")
     two = harness.evaluate("refcoco", "whole-image", data=refcoco, split="testA", out=tmp_path / "r")
     assert scoring.score_again(one.id, out=tmp_path / "r")[0].metrics == one.metrics
-    [_] = comparing.compare_each(one.id, two.id, out=tmp_path / "r")
+    for data in (None, str(miniature), str(refcoco)):  # as `report --data ROOT` reads the runs of several data sets
+        [_] = comparing.compare_each(one.id, two.id, data=data, out=tmp_path / "r")
     path = next((refcoco / "data").glob("testA-00001*"))
     rows = pq.read_table(path)
     pq.write_table(rows.slice(0, rows.num_rows - 1), path)
@@ -262,6 +264,12 @@ def test_folder_without_a_known_name_is_read_by_its_columns(refcoco: Path, tmp_p
 def test_path_names_the_repository(name: str, tmp_path: Path) -> None:
     assert Copied(tmp_path / name).name == "lmms-lab--RefCOCO"
     assert Copied(tmp_path / f"{name.partition('/snap')[0]}X").name != "lmms-lab--RefCOCO"
+
+
+def test_environment_may_name_a_copy(refcoco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLORENCE2_HARNESS_DATA", str(refcoco))
+    run = harness.evaluate("refcoco", "oracle", split="testA", out=tmp_path / "r")
+    assert run.spec.data == "lmms-lab--RefCOCO"
 
 
 def test_official_data_root_is_no_copy(miniature: Path) -> None:
