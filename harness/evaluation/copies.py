@@ -63,7 +63,8 @@ class Copied:
         if absent or not held:
             has = ", ".join(copy.tasks) or "no task alone"
             more = f", and the images of {', '.join(copy.images)}" if copy.images else ""
-            raise DataError(f"{self.where} is not a copy for {', '.join(absent) or names}; it has {has}{more}")
+            others = "; ".join(map(_elsewhere, absent)) or f"no task of {names!r} is among them"
+            raise DataError(f"{self.where} has {has}{more}; {others}")
         return held
 
     def prepare(self, task: Task[Any], split: str, *, annotated: bool = False, pictured: bool = False) -> Prepared:
@@ -107,9 +108,7 @@ class Copied:
         if named is None and not annotated:
             candidates = [copy for copy in candidates if task.name in copy.tasks] or candidates
         if not candidates:
-            none = known.table().none.get(task.name, "no copy in parquet is known")
-            has = "" if named is None else f"{self.where} is not a copy for it; "
-            raise DataError(f"{task.name}: {has}{none}; the official files are needed (`data list --task {task.name}`)")
+            raise DataError(f"{self.where} is no copy of {task.name}; {_elsewhere(task.name)}")
         errors: list[DataError] = []
         fitting: list[tuple[Copy, Files]] = []
         for copy in candidates:
@@ -154,6 +153,15 @@ def named(data: str) -> Copied | None:
         return Copied(repo)
     folder = Path(data).expanduser()
     return Copied(folder) if folder.is_dir() and hub.is_split_files(folder) else None
+
+
+def _elsewhere(task: str) -> str:
+    """Which copies a task has, or what there is instead."""
+    repos = [copy.repo for copy in known.table().copies if task in (*copy.tasks, *copy.images)]
+    if repos:
+        return f"{task} has the copies {', '.join(repos)}"
+    none = known.table().none.get(task, "no copy in parquet is known")
+    return f"{task} needs the official files (`data list --task {task}`): {none}"
 
 
 def _of_path(folder: Path) -> Copy | None:

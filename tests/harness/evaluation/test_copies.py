@@ -187,10 +187,19 @@ def test_split_that_is_not_the_official_one_is_refused(refcoco: Path, tmp_path: 
 def test_task_that_the_copy_cannot_score_is_refused(refcoco: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has only the images of refcoco_res \(no sentence ids.*by --annotations"):
         harness.evaluate("refcoco_res", "oracle", data=refcoco, split="testA", out=tmp_path / "r")
-    with pytest.raises(DataError, match=r"is not a copy for vqav2; it has refcoco, and the images of refcoco_res"):
+    message = r"has refcoco, and the images of refcoco_res; vqav2 has the copies lmms-lab/COCO-Caption, lmms-lab/VQAv2$"
+    with pytest.raises(DataError, match=message):
         harness.evaluate("vqav2", "oracle", data=refcoco, out=tmp_path / "r")
-    with pytest.raises(DataError, match=r"odinw13: .*kcz358/ODinW-13 has neither file names"):
-        Copied(tmp_path).prepare(TASKS["odinw13"], "test")
+    with pytest.raises(DataError, match=r"and the images of refcoco_res; no task of 'vqa\*' is among them"):
+        Copied(refcoco).tasks("vqa*")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_task_without_a_copy_says_what_there_is(named: bool, refcoco: Path, tmp_path: Path) -> None:
+    where = refcoco if named else refcoco.rename(tmp_path / "mine")
+    message = r"odinw13 needs the official files \(`data list --task odinw13`\): kcz358/ODinW-13 has neither file names"
+    with pytest.raises(DataError, match=message):
+        harness.evaluate("odinw13", "oracle", data=where, split="test", out=tmp_path / "r")
 
 
 def test_strict_refuses_a_copy_that_lacks_something(refcoco: Path, tmp_path: Path) -> None:
