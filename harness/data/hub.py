@@ -127,12 +127,19 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _cached(repo: Repository, split: str) -> Files | None:
-    """The files of a split in the hub's cache; None where they are not all there, as far as their names say."""
+    """The files of a split in the hub's cache; None where they are not all there, as far as their names say.
+
+    `datasets`, with which lmms-eval downloads, caches a commit without noting its branch.  Where no branch is noted,
+    the only commit in the cache stands for the default branch.
+    """
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"datasets--{repo.name.replace('/', '--')}"
     ref = folder / "refs" / repo.revision
     commit = ref.read_text().strip() if ref.is_file() else repo.revision
+    commits = [path.name for path in folder.glob("snapshots/*")]
+    if repo.revision == BRANCH and not ref.is_file() and len(commits) == 1:
+        commit = commits[0]
     snapshot = folder / "snapshots" / commit
     names = [name for name in _listed(snapshot) if _PART.search(Path(name).stem)]
     try:

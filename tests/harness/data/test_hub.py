@@ -198,3 +198,14 @@ def test_copy_of_the_cache_is_read_as_a_folder(hub: Hub, tmp_path: Path) -> None
     snapshot = fetch(Repository(REPO), "test").paths[0].parents[1]
     shutil.copytree(snapshot, tmp_path / "copied")
     assert [path.name for path in in_folder(tmp_path / "copied", "test").paths] == [Path(n).name for n in NAMES[1:3]]
+
+
+def test_commit_that_datasets_cached_without_a_branch_is_used(hub: Hub, tmp_path: Path) -> None:
+    """As lmms-eval leaves it; with two commits in the cache, the hub says which one is the branch's."""
+    first = fetch(Repository(REPO), "test")
+    folder = tmp_path / "cache/datasets--someone--data"
+    shutil.rmtree(folder / "refs")
+    hub.asked.clear()
+    assert fetch(Repository(REPO), "test") == first and hub.asked == []
+    shutil.copytree(folder / "snapshots" / COMMIT, folder / "snapshots" / ("0" * 40))
+    assert fetch(Repository(REPO), "test") == first and hub.asked != []
