@@ -4,6 +4,9 @@ A reference is a path relative to the data root.  `harness data pack` packs the 
 F.lmdb, next to F.  A finished store is read first; the file is read if the store lacks the image.  Of several packed
 folders that contain an image, the innermost counts; the folder itself may be gone.
 
+A root may be mounted: its images are then read from the rows of parquet files (`harness.data.parquet`), and not from
+any file under the root.
+
 A store is opened when the first image is read from it, once per process, and serves all threads.  A forked process
 opens it again.  Packing does not notice changed files: delete the store and pack again.
 
@@ -32,7 +35,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lmdb
 import msgspec
@@ -76,7 +79,12 @@ def decode(data: bytes, name: str, *, upright: bool = False) -> Image.Image:
 
 def size_of(root: Path, reference: str) -> Size:
     """The size of an image in pixels, as stored; DataError as `open_rgb`.  Pixels are not decoded."""
-    with _opened_image(read_bytes(root, reference), str(root / reference)) as image:
+    return size_in(read_bytes(root, reference), str(root / reference))
+
+
+def size_in(data: bytes, name: str) -> Size:
+    """The size in pixels in the bytes of an image file, as `size_of`; BadImage, naming the image, for others."""
+    with _opened_image(data, name) as image:
         return Size(*image.size)
 
 
@@ -146,6 +154,8 @@ def read_bytes(root: Path, reference: str) -> bytes:
     corrupt.
     """
     reference = inside(reference)
+    if (rows := _mounted.get(root)) is not None:
+        return _from_row(rows, root, reference)
     located = _locate(root, reference)
     if located is None:
         return read_file(file_of(root, reference))
@@ -164,6 +174,8 @@ def exists(root: Path, reference: str) -> bool:
     """Whether an image is in a store or in a file that may be read; DataError if the store is corrupt."""
     try:
         reference = inside(reference)
+        if (rows := _mounted.get(root)) is not None:
+            return reference in rows
         located = _locate(root, reference)
         packed = located is not None and located[0].get(located[1]) is not None
         return packed or os.path.isfile(file_of(root, reference))
@@ -190,6 +202,42 @@ def read_file(path: Path, nor: str = "") -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise MissingImage(f"the image {path} cannot be read: {reason}") from error
+
+
+# ---------------------------------------------------------------------------- mounted roots
+
+
+class Mounted(Protocol):
+    """The images of a root that are in no file of their own; safe for threads and forks."""
+
+    def __contains__(self, reference: str) -> bool: ...
+
+    def get(self, reference: str) -> bytes | None:
+        """The bytes of an image; None if it is not there.  DataError if what holds it is damaged."""
+        ...
+
+
+_mounted: dict[Path, Mounted] = {}
+
+
+def mount(root: Path, images: Mounted) -> None:
+    """Makes this process read the images of a root from `images`; a process that it forks does too."""
+    _mounted[root] = images
+
+
+def mounted(root: Path) -> Mounted | None:
+    """What is mounted at a root; None if its images are in files."""
+    return _mounted.get(root)
+
+
+def _from_row(rows: Mounted, root: Path, reference: str) -> bytes:
+    data = rows.get(reference)
+    if data is None:
+        what = "its row has no bytes" if reference in rows else "no row has it"
+        raise MissingImage(f"the image {root / reference} is in parquet rows, and {what}")
+    if len(data) > MOST_BYTES:
+        raise MissingImage(f"the image {root / reference} cannot be read: {len(data):,} bytes; at most {MOST_BYTES:,}")
+    return data
 
 
 # ---------------------------------------------------------------------------- names and links

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ def serving(repos: Mapping[tuple[str, str], Path]) -> Iterator[Hub]:
         def answer(self, body: bool) -> None:
             hub.asked.append(f"{self.command} {self.path}")
             parts = unquote(self.path.partition("?")[0]).strip("/").split("/")
+            if parts[:2] == ["api", "datasets"]:
+                return self.describe("/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main")
+            if parts[0] == "datasets":
+                del parts[0]
             if len(parts) < 5 or parts[2] != "resolve":
                 return self.fail("RepoNotFound")
             repo, revision, name = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
@@ -76,6 +81,23 @@ def serving(repos: Mapping[tuple[str, str], Path]) -> Iterator[Hub]:
                 self.close_connection = True
                 return None
             self.wfile.write(rest)
+            return None
+
+        def describe(self, repo: str, revision: str) -> None:
+            """Answers the API's question about a data set: its commit and its files."""
+            known = {key[1] for key in repos if key[0] == repo}
+            if not known:
+                return self.fail("RepoNotFound")
+            if revision not in known and revision != COMMIT:
+                return self.fail("RevisionNotFound")
+            folder = repos[repo, revision if revision in known else next(iter(known))]
+            names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+            about = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+            data = json.dumps(about).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
             return None
 
         def fail(self, code: str, status: int = 404) -> None:

@@ -178,21 +178,22 @@ class _VizWiz(msgspec.Struct):
     question: str
     answers: list[_Answer] | None = None
     answer_type: str = ""
-    answerable: int = 1
+    answerable: int | None = 1
 
 
 def read_vizwiz(path: Path, origin: str) -> Iterator[Asked]:
     """Every question in the order of the file, with its image's file name as id.
 
-    Its groups are the answer type and `ANSWERABLE` or `NOT_ANSWERABLE`, if it has answers.  DataError as
-    `read_textvqa`, or if an image occurs twice.
+    Its groups are the answer type and `ANSWERABLE` or `NOT_ANSWERABLE`, if it has answers; there are none if
+    `answerable` is null, as for a copy that lacks both.  DataError as `read_textvqa`, or if an image occurs twice.
     """
     questions = files.load(path, list[_VizWiz], origin)
     files.by_id(questions, lambda question: question.image, path, "image")
     _all_or_none([question.answers or None for question in questions], path)
     for question in questions:
         answers = _ten(question.answers, path, question.image) if question.answers else None
-        groups = (question.answer_type, ANSWERABLE if question.answerable else NOT_ANSWERABLE) if answers else ()
+        known = answers is not None and question.answerable is not None
+        groups = (question.answer_type, ANSWERABLE if question.answerable else NOT_ANSWERABLE) if known else ()
         yield Asked(question.image, question.image, question.question, answers, groups)
 
 

@@ -42,6 +42,8 @@ def check_each(
     source = source_of(data, "data check", embedded=False, annotations=annotations, images=images, strict=strict)
     if annotations is not None:  # the user's own annotations are of one split
         checked, split = tasks.select(task), None if split == "all" else split
+    elif source.copied is not None:
+        checked = source.copied.tasks(task)
     else:
         checked = selected(task, source.name, source.root)
     for each in checked:
@@ -67,6 +69,11 @@ def pack_each(task: str, split: str | None, data: str | None) -> Iterator[Packed
 
 def _checked(task: Task[Any], source: DataSource, split: str, *, decode: bool) -> Iterator[Checked]:
     """Files, counts, notes and images, in this order; missing files or malformed annotations end the check."""
+    try:
+        source = source.of(task, split)
+    except DataError as error:
+        yield Checked("wrong", str(error), 1)
+        return
     found = list(_files(task, source, split))
     yield from found
     if any(need for need in source.missing(task, split) if manifest.is_of_annotations(need)):

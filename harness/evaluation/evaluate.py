@@ -113,14 +113,15 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
     pairs = [(task, split) for task in _with_data(request, source) for split in splits_of(task, request.split)]
     if source.annotations is not None and len(pairs) > 1:
         raise UsageError(f"--annotations are of one task and one split, but {len(pairs)} are named")
-    for task, split in pairs:
-        source.require(task, split)
+    sources = [source.of(task, split) for task, split in pairs]
+    for own, (task, split) in zip(sources, pairs, strict=True):
+        own.require(task, split)
     of_several = watcher is not None and watcher.several
     kinds = entry.answers(request.options) if entry is not None else None
     shots = entry.shots_of(request.options) if entry is not None else 0
     alone = len(pairs) == 1 and not of_several
-    models = closing.enter_context(_Models(request, entry, source))
-    for task, split in pairs:
+    models = closing.enter_context(_Models(request, entry))
+    for source, (task, split) in zip(sources, pairs, strict=True):
         try:
             loaded = source.read(task, split)
             samples = runner.choose(loaded.samples, request.limit, request.seed)
@@ -139,7 +140,7 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
                 watcher.left_out(task.name, split, reason)
             continue
         part = _part(source, task, split, loaded)
-        models.prepare(samples, part)
+        models.prepare(source, samples, part)
         facts = {**source.facts(task, split, loaded.samples), **loaded.described()}
         chosen = replace(loaded, samples=samples)
         try:
@@ -162,12 +163,13 @@ class _Models:
     A cluster ends with the `with` statement.
     """
 
-    def __init__(self, request: Request, entry: Entry | None, source: DataSource) -> None:
-        self._request, self._entry, self._source = request, entry, source
+    def __init__(self, request: Request, entry: Entry | None) -> None:
+        self._request, self._entry = request, entry
         self._per_task = entry is not None and (
             entry.sees_targets or entry.per_task or entry.shots_of(request.options) > 0
         )
         self._model: Model | None = None
+        self._root = Path()  # of the model's images
         self._cluster: RayCluster | None = None
 
     def __enter__(self) -> _Models:
@@ -177,24 +179,24 @@ class _Models:
         if self._cluster is not None:
             self._cluster.close()
 
-    def prepare(self, samples: Sequence[Sample[Any]], part: Part) -> None:
-        """Builds the model that all tasks share, before the first of them."""
+    def prepare(self, source: DataSource, samples: Sequence[Sample[Any]], part: Part) -> None:
+        """Builds the model that tasks with the same root of images share, before the first of them."""
+        root = source.image_root
         if (spread := self._request.spread) is not None:
-            self._cluster = self._cluster or spreading.build(self._request, spread, self._entry, self._source)
+            self._cluster = self._cluster or spreading.build(self._request, spread, self._entry, source)
             spreading.expect(self._cluster, self._request, part)
             self._model = self._cluster
-        elif self._model is None and not self._per_task:
-            self._model = self._built(samples, part)
+        elif not self._per_task and (self._model is None or root != self._root):
+            self._model = None  # frees its memory first
+            self._model = build(self._request, self._entry, root, samples, part)
+        self._root = root
 
     def of(self, samples: Sequence[Sample[Any]], part: Part, examples: Examples | None) -> Model:
-        """The model for a task."""
+        """The model for a task, after `prepare`."""
         if self._model is not None:
             return self._model
         gc.collect()  # the model of the task before
-        return self._built(samples, part, examples)
-
-    def _built(self, samples: Sequence[Sample[Any]], part: Part, examples: Examples | None = None) -> Model:
-        return build(self._request, self._entry, self._source.image_root, samples, part, examples)
+        return build(self._request, self._entry, self._root, samples, part, examples)
 
 
 def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
@@ -230,6 +232,8 @@ def _with_data(request: Request, source: DataSource) -> list[Task[Any]]:
     """The tasks of a request that its data may have; all of them where the annotations are the user's own."""
     if source.annotations is not None or not isinstance(request.task, str):
         return tasks_of(request)
+    if source.copied is not None:
+        return source.copied.tasks(request.task)
     candidates = selected(request.task, source.name, source.root)
     return with_data(candidates, source.root, request.split, request.task)
 

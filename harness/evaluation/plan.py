@@ -12,9 +12,11 @@ from typing import Any
 
 import tasks
 from harness import runner
-from harness.core import EMBEDDED, FileNeed, Reading, Run, Sample, Source, Task
+from harness.core import EMBEDDED, FileNeed, Noted, Reading, Run, Sample, Source, Task
 from harness.data import check, files, manifest
 from harness.errors import DataError, UsageError
+from harness.evaluation import copies
+from harness.evaluation.copies import Copied, Prepared
 
 DATA_VARIABLE = "FLORENCE2_HARNESS_DATA"
 MINIATURE = "miniature"
@@ -37,6 +39,7 @@ def data_root(data: str | None, who: str, *, embedded: bool, prefer: str = "") -
         if not name and not prefer:
             log.warning("no --data was given: using the embedded %s", MINIATURE)
         return MINIATURE, miniature.ensure()
+    copies.refuse(name, who)
     root = Path(name).expanduser()
     if not root.is_dir():
         raise DataError(
@@ -139,6 +142,7 @@ class DataSource:
 
     `annotations` is a file or folder that replaces those of the root.  `images` is a folder that replaces the task's
     own; each image is then opened by its name in the annotations.  `strict` refuses records that need a conversion.
+    `copied` is a copy in parquet, which has a root for each split: see `of`; then `prepared` says what it lacks.
     """
 
     name: str
@@ -146,6 +150,16 @@ class DataSource:
     annotations: Path | None = None
     images: Path | None = None
     strict: bool = False
+    copied: Copied | None = None
+    prepared: Prepared | None = None
+
+    def of(self, task: Task[Any], split: str) -> DataSource:
+        """The source with the root of a split, which is made if the data is a copy in parquet; DataError as there."""
+        if self.copied is None:
+            return self
+        given = {"annotated": self.annotations is not None, "pictured": self.images is not None}
+        prepared = self.copied.prepare(task, split, **given)
+        return replace(self, root=prepared.root, copied=None, prepared=prepared)
 
     @property
     def image_root(self) -> Path:
@@ -165,6 +179,10 @@ class DataSource:
         annotation_needs = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
         manifest.require_files(task, self.root, annotation_needs, split)
         reading = Reading(self.strict)
+        for lack in self.prepared.lacks if self.prepared is not None else ():
+            if self.strict:
+                raise DataError(f"{lack}; use the official files, or leave --strict out")
+            reading.notes[lack] = Noted()
         samples = list(task.load(Source(self.root, split, self.annotations, reading)))
         needs = manifest.needs(task, [split])
         if self.images is None:
@@ -219,10 +237,11 @@ class DataSource:
         return facts
 
     def described(self) -> dict[str, Any]:
-        """The user's own paths for a record's provenance, so that the samples can be read again."""
+        """The user's own paths and the copy for a record's provenance, so that the samples can be read again."""
         own = {"annotations": self.annotations, "images": self.images}
         paths = {name: str(path.absolute()) for name, path in own.items() if path is not None}
-        return {"own data": paths} if paths else {}
+        facts = self.prepared.facts if self.prepared is not None else {}
+        return {**({"own data": paths} if paths else {}), **facts}
 
 
 def shared(samples: Sequence[Sample[Any]]) -> str:
@@ -245,18 +264,27 @@ def source_of(
     strict: bool = False,
 ) -> DataSource:
     """The data source of these options; DataError where a path of the user's own data does not exist."""
-    if annotations is None and images is None:
+    copied = _copied(data, annotations)
+    if annotations is None and images is None and copied is None:
         return DataSource(*data_root(data, who, embedded=embedded), strict=strict)
     if annotations is not None and not annotations.exists():
         raise DataError(f"--annotations {annotations}: there is no such file or folder")
     if images is not None and not images.is_dir():
         raise DataError(f"--images {images}: there is no such folder")
-    if data is not None or annotations is None:
+    if copied is not None:
+        name, root = copied.name, Path()
+    elif data is not None or annotations is None:
         name, root = data_root(data, who, embedded=embedded)
     else:
         name, root = "", Path()
     name = annotations.stem if annotations is not None else name
-    return DataSource(re.sub(r"[^\w.+@-]", "_", name) or "data", root, annotations, images, strict)
+    return DataSource(re.sub(r"[^\w.+@-]", "_", name) or "data", root, annotations, images, strict, copied)
+
+
+def _copied(data: str | None, annotations: Path | None) -> Copied | None:
+    """The copy in parquet that is named: by `data`, else by the environment unless annotations are given."""
+    name = data or (os.environ.get(DATA_VARIABLE) if data is None and annotations is None else None)
+    return copies.named(name) if name and name != MINIATURE else None
 
 
 def load(task: Task[Any], root: Path, split: str) -> list[Sample[Any]]:
@@ -305,7 +333,7 @@ def samples_of(record: Run, data: str | None, named: str | None = None) -> tuple
 def loaded_of(record: Run, data: str | None, named: str | None = None) -> tuple[Task[Any], Loaded, Path]:
     """As `samples_of`, with the excluded samples; those of a limited run have its images only."""
     task = task_of(record, named)
-    source = _source_of_record(record, data)
+    source = _source_of_record(record, data).of(task, record.spec.split)
     if source.annotation_digest(task, record.spec.split) != record.spec.data_hash:
         where = source.annotations or source.root
         raise DataError(f"run {record.id} is of other annotations of {record.spec.data} than those in {where}")
@@ -319,6 +347,12 @@ def _source_of_record(record: Run, data: str | None) -> DataSource:
     own = record.provenance.get("own data", {})
     paths = {name: Path(own[name]) for name in ("annotations", "images") if isinstance(own.get(name), str)}
     embedded = record.spec.data == MINIATURE
+    about = record.provenance.get("copy")
+    copy = about.get("data") if isinstance(about, dict) else None
+    where = data if data is not None and copies.named(data) is not None else copy
+    if isinstance(where, str):  # official files given as `data` are not those of a copy
+        annotations, own_images = paths.get("annotations"), paths.get("images")
+        return source_of(where, record.spec.model, embedded=embedded, annotations=annotations, images=own_images)
     if not paths:
         return DataSource(*data_root(data, record.spec.model, embedded=embedded, prefer=record.spec.data))
     for path in paths.values():

@@ -52,6 +52,7 @@ def score(
     if other_splits:
         raise UsageError(f"--split {split}: predictions are of one split")
     source = source_of(data, "scoring predictions", embedded=False, annotations=annotations, strict=strict)
+    source = source.of(scored, named_split)
     loaded = source.read(scored, named_split)
     answers = _read(scored, predictions, loaded)
     spec = spec_of(

@@ -15,6 +15,8 @@ def why_not(run: Run) -> str:
     spec, provenance = run.spec, run.provenance
     if spec.data == "miniature":
         return "the embedded benchmark"
+    if provenance.get("copy"):
+        return "its data is a copy, not the official files"
     if spec.model not in WEIGHTS:
         return f"no source publishes {spec.model}"
     if reason := _other_weights(run):

@@ -23,7 +23,7 @@ from PIL import Image
 from harness import images
 from harness.data import pack
 from harness.errors import DataError, UsageError
-from harness.images import MissingImage, image_key, is_image, open_rgb, read_bytes, to_rgb
+from harness.images import BadImage, MissingImage, image_key, is_image, open_rgb, read_bytes, to_rgb
 from tests.packed import FOLDER, alter_state, noise, reads_agree, write_images
 
 
@@ -522,3 +522,38 @@ def test_image_key_is_equal_in_all_years_of_coco() -> None:
     key = image_key("coco/val2017/000000000123.jpg")
     assert image_key("coco/train2014/COCO_train2014_000000000123.jpg") == key
     assert image_key("flickr30k/flickr30k-images/000000000123.jpg") != key
+
+
+# ---------------------------------------------------------------------------- mounted roots
+
+
+class Rows(dict[str, bytes | None]):
+    """Images that are in no file: the contract of `images.Mounted`."""
+
+
+def test_mounted_root_is_read_from_what_is_mounted_only(tmp_path: Path) -> None:
+    (tmp_path / "file.jpg").write_bytes(b"a file")
+    images.mount(tmp_path, Rows({"coco/a.jpg": b"a row", "coco/null.jpg": None}))
+    assert images.mounted(tmp_path) is not None and images.mounted(tmp_path / "coco") is None
+    assert images.read_bytes(tmp_path, "coco/./a.jpg") == b"a row"
+    assert images.exists(tmp_path, "coco/a.jpg") and not images.exists(tmp_path, "file.jpg")
+    with pytest.raises(MissingImage, match="no row has it"):
+        images.read_bytes(tmp_path, "file.jpg")
+    with pytest.raises(MissingImage, match="its row has no bytes"):
+        images.read_bytes(tmp_path, "coco/null.jpg")
+
+
+def test_image_names_of_a_mounted_root_stay_below_it(tmp_path: Path) -> None:
+    images.mount(tmp_path, Rows({"../secret.jpg": b"x"}))
+    with pytest.raises(MissingImage, match="is not a path below the data root"):
+        images.read_bytes(tmp_path, "../secret.jpg")
+    assert not images.exists(tmp_path, "../secret.jpg")
+
+
+def test_image_of_a_mounted_root_obeys_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images.mount(tmp_path, Rows({"a.jpg": b"not an image"}))
+    with pytest.raises(BadImage, match="cannot be decoded"):
+        images.open_rgb(tmp_path, "a.jpg")
+    monkeypatch.setattr(images, "MOST_BYTES", 5)
+    with pytest.raises(MissingImage, match="12 bytes; at most 5"):
+        images.read_bytes(tmp_path, "a.jpg")

@@ -214,6 +214,13 @@ def test_vizwiz_id_is_the_image_and_groups_say_whether_it_is_answerable(tmp_path
     assert (first.groups, second.groups) == (("other", "answerable"), ("unanswerable", "not answerable"))
 
 
+def test_vizwiz_question_that_is_not_known_to_be_answerable_has_no_groups(tmp_path: Path) -> None:
+    entry = {"image": "a.jpg", "question": "Which?", "answers": [{"answer": text} for text in TEN], "answerable": None}
+    write(tmp_path / "vizwiz/Annotations/val.json", [entry])
+    [sample] = TASKS["vizwiz"].load(Source(tmp_path, "val"))
+    assert sample.groups == () and sample.target == Text(tuple(TEN))
+
+
 # ---------------------------------------------------------------------------- predictions
 
 
