@@ -29,7 +29,8 @@ __all__ = ["RESULTS"]
 Data = Annotated[
     str | None,
     Parameter(
-        help=f"Data root (folder of data sets), or 'miniature' (embedded data) [default: ${DATA_VARIABLE}, else "
+        help=f"Data root (folder of data sets), a dataset.toml of `data new`, or 'miniature' (embedded data) "
+        f"[default: ${DATA_VARIABLE}, else "
         "miniature for embedded models]"
     ),
 ]

@@ -45,11 +45,11 @@ def evaluate(
     """The run of a model on one split of a task; `python -m harness run` does the same.
 
     `task` is a name or a Task.  `model` is a name, a LoadedModel, an Entry, or any object with the three members of
-    `harness.core.Model`.  `data` is a data root or "miniature".  `annotations` (a file or folder in the task's official
-    format) and `images` (a folder) replace those of the data root.  `strict` refuses annotations that need a
-    conversion, which are else converted and noted in the record.  `limit` is a number of images, sampled with `seed`.
-    `name` is the model's name in results.  `export` is a folder for predictions in the official format.  `options` are
-    the model's own, such as `beams=1`.
+    `harness.core.Model`.  `data` is a data root, a dataset.toml, or "miniature".  `annotations` (a file or folder in
+    the task's official format) and `images` (a folder) replace those of the data root.  `strict` refuses annotations
+    that need a conversion, which are else converted and noted in the record.  `limit` is a number of images, sampled
+    with `seed`.  `name` is the model's name in results.  `export` is a folder for predictions in the official format.
+    `options` are the model's own, such as `beams=1`.
 
     Answers are written under `out` as they arrive.  So the same call resumes an interrupted run, and returns a finished
     run without a query; `fresh` discards the kept answers first.
