@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,11 +17,11 @@ from harness.data.own.coco import ROBOFLOW
 from harness.data.own.content import TRAIN, Content, Notes, Picture
 from harness.data.own.dataset import Dataset, Origin
 from harness.data.own.listing import listed
-from harness.data.own.looking import looked_at, trained_and_evaluated
+from harness.data.own.looking import leave_out_unusable, looked_at, trained_and_evaluated
 from harness.data.own.writing import write
 from harness.errors import DataError, UsageError
 from harness.evaluation.own import ENDING, link_images, refuse_other, replace_root, tasks_of
-from harness.evaluation.plan import DataSource
+from harness.evaluation.plan import DataSource, shared
 from harness.store.files import disk_errors, replace_file
 
 SHOWN = 12  # categories
@@ -68,7 +70,7 @@ def new(
     chosen = form or guessed(annotations)
     if chosen not in files.READERS:
         raise UsageError(f"--format {chosen}: {', '.join(files.READERS)}")
-    called = name or images.absolute().name or "data"
+    called = name or re.sub(r"[^\w.+@-]", "_", images.absolute().name)[:50].lstrip(".+@-") or "data"
     if problem := files.unusable(called):
         raise UsageError(f"--name {called[:60]!r}: {problem}; give another --name")
     root = files.folder_of(to)
@@ -76,10 +78,12 @@ def new(
     notes = Notes(annotations, strict=strict)
     content: Content = files.READERS[chosen].read(annotations, images, notes)
     content.pictures = looked_at(content.pictures, images, notes)
+    if not content.official:  # official files are kept as they are
+        for picture in content.pictures:
+            leave_out_unusable(picture, notes)
     _keep_out(content, images, notes)
-    partial = root.with_name(f"{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     with disk_errors(root):
+        partial = root.with_name(f"{root.name}.{os.getpid()}.partial")
         try:
             partial.mkdir(parents=True)
             written = _evaluated(write(content, partial), annotations, notes)
@@ -166,6 +170,8 @@ def _counted(name: str, written: Mapping[str, Sequence[str]], root: Path, notes:
         for split in written[full.removeprefix(f"{name}-")]:
             loaded = source.read(task, split)
             counts = check.counts(loaded.samples)
+            if problem := shared(loaded.samples):
+                notes.reading.notes.setdefault(f"{full} {split}: {problem}", Noted())
             counted.append(f"{split} {', '.join(f'{count:,} {unit}' for unit, count in counts.items())}")
             if not full.endswith("-find"):  # its files are those of detect
                 for said in (*loaded.exclusions(), *loaded.reading.said()):

@@ -10,6 +10,7 @@ images, beside the file, and in the folder that the file's name ends in (val2017
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def _located(name: str, path: Path, images: Path) -> str:
     folder = path.stem.rpartition("_")[2]  # val2017, of instances_val2017
     for candidate in (images / name, path.parent / name, images / folder / name, images / "images" / name):
         inside = below(images, candidate)
-        if inside is not None and candidate.is_file():
+        if inside is not None and os.path.isfile(candidate):
             return inside
     return name
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from textwrap import shorten
 
 from harness.core import Size, Xywh
 from harness.data.own.content import Asked, Content, Notes, Picture, Said, Thing, named_split, split_of
@@ -75,14 +76,13 @@ def _refuse_missing(header: list[str], form: tuple[str, ...], path: Path) -> Non
     """DataError for a table of nothing, and for one whose columns lack a partner."""
     needed: dict[str, tuple[str, ...]] = {"label": form, "expression": form, "question": ("answer",), "caption": ()}
     present = [name for name in needed if name in header]
+    there = shorten(", ".join(header), 200, placeholder=" ...")
     if not present:
-        raise DataError(f"{path} has none of the columns {', '.join(needed)}; it has {', '.join(header)}")
+        raise DataError(f"{path} has none of the columns {', '.join(needed)}; it has {there}")
     for name in present:
         lacking = [other for other in needed[name] if other not in header]
         if lacking:
-            raise DataError(
-                f"{path} has the column `{name}` but lacks {', '.join(lacking)}; it has {', '.join(header)}"
-            )
+            raise DataError(f"{path} has the column `{name}` but lacks {', '.join(lacking)}; it has {there}")
 
 
 def _add(pictures: dict[tuple[str, str], Picture], row: dict[str, str], form: tuple[str, ...], place: str) -> None:
@@ -114,7 +114,8 @@ def _box(row: dict[str, str], form: tuple[str, ...], place: str) -> Xywh:
     try:
         a, b, c, d = (float(row[name]) for name in form)
     except ValueError as error:
-        raise DataError(f"{place}: {', '.join(form)} are {[row[name] for name in form]}; expected numbers") from error
+        cells = [row[name][:20] for name in form]
+        raise DataError(f"{place}: {', '.join(form)} are {cells}; expected numbers") from error
     xywh = (a, b, c, d) if form == SIDES else (a, b, c - a, d - b)
     if not is_plausible(from_xywh(xywh)):
         raise DataError(f"{place}: {', '.join(form)} are {[a, b, c, d]}: a negative side, or too large")

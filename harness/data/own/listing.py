@@ -14,6 +14,7 @@ from harness.errors import DataError
 
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 OWN_FOLDER = ".files"  # the ending of the folder beside dataset.toml
+OWN_FOLDERS = (OWN_FOLDER, ".partial")
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -36,7 +37,7 @@ def listed(folder: Path, endings: Sequence[str], most: int = MOST_FILES, *, deep
                         raise DataError(f"{folder} has more than {most:,} files; name a folder of fewer, or one file")
                     path = f"{inner}/{entry.name}" if inner else entry.name
                     if entry.is_dir(follow_symlinks=False):
-                        if deep and not entry.name.startswith(".") and not entry.name.endswith(OWN_FOLDER):
+                        if deep and not entry.name.startswith(".") and not entry.name.endswith(OWN_FOLDERS):
                             folders.append(path)
                     elif entry.name.lower().endswith(tuple(endings)) and entry.is_file():
                         names.append(path)

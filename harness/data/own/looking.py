@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from tqdm import tqdm
 
 from harness import images
 from harness.core import Size
-from harness.data.own.content import TRAIN, Notes, Picture
+from harness.data.own.content import TRAIN, Notes, Picture, Said, Thing
 from harness.errors import DataError
+from harness.geometry.boxes import FARTHEST, from_xywh, is_plausible
 
 ORIENTATION = 0x0112  # EXIF's tag
 TOLERANCE = 1.0  # pixels that a box may reach out of its image, since tools round
@@ -25,7 +27,7 @@ def size_of(folder: Path, name: str, notes: Notes) -> Size | None:
     DataError for a name that leads out of the folder.
     """
     path = images.file_of(folder, images.inside(name))
-    if not path.is_file():
+    if not os.path.isfile(path):  # also for a name that is too long
         notes.note(GONE, name)
         return None
     try:
@@ -77,6 +79,32 @@ def looked_at(pictures: Iterable[Picture], folder: Path, notes: Notes) -> list[P
             "--images names the folder that their names are relative to"
         )
     return kept
+
+
+def leave_out_unusable(picture: Picture, notes: Notes) -> None:
+    """Leaves out annotations without a text or of an impossible place, and notes questions that are asked twice."""
+    things = picture.things or []
+    if not (all(map(_is_possible, things)) and all(map(_is_possible, picture.said))):
+        notes.note(f"boxes or outlines with coordinates beyond {FARTHEST:g} pixels, left out", picture.name)
+        things = [thing for thing in things if _is_possible(thing)]
+        picture.things = None if picture.things is None else things
+        picture.said = [said for said in picture.said if _is_possible(said)]
+    texts = [*picture.captions, *(thing.label for thing in things)]
+    texts += [said.text for said in picture.said] + [asked.text for asked in picture.asked]
+    if not all(map(str.strip, texts)):
+        notes.note("captions, labels, expressions or questions without text, left out", picture.name)
+        picture.captions = [caption for caption in picture.captions if caption.strip()]
+        picture.things = None if picture.things is None else [thing for thing in things if thing.label.strip()]
+        picture.said = [said for said in picture.said if said.text.strip()]
+        picture.asked = [asked for asked in picture.asked if asked.text.strip()]
+    questions = [asked.text for asked in picture.asked]
+    if len(set(questions)) < len(questions):
+        notes.note("questions that are asked twice about an image, each a sample of its own", picture.name)
+
+
+def _is_possible(where: Thing | Said) -> bool:
+    rings = (abs(value) <= FARTHEST for ring in where.rings for value in ring)
+    return is_plausible(from_xywh(where.xywh)) and all(rings)
 
 
 def _look_at_boxes(picture: Picture, size: Size, notes: Notes) -> None:

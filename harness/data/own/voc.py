@@ -12,6 +12,7 @@ An object that is marked `difficult` is never counted as missed, as in VOC's own
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -81,7 +82,7 @@ def _image_of(root: ElementTree.Element, path: Path, images: Path) -> str:
     for name in (stated, *stems):
         for folder in (path.parent, images, path.parent.parent / "JPEGImages", images / "JPEGImages"):
             inside = below(images, folder / name)
-            if inside is not None and (folder / name).is_file():
+            if inside is not None and os.path.isfile(folder / name):
                 return inside
     return below(images, path.parent / stated) or stated
 

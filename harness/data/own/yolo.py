@@ -12,6 +12,7 @@ Without data.yaml, the names are the lines of classes.txt, and folders name the 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def _images_of(value: str, path: Path, base: str, images: Path, notes: Notes) ->
     tried = [home / base / plain, home / plain, home / plain.removeprefix("../"), images / plain]
     for candidate in tried:
         name = below(images, candidate)
-        if name is None or not candidate.exists():
+        if name is None or not os.path.exists(candidate):
             continue
         if candidate.is_dir():
             yield from (f"{name}/{image}" if name != "." else image for image in listed(candidate, IMAGES))
@@ -138,7 +139,7 @@ def _listed_image(line: str, path: Path, base: Path, images: Path, place: str) -
     plain = line.replace("\\", "/")
     for candidate in (path.parent / plain, base / plain, images / plain):
         name = below(images, candidate)
-        if name is not None and candidate.is_file():
+        if name is not None and os.path.isfile(candidate):
             return name
     return name_of(plain, place)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,6 +29,19 @@ def test_listing_ends_at_its_limit(tmp_path: Path) -> None:
     assert listed(tmp_path, (".jpg",), 11) == []
     with pytest.raises(DataError, match="has more than 10 files; name a folder of fewer, or one file"):
         listed(tmp_path, (".jpg",), 10)
+
+
+def test_listing_of_an_endless_folder_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of 10^6 files is read to the limit, and no further."""
+
+    @contextlib.contextmanager
+    def endless(_: Path) -> Iterator[Iterator[SimpleNamespace]]:
+        entry = SimpleNamespace(name="a.txt", is_dir=lambda **_: False, is_file=lambda: True)
+        yield itertools.repeat(entry)
+
+    monkeypatch.setattr("harness.data.own.listing.os.scandir", endless)
+    with pytest.raises(DataError, match="has more than 200,000 files"):
+        listed(tmp_path, (".jpg",))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from harness.core import Size
-from harness.data.own.content import Notes, Picture, Thing
-from harness.data.own.looking import looked_at, size_of, trained_and_evaluated
+from harness.data.own.content import Asked, Notes, Picture, Said, Thing
+from harness.data.own.looking import leave_out_unusable, looked_at, size_of, trained_and_evaluated
 from harness.errors import DataError
 from tests.own_files import picture
 
@@ -62,6 +62,43 @@ def test_size_that_the_annotations_state_wrongly_is_noted_and_replaced(tmp_path:
     [kept] = looked_at([Picture("a.png", "val", Size(30, 40))], tmp_path, notes)
     assert kept.size == Size(40, 30)
     assert "(first: a.png: 30 x 40, is 40 x 30)" in notes.reading.said()[0]
+
+
+def test_annotations_without_text_are_left_out_and_repeated_questions_noted(tmp_path: Path) -> None:
+    box = (1.0, 1.0, 2.0, 2.0)
+    given = Picture(
+        "a.png", "val", captions=[" ", "a cat"], things=[Thing("", box), Thing("cat", box)],
+        said=[Said("it", box), Said("", box)], asked=[Asked("what?", ("cat",)), Asked("what?", ("a cat",))],
+    )  # fmt: skip
+    notes = Notes(tmp_path)
+    leave_out_unusable(given, notes)
+    assert (given.captions, given.things, given.said) == (["a cat"], [Thing("cat", box)], [Said("it", box)])
+    assert len(given.asked) == 2
+    assert notes.reading.said() == (
+        "captions, labels, expressions or questions without text, left out: 1 (first: a.png)",
+        "questions that are asked twice about an image, each a sample of its own: 1 (first: a.png)",
+    )
+
+
+@pytest.mark.parametrize("thing", [
+    Thing("cat", (1e10, 1.0, 2.0, 2.0)), Thing("cat", (1.0, 1.0, -2.0, 2.0)),
+    Thing("cat", (1.0, float("nan"), 2.0, 2.0)),
+    Thing("cat", (1.0, 1.0, 2.0, 2.0), ((1.0, 1.0, 2.0, 1.0, 2.0, float("inf")),)),
+])  # fmt: skip
+def test_impossible_places_are_left_out(thing: Thing, tmp_path: Path) -> None:
+    notes = Notes(tmp_path)
+    given = Picture("a.png", "val", things=[thing, Thing("dog", (1.0, 1.0, 2.0, 2.0))])
+    leave_out_unusable(given, notes)
+    assert [each.label for each in given.things or ()] == ["dog"]
+    assert notes.reading.said() == (
+        "boxes or outlines with coordinates beyond 1e+09 pixels, left out: 1 (first: a.png)",
+    )
+
+
+def test_image_name_that_is_too_long_is_a_missing_image(tmp_path: Path) -> None:
+    notes = Notes(tmp_path)
+    assert size_of(tmp_path, "a" * 300, notes) is None
+    assert notes.reading.said()[0].startswith("images that are not there, left out: 1")
 
 
 def test_equal_files_of_train_and_another_split_are_found(tmp_path: Path) -> None:
