@@ -170,6 +170,7 @@ def _counted(name: str, written: Mapping[str, Sequence[str]], root: Path, notes:
         for split in written[full.removeprefix(f"{name}-")]:
             loaded = source.read(task, split)
             counts = check.counts(loaded.samples)
+            counts.pop("answers", None)  # a single answer stands there ten times
             if problem := shared(loaded.samples):
                 notes.reading.notes.setdefault(f"{full} {split}: {problem}", Noted())
             counted.append(f"{split} {', '.join(f'{count:,} {unit}' for unit, count in counts.items())}")

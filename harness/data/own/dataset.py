@@ -107,7 +107,7 @@ def unusable(name: str) -> str:
 
 def resolved(stated: str, path: Path, key: str) -> Path:
     """The path that a dataset.toml states; DataError, naming the key, for a relative one that leaves its folder."""
-    home = path.parent.absolute()
+    home = Path(os.path.normpath(path.parent.absolute()))
     plain = os.path.normpath(home / stated)
     if not stated or "\0" in stated or not (os.path.isabs(stated) or Path(plain).is_relative_to(home)):
         raise DataError(f"{path}: {key} = {stated[:200]!r} leaves the folder of the file; name it absolutely")

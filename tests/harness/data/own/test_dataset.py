@@ -84,6 +84,12 @@ def test_missing_and_huge_files_are_refused(tmp_path: Path) -> None:
         files.read(tmp_path / "huge.toml")
 
 
+def test_file_is_read_by_a_path_with_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _folder(tmp_path)
+    monkeypatch.chdir(tmp_path / "photos")
+    assert files.read(Path("..") / path.name) == files.read(path)
+
+
 def test_change_of_the_source_is_said(tmp_path: Path) -> None:
     path = _folder(tmp_path)
     (tmp_path / "t.csv").write_text("one")
