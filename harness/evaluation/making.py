@@ -168,7 +168,10 @@ def _counted(name: str, written: Mapping[str, Sequence[str]], root: Path, notes:
     for full, task in tasks_of(name, written).items():
         counted = []
         for split in written[full.removeprefix(f"{name}-")]:
-            loaded = source.read(task, split)
+            try:
+                loaded = source.read(task, split)
+            except DataError as error:
+                raise DataError(f"{notes.where}: {_without(root, str(error))}") from error
             counts = check.counts(loaded.samples)
             counts.pop("answers", None)  # a single answer stands there ten times
             if problem := shared(loaded.samples):
@@ -176,8 +179,13 @@ def _counted(name: str, written: Mapping[str, Sequence[str]], root: Path, notes:
             counted.append(f"{split} {', '.join(f'{count:,} {unit}' for unit, count in counts.items())}")
             if not full.endswith("-find"):  # its files are those of detect
                 for said in (*loaded.exclusions(), *loaded.reading.said()):
-                    notes.reading.notes.setdefault(f"{full} {split}: {said}", Noted())
+                    notes.reading.notes.setdefault(f"{full} {split}: {_without(root, said)}", Noted())
         yield f"{full}: {'; '.join(counted)}"
+
+
+def _without(root: Path, text: str) -> str:
+    """A message about a file below the root, which has another name when it is read: with its path in the root."""
+    return text.replace(f"{root}{os.sep}", "")
 
 
 def _described(content: Content, form: str) -> Iterator[str]:

@@ -141,6 +141,8 @@ def digest(form: str, annotations: Path, images: Path) -> str:
     """A digest over the annotation files of a source: their paths within it, and their contents."""
     total = hashlib.sha256()
     for path in READERS[form].sources(annotations, images):
+        if not path.is_file():  # a device or a pipe has no end
+            raise DataError(f"{path} is not a file")
         relative = os.path.relpath(path, annotations) if annotations.is_dir() else path.name
         total.update(f"{relative}\0{manifest.sha256(path)}\0".encode("utf-8", "surrogateescape"))
     return total.hexdigest()

@@ -172,6 +172,21 @@ def test_roboflow_folders_are_splits_and_coco_files_keep_their_ids(miniature: Pa
     assert not made.problems
 
 
+def test_conversions_and_errors_of_a_file_of_coco_name_the_user_s_file(miniature: Path, tmp_path: Path) -> None:
+    content = own_files.instances(miniature, 2)
+    given = own_files.as_coco(miniature, content, tmp_path / "mine")
+    record = json.loads(given.read_text())
+    record["annotations"][1]["category_id"] = 99
+    given.write_text(json.dumps(record))
+    made = making.new("coco", given, None, to=tmp_path / "dataset.toml")
+    what = "annotations of unlisted categories, dropped: 1 (first: $.annotations[1])"
+    assert list(made.problems) == [f"mine-detect val: detect/val.json: {what}"]
+    record["annotations"][2]["bbox"] = [1, 1, -5, 5]
+    given.write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"mine.json: detect/val.json: \$.annotations\[2\] has the bbox"):
+        making.new("coco", given, None, to=tmp_path / "dataset.toml")
+
+
 def test_copies_of_evaluated_images_leave_the_training_file_of_roboflow(miniature: Path, tmp_path: Path) -> None:
     content = own_files.instances(miniature)
     folder = own_files.as_roboflow(miniature, content, tmp_path / "my shop")

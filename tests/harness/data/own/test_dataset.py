@@ -104,6 +104,11 @@ def test_change_of_the_source_is_said(tmp_path: Path) -> None:
     assert files.changed(read, path).endswith("is not there any more")
 
 
+def test_source_without_an_end_is_not_read(tmp_path: Path) -> None:
+    path = _folder(tmp_path, TEXT.replace('"t.csv"', '"/dev/zero"'))
+    assert files.changed(files.read(path), path).endswith("cannot be compared: /dev/zero is not a file")
+
+
 def test_digest_of_a_folder_covers_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("one")
     first = files.digest("labelme", tmp_path, tmp_path)
