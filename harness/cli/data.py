@@ -13,12 +13,16 @@ from harness.cli.options import Annotations, Data, Images, Split, Strict, TaskNa
 from harness.errors import DataError
 from harness.evaluation.checking import Checked, check_each, pack_each
 from harness.evaluation.fetching import TABLE, fetch
+from harness.evaluation.making import new
 from harness.fetching import sources as table
 from harness.report import text
 
 app = App()
-data_app = App(name="data", help="List, fetch, check and pack the data that tasks need on disk.")
+data_app = App(
+    name="data", help="List, fetch, check and pack the data that tasks need on disk; make a set of your own."
+)
 app.command(data_app)
+DATASET = Path("dataset.toml")
 Splits = Annotated[str, Parameter(help="Split names with commas, or 'all'")]
 
 
@@ -127,3 +131,40 @@ def data_pack(*, task: TaskNames, split: Splits = "all", data: Data = None) -> N
                 print(text.line(f"  {problem}: {len(names):,}, such as {', '.join(names[:3])}"))
     if left_out:
         raise DataError(f"{len(left_out)} images could not be packed; the list above names some of them")
+
+
+@data_app.command(name="new")
+def data_new(
+    *,
+    format_: Annotated[
+        str | None,
+        Parameter(name="--format", help="coco, yolo, voc, labelme, csv or jsonl [default: what the files show]"),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        Parameter(help="Folder that image names are relative to [default: the folder of the annotations]"),
+    ] = None,
+    annotations: Annotated[
+        Path | None, Parameter(help="Annotation file, or folder of annotation files [default: --images]")
+    ] = None,
+    to: Annotated[Path, Parameter(help="File to write; official files go to a folder beside it")] = DATASET,
+    name: Annotated[str | None, Parameter(help="Name in results [default: that of the folder of images]")] = None,
+    strict: Annotated[
+        bool, Parameter(negative=(), help="Refusal of the first problem, such as a missing image")
+    ] = False,
+) -> None:
+    """Make a data set of your own images and annotations: check them, and write a dataset.toml for --data.
+
+    The command prints what the annotations hold, the tasks that they fit, and each problem once with its first places.
+
+    python -m harness data new --format yolo --annotations shop/data.yaml
+
+    python -m harness data new --format jsonl --annotations shop.jsonl --images photos/ --to shop.toml
+
+    python -m harness run --task detect --model florence2-nano --data shop.toml
+    """
+    made = new(format_, annotations, images, to=to, name=name, strict=strict)
+    for said in (*made.lines, *(f"note: {problem}" for problem in made.problems)):
+        print(text.line(said))
+    command = f"python -m harness run --task all --model florence2-nano --data {made.path}"
+    print(text.line(f"{made.path} fits {', '.join(made.tasks)}; next: {command}"))

@@ -30,8 +30,8 @@ __all__ = ["RESULTS"]
 Data = Annotated[
     str | None,
     Parameter(
-        help="Data root (folder of data sets), 'miniature' (embedded data), or a copy in parquet (hf://OWNER/NAME or a "
-        f"folder) [default: ${DATA_VARIABLE}, else miniature for embedded models]"
+        help="Data root (folder of data sets), 'miniature' (embedded data), a dataset.toml of `data new`, or a copy in "
+        f"parquet (hf://OWNER/NAME or a folder) [default: ${DATA_VARIABLE}, else miniature for embedded models]"
     ),
 ]
 Annotations = Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -128,6 +129,8 @@ def is_of_annotations(need: FileNeed) -> bool:
 
 
 def _exists(path: Path) -> bool:
-    if path.is_dir() and any(path.iterdir()):
-        return True
+    if path.is_dir():
+        with os.scandir(path) as entries:  # `iterdir` would list a folder of a million images whole
+            if any(entries):
+                return True
     return path.is_file() or path.with_name(f"{path.name}.lmdb").is_dir()

@@ -49,13 +49,14 @@ def evaluate(
     """The run of a model on one split of a task; `python -m harness run` does the same.
 
     `task` is a name or a Task.  `model` is a name, a LoadedModel, an Entry, or any object with the three members of
-    `harness.core.Model`.  `data` is a data root, "miniature", or a copy in parquet ("hf://OWNER/NAME" or a folder).
-    `annotations` (a file or folder in the task's official format) and `images` (a folder) replace those of the data
-    root.  `strict` refuses annotations that need a conversion, which are else converted and noted in the record.
-    `limit` is a number of images, sampled with `seed`.  `shard`, such as "3/16", asks a part of the images, without
-    scoring; `python -m harness merge` joins the parts.  `spread` (`harness.cluster.ray_cluster.Spread`) puts the model
-    on the workers of a Ray cluster.  `name` is the model's name in results.  `export` is a folder for predictions in
-    the official format.  `options` are the model's own, such as `beams=1`.
+    `harness.core.Model`.  `data` is a data root, "miniature", a dataset.toml, or a copy in parquet
+    ("hf://OWNER/NAME" or a folder).  `annotations` (a file or folder in the task's official format) and `images` (a
+    folder) replace those of the data root.  `strict` refuses annotations that need a conversion, which are else
+    converted and noted in the record.  `limit` is a number of images, sampled with `seed`.  `shard`, such as
+    "3/16", asks a part of the images, without scoring; `python -m harness merge` joins the parts.  `spread`
+    (`harness.cluster.ray_cluster.Spread`) puts the model on the workers of a Ray cluster.  `name` is the model's
+    name in results.  `export` is a folder for predictions in the official format.  `options` are the model's own,
+    such as `beams=1`.
 
     Answers are written under `out` as they arrive.  So the same call resumes an interrupted run, and returns a finished
     run without a query; `fresh` discards the kept answers first.

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-import tasks
 from baselines import Entry, Setting
 from harness.core import Question
 from harness.errors import HarnessError, ResourceError, UsageError
 from harness.evaluation.evaluate import unanswerable
-from harness.evaluation.plan import data_root, load, splits_of
+from harness.evaluation.plan import data_root, load, named, splits_of
 from harness.provenance import provenance
 from harness.sinks import line
 
@@ -298,7 +297,7 @@ def _questions(plan: Plan, point: Point) -> tuple[Path, list[Question], str]:
     UsageError where several tasks or splits are named.
     """
     name, root = data_root(plan.data, plan.entry.name, embedded=plan.entry.embedded)
-    [task, *other_tasks] = tasks.select(point.task)
+    [task, *other_tasks] = named(point.task, plan.data)
     [split, *other_splits] = splits_of(task, plan.split)
     if other_tasks or other_splits:
         raise UsageError(f"--task {point.task} --split {plan.split}: a point is of one task and one split")

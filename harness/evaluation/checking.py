@@ -13,7 +13,17 @@ from harness.core import Sample, Task
 from harness.data import check, files, manifest
 from harness.data.pack import Packed
 from harness.errors import DataError
-from harness.evaluation.plan import MINIATURE, DataSource, data_root, load, selected, shared, source_of, splits_of
+from harness.evaluation.plan import (
+    MINIATURE,
+    DataSource,
+    data_root,
+    load,
+    own_of,
+    selected,
+    shared,
+    source_of,
+    splits_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ def check_each(
     elif source.copied is not None:
         checked = source.copied.tasks(task)
     else:
-        checked = selected(task, source.name, source.root)
+        checked = selected(task, source.name, source.root, source.dataset)
     for each in checked:
         for split_name in splits_of(each, split):
             yield f"{each.name} {split_name}", _checked(each, source, split_name, decode=decode)
@@ -58,7 +68,7 @@ def pack_each(task: str, split: str | None, data: str | None) -> Iterator[Packed
     name, root = data_root(data, "data pack", embedded=False)
     references: dict[str, None] = {}
     folders: dict[str, None] = {}
-    for each in selected(task, name, root):
+    for each in selected(task, name, root, own_of(data)):
         for split_name in splits_of(each, split):
             needs = manifest.needs(each, [split_name])
             folders |= dict.fromkeys(need.path for need in needs if not need.annotations)

@@ -21,7 +21,18 @@ from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sampl
 from harness.errors import HarnessError, UsageError
 from harness.evaluation import examples as few_shot
 from harness.evaluation import spreading
-from harness.evaluation.plan import MINIATURE, DataSource, Loaded, load, selected, source_of, splits_of, with_data
+from harness.evaluation.plan import (
+    MINIATURE,
+    DataSource,
+    Loaded,
+    load,
+    named,
+    own_of,
+    selected,
+    source_of,
+    splits_of,
+    with_data,
+)
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.florence2.files import is_adapter
@@ -100,7 +111,7 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
             "(docs/scale.md); torchrun starts `finetune`"
         )
     entry = entry_of(request.model)
-    request = _with_checkpoint(request, entry)
+    request = _with_checkpoint(_with_full_names(request), entry)
     name = request.called(entry)
     source = source_of(
         request.data,
@@ -199,6 +210,14 @@ class _Models:
         return build(self._request, self._entry, self._root, samples, part, examples)
 
 
+def _with_full_names(request: Request) -> Request:
+    """The request with the full names of the tasks of a user's own data set, such as shop-detect for detect."""
+    own = own_of(request.data)
+    return (
+        request if own is None or not isinstance(request.task, str) else replace(request, task=own.full(request.task))
+    )
+
+
 def _with_checkpoint(request: Request, entry: Entry | None) -> Request:
     """The request after fine-tuning, where its protocol needs a checkpoint that the model does not have.
 
@@ -234,7 +253,7 @@ def _with_data(request: Request, source: DataSource) -> list[Task[Any]]:
         return tasks_of(request)
     if source.copied is not None:
         return source.copied.tasks(request.task)
-    candidates = selected(request.task, source.name, source.root)
+    candidates = selected(request.task, source.name, source.root, source.dataset)
     return with_data(candidates, source.root, request.split, request.task)
 
 
@@ -245,7 +264,7 @@ def _names(request: Request) -> str:
 
 def tasks_of(request: Request) -> list[Task[Any]]:
     """The tasks that a request names."""
-    return tasks.select(request.task) if isinstance(request.task, str) else [request.task]
+    return named(request.task, request.data) if isinstance(request.task, str) else [request.task]
 
 
 def entry_of(model: str | Entry | Model) -> Entry | None:
@@ -338,7 +357,7 @@ def _evaluated(
     folder.inherit(spec)
     before = None if request.fresh else folder.read_run()
     record = {**provenance(request.command), "seen": seen.said(), **source.described(), **facts}
-    record |= _origin(request, entry, task)
+    record |= _origin(request, entry, task if source.dataset is None else None)
     if request.shard is not None:
         return _asked(request, model, task, loaded, spec, folder, source.image_root, record)
     run = runner.run(task, loaded.samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
@@ -360,8 +379,11 @@ def _asked(
     return Evaluated(run, shard, before is not None and run == before)
 
 
-def _origin(request: Request, entry: Entry | None, task: Task[Any]) -> dict[str, Any]:
-    """The names of the model and the task in a record's provenance, from which both can be found again."""
+def _origin(request: Request, entry: Entry | None, task: Task[Any] | None) -> dict[str, Any]:
+    """The names of the model and the task in a record's provenance, from which both can be found again.
+
+    `task` is None for one of the user's own data set, whose dataset.toml the record names.
+    """
     origin: dict[str, Any] = {}
     if entry is not None:
         origin["entry"] = entry.name
@@ -371,7 +393,7 @@ def _origin(request: Request, entry: Entry | None, task: Task[Any]) -> dict[str,
         origin["weights from"] = request.weights
     elif entry is not None and "/" in entry.repo:
         origin["weights revision"] = f"{entry.repo}@{entry.revision}"
-    if isinstance(request.task, str):
+    if isinstance(request.task, str) and task is not None:
         names = request.task.split(",")
         origin |= tasks.origin_of(task, next((name for name in names if ":" in name), request.task))
     return origin

@@ -17,6 +17,7 @@ from harness.data import check, files, manifest
 from harness.errors import DataError, UsageError
 from harness.evaluation import copies
 from harness.evaluation.copies import Copied, Prepared
+from harness.evaluation.own import Own, is_own, open_own
 
 DATA_VARIABLE = "FLORENCE2_HARNESS_DATA"
 MINIATURE = "miniature"
@@ -28,8 +29,10 @@ def data_root(data: str | None, who: str, *, embedded: bool, prefer: str = "") -
 
     `prefer` is the data of a record; a record of the miniature is read from the miniature whatever the environment
     says.  `who` is the name of the model or command, for messages.  UsageError where no data is named, DataError where
-    the root is no folder.
+    the root is no folder.  Of a dataset.toml, the root is the folder of its official files.
     """
+    if (own := own_of(data, prefer)) is not None:
+        return own.name, own.root
     name = chosen_data(data, prefer)
     if not name and not embedded:
         raise UsageError(f"{who} needs data: give --data ROOT, set {DATA_VARIABLE}, or give --data miniature")
@@ -52,8 +55,20 @@ def data_root(data: str | None, who: str, *, embedded: bool, prefer: str = "") -
 def chosen_data(data: str | None, prefer: str = "") -> str | None:
     """The name of the data: `data`, else the environment variable's (see `data_root`); UsageError if it is empty."""
     if data is not None and not data.strip():
-        raise UsageError("--data is empty: a data root, or 'miniature'")
+        raise UsageError("--data is empty: a data root, a dataset.toml, or 'miniature'")
     return data or (MINIATURE if prefer == MINIATURE else os.environ.get(DATA_VARIABLE))
+
+
+def own_of(data: str | None, prefer: str = "") -> Own | None:
+    """The user's own data set where `data` (else the environment variable) names a dataset.toml; DataError as its."""
+    name = chosen_data(data, prefer)
+    return open_own(Path(name).expanduser()) if name is not None and is_own(name) else None
+
+
+def named(names: str, data: str | None) -> list[Task[Any]]:
+    """The tasks that names, globs or "all" select: those of the data set where `data` names a dataset.toml."""
+    own = own_of(data)
+    return tasks.select(names) if own is None else own.select(names)
 
 
 def splits_of(task: Task[Any], split: str | None) -> Iterator[str]:
@@ -69,12 +84,16 @@ def splits_of(task: Task[Any], split: str | None) -> Iterator[str]:
         yield name
 
 
-def selected(names: str, data: str, root: Path) -> list[Task[Any]]:
+def selected(names: str, data: str, root: Path, own: Own | None = None) -> list[Task[Any]]:
     """Tasks by name or glob, with commas.  'all' and globs leave out the tasks that this data cannot have.
+
+    A user's `own` data set has its own tasks.
 
     The embedded benchmark has the tasks with an annotation file under its root.  A published data root may have every
     task except those whose files exist in the embedded benchmark only.
     """
+    if own is not None:
+        return own.select(names)
     by_name: dict[str, Task[Any]] = {}
     for pattern in names.split(","):
         matching = tasks.select(pattern)
@@ -143,6 +162,7 @@ class DataSource:
     `annotations` is a file or folder that replaces those of the root.  `images` is a folder that replaces the task's
     own; each image is then opened by its name in the annotations.  `strict` refuses records that need a conversion.
     `copied` is a copy in parquet, which has a root for each split: see `of`; then `prepared` says what it lacks.
+    `dataset` is the user's own data set that a dataset.toml names; `root` is then its folder.
     """
 
     name: str
@@ -152,6 +172,7 @@ class DataSource:
     strict: bool = False
     copied: Copied | None = None
     prepared: Prepared | None = None
+    dataset: Own | None = None
 
     def of(self, task: Task[Any], split: str) -> DataSource:
         """The source with the root of a split, which is made if the data is a copy in parquet; DataError as there."""
@@ -239,6 +260,7 @@ class DataSource:
     def described(self) -> dict[str, Any]:
         """The user's own paths and the copy for a record's provenance, so that the samples can be read again."""
         own = {"annotations": self.annotations, "images": self.images}
+        own["dataset"] = self.dataset.path if self.dataset is not None else None
         paths = {name: str(path.absolute()) for name, path in own.items() if path is not None}
         facts = self.prepared.facts if self.prepared is not None else {}
         return {**({"own data": paths} if paths else {}), **facts}
@@ -266,7 +288,12 @@ def source_of(
     """The data source of these options; DataError where a path of the user's own data does not exist."""
     copied = _copied(data, annotations)
     if annotations is None and images is None and copied is None:
-        return DataSource(*data_root(data, who, embedded=embedded), strict=strict)
+        own = own_of(data)
+        if own is not None:
+            own.warn_of_changes()
+        return DataSource(*data_root(data, who, embedded=embedded), strict=strict, dataset=own)
+    if data is not None and is_own(data):
+        raise UsageError(f"{data} names its annotations and images; leave --annotations and --images out")
     if annotations is not None and not annotations.exists():
         raise DataError(f"--annotations {annotations}: there is no such file or folder")
     if images is not None and not images.is_dir():
@@ -332,8 +359,9 @@ def samples_of(record: Run, data: str | None, named: str | None = None) -> tuple
 
 def loaded_of(record: Run, data: str | None, named: str | None = None) -> tuple[Task[Any], Loaded, Path]:
     """As `samples_of`, with the excluded samples; those of a limited run have its images only."""
-    task = task_of(record, named)
-    source = _source_of_record(record, data).of(task, record.spec.split)
+    source = _source_of_record(record, data)
+    task = task_of(record, named) if source.dataset is None else source.dataset.task(record.spec.task)
+    source = source.of(task, record.spec.split)
     if source.annotation_digest(task, record.spec.split) != record.spec.data_hash:
         where = source.annotations or source.root
         raise DataError(f"run {record.id} is of other annotations of {record.spec.data} than those in {where}")
@@ -345,6 +373,9 @@ def loaded_of(record: Run, data: str | None, named: str | None = None) -> tuple[
 def _source_of_record(record: Run, data: str | None) -> DataSource:
     """The data source of a record: a data root, or the user's own paths in its provenance."""
     own = record.provenance.get("own data", {})
+    if isinstance(own.get("dataset"), str):
+        dataset = open_own(Path(data if data is not None and is_own(data) else own["dataset"]))
+        return DataSource(dataset.name, dataset.root, dataset=dataset)
     paths = {name: Path(own[name]) for name in ("annotations", "images") if isinstance(own.get(name), str)}
     embedded = record.spec.data == MINIATURE
     about = record.provenance.get("copy")

@@ -61,7 +61,7 @@ class Request:
     task: str | Task[Any]
     model: str | Entry | Model
     split: str | None = None  # with commas, or "all"; None: the task's first
-    data: str | None = None  # a data root, or "miniature"
+    data: str | None = None  # a data root, a dataset.toml, or "miniature"
     annotations: Path | None = None  # a file or folder in the task's official format; replaces the data root's
     images: Path | None = None  # a folder of images; replaces the task's own
     strict: bool = False  # refuse annotations that need a conversion

@@ -12,7 +12,7 @@ from harness.core import Answer, Run, Task
 from harness.data import manifest, sanity
 from harness.errors import UsageError
 from harness.evaluation.evaluate import spec_of
-from harness.evaluation.plan import Loaded, loaded_of, source_of, splits_of
+from harness.evaluation.plan import Loaded, loaded_of, named, source_of, splits_of
 from harness.evaluation.request import RESULTS, Scorers, refuse_name
 from harness.provenance import provenance
 from harness.store import RunFolder
@@ -42,7 +42,7 @@ def score(
 
     UsageError for several tasks or splits, DataError for predictions that do not match the samples.
     """
-    [named_task, *other_tasks] = tasks.select(task) if isinstance(task, str) else [task]
+    [named_task, *other_tasks] = named(task, data) if isinstance(task, str) else [task]
     if other_tasks:
         raise UsageError(f"--task {task} names {1 + len(other_tasks)} tasks; predictions are of one")
     if name is not None:
@@ -60,7 +60,7 @@ def score(
         protocol="predictions", seed=seed,
     )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
-    origin = tasks.origin_of(named_task, task) if isinstance(task, str) else {}
+    origin = tasks.origin_of(named_task, task) if isinstance(task, str) and source.dataset is None else {}
     evaluated = {sample.id: answers[sample.id] for sample in loaded.samples if sample.id in answers}
     looked = {"sanity": sanity.look(loaded.samples, evaluated).as_dict()}
     facts = {**source.facts(named_task, named_split, loaded.samples), **loaded.described(), **looked}

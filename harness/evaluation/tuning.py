@@ -14,7 +14,7 @@ from baselines import Entry
 from harness.core import Task
 from harness.data import manifest
 from harness.errors import UsageError
-from harness.evaluation.plan import MINIATURE, data_root
+from harness.evaluation.plan import MINIATURE, data_root, own_of
 
 if TYPE_CHECKING:
     from harness.evaluation.request import Request
@@ -52,7 +52,8 @@ def tuned(
 ) -> Path:
     """The checkpoint folder of a model after fine-tuning: trains, resumes, or finds the finished checkpoint.
 
-    `task` and `split` name training data (None: all of the recipe's tasks, all of their training splits).  `weights`
+    `task` and `split` name training data (None: all of the recipe's tasks, or of a user's own data set; all of their
+    training splits).  `weights`
     is the checkpoint to start from (None: the model's own).  `changes` are settings of the recipe as text.  `workers`
     are processes that read images (None: 4 on a GPU, else none).  `to` is the folder of the training (None: under RUNS,
     named after the model, the recipe and a digest of the data).  `skip_bad_images` is the largest share of the training
@@ -79,12 +80,17 @@ def tuned(
     base = entry.base(start) if entry.base is not None else None
     changed_recipe = changed(recipes.find(recipe or entry.recipe), changes or {})
     mixing = protocol.mixing_of(changed_recipe)
-    taught = protocol.choose(changed_recipe, tasks.select(task or ",".join(mixing.tasks)), split)
+    own = own_of(data)
+    requested = tasks.select(task or ",".join(mixing.tasks)) if own is None else own.trainable(task)
+    taught = protocol.choose(changed_recipe, requested, split)
     data_name, evaluation_root = data_root(data, entry.name, embedded=entry.embedded)
     root = miniature.ensure_training() if data_name == MINIATURE else evaluation_root
     if task is None:
         taught = _with_data(taught, root)
     kept_out = [kept for name in mixing.kept_out for kept in tasks.select(name)]
+    if own is not None:
+        own.warn_of_changes()
+        kept_out = list(own.tasks.values())
     identity = (sorted(taught), split, data_name, weights, sorted((changes or {}).items()))
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     out = to or RUNS / f"{entry.name}-{changed_recipe.name}-{digest}"

@@ -17,7 +17,7 @@ from harness.errors import DataError, HarnessError, UsageError
 from harness.evaluation.benchmark import Plan, Point, prepare
 from harness.evaluation.comparing import disagreement, side_of
 from harness.evaluation.evaluate import answerable
-from harness.evaluation.plan import MINIATURE, data_root, selected, with_data
+from harness.evaluation.plan import MINIATURE, data_root, own_of, selected, with_data
 from harness.gates import frozen, verdicts
 from harness.gates.comparable import refuse_unlike
 from harness.gates.promises import PARITY, RUN, SPEED, Gates, Promise
@@ -87,8 +87,10 @@ def _tasks_of(promise: Promise) -> list[Task[Any]]:
     """The tasks of a promise whose data is there; of "all" and globs, those whose questions the model answers."""
     entry = baselines.find(promise.model)
     name, root = data_root(promise.data, promise.model, embedded=entry.embedded, prefer=MINIATURE)
-    tasks = with_data(selected(promise.task, name, root), root, promise.split, promise.task)
-    named = [task for task in tasks if task.name in promise.task.split(",")]
+    own = own_of(promise.data, prefer=MINIATURE)
+    names = promise.task if own is None else own.full(promise.task)
+    tasks = with_data(selected(names, name, root, own), root, promise.split, names)
+    named = [task for task in tasks if task.name in names.split(",")]
     others = [task for task in tasks if task not in named]
     answered = answerable(others, entry.answers(promise.options), root, promise.split)
     return [task for task in tasks if task in named or task in answered]

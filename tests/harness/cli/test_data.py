@@ -1,4 +1,4 @@
-"""The commands `data list`, `data fetch`, `data sources`, `data check` and `data pack`."""
+"""The commands `data list`, `data fetch`, `data sources`, `data check`, `data pack` and `data new`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness import images
 from harness.data import manifest
 from harness.fetching import sources
 from tasks import TASKS
-from tests import published_files, refer_files
+from tests import own_files, published_files, refer_files
 from tests.harness.cli.calling import ROOT, Call, evaluated, process
 from tests.origin import LOGIN, serving, slow
 
@@ -205,3 +205,21 @@ def test_all_tasks_run_on_what_data_fetch_brings_into_an_empty_folder(miniature:
     assert ran.status == 0, ran.err
     evaluated_tasks = {path.name for path in (out / "root").iterdir()}
     assert evaluated_tasks == {task.name for task in published} - {"coco_retrieval", "flickr30k_retrieval"}  # embed
+
+
+def test_data_new_says_what_it_found_and_what_to_do_next(here: Call, miniature: Path, tmp_path: Path) -> None:
+    content = own_files.instances(miniature, 3)
+    table = own_files.as_csv(miniature, content, tmp_path / "photos", ";")
+    table.write_text(table.read_text() + "gone.jpg;10;10;cat;1;1;5;5\n")
+    outcome = here("data", "new", "--annotations", table, "--to", tmp_path / "shop.toml")
+    assert outcome.status == 0, outcome.err
+    first, *_, note, last = outcome.out.splitlines()
+    assert first.startswith("csv: 3 images, 3 in val; ")
+    assert "photos-detect: val 3 samples, 3 images, " in outcome.out
+    assert note == "note: images that are not there, left out: 1 (first: gone.jpg)"
+    assert last.endswith(f"next: python -m harness run --task all --model florence2-nano --data {tmp_path}/shop.toml")
+    assert here("data", "new", "--annotations", table, "--to", tmp_path / "shop.toml", "--strict").status == 3
+    assert here("data", "new").status == 2
+    table.write_text("")
+    outcome = here("data", "new", "--annotations", table, "--to", tmp_path / "shop.toml")
+    assert (outcome.status, outcome.complaint) == (3, f"error: {table} is empty")
