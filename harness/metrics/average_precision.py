@@ -46,6 +46,10 @@ RECALLED = {  # name: area range, and limit of detections for each category and 
     "ARs": ("small", 100),
     "ARm": ("medium", 100),
     "ARl": ("large", 100),
+    "AR300": ("all", 300),
+    "ARs300": ("small", 300),
+    "ARm300": ("medium", 300),
+    "ARl300": ("large", 300),
 }
 SLACK = 1e-12  # relative tolerance of a recall, for sums of weights that are not integers
 
