@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import DataError, ResourceError
-from tasks.miniature import coco, flickr30k, odinw, reading, refcoco, small_world, train_files
+from tasks.miniature import coco, flickr30k, lvis, odinw, reading, refcoco, rf100_vl, small_world, train_files
 
 MANIFEST = Path(__file__).with_name("manifest.json")
 MOST_PROCESSES = 8
@@ -114,7 +114,7 @@ def _drawn_once(root: Path, make: Callable[[Path], str]) -> Path:
 
 def write(root: Path) -> None:
     """Writes the files of all benchmarks under `root`."""
-    for benchmark in (refcoco, coco, reading, flickr30k, odinw):
+    for benchmark in (refcoco, coco, reading, flickr30k, odinw, lvis, rf100_vl):
         benchmark.write(root)
 
 

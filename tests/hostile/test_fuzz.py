@@ -308,7 +308,8 @@ def parsers(folder: Path) -> dict[str, Callable[[], Parser]]:
         data = json.dumps(good).encode()
         return of(4, lambda draw: damaged(data, draw).decode(errors="replace"), parse, *lines.MALFORMED)
 
-    annotated = [task.name for task in embedded.EMBEDDED if task.name not in ("flickr30k", "odinw_miniature")]
+    folders = ("flickr30k", "odinw_miniature", "rf100_vl_miniature")
+    annotated = [task.name for task in embedded.EMBEDDED if task.name not in folders]
     predicted = [task.name for task in embedded.EMBEDDED if not task.predictions.folder]
     return {
         **{f"annotations of {task}": partial(annotation_files_of, task, folder) for task in annotated},

@@ -30,6 +30,7 @@ FOLDERS = {  # the tasks whose annotations are several files, in a folder of the
     "refcocog_res": "refer/refcocog",
     "flickr30k": "flickr30k",
     "odinw_miniature": "odinw_miniature",
+    "rf100_vl_miniature": "rf100_vl_miniature",
 }
 
 
