@@ -251,13 +251,20 @@ class MatchTable:
         score_numbers = np.unique(matches.scores, return_inverse=True)[1]
         keys = np.stack([matches.category[rows], matches.image[rows], score_numbers[rows]])
         changes = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+        starts = np.concatenate([np.ones(min(1, len(rows)), np.bool_), changes])
+        run = np.cumsum(starts)
+        right = matches.right[area][:, rows].any(axis=0)
+        last = np.zeros(self.categories, np.int64)  # (K,): the run of the last right detection; no later one counts
+        np.maximum.at(last, matches.category[rows[right]], run[right])
+        useful = run <= last[matches.category[rows]]
+        rows, starts = rows[useful], starts[useful]
         return _Table(
             image=matches.image[rows],
             category=matches.category[rows],
             rank=matches.rank[rows],
             right=matches.right[area][:, rows],
             counted=matches.counted[area][:, rows],
-            first=np.flatnonzero(np.concatenate([np.ones(min(1, len(rows)), np.bool_), changes])),
+            first=np.flatnonzero(starts),
             truth_image=matches.truth_image[matches.sought[area]],
             truth_category=matches.truth_category[matches.sought[area]],
         )
