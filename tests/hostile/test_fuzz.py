@@ -156,7 +156,8 @@ def annotation_files_of(task: str, folder: Path) -> Parser:
     split, root = TASKS[task].splits[0], folder / "root"
     names = [Path(sample.question.image_name) for sample in samples(task)]
     numbers = [int(name.stem.rpartition("_")[2]) for name in names if name.stem.rpartition("_")[2].isdecimal()]
-    about = frozenset([*numbers, *(name.stem for name in names), *(name.name for name in names)])
+    files = [text for name in names for text in (name.stem, name.name, f"{name.parent.name}/{name.name}")]
+    about = frozenset([*numbers, *files])
     if task == "nocaps":  # its image ids are not the numbers in the file names
         images = json.loads((miniature.ensure() / TASKS[task].files[0].path).read_bytes())["images"]
         about = frozenset(
