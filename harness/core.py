@@ -161,6 +161,31 @@ class Objects:
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The categories of a federated data set, shared by its images.
+
+    - `frequencies` has "r", "c" or "f" for each phrase of the question: rare, common and frequent in training data.
+    - `synonyms` maps labels in lower case to category names in lower case.
+    """
+
+    frequencies: tuple[str, ...]
+    synonyms: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Federated(Objects):
+    """The objects of an image of a federated data set (LVIS), whose images are each annotated for some categories.
+
+    - `absent` are the categories that the image is known not to show, as indices into `Question.phrases`.
+    - `incomplete` are the categories of which it may show more objects than are annotated, likewise.
+    """
+
+    absent: tuple[int, ...] = field(kw_only=True)
+    incomplete: tuple[int, ...] = field(kw_only=True)
+    vocabulary: Vocabulary = field(kw_only=True, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Grounded:
     """The boxes of each phrase, in the order of `Question.phrases`; the best box of a phrase is first.
 

@@ -23,6 +23,7 @@ from tasks import (
     flickr30k,
     grefcoco,
     icdar2015,
+    lvis,
     odinw,
     refcoco,
     refcocog_caption,
@@ -43,6 +44,7 @@ _FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
     docvqa.TASKS,
     refcocog_caption.TASKS,
     icdar2015.TASKS,
+    lvis.TASKS,
 )
 TASKS: dict[str, Task[Any]] = {task.name: task for family in _FAMILIES for task in family}
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""COCO captions (Karpathy's splits), nocaps and TextCaps: a model describes an image in a sentence.
+"""COCO and Flickr30k captions (Karpathy's splits), nocaps and TextCaps: a model describes an image in a sentence.
 
 Captions are scored as in COCO's caption evaluation (pycocoevalcap).  The Penn Treebank tokeniser splits them into
 words. CIDEr-D uses the document frequencies of all references of the split; BLEU is that of the corpus; ROUGE-L is a
@@ -20,6 +20,7 @@ from typing import Any
 
 from harness.core import Corpus, FileNeed, Kind, Metric, PredictionFormat, Question, Sample, Source, Task, Text
 from harness.data import captions as files
+from harness.data import karpathy
 from harness.errors import DataError
 from harness.metrics.caption_scores import CIDER, METRICS, VARIANTS, marks, score
 
@@ -28,6 +29,7 @@ KARPATHY_ORIGIN = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption
 BLIP_ORIGIN = "https://storage.googleapis.com/sfr-vision-language-research/datasets"
 NOCAPS_ORIGIN = "https://nocaps.org"
 TEXTCAPS_ORIGIN = "https://textvqa.org/textcaps"
+FLICKR30K_ORIGIN = "https://shannon.cs.illinois.edu/DenotationGraph (on request)"
 KIND: Kind = "caption"
 COCO_TRAINING = {"train": "train2014", "restval": "val2014"}  # Karpathy's training split to COCO's folder of images
 
@@ -59,6 +61,15 @@ def load_coco(source: Source) -> Iterator[Sample[Text]]:
             )
         name = image.file_name or f"COCO_{year}_{int(image.id):012d}.jpg"
         yield _sample(image, f"coco/{year}/{name}")
+
+
+def load_flickr30k(source: Source) -> Iterator[Sample[Text]]:
+    """One of Karpathy's splits of Flickr30k.  `source.annotations` is his file, or a folder with it."""
+    path = karpathy.file_of(source, "flickr30k")
+    for image in karpathy.read(path, source.split, source.origin(KARPATHY_ORIGIN)):
+        references = tuple(sentence.raw for sentence in image.sentences)
+        captioned = files.Captioned(image.id, image.filename, None, references)
+        yield _sample(captioned, f"flickr30k/flickr30k-images/{image.filename}")
 
 
 def load_nocaps(source: Source) -> Iterator[Sample[Text]]:
@@ -151,6 +162,21 @@ TASKS: tuple[Task[Any], ...] = (
             "restval": {"images": 30504, "references": 152634},
         },
         train_splits=tuple(COCO_TRAINING),
+    ),
+    _task(
+        "flickr30k_caption",
+        "Flickr30k captions: describe an image in a sentence (Karpathy's splits)",
+        ("test", "val"),
+        load_flickr30k,
+        files.NUMBERED,
+        (
+            FileNeed("flickr30k/dataset_flickr30k.json", KARPATHY_ORIGIN),
+            FileNeed("flickr30k/flickr30k-images", FLICKR30K_ORIGIN),
+        ),
+        "Florence-2's zero-shot checkpoints were not trained on Flickr30k.  The fine-tuned ones were trained on the "
+        "training split of Flickr30k Entities, to ground the phrases of captions.  Karpathy's splits are others: some "
+        "of his test images are in that training split.",
+        {"test": {"images": 1000, "references": 5000}, "val": {"images": 1014, "references": 5070}},
     ),
     _task(
         "nocaps",

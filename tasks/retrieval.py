@@ -48,9 +48,7 @@ def _load(source: Source, folder: str, images: str) -> Iterator[Sample[Text]]:
     `source.annotations` is a file of Karpathy's, or a folder with one.  `images` is the folder of the images, and
     `folder` that of the annotations, relative to the root.
     """
-    given, name = source.annotations, f"dataset_{folder}.json"
-    path = given if given is not None and given.is_file() else (given or source.root / folder) / name
-    captioned = karpathy.read(path, source.split, source.origin(karpathy.ORIGIN))
+    captioned = karpathy.read(karpathy.file_of(source, folder), source.split, source.origin(karpathy.ORIGIN))
     paths = [f"{folder}/{images or image.filepath}/{image.filename}" for image in captioned]
     targets = [Text(tuple(sentence.raw for sentence in image.sentences)) for image in captioned]
     for image, key, target in zip(captioned, paths, targets, strict=True):

@@ -36,14 +36,18 @@ class Annotated:
     objects: Objects
 
 
-class _Image(msgspec.Struct):
+class Image(msgspec.Struct):
+    """An image in COCO's instances format."""
+
     id: Given
     file_name: str
     width: Side = 0
     height: Side = 0
 
 
-class _Annotation(msgspec.Struct):
+class Annotation(msgspec.Struct):
+    """An object in COCO's instances format."""
+
     image_id: Given
     category_id: Given
     bbox: tuple[float, float, float, float]
@@ -53,19 +57,24 @@ class _Annotation(msgspec.Struct):
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Category(msgspec.Struct):
+class Category(msgspec.Struct):
+    """A category in COCO's instances format."""
+
     id: Given
     name: str
+    supercategory: Any = ""
 
 
 class _Instances(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
 
 
-def read(path: Path, origin: str, reading: Reading | None = None) -> Iterator[Annotated]:
+def read(path: Path, origin: str, reading: Reading | None = None, *, placeholder: bool = False) -> Iterator[Annotated]:
     """Every image with its objects, in order of image id, also images without objects.
+
+    `placeholder` drops the first category if its id is 0 and its supercategory "none", as in Roboflow's exports.
 
     COCOeval uses this order, which decides between equal scores.  What pycocotools reads although it is not as COCO
     publishes it is converted or dropped as pycocotools does, and noted in `reading`; without `reading`, it is refused.
@@ -75,12 +84,24 @@ def read(path: Path, origin: str, reading: Reading | None = None) -> Iterator[An
     """
     content = files.load(path, _Instances, origin)
     file = File(path, reading or Reading(strict=True), files.remedy(origin))
-    images = file.by_id(content.images, "images", "image id")
-    categories = file.by_id(content.categories, "categories", "category id")
+    categories = content.categories
+    if placeholder and categories and (categories[0].id, categories[0].supercategory) == (0, "none"):
+        what = 'the category 0 of the supercategory "none", dropped'
+        file.note(what, "$.categories[0]", "stands for all categories in Roboflow's exports, which rf100vl removes")
+        categories = categories[1:]
+    return annotated(file, content.images, content.annotations, categories)
+
+
+def annotated(
+    file: File, listed: Sequence[Image], annotations: Sequence[Annotation], named: Sequence[Category]
+) -> Iterator[Annotated]:
+    """The same from the decoded records of a file: its images, annotations and categories."""
+    images = file.by_id(listed, "images", "image id")
+    categories = file.by_id(named, "categories", "category id")
     file.one_type(images, "image id")
     file.one_type(categories, "category id")
     sizes = file.sizes(images)
-    objects = _objects(file, content.annotations, images.keys(), list(categories))
+    objects = _objects(file, annotations, images.keys(), list(categories))
     used = {category for of_image in objects.values() for _, category, _ in of_image}
     phrases = tuple(map(Phrase, _names(file, categories, used)))
     for number in sorted(images):
@@ -98,14 +119,14 @@ def read(path: Path, origin: str, reading: Reading | None = None) -> Iterator[An
 
 
 def _objects(
-    file: File, annotations: Sequence[_Annotation], images: Collection[Id], categories: Sequence[Id]
-) -> dict[Id, list[tuple[int, int, _Annotation]]]:
+    file: File, annotations: Sequence[Annotation], images: Collection[Id], categories: Sequence[Id]
+) -> dict[Id, list[tuple[int, int, Annotation]]]:
     """The annotations of each image, with their places in the file and the numbers of their categories.
 
     Those of images and categories that the file does not list are dropped.
     """
     number_of = {category: number for number, category in enumerate(categories)}
-    objects: dict[Id, list[tuple[int, int, _Annotation]]] = {}
+    objects: dict[Id, list[tuple[int, int, Annotation]]] = {}
     for number, annotation in enumerate(annotations):
         place = f"$.annotations[{number}]"
         image = file.id(annotation.image_id, f"{place}.image_id")
@@ -128,7 +149,7 @@ def _objects(
     return objects
 
 
-def _area(file: File, annotation: _Annotation, size: Size | None, number: int) -> float:
+def _area(file: File, annotation: Annotation, size: Size | None, number: int) -> float:
     """The area of an object; a missing one is computed from the segmentation, else from the box."""
     if annotation.area is not None:
         return annotation.area
@@ -143,7 +164,7 @@ def _area(file: File, annotation: _Annotation, size: Size | None, number: int) -
     return annotation.bbox[2] * annotation.bbox[3]
 
 
-def _names(file: File, categories: Mapping[Id, _Category], used: Collection[int]) -> Iterator[str]:
+def _names(file: File, categories: Mapping[Id, Category], used: Collection[int]) -> Iterator[str]:
     """A different name for each category: of equal names, the first category with objects keeps the name.
 
     `used` are the numbers of the categories with objects.
@@ -184,7 +205,8 @@ def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | 
     """
     file = File(path, reading or Reading(strict=True), "correct the file")
     by_image = {_image_id(sample): sample for sample in samples}
-    ids = frozenset(_target(samples[0]).ids)
+    texts = (phrase.text for phrase in samples[0].question.phrases)
+    names = dict(zip(_target(samples[0]).ids, texts, strict=True))
     results: dict[Id, list[tuple[Id, _Result]]] = {image: [] for image in by_image}
     for number, result in enumerate(files.predictions(path, list[_Result])):
         place = f"$[{number}]"
@@ -196,7 +218,7 @@ def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | 
         x, y, width, height = result.bbox
         unsigned = x, y, abs(width), abs(height)
         problem = f"has the bbox {list(result.bbox)}; expected [x, y, width, height]"
-        if category not in ids:
+        if category not in names:
             problem = f"is of category {category}, which the annotations do not have"
             file.note("detections of unknown categories, dropped", place, problem)
         elif not is_plausible(from_xywh(unsigned)):
@@ -205,7 +227,7 @@ def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | 
             if unsigned != result.bbox:  # kept in the answer, for what pycocotools makes of it
                 file.note("detections with a negative width or height, dropped", place, problem)
             results[image].append((category, result))
-    return {sample.id: _answer(results[image], sample) for image, sample in by_image.items()}
+    return {sample.id: _answer(results[image], names) for image, sample in by_image.items()}
 
 
 def _another_type(image: Id, known: Iterable[Id]) -> str:
@@ -214,9 +236,7 @@ def _another_type(image: Id, known: Iterable[Id]) -> str:
     return f"; the annotations have ids such as {other!r}" if type(other) is not type(image) else ""
 
 
-def _answer(results: Sequence[tuple[Id, _Result]], sample: Sample[Any]) -> Answer:
-    texts = (phrase.text for phrase in sample.question.phrases)
-    names = dict(zip(_target(sample).ids, texts, strict=True))
+def _answer(results: Sequence[tuple[Id, _Result]], names: Mapping[Id, str]) -> Answer:
     value = Boxes(
         tuple(from_xywh(result.bbox) for _, result in results),
         tuple(names[category] for category, _ in results),

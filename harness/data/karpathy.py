@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from harness.core import Source
 from harness.data import files
 from harness.errors import DataError
 from harness.sinks import line
@@ -53,6 +54,12 @@ class Captioned(msgspec.Struct, frozen=True):
     def id(self) -> str:
         """COCO's number of the image; the file's name without its ending elsewhere."""
         return self.filename.rpartition(".")[0] if self.cocoid is None else str(self.cocoid)
+
+
+def file_of(source: Source, data: str) -> Path:
+    """Karpathy's file of "flickr30k" or "coco": below the root, or the file or folder that the user gives instead."""
+    given = source.annotations
+    return given if given is not None and given.is_file() else (given or source.root / data) / f"dataset_{data}.json"
 
 
 def of_split(path: Path, form: type[Image], split: str, origin: str) -> list[Image]:

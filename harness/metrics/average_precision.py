@@ -46,6 +46,10 @@ RECALLED = {  # name: area range, and limit of detections for each category and 
     "ARs": ("small", 100),
     "ARm": ("medium", 100),
     "ARl": ("large", 100),
+    "AR300": ("all", 300),
+    "ARs300": ("small", 300),
+    "ARm300": ("medium", 300),
+    "ARl300": ("large", 300),
 }
 SLACK = 1e-12  # relative tolerance of a recall, for sums of weights that are not integers
 
@@ -247,13 +251,20 @@ class MatchTable:
         score_numbers = np.unique(matches.scores, return_inverse=True)[1]
         keys = np.stack([matches.category[rows], matches.image[rows], score_numbers[rows]])
         changes = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+        starts = np.concatenate([np.ones(min(1, len(rows)), np.bool_), changes])
+        run = np.cumsum(starts)
+        right = matches.right[area][:, rows].any(axis=0)
+        last = np.zeros(self.categories, np.int64)  # (K,): the run of the last right detection; no later one counts
+        np.maximum.at(last, matches.category[rows[right]], run[right])
+        useful = run <= last[matches.category[rows]]
+        rows, starts = rows[useful], starts[useful]
         return _Table(
             image=matches.image[rows],
             category=matches.category[rows],
             rank=matches.rank[rows],
             right=matches.right[area][:, rows],
             counted=matches.counted[area][:, rows],
-            first=np.flatnonzero(np.concatenate([np.ones(min(1, len(rows)), np.bool_), changes])),
+            first=np.flatnonzero(starts),
             truth_image=matches.truth_image[matches.sought[area]],
             truth_category=matches.truth_category[matches.sought[area]],
         )

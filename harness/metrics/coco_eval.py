@@ -33,6 +33,7 @@ from harness.metrics.average_precision import (
     AREAS,
     THRESHOLDS,
     Detections,
+    Flags,
     Indices,
     Matches,
     MatchTable,
@@ -146,29 +147,44 @@ def _data_set(records: Truth | Detections, images: int, categories: int, **colum
 # ---------------------------------------------------------------------------- our own matching
 
 
-def match(truth: Truth, detections: Detections, images: int, categories: int) -> MatchTable:
+def match(
+    truth: Truth,
+    detections: Detections,
+    images: int,
+    categories: int,
+    *,
+    most: int = MOST,
+    spared: Flags | None = None,
+) -> MatchTable:
     """COCOeval's matches, as a table that computes AP and AR under any weights of the images.
 
-    ValueError where a record's image or category number is out of range.
+    `most` limits the detections of each category and image.  `spared` (N,) marks detections that do not count as wrong
+    where they are not matched.  ValueError where a record's image or category number is out of range.
     """
     check(truth, detections, images, categories)
     ranges = np.array(list(AREAS.values()))
-    return MatchTable(_matches(truth, detections, categories, THRESHOLDS, ranges, MOST), images, categories)
+    return MatchTable(_matches(truth, detections, categories, THRESHOLDS, ranges, most, spared), images, categories)
 
 
 def precision_recall_f1(
-    truth: Truth, detections: Detections, images: int, categories: int, iou: float = 0.5
+    truth: Truth,
+    detections: Detections,
+    images: int,
+    categories: int,
+    iou: float = 0.5,
+    spared: Flags | None = None,
 ) -> Indices:
     """(images, 3): detections that are right, detections that count, and truths that count, at one IoU threshold.
 
     Precision, recall and F1 are ratios of sums of these counts.  All detections count, not only the first 100.  Crowds
-    and detections matched with crowds do not count.  ValueError where `iou` is not in (0, 1].
+    and detections matched with crowds do not count.  `spared` is as for `match`.  ValueError where `iou` is not in
+    (0, 1].
     """
     check(truth, detections, images, categories)
     if not 0 < iou <= 1:
         raise ValueError(f"the IoU threshold is {iou}; it must be above 0 and at most 1")
     any_area = np.array([[0.0, np.inf]])
-    matches = _matches(truth, detections, categories, np.array([iou]), any_area, len(detections.image))
+    matches = _matches(truth, detections, categories, np.array([iou]), any_area, len(detections.image), spared)
     return np.stack(
         [
             np.bincount(detections.image[matches.right[0, 0]], minlength=images),
@@ -204,18 +220,26 @@ def constant_score_ap(
 
 
 def _matches(
-    truth: Truth, detections: Detections, categories: int, thresholds: Numbers, ranges: Numbers, most: int
+    truth: Truth,
+    detections: Detections,
+    categories: int,
+    thresholds: Numbers,
+    ranges: Numbers,
+    most: int,
+    spared: Flags | None = None,
 ) -> Matches:
     """Greedy matching for each area range and threshold.
 
     A group is all detections of one image and category.  The first detections of all groups are matched in one step,
     then the second, and so on.  `ranges` is (A, 2), lowest and highest area, both included; `most` limits the
-    detections of a group.  Axis P: the pairs of one step.
+    detections of a group; `spared` is as for `match`.  Axis P: the pairs of one step.
     """
     group = detections.image * categories + detections.category
-    rank = _ranks(group, detections.scores)
+    rank = ranks(group, detections.scores)
     areas = detections.boxes[:, 2] * detections.boxes[:, 3]
     outside = (areas < ranges[:, :1]) | (areas > ranges[:, 1:])  # (A, N)
+    if spared is not None:
+        outside |= spared
     ignored = truth.crowd | (truth.area < ranges[:, :1]) | (truth.area > ranges[:, 1:])  # (A, M)
 
     shape = len(ranges), len(thresholds), len(rank)
@@ -256,7 +280,7 @@ def _matches(
     )
 
 
-def _ranks(group: Indices, scores: Numbers) -> Indices:
+def ranks(group: Indices, scores: Numbers) -> Indices:
     """(N,): the rank of each detection in its group, by falling score, then in the order given; from 0."""
     order = np.lexsort((-scores, group))
     rank = np.empty(len(group), np.int64)

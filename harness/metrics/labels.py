@@ -18,7 +18,10 @@ Synonyms = Mapping[str, str]  # label in lower case to category name in lower ca
 
 def category_of(label: str, phrases: tuple[Phrase, ...], synonyms: Synonyms) -> int | None:
     """The number of the category that a label names, by its position in `phrases`; None where it names no category."""
-    exact, normalised = _numbers(phrases)
+    return _named(label, *_numbers(phrases), synonyms)
+
+
+def _named(label: str, exact: Mapping[str, int], normalised: Mapping[str, int], synonyms: Synonyms) -> int | None:
     if label in exact:
         return exact[label]
     name = _normalised(label)
@@ -50,10 +53,11 @@ def detections_in(row: Row[Any], synonyms: Synonyms, *, negative: bool = False) 
     ones = (1.0,) * len(value.boxes)
     region_scores, label_scores = value.region_scores or ones, value.label_scores or ones
     boxes = zip(value.boxes, value.xywh or map(to_xywh, value.boxes), strict=True)
+    numbers = _numbers(row.sample.question.phrases)  # once, since many phrases take long to hash
     for (box, xywh), label, region_score, label_score in zip(
         boxes, value.labels, region_scores, label_scores, strict=True
     ):
-        category = category_of(label, row.sample.question.phrases, synonyms)
+        category = _named(label, *numbers, synonyms)
         if category is None or not is_finite(box):
             continue
         upright = box[0] <= box[2] and box[1] <= box[3] and min(xywh[2:]) >= 0
@@ -65,4 +69,5 @@ def unmapped(row: Row[Any], synonyms: Synonyms) -> int:
     """The number of an answer's labels that name no category."""
     value = row.answer.value
     labels = value.labels if isinstance(value, Boxes) else ()
-    return sum(category_of(label, row.sample.question.phrases, synonyms) is None for label in labels)
+    numbers = _numbers(row.sample.question.phrases)
+    return sum(_named(label, *numbers, synonyms) is None for label in labels)

@@ -17,7 +17,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.errors import DataError, ResourceError
-from tasks.miniature import coco, documents, flickr30k, odinw, reading, refcoco, small_world, train_files
+from tasks.miniature import (
+    coco,
+    documents,
+    flickr30k,
+    lvis,
+    odinw,
+    reading,
+    refcoco,
+    rf100_vl,
+    small_world,
+    train_files,
+)
 
 MANIFEST = Path(__file__).with_name("manifest.json")
 MOST_PROCESSES = 8
@@ -114,7 +125,7 @@ def _drawn_once(root: Path, make: Callable[[Path], str]) -> Path:
 
 def write(root: Path) -> None:
     """Writes the files of all benchmarks under `root`."""
-    for benchmark in (refcoco, coco, reading, flickr30k, odinw, documents):
+    for benchmark in (refcoco, coco, reading, flickr30k, odinw, documents, lvis, rf100_vl):
         benchmark.write(root)
 
 

@@ -156,8 +156,9 @@ def annotation_files_of(task: str, folder: Path) -> Parser:
     split, root = TASKS[task].splits[0], folder / "root"
     names = [Path(sample.question.image_name) for sample in samples(task)]
     numbers = [int(name.stem.rpartition("_")[2]) for name in names if name.stem.rpartition("_")[2].isdecimal()]
-    about = frozenset([*numbers, *(name.stem for name in names), *(name.name for name in names)])
-    about |= {f"documents/{name.name}" for name in names}  # as DocVQA names them
+    files = [text for name in names for text in (name.stem, name.name, f"{name.parent.name}/{name.name}")]
+    files += [f"documents/{name.name}" for name in names]  # as DocVQA names them
+    about = frozenset([*numbers, *files])
     if task == "nocaps":  # its image ids are not the numbers in the file names
         images = json.loads((miniature.ensure() / TASKS[task].files[0].path).read_bytes())["images"]
         about = frozenset(
@@ -292,7 +293,7 @@ XML = b"""<annotation><size><width>500</width><height>375</height><depth>3</dept
 <name>1</name><name>2</name><bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object></annotation>"""
 
 WORDS = '\ufeff377,117,463,117,465,130,378,130,"Genaxis \\"T\\""\r\n493,115,519,115,519,131,493,131,[06]\r\n'.encode()
-OTHER_READERS = ("flickr30k", "odinw_miniature", "icdar2015")  # their annotations are not JSON, or not alone
+OTHER_READERS = ("flickr30k", "odinw_miniature", "rf100_vl_miniature", "icdar2015")  # not JSON, or not alone
 
 
 def parsers(folder: Path) -> dict[str, Callable[[], Parser]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 
 from harness import runner
-from harness.core import Answer, Boxes, Row, Sample, Source
+from harness.core import Answer, Boxes, Reading, Row, Sample, Source
 from harness.errors import DataError
 from tasks import TASKS
-from tasks.odinw import THIRTEEN, THIRTY_FIVE, TINY, load
+from tasks.odinw import THIRTEEN, THIRTY_FIVE, TINY, load, read_rf100_vl
 
 FOLDER = "odinw_miniature"
 TASK = TASKS[FOLDER]
@@ -111,3 +112,75 @@ def test_policy_names_the_data_sets_whose_val_is_minival() -> None:
     )
     assert "PKLot" in policies["odinw35"] and "PKLot" not in policies["odinw13"]
     assert policies["odinw_miniature"].startswith("mAP ranks")
+
+
+# ---------------------------------------------------------------------------- Roboflow100-VL
+
+RF100_VL = TASKS["rf100_vl_miniature"]
+
+
+def write_exports(root: Path, *, placeholder: bool, first: int = 1) -> list[Sample[Any]]:
+    """An object of 10 x 10 pixels of a category in one image of each data set, with ids as Roboflow writes them.
+
+    With the `placeholder` of an export, categories count from 1 behind it.  `first` is the id of the first annotation.
+    """
+    for name in ("balloons-2", "ice-creams", "snowmen-and-birds"):
+        path = root / f"rf100_vl_miniature/{name}/test/_annotations.coco.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = [{"id": 0, "name": name, "supercategory": "none"}] if placeholder else []
+        number = len(before)
+        path.write_text(json.dumps({
+            "info": {}, "licenses": [], "images": [{"id": 0, "file_name": "0.jpg", "width": 40, "height": 40}],
+            "categories": [*before, {"id": number, "name": name, "supercategory": name}],
+            "annotations": [
+                {"id": first, "image_id": 0, "category_id": number, "bbox": [0, 0, 10, 10], "area": 100, "iscrowd": 0}
+            ],
+        }))  # fmt: skip
+    return list(RF100_VL.load(Source(root, "test")))
+
+
+def test_rf100_vl_has_the_data_sets_of_the_package_by_domain() -> None:
+    """The numbers of data sets in the paper's seven domains: arXiv:2505.20612, Table 1."""
+    sets = read_rf100_vl()
+    assert len({data.name for data in sets}) == 100
+    assert Counter(data.domain for data in sets) == {
+        "Aerial": 11, "Document": 10, "Flora/Fauna": 23, "Industrial": 22, "Lab Imaging": 13, "Sport": 6, "Misc": 15,
+    }  # fmt: skip
+    needs = {need.path for need in TASKS["rf100_vl"].files}
+    assert "rf100_vl/-grccs/test/_annotations.coco.json" in needs and len(needs) == 200
+
+
+def test_rf100_vl_reports_the_mean_of_each_domain(tmp_path: Path) -> None:
+    samples = write_exports(tmp_path, placeholder=False)
+    assert [sample.question.phrases[0].text for sample in samples] == ["balloons-2", "ice-creams", "snowmen-and-birds"]
+    boxes = Boxes(((0.0, 0.0, 10.0, 10.0),), ("ice-creams",))
+    answers = {sample.id: Answer(("x",), boxes) for sample in samples}  # a label of one data set only
+    metrics = runner.reduce(RF100_VL, runner.mark(RF100_VL, samples, answers), seed=0)
+    assert metrics["mAP"].value == pytest.approx(100 / 3)
+    assert metrics["mAP Misc"].value == pytest.approx(50)
+    assert metrics["mAP Flora/Fauna"].value == 0
+    assert not any(name.startswith("mAP ") and "/" in name for name in TASKS["odinw35"].metrics)
+
+
+def test_category_0_of_an_export_is_no_category_to_find(tmp_path: Path) -> None:
+    """Its name is that of the data set, so it may equal another category's name."""
+    samples = write_exports(tmp_path, placeholder=True)
+    assert [len(sample.question.phrases) for sample in samples] == [1, 1, 1]
+    assert [sample.target.ids for sample in samples] == [(1,)] * 3
+    source = Source(tmp_path, "test", reading=Reading(strict=True))
+    with pytest.raises(DataError, match=r"\$\.categories\[0\] stands for all categories in Roboflow's exports"):
+        list(RF100_VL.load(source))
+
+
+def test_annotation_id_0_of_an_export_is_remarked(tmp_path: Path) -> None:
+    """pycocotools counts its detection as wrong, and so would the evaluation of a file as Roboflow writes it."""
+    samples = write_exports(tmp_path, placeholder=False, first=0)
+    boxes = Boxes(((0.0, 0.0, 10.0, 10.0),), ("ice-creams",))
+    answers = {sample.id: Answer(("x",), boxes) for sample in samples}
+    [remark] = RF100_VL.remarks(runner.mark(RF100_VL, samples, answers))
+    assert remark.startswith("ice-creams: annotation id 0: pycocotools counts a detection of that object as wrong")
+
+
+def test_missing_data_set_of_rf100_vl_names_where_it_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lacks 100 of 100 data sets \(-grccs, .*github.com/roboflow/rf100-vl"):
+        list(TASKS["rf100_vl"].load(Source(tmp_path, "test")))

@@ -39,9 +39,9 @@ def test_table_of_the_documentation_is_that_of_the_program(here: Call) -> None:
 
 
 @pytest.mark.parametrize(("kind", "names"), [
-    ("caption", ["coco_caption", "nocaps", "textcaps"]),
-    ("detect", ["coco_detection"]),
-    ("find", ["odinw_miniature"]),
+    ("caption", ["coco_caption", "flickr30k_caption", "nocaps", "textcaps"]),
+    ("detect", ["coco_detection", "lvis_minival"]),
+    ("find", ["odinw_miniature", "rf100_vl_miniature"]),
     ("ground", ["flickr30k"]),
     ("refer", ["refcoco", "refcoco_plus", "refcocog"]),
     ("segment", ["refcoco_res", "refcoco_plus_res", "refcocog_res"]),

@@ -32,6 +32,7 @@ FOLDERS = {  # the tasks whose annotations are several files, in a folder of the
     "icdar2015": "icdar2015/Challenge4_Test_Task4_GT",
     "flickr30k": "flickr30k",
     "odinw_miniature": "odinw_miniature",
+    "rf100_vl_miniature": "rf100_vl_miniature",
 }
 
 

@@ -36,6 +36,9 @@ def test_figures_of_a_task_include_the_number_of_the_paper(
 @pytest.mark.parametrize(("task", "split", "metric", "model", "value"), [
     ("refcoco_res", "val", "mIoU", "Florence-2-L", 35.8),  # arXiv:2311.06242v1, Table 4
     ("refcocog", "test", "Acc@0.5", "Florence-2-B", 65.1),
+    ("flickr30k_caption", "test", "CIDEr", "Qwen-VL (7B)", 85.8),  # README of Qwen-VL
+    ("lvis_minival", "minival", "fixed AP", "MM-GDINO-T (O365,GoldG,GRIT,V3Det)", 41.4),  # README of MM-Grounding-DINO
+    ("lvis_val", "val", "fixed APr", "GDINO-T (O365,GoldG,Cap4M)", 10.1),
 ])  # fmt: skip
 def test_figures_of_a_task_have_model_protocol_and_source(
     task: str, split: str, metric: str, model: str, value: float

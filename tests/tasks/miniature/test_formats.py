@@ -14,13 +14,14 @@ from tasks import TASKS
 from tests.tasks.miniature.scenes import samples_of
 
 OTHERS = ("coco_caption", "nocaps", "textcaps", "coco_detection", "flickr30k", "vqav2", "textvqa", "vizwiz", "docvqa",
-          "refcocog_caption", "odinw_miniature")  # fmt: skip
+          "refcocog_caption", "odinw_miniature", "rf100_vl_miniature", "lvis_minival", "flickr30k_caption")  # fmt: skip
 
 
 @pytest.mark.parametrize(("task", "least"), [
     # The oracle gives all boxes.  Of several texts it gives the most frequent, so other people's answers cost a part.
     ("coco_detection", 99.9), ("flickr30k", 100), ("odinw_miniature", 99.9),
-    ("vqav2", 95), ("textvqa", 95), ("vizwiz", 90), ("docvqa", 100),
+    ("rf100_vl_miniature", 99.9), ("lvis_minival", 99.9), ("flickr30k_caption", 100), ("docvqa", 100),
+    ("vqav2", 95), ("textvqa", 95), ("vizwiz", 90),
     ("coco_caption", 100), ("nocaps", 100), ("textcaps", 100), ("refcocog_caption", 100),
 ])  # fmt: skip
 def test_oracle_scores_far_above_the_floor(miniature: Path, task: str, least: float) -> None:

@@ -35,7 +35,7 @@ def test_drawing_that_differs_from_the_manifest_is_refused(tmp_path: Path, monke
 @pytest.mark.parametrize(("task", "split"), [(task.name, split) for task in EMBEDDED for split in task.splits])
 def test_every_split_loads_with_its_images(miniature: Path, task: str, split: str) -> None:
     samples = list(TASKS[task].load(Source(miniature, split)))
-    assert len(samples) >= (300 if task.startswith("refcoco") else 40)
+    assert len(samples) >= (300 if task.startswith("refcoco") else 20 if task == "flickr30k_caption" else 40)
     assert len({sample.id for sample in samples}) == len(samples)
     for sample in samples[:20]:
         with Image.open(miniature / sample.question.image) as image:
