@@ -16,7 +16,7 @@ from typing import Any
 from harness import outside
 from harness.core import Task
 from harness.errors import UsageError
-from tasks import captions, detection, flickr30k, grefcoco, odinw, refcoco, retrieval, vqa
+from tasks import captions, detection, flickr30k, grefcoco, odinw, refcoco, rerank, retrieval, vqa
 
 GROUP = "florence2_harness.tasks"
 _FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
@@ -28,6 +28,7 @@ _FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
     odinw.TASKS,
     grefcoco.TASKS,
     retrieval.TASKS,
+    rerank.TASKS,
 )
 TASKS: dict[str, Task[Any]] = {task.name: task for family in _FAMILIES for task in family}
 log = logging.getLogger(__name__)

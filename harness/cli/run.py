@@ -15,6 +15,7 @@ from harness import store
 from harness.cli.options import (
     RESULTS,
     Annotations,
+    Candidates,
     Data,
     Images,
     Json,
@@ -24,6 +25,7 @@ from harness.cli.options import (
     Split,
     Strict,
     TaskNames,
+    Top,
     changed_options,
     command_line,
     options_type,
@@ -54,6 +56,8 @@ def command(entry: Entry | None) -> Callable[..., None]:
         annotations: Annotations = None,
         images: Images = None,
         strict: Strict = False,
+        candidates: Candidates = None,
+        top: Top = None,
         setting: ModelSetting = ModelSetting(),
         protocol: Annotated[
             str | None,
@@ -93,10 +97,12 @@ def command(entry: Entry | None) -> Callable[..., None]:
         python -m harness run --task coco_detection --model florence2-b --annotations mine.json --images photos/
 
         python -m harness run --task all --model florence2-nano,whole-image --limit 20
+
+        python -m harness run --task flickr30k_rerank --model blip2-itm --candidates 3f2a --data /data
         """
         request = Request(
             task=task, model=model, split=split, data=data, annotations=annotations, images=images, strict=strict,
-            protocol=protocol, name=name, limit=limit, seed=seed,
+            candidates=candidates, top=top, protocol=protocol, name=name, limit=limit, seed=seed,
             options=changed_options(options) if options is not None else {}, scorers=scorers,
             export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),
         )  # fmt: skip

@@ -16,6 +16,7 @@ from baselines.entry import Part
 from harness import runner, store
 from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import HarnessError, UsageError
+from harness.evaluation import first_run
 from harness.evaluation.plan import MINIATURE, DataSource, Loaded, load, selected, source_of, splits_of, with_data
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
@@ -94,6 +95,10 @@ def evaluate_each(request: Request, watcher: Watcher | None = None) -> Iterator[
         strict=request.strict,
     )
     pairs = [(task, split) for task in _with_data(request, source) for split in splits_of(task, request.split)]
+    if request.candidates is not None or any(task.candidates_of for task, _ in pairs):
+        source = first_run.with_candidates(source, request, pairs)
+        if request.name is None and source.candidates is not None:
+            request = replace(request, name=f"{source.candidates.model}+{name}")
     if source.annotations is not None and len(pairs) > 1:
         raise UsageError(f"--annotations are of one task and one split, but {len(pairs)} are named")
     for task, split in pairs:

@@ -12,9 +12,10 @@ from typing import Any
 
 import tasks
 from harness import runner
-from harness.core import EMBEDDED, FileNeed, Reading, Run, Sample, Source, Task
+from harness.core import EMBEDDED, Candidates, FileNeed, Reading, Run, Sample, Source, Task
 from harness.data import check, files, manifest
 from harness.errors import DataError, UsageError
+from harness.evaluation import first_run
 
 DATA_VARIABLE = "FLORENCE2_HARNESS_DATA"
 MINIATURE = "miniature"
@@ -62,7 +63,8 @@ def selected(names: str, data: str, root: Path) -> list[Task[Any]]:
     """Tasks by name or glob, with commas.  'all' and globs leave out the tasks that this data cannot have.
 
     The embedded benchmark has the tasks with an annotation file under its root.  A published data root may have every
-    task except those whose files exist in the embedded benchmark only.
+    task except those whose files exist in the embedded benchmark only.  Tasks about the candidates of a first run are
+    left out too.
     """
     by_name: dict[str, Task[Any]] = {}
     for pattern in names.split(","):
@@ -74,6 +76,8 @@ def selected(names: str, data: str, root: Path) -> list[Task[Any]]:
 
 
 def _may_have(data: str, root: Path, task: Task[Any]) -> bool:
+    if task.candidates_of:
+        return False
     own = [need for need in task.files if manifest.is_of_annotations(need)] or task.files  # several tasks share images
     if not own or any(manifest.found(need, root) for need in own):
         return True
@@ -138,6 +142,7 @@ class DataSource:
     annotations: Path | None = None
     images: Path | None = None
     strict: bool = False
+    candidates: Candidates | None = None  # of a first run, for a task that needs them
 
     @property
     def image_root(self) -> Path:
@@ -157,7 +162,7 @@ class DataSource:
         annotation_needs = [need for need in self.needs(task, split) if manifest.is_of_annotations(need)]
         manifest.require_files(task, self.root, annotation_needs)
         reading = Reading(self.strict)
-        samples = list(task.load(Source(self.root, split, self.annotations, reading)))
+        samples = list(task.load(Source(self.root, split, self.annotations, reading, self.candidates)))
         needs = manifest.needs(task, [split])
         if self.images is None:
             samples = list(manifest.within(self.root, samples, needs))
@@ -191,10 +196,12 @@ class DataSource:
         manifest.require_files(task, self.root, self.needs(task, split))
 
     def annotation_digest(self, task: Task[Any], split: str) -> str:
-        """The digest of a split's annotation files."""
+        """The digest of a split's annotation files, and of the candidates of a task that needs them."""
         if self.annotations is not None:
-            return manifest.digest(manifest.given(self.annotations))
-        return manifest.digest(manifest.annotation_files(task, self.root, split))
+            digest = manifest.digest(manifest.given(self.annotations))
+        else:
+            digest = manifest.digest(manifest.annotation_files(task, self.root, split))
+        return first_run.digest(digest, self.candidates) if self.candidates is not None else digest
 
     def facts(self, task: Task[Any], split: str, samples: Sequence[Sample[Any]]) -> dict[str, Any]:
         """What a record says about all samples of a split; several image ids of one image are logged too.
@@ -211,10 +218,11 @@ class DataSource:
         return facts
 
     def described(self) -> dict[str, Any]:
-        """The user's own paths for a record's provenance, so that the samples can be read again."""
+        """The user's own paths and the first run for a record's provenance, so that the samples can be read again."""
         own = {"annotations": self.annotations, "images": self.images}
         paths = {name: str(path.absolute()) for name, path in own.items() if path is not None}
-        return {"own data": paths} if paths else {}
+        first = {"candidates": first_run.described(self.candidates)} if self.candidates is not None else {}
+        return {"own data": paths, **first} if paths else first
 
 
 def shared(samples: Sequence[Sample[Any]]) -> str:
@@ -297,7 +305,7 @@ def samples_of(record: Run, data: str | None, named: str | None = None) -> tuple
 def loaded_of(record: Run, data: str | None, named: str | None = None) -> tuple[Task[Any], Loaded, Path]:
     """As `samples_of`, with the excluded samples; those of a limited run have its images only."""
     task = task_of(record, named)
-    source = _source_of_record(record, data)
+    source = first_run.again(task, _source_of_record(record, data), record)
     if source.annotation_digest(task, record.spec.split) != record.spec.data_hash:
         where = source.annotations or source.root
         raise DataError(f"run {record.id} is of other annotations of {record.spec.data} than those in {where}")

@@ -26,7 +26,7 @@ PAGE = ROOT / "docs/tasks.md"
     ("*_res", ["refcoco_res", "refcoco_plus_res", "refcocog_res", "grefcoco_res"]),
     (["refcoco", "refcocog*"], ["refcoco", "refcocog", "refcocog_res"]),
     ("all", list(TASKS)),
-    ("coco_*", ["coco_caption", "coco_detection", "coco_retrieval"]),
+    ("coco_*", ["coco_caption", "coco_detection", "coco_retrieval", "coco_rerank"]),
     ("odinw*", ["odinw13", "odinw35", "odinw_miniature"]),
 ])  # fmt: skip
 def test_select_gives_matching_tasks_once_in_order(patterns: str | list[str], expected: list[str]) -> None:
@@ -35,7 +35,7 @@ def test_select_gives_matching_tasks_once_in_order(patterns: str | list[str], ex
 
 @pytest.mark.parametrize(("patterns", "message"), [
     ("refcoco_rse", "did you mean refcoco_res"),
-    ("voc*", "no task is called 'voc\\*'; there are 21"),
+    ("voc*", "no task is called 'voc\\*'; there are 23"),
     ("refcoco,", "no task is called ''"),
     ([], "no task was named"),
 ])  # fmt: skip
