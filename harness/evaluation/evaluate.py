@@ -23,6 +23,7 @@ from harness.evaluation.tuning import fine_tuned
 from harness.florence2.files import is_adapter
 from harness.protocols import zero_shot
 from harness.provenance import provenance
+from harness.speed import cost
 from harness.store import RunFolder
 from tasks import miniature
 
@@ -258,6 +259,8 @@ def _evaluated(
     before = None if request.fresh else folder.read_run()
     record = {**provenance(request.command), "seen": seen.said(), **source.described(), **facts}
     record |= _origin(request, entry, task)
+    if (before is None or not before.finished) and "parameters" in model.provenance:  # a network on this machine
+        record["cost"] = cost.of_query(model, loaded.samples[0].question)
     run = runner.run(task, loaded.samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
     exported = None
     if request.export is not None and run.finished:

@@ -146,6 +146,7 @@ def test_reranking_has_the_recall_of_a_loop_over_all_pairs(
     own = {"weights": tiny, "name": "blip2-itc"} if model == "blip2-itc" else {}
     first = evaluate("flickr30k_retrieval", model, **common, **own)
     run = evaluate("flickr30k_rerank", "blip2-itm", candidates=first, top=4, weights=tiny, **common)
+    assert run.provenance["cost"]["of"] == "one match query alone: 1 image" and run.provenance["cost"]["GFLOPs"] > 0
     assert run.spec.model.startswith(f"{model}+") and run.provenance["candidates"]["run"] == first.id
     samples = runner.choose(list(TASKS["flickr30k_retrieval"].load(Source(miniature, "test"))), 3, 0)
     by_id = {sample.id: sample.question for sample in samples}

@@ -51,6 +51,17 @@ def test_describe_run_has_title_counts_speed_and_latency() -> None:
     assert text.MINIATURE in text.describe(a_box_run(data="miniature"), Path("results/x"))
 
 
+def test_describe_run_has_the_parameters_and_operations_of_its_model() -> None:
+    cost = {"GFLOPs": 12.3456, "of": "one vqa query alone: 1 image, 3 generated tokens"}
+    record = a_box_run(provenance={"model": {"parameters": 1234567}, "cost": cost})
+    line = "1,234,567 parameters; 12.35 GFLOPs (one vqa query alone: 1 image, 3 generated tokens)"
+    assert line in text.describe(record, Path("x"))
+    assert "GFLOPs" not in text.describe(
+        a_box_run(provenance={"model": {"parameters": 5}, "cost": {"of": "no"}}), Path("x")
+    )
+    assert "parameters" not in text.describe(a_box_run(provenance={}), Path("x"))
+
+
 def test_describe_incomplete_run_names_the_first_failure() -> None:
     run = a_box_run(metrics={}, counts={"failed": 2}, provenance={"failures": {"3": "x.png is bad"}})
     described = text.describe(replace(run, status="incomplete"), Path("results/x"))
