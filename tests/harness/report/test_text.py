@@ -89,3 +89,10 @@ def test_line_replaces_control_characters() -> None:
 def test_cell_escapes_markup_by_the_rules_of_github(written: str, expected: str) -> None:
     """Underscores inside words and the brackets of an interval are no markup."""
     assert text.cell(written) == expected
+
+
+def test_matrix_finds_the_run_of_a_model_that_re_ranks_under_both_names() -> None:
+    runs = [a_box_run(model=f"first+{name}", value=50.0, provenance={"entry": name}) for name in ("one", "two")]
+    [head, row] = text.matrix(["one", "two", "three"], runs).splitlines()
+    assert head.split() == ["task", "split", "metric", "one", "two", "three"]
+    assert row.split() == ["refcoco", "val", "Acc@0.5", *("50.0", "[48.8,", "51.2]") * 2]
