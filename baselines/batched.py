@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Setting
-from harness.core import Answer, Failure, Question, Text, Ticket, Value
+from harness.core import Answer, Failure, ImageRef, Kind, Question, Text, Ticket, Value
 from harness.errors import DataError
 from harness.images import open_rgb
 
@@ -54,9 +54,15 @@ class Batched:
                 yield from self._answered(batch)
 
     def _opening(self, stream: Iterator[tuple[Ticket, Question]], pool: ThreadPoolExecutor) -> list[Pending]:
-        """The next batch of questions, with their images being opened."""
-        batch = islice(stream, self.batch_size)
-        return [(ticket, question, pool.submit(self._opened, question)) for ticket, question in batch]
+        """The next batch of questions, with their images being opened; questions about one image share it."""
+        opening: dict[tuple[Kind, ImageRef], Future[Image.Image | None]] = {}
+        pending = []
+        for ticket, question in islice(stream, self.batch_size):
+            key = question.kind, question.image
+            if key not in opening:
+                opening[key] = pool.submit(self._opened, question)
+            pending.append((ticket, question, opening[key]))
+        return pending
 
     def _opened(self, question: Question) -> Image.Image | None:
         alone = question.kind == "embed" and not question.image

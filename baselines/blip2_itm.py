@@ -74,9 +74,11 @@ class Blip2Matching:
         return (fits.float() + similarity).tolist(), cut
 
     def _seen(self, images: Sequence[Image.Image]) -> Tensor:
-        pixels = self._pixels(list(images), return_tensors="pt")["pixel_values"]
+        distinct = {id(image): image for image in images}  # several pairs may share an image
+        pixels = self._pixels(list(distinct.values()), return_tensors="pt")["pixel_values"]
         seen: Tensor = self._model.vision_model(pixels.to(self._model.device, self._model.dtype)).last_hidden_state
-        return seen
+        places = {name: place for place, name in enumerate(distinct)}
+        return seen[[places[id(image)] for image in images]]
 
     def _tokens(self, texts: Sequence[str]) -> tuple[Any, list[bool]]:
         written = [prepared(text) for text in texts]

@@ -18,7 +18,7 @@ RESERVED = frozenset({
     "task", "model", "split", "data", "protocol", "limit", "seed", "export", "out", "fresh", "json", "name", "command",
     "annotations", "images", "caption_scorer", "meteor", "spice", "detection_scorer", "scoring", "options", "scenario",
     "level", "new_tokens", "against", "rate", "target", "stages", "to", "root", "samples", "weights", "device", "dtype",
-    "batch_size",
+    "batch_size", "candidates", "top",
 })  # fmt: skip
 
 

@@ -44,15 +44,16 @@ def model_of(towers: Towers, loaded: Pretrained, setting: Setting) -> Batched:
 
     def answer(images: Sequence[Any], questions: Sequence[Question]) -> list[Answer]:
         start = time.perf_counter()
-        pictures = [image for image in images if image is not None]
+        pictures = {id(image): image for image in images if image is not None}  # several pairs may share an image
         texts = [question.text for question in questions if _has_text(question)]
         with torch.inference_mode():
-            seen = iter(_vectors(towers.embed_images(pictures)) if pictures else [])
+            vectors = _vectors(towers.embed_images(list(pictures.values()))) if pictures else []
             said = iter(_read(towers, texts) if texts else [])
         seconds = time.perf_counter() - start
+        seen = dict(zip(pictures, vectors, strict=True))
         answers = []
         for question, image in zip(questions, images, strict=True):
-            of_image = next(seen) if image is not None else None
+            of_image = seen[id(image)] if image is not None else None
             of_text, truncated = next(said) if _has_text(question) else (None, False)
             answered = _answer(question.kind, of_image, of_text)
             answers.append(Answer(answered.raw, answered.value, 0, truncated, seconds, len(questions)))

@@ -102,12 +102,19 @@ class Comparison:
     settings: Mapping[str, tuple[Any, Any]]  # other entries of the provenance that differ: (A, B)
 
 
+def _candidates(run: Run) -> str:
+    """The first run of a re-ranking run, in words; "" for other runs."""
+    named = run.provenance.get("candidates")
+    return f"the best {named.get('top')} of run {named.get('run')}" if isinstance(named, dict) else ""
+
+
 def refuse(a: Run, b: Run) -> None:
     """DataError, with the reason, if the two runs cannot be compared."""
     for field_name, of_a, of_b in (
         ("task", a.spec.task, b.spec.task),
         ("split", a.spec.split, b.spec.split),
         ("data", a.spec.data, b.spec.data),
+        ("candidates", _candidates(a), _candidates(b)),
         ("annotations", a.spec.data_hash[:12], b.spec.data_hash[:12]),
         ("task version", a.spec.version, b.spec.version),
     ):

@@ -469,17 +469,33 @@ class Reading:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The answers of a first run by sample id; a second run is about the best `top` candidates of each query.
+
+    `run`, `model` and `folder` are the first run's id, its model and its folder; `digest` is one of its answers.
+    """
+
+    answers: Mapping[str, Answer]
+    top: int
+    run: str
+    model: str
+    folder: Path
+    digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a task loads its samples: a data root, a split, and annotations that replace the official ones.
 
-    Readers add to `reading` what they convert or drop.
+    Readers add to `reading` what they convert or drop.  `candidates` are those of a task with `Task.candidates_of`.
     """
 
     root: Path
     split: str
     annotations: Path | None = None
     reading: Reading = field(default_factory=Reading, compare=False)
+    candidates: Candidates | None = field(default=None, compare=False)
 
     def origin(self, published: str) -> str:
         """Where the annotations come from: `published`, or "" for a user's own."""
@@ -584,6 +600,7 @@ class Task(Generic[V]):
         hidden_splits       splits that are answered for a server, which alone has their targets; "all" leaves them out
         train_splits        splits that a model can be trained on
         load                a Source to its Samples, in a fixed order
+        candidates_of       the task of the first run whose candidates the samples are; "" for samples of the data alone
         files               what must be on disk
         predictions         the benchmark's official result file
         published           the published counts of each split, which `data check` compares
@@ -621,6 +638,7 @@ class Task(Generic[V]):
     marking: tuple[str, ...] = ()
     remarks: Callable[[Sequence[Row[V]]], Sequence[str]] = _no_remarks
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    candidates_of: str = ""
 
 
 # ---------------------------------------------------------------------------- models

@@ -27,6 +27,7 @@ from tasks import (
     odinw,
     refcoco,
     refcocog_caption,
+    rerank,
     retrieval,
     vqa,
 )
@@ -45,6 +46,7 @@ _FAMILIES: tuple[tuple[Task[Any], ...], ...] = (
     refcocog_caption.TASKS,
     icdar2015.TASKS,
     lvis.TASKS,
+    rerank.TASKS,
 )
 TASKS: dict[str, Task[Any]] = {task.name: task for family in _FAMILIES for task in family}
 log = logging.getLogger(__name__)

@@ -84,11 +84,11 @@ def marks(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:
         except ValueError as error:
             raise DataError(f"the answers cannot be compared: {error}; a model has one size of embedding") from error
         for place, rank in zip(asked, found.tolist(), strict=True):
-            scores[place] = _values(direction, rank, len(gallery))
+            scores[place] = values_of(direction, rank, len(gallery))
     return scores
 
 
-def _values(direction: str, rank: int, gallery: int) -> dict[str, float]:
+def values_of(direction: str, rank: int, gallery: int) -> dict[str, float]:
     """The scores of a query by key; the values of the other direction are 0, so that they add nothing to its sums.
 
     A rank of `gallery`, its size, is that of a query which finds nothing.
@@ -106,6 +106,7 @@ _RECALLS: Mapping[str, Metric] = {
     for direction, queries in DIRECTIONS.items()
     for first in FIRST
 }
+METRICS: Mapping[str, Metric] = {**_RECALLS, "mean recall": MeanOf(tuple(_RECALLS.values()))}
 
 
 def _task(
@@ -124,7 +125,7 @@ def _task(
         load=load,
         score=score,
         corpus=Corpus(marks, counted=tuple(DIRECTIONS.values()), policy=POLICY),
-        metrics={**_RECALLS, "mean recall": MeanOf(tuple(_RECALLS.values()))},
+        metrics=METRICS,
         headline="mean recall",
         predictions=embeddings.NPZ,
         files=(FileNeed(f"{folder}/dataset_{folder}.json", karpathy.ORIGIN), need),

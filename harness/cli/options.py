@@ -45,6 +45,11 @@ Images = Annotated[
 Strict = Annotated[
     bool, Parameter(negative=(), help="Refusal of files that need a conversion, such as a float for an id")
 ]
+Candidates = Annotated[
+    str | None,
+    Parameter(help="First run of a re-ranking task: its id (or the beginning of it) or its folder"),
+]
+Top = Annotated[int | None, Parameter(help="Candidates of each query of the first run [default: 128]")]
 Out = Annotated[Path, Parameter(help="Folder of results")]
 Json = Annotated[bool, Parameter(negative=(), help="Output as JSON")]
 TaskNames = Annotated[str, Parameter(help="Task names with commas, a glob such as 'refcoco*', or 'all'")]

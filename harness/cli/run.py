@@ -16,6 +16,7 @@ from harness.cli.options import (
     ONE_PROCESS,
     RESULTS,
     Annotations,
+    Candidates,
     Data,
     Images,
     Json,
@@ -25,6 +26,7 @@ from harness.cli.options import (
     Split,
     Strict,
     TaskNames,
+    Top,
     Workers,
     changed_options,
     command_line,
@@ -58,6 +60,8 @@ def command(entry: Entry | None) -> Callable[..., None]:
         annotations: Annotations = None,
         images: Images = None,
         strict: Strict = False,
+        candidates: Candidates = None,
+        top: Top = None,
         setting: ModelSetting = ModelSetting(),
         protocol: Annotated[
             str | None,
@@ -108,10 +112,12 @@ def command(entry: Entry | None) -> Callable[..., None]:
         python -m harness run --task all --model florence2-nano,whole-image --limit 20
 
         python -m harness run --task vqav2 --model florence2-b --data /data --shard 3/16
+
+        python -m harness run --task flickr30k_rerank --model blip2-itm --candidates 3f2a --data /data
         """
         request = Request(
             task=task, model=model, split=split, data=data, annotations=annotations, images=images, strict=strict,
-            protocol=protocol, name=name, limit=limit, seed=seed,
+            candidates=candidates, top=top, protocol=protocol, name=name, limit=limit, seed=seed,
             shard=parse_shard(shard) if shard is not None else None, spread=workers.spread(),
             options=changed_options(options) if options is not None else {}, scorers=scorers,
             export=export, out=out, fresh=fresh, command=command_line(), **asdict(setting),

@@ -36,7 +36,7 @@ def answer_of(embedding: Embedding) -> Answer:
 
 
 def _read(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
-    arrays = _arrays(path)
+    arrays = arrays_of(path, ARRAYS)
     entries: list[tuple[str, NDArray[Any]]] = []
     for what, ids, vectors in (("image", *ARRAYS[:2]), ("caption", *ARRAYS[2:])):
         if arrays[ids].ndim != 1 or arrays[ids].dtype.kind not in "iuU":
@@ -52,18 +52,18 @@ def _read(path: Path, samples: Sequence[Sample[Any]]) -> dict[str, Answer]:
     return files.one_each(path, entries, samples, "id", _answer)
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file by name; DataError if it cannot be read, or lacks one of them."""
+def arrays_of(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file by name; DataError if it cannot be read, or lacks one of them."""
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MOST:
             raise DataError(f"the predictions {path} have {size:,} bytes when unpacked; at most {MOST:,}")
         with np.load(path, allow_pickle=False) as content:
-            missing = [name for name in ARRAYS if name not in content]
+            missing = [name for name in names if name not in content]
             if missing:
-                raise DataError(f"the predictions {path} have no array {missing[0]!r}; they need {', '.join(ARRAYS)}")
-            return {name: content[name] for name in ARRAYS}
+                raise DataError(f"the predictions {path} have no array {missing[0]!r}; they need {', '.join(names)}")
+            return {name: content[name] for name in names}
     except UNREADABLE as error:
         raise DataError(f"the predictions {path} are not an npz file that can be read: {error}") from error
 

@@ -29,6 +29,8 @@ def evaluate(
     annotations: str | Path | None = None,
     images: str | Path | None = None,
     strict: bool = False,
+    candidates: str | Run | None = None,
+    top: int | None = None,
     split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -54,7 +56,8 @@ def evaluate(
     folder) replace those of the data root.  `strict` refuses annotations that need a conversion, which are else
     converted and noted in the record.  `limit` is a number of images, sampled with `seed`.  `shard`, such as
     "3/16", asks a part of the images, without scoring; `python -m harness merge` joins the parts.  `spread`
-    (`harness.cluster.ray_cluster.Spread`) puts the model on the workers of a Ray cluster.  `name` is the model's
+    (`harness.cluster.ray_cluster.Spread`) puts the model on the workers of a Ray cluster.  `candidates` is the first
+    run of a re-ranking task, and `top` the number of candidates of each query (None: 128).  `name` is the model's
     name in results.  `export` is a folder for predictions in the official format.  `options` are the model's own,
     such as `beams=1`.
 
@@ -80,6 +83,8 @@ def evaluate(
             annotations=None if annotations is None else Path(annotations),
             images=None if images is None else Path(images),
             strict=strict,
+            candidates=candidates.id if isinstance(candidates, Run) else candidates,
+            top=top,
             protocol=protocol,
             name=name,
             limit=limit,

@@ -20,7 +20,7 @@ from harness import runner, store
 from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
 from harness.errors import HarnessError, UsageError
 from harness.evaluation import examples as few_shot
-from harness.evaluation import spreading
+from harness.evaluation import first_run, spreading
 from harness.evaluation.plan import (
     MINIATURE,
     DataSource,
@@ -38,6 +38,7 @@ from harness.evaluation.tuning import fine_tuned
 from harness.florence2.files import is_adapter
 from harness.protocols import zero_shot
 from harness.provenance import provenance
+from harness.speed import cost
 from harness.store import RunFolder
 from tasks import miniature
 
@@ -122,6 +123,10 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
         strict=request.strict,
     )
     pairs = [(task, split) for task in _with_data(request, source) for split in splits_of(task, request.split)]
+    if request.candidates is not None or any(task.candidates_of for task, _ in pairs):
+        source = first_run.with_candidates(source, request, pairs)
+        if request.name is None and source.candidates is not None:
+            request = replace(request, name=f"{source.candidates.model}+{name}")
     if source.annotations is not None and len(pairs) > 1:
         raise UsageError(f"--annotations are of one task and one split, but {len(pairs)} are named")
     sources = [source.of(task, split) for task, split in pairs]
@@ -360,6 +365,9 @@ def _evaluated(
     record |= _origin(request, entry, task if source.dataset is None else None)
     if request.shard is not None:
         return _asked(request, model, task, loaded, spec, folder, source.image_root, record)
+    queried_before = before is not None and before.finished
+    if not queried_before and request.spread is None and "parameters" in model.provenance:  # a network of this process
+        record["cost"] = cost.of_query(model, loaded.samples[0].question)
     run = runner.run(task, loaded.samples, model, spec, folder, source.image_root, record, fresh=request.fresh)
     exported = None
     if request.export is not None and run.finished:

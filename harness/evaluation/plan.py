@@ -12,10 +12,10 @@ from typing import Any
 
 import tasks
 from harness import runner
-from harness.core import EMBEDDED, FileNeed, Noted, Reading, Run, Sample, Source, Task
+from harness.core import EMBEDDED, Candidates, FileNeed, Noted, Reading, Run, Sample, Source, Task
 from harness.data import check, files, manifest
 from harness.errors import DataError, UsageError
-from harness.evaluation import copies
+from harness.evaluation import copies, first_run
 from harness.evaluation.copies import Copied, Prepared
 from harness.evaluation.own import Own, is_own, open_own
 
@@ -90,7 +90,8 @@ def selected(names: str, data: str, root: Path, own: Own | None = None) -> list[
     A user's `own` data set has its own tasks.
 
     The embedded benchmark has the tasks with an annotation file under its root.  A published data root may have every
-    task except those whose files exist in the embedded benchmark only.
+    task except those whose files exist in the embedded benchmark only.  Tasks about the candidates of a first run are
+    left out too.
     """
     if own is not None:
         return own.select(names)
@@ -104,6 +105,8 @@ def selected(names: str, data: str, root: Path, own: Own | None = None) -> list[
 
 
 def _may_have(data: str, root: Path, task: Task[Any]) -> bool:
+    if task.candidates_of:
+        return False
     own = [need for need in task.files if manifest.is_of_annotations(need)] or task.files  # several tasks share images
     if not own or any(manifest.found(need, root) for need in own):
         return True
@@ -173,6 +176,7 @@ class DataSource:
     copied: Copied | None = None
     prepared: Prepared | None = None
     dataset: Own | None = None
+    candidates: Candidates | None = None  # of a first run, for a task that needs them
 
     def of(self, task: Task[Any], split: str) -> DataSource:
         """The source with the root of a split, which is made if the data is a copy in parquet; DataError as there."""
@@ -204,7 +208,7 @@ class DataSource:
             if self.strict:
                 raise DataError(f"{lack}; use the official files, or leave --strict out")
             reading.notes[lack] = Noted()
-        samples = list(task.load(Source(self.root, split, self.annotations, reading)))
+        samples = list(task.load(Source(self.root, split, self.annotations, reading, self.candidates)))
         needs = manifest.needs(task, [split])
         if self.images is None:
             samples = list(manifest.within(self.root, samples, needs))
@@ -238,10 +242,12 @@ class DataSource:
         manifest.require_files(task, self.root, self.needs(task, split), split)
 
     def annotation_digest(self, task: Task[Any], split: str) -> str:
-        """The digest of a split's annotation files."""
+        """The digest of a split's annotation files, and of the candidates of a task that needs them."""
         if self.annotations is not None:
-            return manifest.digest(manifest.given(self.annotations))
-        return manifest.digest(manifest.annotation_files(task, self.root, split))
+            digest = manifest.digest(manifest.given(self.annotations))
+        else:
+            digest = manifest.digest(manifest.annotation_files(task, self.root, split))
+        return first_run.digest(digest, self.candidates) if self.candidates is not None else digest
 
     def facts(self, task: Task[Any], split: str, samples: Sequence[Sample[Any]]) -> dict[str, Any]:
         """What a record says about all samples of a split; several image ids of one image are logged too.
@@ -258,11 +264,13 @@ class DataSource:
         return facts
 
     def described(self) -> dict[str, Any]:
-        """The user's own paths and the copy for a record's provenance, so that the samples can be read again."""
+        """The user's own paths, the copy and the first run for a record's provenance, to read the samples again."""
         own = {"annotations": self.annotations, "images": self.images}
         own["dataset"] = self.dataset.path if self.dataset is not None else None
         paths = {name: str(path.absolute()) for name, path in own.items() if path is not None}
-        facts = self.prepared.facts if self.prepared is not None else {}
+        facts = dict(self.prepared.facts) if self.prepared is not None else {}
+        if self.candidates is not None:
+            facts["candidates"] = first_run.described(self.candidates)
         return {**({"own data": paths} if paths else {}), **facts}
 
 
@@ -361,7 +369,7 @@ def loaded_of(record: Run, data: str | None, named: str | None = None) -> tuple[
     """As `samples_of`, with the excluded samples; those of a limited run have its images only."""
     source = _source_of_record(record, data)
     task = task_of(record, named) if source.dataset is None else source.dataset.task(record.spec.task)
-    source = source.of(task, record.spec.split)
+    source = first_run.again(task, source.of(task, record.spec.split), record)
     if source.annotation_digest(task, record.spec.split) != record.spec.data_hash:
         where = source.annotations or source.root
         raise DataError(f"run {record.id} is of other annotations of {record.spec.data} than those in {where}")

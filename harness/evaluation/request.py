@@ -65,6 +65,8 @@ class Request:
     annotations: Path | None = None  # a file or folder in the task's official format; replaces the data root's
     images: Path | None = None  # a folder of images; replaces the task's own
     strict: bool = False  # refuse annotations that need a conversion
+    candidates: str | None = None  # the first run of a re-ranking task: its id, the beginning of it, or its folder
+    top: int | None = None  # candidates of a query; None: 128
     protocol: str | None = None
     name: str | None = None  # the model's name in results
     limit: int | None = None  # number of images, sampled with `seed`
@@ -88,6 +90,8 @@ class Request:
             raise UsageError(f"--protocol {self.protocol}: {', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: a run needs at least one image")
+        if self.top is not None and (self.candidates is None or self.top < 1):
+            raise UsageError(f"--top {self.top}: the number of candidates of a query, from 1, with --candidates RUN")
         if self.name is not None:
             refuse_name(self.name)
         if self.shard is not None and self.export is not None:

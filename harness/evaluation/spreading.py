@@ -65,6 +65,8 @@ def build(request: Request, spread: Spread, entry: Entry | None, source: DataSou
         raise UsageError(f"--executor ray: {entry.name} is built from a task's samples; run it in one process")
     if source.prepared is not None:
         raise UsageError("--executor ray: a copy in parquet is read by one process; use the official files, or --shard")
+    if source.candidates is not None:
+        raise UsageError("--executor ray: a re-ranking runs in one process, or in --shard")
     entry.check(request.setting(), entry.options_from(request.options))
     weights = request.weights
     if weights is not None and Path(weights).expanduser().exists():

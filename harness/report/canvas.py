@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MARKERS = "os^Dv*P"
 LINE_STYLES = ("-", "--", "-.", ":")
 PANELS_IN_A_ROW = 3
+LEGEND_ROW = 0.2  # inches; two rows fit without them
 COLUMNS = ("data", "figure", "task", "model", "name", "value", "low", "high", "n")
 STYLE: dict[Any, Any] = {"svg.hashsalt": "figures", "svg.fonttype": "path", "font.size": 8, "axes.spines.top": False,
          "axes.spines.right": False, "text.parse_math": False}  # fmt: skip
@@ -85,8 +86,9 @@ class Canvas:
         }
 
     def marker(self, model: str) -> str:
-        """The marker of a model."""
-        return MARKERS[self.models[model] % len(MARKERS)]
+        """The marker of a model: another one for each model of the same colour."""
+        place = self.models[model]
+        return MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
 
     def keep(self, figure: str, task: str, model: str, name: str, numbers: Sequence[float | None], n: int) -> None:
         """Keeps a plotted number for the table; `numbers` is (value,) or (value, low, high)."""
@@ -116,12 +118,14 @@ class Canvas:
         for panel in axes[: len(tasks)]:
             for handle, name_in_legend in zip(*panel.get_legend_handles_labels(), strict=True):
                 handles.setdefault(name_in_legend, handle)
+        columns = 2 if across == 1 else 4
+        figure.set_figheight(figure.get_figheight() + LEGEND_ROW * max(0, math.ceil(len(handles) / columns) - 2))
         if handles:
             figure.legend(
                 handles.values(),
                 handles.keys(),
                 loc="outside lower center",
-                ncols=2 if across == 1 else 4,
+                ncols=columns,
                 frameon=False,
             )
         subtitle = MINIATURE.replace(": ", ":\n") if self.data == "miniature" else label(self.data)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 GRID = np.linspace(0, 1, 201)  # IoUs at which the curves are drawn
 GREY = "#888888"
+WIDE = 20  # a timing that spans a larger ratio has a logarithmic axis
 Draw = Callable[[Canvas, Sequence[AnalysedRun]], None]
 
 
@@ -241,7 +242,7 @@ class Point(NamedTuple):
 def _throughput(canvas: Canvas, runs: Sequence[AnalysedRun]) -> None:
     """The headline versus answers per second of the run itself."""
     caption = (
-        "Headline metric versus throughput of the run itself, including image decoding. "
+        "Headline metric versus throughput of the run itself, including image decoding, at its own batch size. "
         "speed/ has the measurements of `bench`, which follow fixed rules."
     )
     _versus(canvas, runs, "throughput", "answers/s", "throughput, answers/s", caption, higher=True)
@@ -262,14 +263,16 @@ def _versus(
 ) -> None:
     """Headlines versus a timing, with the Pareto frontier.
 
-    Each panel has one device and one batch size, because other timings are not comparable.  A panel needs two runs.
+    Each panel has one device.  Latencies of other batch sizes are not comparable, so each has its own panel;
+    throughputs share one, each at its own batch size.  A panel needs two runs.
     """
     points: dict[str, list[Point]] = {}
     for analysed in on_common_split([analysed for analysed in runs if analysed.run.timings.get(key)]):
         run, estimate = analysed.run, analysed.run.metrics.get(analysed.run.headline)
         model = run.provenance.get("model", {})
         if estimate is not None and estimate.value is not None and "device" in model:
-            panel = f"{_panel(analysed)}\n{model['device']}, batch {model.get('batch size', '?')}"
+            batch = "" if higher else f", batch {model.get('batch size', '?')}"
+            panel = f"{_panel(analysed)}\n{model['device']}{batch}"
             points.setdefault(panel, []).append(Point(float(run.timings[key]), estimate.value, analysed))
     points = {panel: group for panel, group in points.items() if len(group) > 1}
     if not points:
@@ -289,11 +292,18 @@ def _versus(
             estimate = run.metrics[run.headline]
             ends = [value if end is None else end for end in (estimate.low, estimate.high)]
             axes.plot([timing, timing], ends, linewidth=1, color=canvas.style(model)["color"])
-            axes.plot(timing, value, canvas.marker(model), color=canvas.style(model)["color"], label=model)
+            batch = f", batch {run.provenance['model'].get('batch size', '?')}" if higher else ""
+            axes.plot(timing, value, canvas.marker(model), color=canvas.style(model)["color"], label=f"{model}{batch}")
             numbers = [value, estimate.low, estimate.high]
             task = panel.replace("\n", ", ")
             canvas.keep(name, task, model, f"{run.headline} at {timing:.4g} {key}", numbers, estimate.n)
-        axes.set(xlim=(0, 1.15 * max(point.timing for point in points[panel])), ylim=(0, None))
+        spread = [point.timing for point in points[panel]]
+        if max(spread) > WIDE * min(spread):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")  # not powers of ten, which are TeX
+        else:
+            axes.set(xlim=(0, 1.15 * max(spread)))
+        axes.set(ylim=(0, None))
         axes.set(xlabel=unit, ylabel=label(points[panel][0].analysed.run.headline))
 
     canvas.panels(name, f"Accuracy versus {name}", caption, list(points), draw, 2.3)

@@ -14,7 +14,7 @@ from typing import Any
 from harness.core import Row, Run, Task
 from harness.metrics import tide
 from harness.published import Figure, published_names
-from harness.report import figures, gallery
+from harness.report import costs, figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
 from harness.report.canvas import AnalysedRun, FigureFile
 from harness.report.joined import why_not
@@ -74,7 +74,7 @@ class Section:
 def write(
     shown: Sequence[Shown], published: Published, folder: Path, pictures: int, refresh: int | None = None
 ) -> Path:
-    """Writes `index.html`, `runs.csv`, `runs.md`, `headlines.svg`, `figures/` and `gallery/<id>/`; the page's path.
+    """Writes `index.html`, tables (`runs`, `costs`), `headlines.svg`, `figures/` and `gallery/<id>/`; the page's path.
 
     `pictures` is the largest number of images per run.  `refresh` is the number of seconds after which a browser
     reloads the page; None for never.
@@ -86,6 +86,7 @@ def write(
     files = figures.write(list(map(AnalysedRun, runs, analyses)), folder / "figures")
     (folder / "runs.csv").write_text(runs_csv(runs), encoding="utf-8")
     (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
+    costs.write(runs, folder)
     plot = _plot(runs, folder / "headlines.svg")
     path = folder / "index.html"
     path.write_text(rendered(runs, sections, published, plot, files, others(folder), refresh), encoding="utf-8")

@@ -34,6 +34,7 @@ def number(estimate: Estimate | None) -> str:
 def matrix(models: Sequence[str], runs: Sequence[Run]) -> str:
     """The headlines of runs, tasks by models; a run that is missing leaves its cell empty."""
     found = {(run.spec.model, run.spec.task, run.spec.split): run for run in runs}
+    found |= {(str(run.provenance.get("entry")), run.spec.task, run.spec.split): run for run in runs}  # of a cascade
     cells = []
     for task, split in dict.fromkeys((run.spec.task, run.spec.split) for run in runs):
         here = [found.get((model, task, split)) for model in models]
@@ -81,6 +82,8 @@ def describe(run: Run, folder: Path) -> str:
         lines += [f"  {line(str(sentence))}" for sentence in run.provenance.get(said, ())]
     if speed := _speed(run):
         lines.append(f"  {speed}")
+    if size := _size(run):
+        lines.append(f"  {size}")
     if run.spec.data == "miniature":
         lines.append(f"  {MINIATURE}")
     lines.append(f"  id {run.id}, stored in {folder}")
@@ -109,6 +112,15 @@ def _counts(run: Run) -> str:
     ]
     parts += [f"{count:,} {name}" for name, count in counts.items() if count and name not in SUMMARISED]
     return ", ".join(parts)
+
+
+def _size(run: Run) -> str:
+    """The parameters of the model and the operations of a query, where the record has them."""
+    cost, parameters = run.provenance.get("cost", {}), run.provenance.get("model", {}).get("parameters")
+    parts = [f"{parameters:,} parameters"] if isinstance(parameters, int) else []
+    if "GFLOPs" in cost:
+        parts.append(f"{cost['GFLOPs']:.4g} GFLOPs ({cost.get('of', '')})")
+    return "; ".join(parts)
 
 
 def _speed(run: Run) -> str:

@@ -57,6 +57,12 @@ _Timings = TypedDict(  # other entries are not read
 )
 NEEDED = {"answers/s": ("seconds", "images/s", "tokens/s"), "latency of": ("p50 s",)}  # timings that are shown together
 
+
+class _Cost(TypedDict, total=False):
+    GFLOPs: _Seconds
+    of: str
+
+
 _Provenance = TypedDict(
     "_Provenance",
     {
@@ -71,6 +77,7 @@ _Provenance = TypedDict(
         "policy": str,
         "marking": list[str],
         "failures": dict[str, str],
+        "cost": _Cost,
         "model": dict[str, Any],  # a model may state any facts about itself
     },
     total=False,

@@ -96,3 +96,18 @@ def test_text_that_is_embedded_alone_has_no_image_and_other_kinds_need_one(tmp_p
     answers = dict(model.answer(asked))
     assert isinstance(answers[0], Answer) and answers[0].value == Embedding.of([3, 1])
     assert answers[0].raw == ("Embedding(1 x 2 numbers)",) and isinstance(answers[1], Failure)
+
+
+def test_questions_about_one_image_share_the_opened_image(tmp_path: Path) -> None:
+    names = [question for _, question in images(tmp_path, 2)]
+    seen: list[Sequence[Any]] = []
+
+    def answer(opened: Sequence[Any], questions: Sequence[Question]) -> list[Boxes]:
+        seen.append(opened)
+        return whole(opened, questions)
+
+    asked = [names[0], names[1], names[0]]
+    results = dict(Batched("x", answer, Setting(root=tmp_path)).answer(enumerate(asked)))
+    [[first, second, third]] = seen
+    assert first is third and first is not second
+    assert [result.value.boxes[0][2] for result in results.values()] == [10, 11, 10]  # type: ignore[union-attr]

@@ -15,8 +15,13 @@ from transformers import Blip2Config, Blip2ForImageTextRetrieval, BlipImageProce
 from baselines import blip2_itm
 from baselines.blip2_itm import LENGTH, prepared
 from baselines.entry import Setting
-from harness.core import Embedding, Match, Question
+from harness import runner
+from harness.core import Embedding, Match, Question, Sample, Source
+from harness.data.pair_scores import pair_of
+from harness.evaluation.api import evaluate
+from tasks import TASKS
 from tests.baselines import rivals
+from tests.harness.evaluation import first_runs
 
 ENTRIES = {entry.name: entry for entry in blip2_itm.ENTRIES}
 TEXTS = ("red circle", "the small blue square on the left of a large red circle", "a " * 60)
@@ -117,3 +122,37 @@ def test_answers_do_not_depend_on_the_batch(name: str, kind: Any, tiny: Path, tm
 ])  # fmt: skip
 def test_caption_is_prepared_as_by_lavis(caption: str, text: str) -> None:
     assert prepared(caption) == text
+
+
+def test_image_of_several_pairs_is_encoded_once(tiny: Path, tmp_path: Path) -> None:
+    names = rivals.images(tmp_path)[:2]
+    model = load(tiny, tmp_path, "blip2-itm", 6)
+    heads = next(cell.cell_contents for cell in model._answer.__closure__ if hasattr(cell.cell_contents, "match"))
+    encoded: list[int] = []
+    heads._model.vision_model.register_forward_pre_hook(
+        lambda *given: encoded.append(len(given[1][0])), with_kwargs=False
+    )
+    pairs = [Question(name, None, "match", text=text) for name in names for text in TEXTS]
+    rivals.answers(model, list(enumerate(pairs)))
+    assert encoded == [2]
+
+
+@pytest.mark.parametrize("model", ["blip2-itc", "clip-nano"])
+def test_reranking_has_the_recall_of_a_loop_over_all_pairs(
+    model: str, tiny: Path, miniature: Path, tmp_path: Path
+) -> None:
+    """First run by BLIP-2's contrastive head, or by another model; second run by the matching head."""
+    common: dict[str, Any] = {"data": "miniature", "limit": 3, "out": tmp_path, "device": "cpu"}
+    own = {"weights": tiny, "name": "blip2-itc"} if model == "blip2-itc" else {}
+    first = evaluate("flickr30k_retrieval", model, **common, **own)
+    run = evaluate("flickr30k_rerank", "blip2-itm", candidates=first, top=4, weights=tiny, **common)
+    assert run.provenance["cost"]["of"] == "one match query alone: 1 image" and run.provenance["cost"]["GFLOPs"] > 0
+    assert run.spec.model.startswith(f"{model}+") and run.provenance["candidates"]["run"] == first.id
+    samples = runner.choose(list(TASKS["flickr30k_retrieval"].load(Source(miniature, "test"))), 3, 0)
+    by_id = {sample.id: sample.question for sample in samples}
+    scores = {}
+    for name, value in first_runs.stored(tmp_path, run).items():
+        image, caption = pair_of(Sample(name, Question("", None, "match"), None, ""))
+        scores[by_id[f"image/{image}"].image_name, by_id[f"caption/{caption}"].text] = value.score
+    expected = first_runs.recalls(samples, first_runs.stored(tmp_path, first), scores, 4)
+    assert {name: run.metrics[name].value for name in expected} == pytest.approx(expected)

@@ -68,6 +68,8 @@ def test_tasks_import_no_model_and_not_each_other(path: Path) -> None:
     names = set(imported(path))
     assert not any("florence2" in name or name.startswith("baselines") for name in names)
     family = path.parts[1].removesuffix(".py")
+    if family == "rerank":  # its questions are made of a run of retrieval
+        names -= {name for name in names if name.startswith("tasks.retrieval")}
     if family != "__init__":
         assert all(name.split(".")[1] == family for name in names if name.startswith("tasks."))
 

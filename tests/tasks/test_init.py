@@ -26,7 +26,7 @@ PAGE = ROOT / "docs/tasks.md"
     ("*_res", ["refcoco_res", "refcoco_plus_res", "refcocog_res", "grefcoco_res"]),
     (["refcoco", "refcocog*"], ["refcoco", "refcocog", "refcocog_res", "refcocog_caption"]),
     ("all", list(TASKS)),
-    ("coco_*", ["coco_caption", "coco_detection", "coco_retrieval"]),
+    ("coco_*", ["coco_caption", "coco_detection", "coco_retrieval", "coco_rerank"]),
     ("odinw*", ["odinw13", "odinw35", "odinw_miniature"]),
 ])  # fmt: skip
 def test_select_gives_matching_tasks_once_in_order(patterns: str | list[str], expected: list[str]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness.core import Estimate, Run
 from harness.report import figures
-from harness.report.breakdown import breakdown
-from harness.report.canvas import AnalysedRun
+from harness.report.breakdown import Breakdown, breakdown
+from harness.report.canvas import AnalysedRun, Canvas
 from tasks import TASKS
 from tests.harness.report.runs import a_box_run, box_row
 
@@ -71,3 +71,18 @@ def test_write_one_run_without_rows_gives_no_figure(tmp_path: Path) -> None:
     run = AnalysedRun(timed_run("a", "coco", 5.0), breakdown(TASKS["refcoco"], []))
     assert figures.write([run], tmp_path) == []  # accuracy versus speed needs two runs
     assert [path.name for path in tmp_path.iterdir()] == ["figures.csv"]
+
+
+def test_throughputs_of_other_batch_sizes_share_a_panel_and_latencies_do_not(tmp_path: Path) -> None:
+    small, large = timed_run("a", "coco", 5.0), timed_run("b", "coco", 500.0)
+    large = replace(large, provenance={"model": {"device": "cpu", "batch size": 32}})
+    files = figures.write([AnalysedRun(run, Breakdown()) for run in (small, large)], tmp_path)
+    assert [figure.file for figure in files] == ["coco-throughput"]
+    lines = numbers(tmp_path)
+    assert {(line["task"], line["model"]) for line in lines} == {("refcoco val, cpu", "a"), ("refcoco val, cpu", "b")}
+
+
+def test_colour_and_marker_of_many_models_are_their_own(tmp_path: Path) -> None:
+    models = [f"model {place:02}" for place in range(40)]
+    canvas = Canvas("coco", tmp_path, models)
+    assert len({(canvas.style(model)["color"], canvas.marker(model)) for model in models}) == 40

@@ -51,6 +51,17 @@ def test_describe_run_has_title_counts_speed_and_latency() -> None:
     assert text.MINIATURE in text.describe(a_box_run(data="miniature"), Path("results/x"))
 
 
+def test_describe_run_has_the_parameters_and_operations_of_its_model() -> None:
+    cost = {"GFLOPs": 12.3456, "of": "one vqa query alone: 1 image, 3 generated tokens"}
+    record = a_box_run(provenance={"model": {"parameters": 1234567}, "cost": cost})
+    line = "1,234,567 parameters; 12.35 GFLOPs (one vqa query alone: 1 image, 3 generated tokens)"
+    assert line in text.describe(record, Path("x"))
+    assert "GFLOPs" not in text.describe(
+        a_box_run(provenance={"model": {"parameters": 5}, "cost": {"of": "no"}}), Path("x")
+    )
+    assert "parameters" not in text.describe(a_box_run(provenance={}), Path("x"))
+
+
 def test_describe_incomplete_run_names_the_first_failure() -> None:
     run = a_box_run(metrics={}, counts={"failed": 2}, provenance={"failures": {"3": "x.png is bad"}})
     described = text.describe(replace(run, status="incomplete"), Path("results/x"))
@@ -78,3 +89,10 @@ def test_line_replaces_control_characters() -> None:
 def test_cell_escapes_markup_by_the_rules_of_github(written: str, expected: str) -> None:
     """Underscores inside words and the brackets of an interval are no markup."""
     assert text.cell(written) == expected
+
+
+def test_matrix_finds_the_run_of_a_model_that_re_ranks_under_both_names() -> None:
+    runs = [a_box_run(model=f"first+{name}", value=50.0, provenance={"entry": name}) for name in ("one", "two")]
+    [head, row] = text.matrix(["one", "two", "three"], runs).splitlines()
+    assert head.split() == ["task", "split", "metric", "one", "two", "three"]
+    assert row.split() == ["refcoco", "val", "Acc@0.5", *("50.0", "[48.8,", "51.2]") * 2]

@@ -54,7 +54,7 @@ def test_all_tasks_but_those_listed_have_training_splits() -> None:
     without = {name for name, task in TASKS.items() if not task.train_splits}
     assert without == {
         "nocaps", "odinw13", "odinw35", "odinw_miniature", "grefcoco", "grefcoco_res", "flickr30k_retrieval",
-        "coco_retrieval", "docvqa", "refcocog_caption", "icdar2015",
+        "coco_retrieval", "docvqa", "refcocog_caption", "icdar2015", "flickr30k_rerank", "coco_rerank",
     }  # fmt: skip
     assert TASKS["coco_caption"].train_splits == ("train", RESTVAL)
     assert not any(set(task.splits) & set(task.train_splits) for task in TASKS.values())
