@@ -114,7 +114,16 @@ def _entry(name: str, forms: Forms, repo: str, about: str, parameters: str, revi
         kinds=KINDS,
         parameters=parameters,
         protocol="fine_tuned",
+        checkpoint=checkpoint.folder if forms is DETR else None,
+        recipe="detector" if forms is DETR else "",
+        teach=partial(_teach, checkpoint=checkpoint) if forms is DETR else None,
     )
+
+
+def _teach(weights: str | None, recipe: Any, device: str, checkpoint: Checkpoint) -> Any:
+    from baselines.detector_training import teach
+
+    return teach(weights, recipe, device, checkpoint=checkpoint)
 
 
 ENTRIES = (  # DETR's revision `no_timm` is the same model without the package timm

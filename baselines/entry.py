@@ -79,6 +79,8 @@ class Entry:
       it, and its file `training.json` states the training data.
     - `base(folder)` returns the folder that supplies what a checkpoint's folder lacks: the weights that an adapter is
       merged onto, or a tokenizer.  None if it lacks nothing.
+    - `teach(weights, recipe, device)` returns the `harness.training.learner.Learner` of a model whose training is not
+      Florence-2's.  It needs `checkpoint` too.
     - `bench(setting, options, request)` returns the subject of `bench` (see `harness.speed.systems`).
     """
 
@@ -102,6 +104,7 @@ class Entry:
     checkpoint: Callable[[str | None], Path] | None = None
     base: Callable[[Path], Path | None] | None = None
     recipe: str = ""  # the default recipe of `finetune`
+    teach: Callable[[str | None, Any, str], Any] | None = None
     bench: Callable[[Setting, Any, Any], Any] | None = None
 
     def __post_init__(self) -> None:

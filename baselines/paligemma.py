@@ -130,11 +130,11 @@ class PaliGemma:
                     raise DataError(f"the category {name!r} has {SEPARATOR!r} in it, which separates categories here")
             text = f" {SEPARATOR} ".join(names)
         prompt = self.variant.prompts[question.kind].format(text)
-        if self._image_token in self._ids(prompt):
+        if self._image_token in self.ids(prompt):
             raise DataError(f"the prompt {prompt[:60]!r} has <image> in it, which stands for the image")
         return (prompt,)
 
-    def _ids(self, prompt: str) -> list[int]:
+    def ids(self, prompt: str) -> list[int]:
         """The tokens behind the image: the start token, the prompt, and the line break that ends it."""
         text = f"{self._tokenizer.bos_token}{prompt}\n"
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -155,7 +155,7 @@ class PaliGemma:
         """
         import torch
 
-        rows = [[self._image_token] * self._image_tokens + self._ids(prompt) for prompt in prompts]
+        rows = [[self._image_token] * self._image_tokens + self.ids(prompt) for prompt in prompts]
         longest = max(map(len, rows))
         padding = [longest - len(row) for row in rows]
         pad = self._tokenizer.pad_token_id
@@ -294,7 +294,17 @@ def _entry(name: str, about: str, variant: Variant) -> Entry:
         refuse=partial(_refuse, variant=variant),
         parameters=f"{size.removesuffix('b')} B",
         protocol="fine_tuned" if "-ft-" in name else "zero_shot",
+        checkpoint=checkpoint.folder,
+        base=checkpoint.base,
+        recipe="lora",
+        teach=partial(_teach, checkpoint=checkpoint, variant=variant),
     )
+
+
+def _teach(weights: str | None, recipe: Any, device: str, checkpoint: Checkpoint, variant: Variant) -> Any:
+    from baselines.paligemma_training import teach
+
+    return teach(weights, recipe, device, checkpoint=checkpoint, variant=variant)
 
 
 _GENERAL = Variant(GENERAL, PROMPTS, segments=True)

@@ -87,6 +87,10 @@ class Checkpoint:
             return fetch(repo, revision, needed=(ADAPTER_CONFIG,), optional=(), one_of=ADAPTER_FILES, why=why)
         return fetched(repo, revision, why)
 
+    def base(self, folder: Path) -> Path | None:
+        """The folder of the model that the adapter in `folder` names, or the entry's own; None for whole weights."""
+        return base_of(folder, self) if is_adapter(folder) else None
+
     def at_hand(self) -> str:
         """The folder of the weights on this machine; "" where they are not on it."""
         return cached(self.repo, self.revision, WEIGHT_FILES)
@@ -178,9 +182,9 @@ def load(class_name: str, checkpoint: Checkpoint, setting: Setting, options: Loa
     dtype = choose_dtype(setting)
     folder = checkpoint.folder(setting.weights)
     adapter = folder if is_adapter(folder) else None
-    base = _base_of(adapter, checkpoint) if adapter else folder
+    base = base_of(adapter, checkpoint) if adapter else folder
     kind = getattr(transformers, class_name)
-    _check_class(base, kind)
+    _check_class(base, kind, adapter)
     arguments: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
     if options.attention is not None:
         arguments["attn_implementation"] = options.attention
@@ -197,7 +201,9 @@ def load(class_name: str, checkpoint: Checkpoint, setting: Setting, options: Loa
             "or a part of one"
         )
     if adapter:
-        model = _merged(model, adapter)
+        from baselines.peft_adapters import merged
+
+        model = merged(model, adapter, base)
     if "device_map" not in arguments:
         model = model.to(device)
     digest = weights_digest(base) + (f"+{weights_digest(adapter)}" if adapter else "")
@@ -324,13 +330,14 @@ def _device(setting: Setting) -> str:
     return "auto" if setting.device == "auto" else choose_device(setting.device)
 
 
-def _check_class(folder: Path, kind: Any) -> None:
-    """CheckpointError where the folder's `config.json` is of another kind of model."""
+def _check_class(folder: Path, kind: Any, adapter: Path | None) -> None:
+    """CheckpointError where the folder's `config.json` is of another kind of model; `adapter` is one that names it."""
     path = folder / "config.json"
     stated = read_json(path).get("model_type")
     wanted = kind.config_class.model_type
     if stated != wanted:
-        raise CheckpointError(f"{path} is of a {stated!r} model; this entry needs {wanted!r}")
+        of = f"{adapter} is an adapter of {folder}, and " if adapter else ""
+        raise CheckpointError(f"{of}{path} is of a {stated!r} model; this entry needs {wanted!r}")
 
 
 def _quantisation(name: str, dtype: Any) -> Any:
@@ -347,19 +354,21 @@ def _quantisation(name: str, dtype: Any) -> Any:
     return transformers.BitsAndBytesConfig(load_in_8bit=eight, load_in_4bit=not eight, bnb_4bit_compute_dtype=dtype)
 
 
-def _base_of(adapter: Path, checkpoint: Checkpoint) -> Path:
-    """The folder of the model that a PEFT adapter names, or that of the entry if it names none."""
+def base_of(adapter: Path, checkpoint: Checkpoint) -> Path:
+    """The folder of the model that a PEFT adapter names, or that of the entry if it names none.
+
+    CheckpointError for a name that is no folder here and no repository.
+    """
     from harness.florence2.adapters import read_adapter_config
 
     stated = read_adapter_config(adapter)
-    at = f"@{stated.revision}" if stated.base and stated.revision and not Path(stated.base).is_dir() else ""
-    return checkpoint.folder(f"{stated.base}{at}" if stated.base else None)
-
-
-def _merged(model: Any, adapter: Path) -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise ResourceError(f'{adapter} is a PEFT adapter: pip install "florence2-harness[train]"') from error
-    with explained(adapter, "adapter"):
-        return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    if stated.base is None:
+        return checkpoint.folder()
+    if (folder := Path(stated.base).expanduser()).is_dir():
+        return folder
+    if stated.base.count("/") != 1 or stated.base.startswith(("/", ".", "~")):
+        raise CheckpointError(
+            f"{adapter / ADAPTER_CONFIG} names the base model {stated.base!r}, which is no folder here and no hub "
+            "repository: correct base_model_name_or_path in it"
+        )
+    return checkpoint.folder(f"{stated.base}@{stated.revision}" if stated.revision else stated.base)

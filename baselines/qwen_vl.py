@@ -91,11 +91,13 @@ class QwenVl(Chat):
             return [self.prompt("ground", phrase.text) for phrase in question.phrases]
         if question.kind not in ("detect", "find"):
             return super().prompts(question)
+        return [self.prompt(question.kind, SEPARATOR.join(names)) for names in self.groups(question)]
+
+    def groups(self, question: Question) -> list[list[str]]:
+        """The categories of each prompt of a `detect` or `find` question."""
         names = [phrase.text for phrase in question.phrases]
         together = [name for name in names if SEPARATOR not in name]
-        apart = [name for name in names if SEPARATOR in name]
-        texts = [SEPARATOR.join(together), *apart] if together else apart
-        return [self.prompt(question.kind, text) for text in texts]
+        return ([together] if together else []) + [[name] for name in names if SEPARATOR in name]
 
     def pixels(self, images: Sequence[Image.Image]) -> tuple[list[str], Mapping[str, Any]]:
         """The patches of all images, one after another, and their grids."""
@@ -172,9 +174,13 @@ def _check_shape(size: Size | None) -> None:
         raise DataError(f"an image of {size.width} x {size.height}: Qwen-VL takes sides of at most 200 to 1")
 
 
+def class_name(third: bool) -> str:
+    """The class of transformers: of Qwen3-VL, or of Qwen2.5-VL."""
+    return "Qwen3VLForConditionalGeneration" if third else "Qwen2_5_VLForConditionalGeneration"
+
+
 def _build(setting: Setting, options: QwenOptions, checkpoint: Checkpoint, third: bool) -> Generative:
-    name = "Qwen3VLForConditionalGeneration" if third else "Qwen2_5_VLForConditionalGeneration"
-    loaded = load(name, checkpoint, setting, options)
+    loaded = load(class_name(third), checkpoint, setting, options)
     return Generative(QwenVl(loaded, options, third=third), loaded, setting, options)
 
 
@@ -189,7 +195,17 @@ def _entry(name: str, size: str, parameters: str, licence: str) -> Entry:
         kinds=frozenset(ASKS),
         refuse=refuse,
         parameters=parameters,
+        checkpoint=checkpoint.folder,
+        base=checkpoint.base,
+        recipe="lora",
+        teach=partial(_teach, checkpoint=checkpoint, third=third),
     )
+
+
+def _teach(weights: str | None, recipe: Any, device: str, checkpoint: Checkpoint, third: bool) -> Any:
+    from baselines.qwen_vl_training import teach
+
+    return teach(weights, recipe, device, checkpoint=checkpoint, third=third)
 
 
 ENTRIES = (

@@ -65,7 +65,7 @@ def tuned(
     from harness.protocols import finetune as protocol
     from harness.training import recipes
     from harness.training.parallel import process_group
-    from harness.training.recipe import changed
+    from harness.training.recipe import RivalRecipe, changed
     from tasks import miniature
 
     _refuse_empty({
@@ -79,6 +79,11 @@ def tuned(
     start = entry.checkpoint(weights)
     base = entry.base(start) if entry.base is not None else None
     changed_recipe = changed(recipes.find(recipe or entry.recipe), changes or {})
+    if isinstance(changed_recipe, RivalRecipe) is not (entry.teach is not None):
+        fitting = ", ".join(
+            name for name, each in recipes.RECIPES.items() if isinstance(each, RivalRecipe) is (entry.teach is not None)
+        )
+        raise UsageError(f"recipe {changed_recipe.name!r} is not for {entry.name}; there are {fitting}")
     mixing = protocol.mixing_of(changed_recipe)
     own = own_of(data)
     requested = tasks.select(task or ",".join(mixing.tasks)) if own is None else own.trainable(task)
@@ -97,9 +102,10 @@ def tuned(
     with process_group(choose_device(device)) as own_device:
         if workers is None:
             workers = 4 if own_device.startswith("cuda") else 0
+        learner = entry.teach(weights, changed_recipe, own_device) if entry.teach is not None else None
         return protocol.finetune(
             changed_recipe, taught, root, start, out,
-            base=base, guards=kept_out, guarded=evaluation_root,
+            base=base, learner=learner, guards=kept_out, guarded=evaluation_root,
             device=own_device, workers=workers, skip=skip_bad_images,
         )  # fmt: skip
 

@@ -8,34 +8,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from harness.core import Source, Task
+from harness.core import Kind, Question, Source, Task
 from harness.data import manifest
-from harness.errors import CheckpointError, UsageError
-from harness.florence2 import weights
-from harness.florence2.config import Config
-from harness.florence2.files import is_adapter
-from harness.florence2.model import Florence2
-from harness.florence2.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, find_preprocess
-from harness.florence2.tokenizer import Tokenizer, find_tokenizer
+from harness.errors import UsageError
 from harness.images import image_key
 from harness.sinks import file_name
-from harness.training import network, skipping
+from harness.training import skipping
 from harness.training.data import digest
+from harness.training.florence2 import Florence2Learner
 from harness.training.history import history_of
+from harness.training.learner import Learner
 from harness.training.mixture import Mixture, mixture_batches
 from harness.training.parallel import Ranks, barrier
 from harness.training.recipe import Mixing, Recipe
 from harness.training.skipping import SkippedImages
-from harness.training.stores import FORMAT_VERSION, Store, open_store, write_store
-from harness.training.teaching import save, teach_all
+from harness.training.stores import FORMAT_VERSION, Store, open_store, write_examples
 
-MIN_PROMPT_TOKENS = 16
 log = logging.getLogger(__name__)
 
 
@@ -78,6 +70,7 @@ def finetune(
     out: Path,
     *,
     base: Path | None = None,
+    learner: Learner | None = None,
     guards: Sequence[Task[Any]] = (),
     guarded: Path | None = None,
     device: str = "cpu",
@@ -88,7 +81,8 @@ def finetune(
 
     An interrupted run resumes from the training state in `out`; a finished checkpoint in `out` is reused.
 
-    `base` is the folder that supplies what `start` lacks (see `baselines.Entry`).
+    `learner` is the model of `start`; without it, `start` is a Florence-2, and `base` the folder that supplies what it
+    lacks (see `baselines.Entry`).
 
     Evaluation images of the tasks in `guards`, under the data root `guarded` (default: `root`), are not trained on.
     `workers` processes read images ahead; with 0, this process reads them.  `skip` is the largest share of the training
@@ -101,7 +95,10 @@ def finetune(
     """
     mixing = mixing_of(recipe)
     finished = out / "checkpoint"
-    starting = weights.load(start, base=base)
+    model: Learner = learner or Florence2Learner(recipe, start, base)
+    first: Mapping[str, Question] = {}
+    if model.kinds is not None:
+        tasks, first = _taught_kinds(tasks, model.kinds, root)
     data = {
         name: {
             "splits": list(taught.splits),
@@ -111,31 +108,16 @@ def finetune(
         }
         for name, taught in tasks.items()
     }
-    tokenizer, taken = find_tokenizer(start, starting.model.config.text.vocab, base)
-    preprocess, assumed = find_preprocess(start, base=base)
-    notes = (*starting.notes, *taken, *assumed)
-    for note in notes:
-        log.warning("%s", note)
-    if (preprocess.mean, preprocess.std) != (IMAGENET_MEAN, IMAGENET_STD):
-        raise CheckpointError(
-            f"{start} normalises images by {preprocess.mean} and {preprocess.std}; "
-            f"training supports only ImageNet's {IMAGENET_MEAN} and {IMAGENET_STD}"
-        )
     kept_out = evaluated_images(guards, guarded or root)
-    vocabulary = tokenizer.backend.to_str()
-    identity = digest(asdict(recipe), starting.sha256, data, vocabulary, preprocess, sorted(kept_out))
-    before = history_of(start) or (history_of(base) if is_adapter(start) else None)
-    if _is_finished(finished, identity, start):
+    identity = digest(asdict(recipe), model.sha256, data, *model.origin, sorted(kept_out))
+    if _is_finished(finished, identity, start, model):
         return finished
-    model = resized(starting.model, recipe, start, preprocess)
+    model.begin(first)
     stores = {
-        name: _store(
-            recipe, taught, tokenizer, root, out / "data" / file_name(name), kept_out, model.config, skip is not None
-        )
+        name: _store(recipe, taught, model, root, out / "data" / file_name(name), kept_out, skip is not None)
         for name, taught in tasks.items()
     }
     mixture = Mixture(stores, {name: mixing.tasks.get(name, 1.0) for name in tasks}, recipe.plan.seed)
-    side = model.config.image_size
     skipped = None
     if skip is not None:
         images = {image for store in stores.values() for image in (*store.references, *store.skipped)}
@@ -143,33 +125,58 @@ def finetune(
         for store in stores.values():
             for image, reason in store.skipped.items():
                 skipped.add(image, reason)
-    squared = replace(preprocess, height=side, width=side)
-    batches = mixture_batches(recipe, mixture, root, squared, workers=workers, skipped=skipped)
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained = teach_all(recipe, model, batches, tokenizer.first_bin, out, identity)
+    batches = mixture_batches(
+        recipe, mixture, root, model.resizing, workers=workers, skipped=skipped, joined=model.joined
+    )
+    model.train(batches, out, identity, device)
     barrier()  # every process has written its skipped images
     every = {image for path in out.glob("skipped-*.json") for image in skipping.read(path)} if skip is not None else ()
     run = {
         "identity": identity,
         "recipe": asdict(recipe),
-        "from": starting.sha256,
+        "from": model.sha256,
         "kept_out": len(kept_out),
-        **({"notes": list(notes)} if notes else {}),
+        **({"notes": list(model.notes)} if model.notes else {}),
         "tasks": {name: {**data[name], "units": stores[name].units, "samples": stores[name].samples} for name in tasks},
         **({"skipped images": {"count": len(every), "first": sorted(every)[:10]}} if every else {}),
     }
-    return save(trained, tokenizer, finished, before, run)
+    return model.save(finished, run)
 
 
-def _is_finished(folder: Path, identity: str, start: Path) -> bool:
+def _is_finished(folder: Path, identity: str, start: Path, learner: Learner) -> bool:
     """Whether `folder` holds the finished checkpoint of this run; UsageError if it holds something else."""
     if not folder.exists():
         return False
     history = history_of(folder)
     if folder.resolve() == start.resolve() or history is None or history[-1]["identity"] != identity:
         raise UsageError(f"{folder} holds something else, which would be lost: give another --to, or move the folder")
-    weights.load(folder)  # raises CheckpointError for a damaged checkpoint
+    learner.check(folder)
     return True
+
+
+def _taught_kinds(
+    tasks: Mapping[str, Taught], kinds: frozenset[Kind], root: Path
+) -> tuple[dict[str, Taught], dict[str, Question]]:
+    """The tasks whose first training question is of these kinds, and that question; the others are logged and left out.
+
+    UsageError if no task is left.
+    """
+    first: dict[str, Question] = {}
+    for name, taught in tasks.items():
+        for split in taught.splits:
+            manifest.require(taught.task, root, split)
+        samples = (sample for split in taught.splits for sample in taught.task.load(Source(root, split)))
+        question = next((sample.question for sample in samples), None)
+        if question is not None:
+            first[name] = question
+    others = {name: question.kind for name, question in first.items() if question.kind not in kinds}
+    stated = ", ".join(f"{name} ({kind} questions)" for name, kind in others.items())
+    can = f"this model can be taught {', '.join(sorted(kinds))} questions"
+    if others.keys() == tasks.keys():
+        raise UsageError(f"nothing to train on: {stated}; {can}")
+    if others:
+        log.warning("left out: %s; %s", stated, can)
+    return {n: t for n, t in tasks.items() if n not in others}, {n: q for n, q in first.items() if n not in others}
 
 
 def evaluated_images(guards: Sequence[Task[Any]], root: Path) -> frozenset[str]:
@@ -194,42 +201,13 @@ def mixing_of(recipe: Recipe) -> Mixing:
     return recipe.data
 
 
-def resized(model: Florence2, recipe: Recipe, folder: Path, preprocess: Preprocess) -> Florence2:
-    """A trainable copy of the network at the recipe's resolution, or at the checkpoint's if the recipe has none.
-
-    `folder` is the checkpoint's folder, `preprocess` its preprocessing.  UsageError for a checkpoint of another size
-    than the recipe's, for one with images that are not square, and for an image size that leaves fewer than
-    MIN_PROMPT_TOKENS tokens for a prompt.
-    """
-    config = model.config
-    if recipe.config is not None and replace(recipe.config, image_size=config.image_size) != config:
-        raise UsageError(f"{folder} has another network size than recipe {recipe.name!r} trains")
-    if recipe.image_size is None and preprocess.height != preprocess.width:
-        stated = f"{preprocess.width}x{preprocess.height}"
-        raise UsageError(f"{folder} has images of {stated} pixels; training is on squares: give --set image_size=...")
-    side = preprocess.height if recipe.image_size is None else recipe.image_size
-    config = replace(config, image_size=side)
-    if prompt_tokens(config) < MIN_PROMPT_TOKENS:
-        raise UsageError(
-            f"{folder} has {config.text.positions} positions, and an image of {config.image_size} pixels takes "
-            f"{config.image_tokens} of them: give a smaller image, --set image_size=..."
-        )
-    return network.trainable_copy(model, config, folder)
-
-
-def prompt_tokens(config: Config) -> int:
-    """The number of encoder positions that an image leaves for the tokens of a prompt."""
-    return config.text.positions - config.image_tokens
-
-
 def _store(
     recipe: Recipe,
     taught: Taught,
-    tokenizer: Tokenizer,
+    learner: Learner,
     root: Path,
     folder: Path,
     kept_out: frozenset[str],
-    config: Config,
     skip: bool,
 ) -> Store:
     """The store of a task, written by the first process and mapped by all processes.
@@ -240,8 +218,8 @@ def _store(
     for split in taught.splits:
         manifest.require(taught.task, root, split)
     files = [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
-    limits = prompt_tokens(config), min(recipe.answer_limit, config.text.positions)  # of prompts and of answers
-    origin = manifest.digest(files), tokenizer.backend.to_str(), questions, limits, FORMAT_VERSION, taught.task.version
+    limits = learner.limits
+    origin = manifest.digest(files), learner.language, questions, limits, FORMAT_VERSION, taught.task.version
     folder = folder.with_name(f"{folder.name}-{digest(*origin, sorted(kept_out))}")
     store = open_store(folder)
     if store is not None and store.skipped and not skip:
@@ -255,11 +233,11 @@ def _store(
             for sample in manifest.within(root, taught.task.load(Source(root, split)), needs)
             if not sample.excluded and image_key(sample.question.image_name) not in kept_out
         )
-        store = write_store(
+        store = write_examples(
             folder,
             samples,
-            tokenizer,
-            root,
+            lambda sample: learner.examples(sample, root),
+            ids=learner.ids,
             questions=questions,
             limits=limits,
             name=taught.task.name,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ Loss = tuple[Tensor, Mapping[str, float]]  # the differentiable loss, and the lo
 class Batch:
     """B images and N prompts about them.
 
-    - `pixels` (B, side, side, 3) uint8; `names` are the names of the images, for error messages.
+    - `pixels` (B, side, side, 3) uint8, or for models of transformers a list of B images as their processors make them.
+    - `names` are the names of the images, for error messages.
     - `image` (N,): the index of each prompt's image.
     - `regions`: see `vision.region_loss`.
     - `sigma`: the width of a location token's target, in bins; see `loss.token_loss`.
@@ -45,7 +47,7 @@ class Batch:
     - `step`: the number of the step, for modules that draw random numbers.
     """
 
-    pixels: Tensor
+    pixels: Any
     image: Tensor
     kinds: Sequence[str]
     prompts: Sequence[Ids]
@@ -75,6 +77,15 @@ def pad(rows: Sequence[Ids]) -> Tensor:
     return torch.from_numpy(padded)
 
 
+def kind_weights(batch: Batch, device: torch.device) -> tuple[list[str], Tensor, Tensor]:
+    """The K kinds of a batch, the share of each among the step's prompts (K,), and 1 / its answer tokens (K,)."""
+    names = sorted(set(batch.kinds))
+    prompts, tokens = batch.counts() if batch.totals is None else batch.totals
+    share = torch.tensor([prompts[kind] / sum(prompts.values()) for kind in names], device=device)
+    mean = torch.tensor([1 / tokens[kind] for kind in names], device=device)
+    return names, share, mean
+
+
 class Lesson(nn.Module):
     """The loss of a network on a batch, with region classification if `heads` are given and `regions` is not 0.
 
@@ -97,10 +108,7 @@ class Lesson(nn.Module):
         device = self.model.embedding.weight.device
         features = self.model.vision(self.preprocess.normalise(batch.pixels.to(device, non_blocking=True)))
         image = self.model.fusion(features)  # (B, I, E)
-        names = sorted(set(batch.kinds))
-        prompts, tokens = batch.counts() if batch.totals is None else batch.totals
-        share = torch.tensor([prompts[kind] / sum(prompts.values()) for kind in names], device=device)
-        mean = torch.tensor([1 / tokens[kind] for kind in names], device=device)
+        names, share, mean = kind_weights(batch, device)
         sums = torch.zeros(len(names), device=device)  # always float32, also under autocast
         for group in self._groups(batch):
             which, losses = self._losses(batch, group, image, names)

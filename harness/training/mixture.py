@@ -13,19 +13,19 @@ the same sequence and reads its own share.  Each unit therefore occurs once per 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from harness import images
 from harness.errors import DataError, HarnessError
-from harness.florence2.preprocess import Preprocess
 from harness.training.data import sigma_at
 from harness.training.lessons import Batch, Ids
 from harness.training.loop import Batches
@@ -36,6 +36,14 @@ from harness.training.stores import Store
 
 Place = tuple[int, int, int]  # task, unit, epoch
 PREFETCH = 2
+
+
+class Resizing(Protocol):
+    """What makes the pixels of an image for a model.  Worker processes receive it as a pickle."""
+
+    def resize(self, image: Image.Image) -> Any:
+        """The pixels: for Florence-2 (side, side, 3) uint8.  `images.BadImage` for an image that the model refuses."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +81,12 @@ def _order(seed: int, task: int, epoch: int, units: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """An image with its (prompt, answer) ids: pixels (side, side, 3) uint8, and its path under the data root.
+    """An image with its (prompt, answer) ids: pixels as `Resizing` makes them, and its path under the data root.
 
     `skipped` are the bad images whose place it takes, each with the reason.
     """
 
-    pixels: Tensor
+    pixels: Any
     name: str
     task: str
     examples: Sequence[tuple[Ids, Ids]]
@@ -92,7 +100,7 @@ class _UnitDataset(Dataset[Unit | HarnessError]):
     depend on the data alone, for any number of workers, and every batch is full.
     """
 
-    def __init__(self, mixture: Mixture, root: Path, preprocess: Preprocess, most_skipped: int) -> None:
+    def __init__(self, mixture: Mixture, root: Path, preprocess: Resizing, most_skipped: int) -> None:
         self.mixture, self.root, self.preprocess, self.most_skipped = mixture, root, preprocess, most_skipped
         self.names = list(mixture.stores)
 
@@ -120,15 +128,18 @@ def mixture_batches(
     recipe: Recipe,
     mixture: Mixture,
     root: Path,
-    preprocess: Preprocess,
+    preprocess: Resizing,
     *,
     workers: int = 0,
     skipped: SkippedImages | None = None,
+    joined: Callable[[list[Any]], Any] = torch.stack,
 ) -> Batches:
     """Batches of units sampled from the mixture, limited to this process's share of each step.
 
     `workers` processes read images ahead; with 0, this process reads them.  DataError, with the path, for a missing or
     damaged image; with `skipped`, such images are skipped and added to it, and it raises DataError for too many.
+
+    `joined` makes the pixels of a batch from those of its images.
     """
     plan, ranks = recipe.plan, Ranks.current()
     parts = ranks.parts(plan.batch, plan.accumulate)
@@ -147,22 +158,25 @@ def mixture_batches(
         read = iter(loader)
         for step in range(start, plan.steps):
             sigma = sigma_at(recipe.sigma, step / plan.steps)
-            yield [batch_of(_checked(next(read), skipped), sigma) for _ in parts]
+            yield [batch_of(_checked(next(read), skipped), sigma, step, joined) for _ in parts]
 
     return steps
 
 
-def batch_of(units: Sequence[Unit], sigma: float = 0.0) -> Batch:
+def batch_of(
+    units: Sequence[Unit], sigma: float = 0.0, step: int = 0, joined: Callable[[list[Any]], Any] = torch.stack
+) -> Batch:
     """A batch of units.  The kind of each question is the name of the unit's task."""
     flat = [(place, unit.task, *example) for place, unit in enumerate(units) for example in unit.examples]
     return Batch(
-        torch.stack([unit.pixels for unit in units]),
+        joined([unit.pixels for unit in units]),
         torch.tensor([place for place, *_ in flat]),
         [task for _, task, _, _ in flat],
         [prompt for *_, prompt, _ in flat],
         [answer for *_, answer in flat],
         sigma=sigma,
         names=[unit.name for unit in units],
+        step=step,
     )
 
 

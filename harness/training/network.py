@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.errors import CheckpointError, ResourceError, UsageError
@@ -33,15 +34,7 @@ def prepare(model: Florence2, recipe: Recipe) -> None:
     trainable(model, recipe.plan.precision)
     if recipe.lora:
         _inject_adapters(model, recipe.lora)
-    for prefix in recipe.freeze:
-        parts = [p for name, p in model.named_parameters() if name == prefix or name.startswith(f"{prefix}.")]
-        if not parts:
-            names = ", ".join(name for name, _ in model.named_children())
-            raise UsageError(f"freeze={prefix}: the network has no such part; it has {names}, and parts of them")
-        for parameter in parts:
-            parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError("everything is frozen, so there is nothing to train")
+    freeze(model, recipe.freeze)
     if recipe.checkpointing:
         for module in model.modules():
             if isinstance(module, Block | EncoderLayer | DecoderLayer):
@@ -50,6 +43,19 @@ def prepare(model: Florence2, recipe: Recipe) -> None:
         model.vision.compile()
         model.encoder.compile(dynamic=True)
         model.decoder.compile(dynamic=True)
+
+
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
+    """Freezes the parameters whose names begin with these; UsageError for no such part, and if nothing is left."""
+    for prefix in prefixes:
+        parts = [p for name, p in model.named_parameters() if name == prefix or name.startswith(f"{prefix}.")]
+        if not parts:
+            names = ", ".join(name for name, _ in model.named_children())
+            raise UsageError(f"freeze={prefix}: the network has no such part; it has {names}, and parts of them")
+        for parameter in parts:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError("everything is frozen, so there is nothing to train")
 
 
 def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -116,19 +116,45 @@ class Recipe:
             raise UsageError(f"image_size={self.image_size}: recipe {self.name!r} trains at its config's own size")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RivalRecipe(Recipe):
+    """A training run of a model that transformers loads, at its checkpoint's own image size.
+
+    With `lora` above 0, low-rank adapters of the language model's linear maps are trained, and saved in PEFT's format;
+    with 0, all weights that are not frozen.  An update is multiplied by `lora_alpha` / `lora`.
+    """
+
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """UsageError for a value out of range, and for a setting that only Florence-2 has."""
+        Recipe.__post_init__(self)
+        if self.lora_alpha < 1 or not 0 <= self.lora_dropout < 1:
+            raise UsageError(
+                f"lora_alpha={self.lora_alpha}, lora_dropout={self.lora_dropout}: at least 1, and a share below 1"
+            )
+        if self.config is not None or self.image_size is not None or self.compile or self.sigma != (0.0, 0.0):
+            raise UsageError(f"recipe {self.name!r}: config, image_size, compile and sigma are settings of Florence-2")
+
+
 RECIPE_KEYS = ("image_size", "answer_limit", "freeze", "lora", "checkpointing", "compile")
+RIVAL_KEYS = ("answer_limit", "freeze", "lora", "lora_alpha", "lora_dropout", "checkpointing")
 
 
 def changed(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """The recipe with changed settings, given as text: {"rate": "1e-5", "lora": "8"}.
 
-    The keys are the fields of `Plan` and RECIPE_KEYS.  UsageError for an unknown key or an invalid value.
+    The keys are the fields of `Plan`, and RECIPE_KEYS or RIVAL_KEYS.
+
+    UsageError for an unknown key or an invalid value.
     """
-    known = (*Plan.__dataclass_fields__, *RECIPE_KEYS)
+    own = RIVAL_KEYS if isinstance(recipe, RivalRecipe) else RECIPE_KEYS
+    known = (*Plan.__dataclass_fields__, *own)
     for key, text in changes.items():
         if key not in known:
             raise UsageError(f"--set {key}={text}: recipes have no {key!r}; they have {', '.join(known)}")
-        if key in RECIPE_KEYS:
+        if key in own:
             value: Any = _parsed(key, text, getattr(recipe, key))
             recipe = replace(recipe, **{key: value})
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.errors import UsageError
-from harness.training import nano, paper
+from harness.training import nano, paper, rivals
 from harness.training.recipe import Recipe
 
 RECIPES: Mapping[str, Recipe] = {
@@ -19,6 +19,8 @@ RECIPES: Mapping[str, Recipe] = {
         nano.NANO_RECIPE,
         nano.NANO_UNIFIED_RECIPE,
         nano.NANO_FURTHER_RECIPE,
+        rivals.LORA_RECIPE,
+        rivals.DETECTOR_RECIPE,
     )
 }
 

@@ -34,6 +34,7 @@ from harness.training.lessons import Ids
 FORMAT_VERSION = 2  # raise it when the files change, or the text of an answer
 OUTLINE_POINTS = 16  # the most points in a ring of an answer
 ARRAYS = ("units", "samples", "bounds", "prompts", "answers")
+Examples = list[tuple[list[int], list[int]]]  # (prompt, answer) ids, one pair for each reference answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +109,47 @@ def write_store(
     name: str,
     skip: bool = False,
 ) -> Store:
+    """Writes the samples as Florence-2 is asked and answers; see `write_examples`."""
+    return write_examples(
+        folder,
+        samples,
+        lambda sample: examples_of(sample, tokenizer, root),
+        ids=tokenizer.size,
+        questions=questions,
+        limits=limits,
+        name=name,
+        skip=skip,
+    )
+
+
+def write_examples(
+    folder: Path,
+    samples: Iterable[Sample[Any]],
+    examples: Callable[[Sample[Any]], Examples],
+    *,
+    ids: int,
+    questions: int,
+    limits: tuple[int, int],
+    name: str,
+    skip: bool = False,
+) -> Store:
     """Writes the tokenised samples to `folder`; the new store.
+
+    `examples` returns the examples of a sample, and `ids` is the number of ids that can be in them.
 
     `limits` are the most tokens in a prompt and in an answer; longer ones are left out.  `questions` is the most
     samples in a unit.  With `skip`, an image whose size has to be read and cannot be is left out and kept in `skipped`.
 
     DataError for such an image without `skip`, and if no sample is left; ResourceError if writing fails.
     """
-    by_image: dict[str, list[list[tuple[list[int], list[int]]]]] = {}
+    by_image: dict[str, list[Examples]] = {}
     left_out = 0
     skipped: dict[str, str] = {}
     for sample in tqdm(samples, line(f"tokenising {name}"), disable=None):
         if sample.question.image_name in skipped:
             continue
         try:
-            pairs = examples_of(sample, tokenizer, root)
+            pairs = examples(sample)
         except images.BadImage as error:
             if not skip:
                 raise
@@ -145,7 +172,7 @@ def write_store(
         )
     flat = [answers for _, rows in units for answers in rows]
     pairs = [pair for answers in flat for pair in answers]
-    dtype = np.int32 if tokenizer.size > np.iinfo(np.int16).max else np.int16
+    dtype = np.int32 if ids > np.iinfo(np.int16).max else np.int16
     arrays = (
         np.cumsum([0, *(len(rows) for _, rows in units)]),
         np.cumsum([0, *map(len, flat)]),
@@ -169,7 +196,7 @@ def write_store(
     return Store.load(folder)
 
 
-def examples_of(sample: Sample[Any], tokenizer: Tokenizer, root: Path) -> list[tuple[list[int], list[int]]]:
+def examples_of(sample: Sample[Any], tokenizer: Tokenizer, root: Path) -> Examples:
     """The (prompt, answer) ids of a sample, one pair per reference answer; empty without a published answer.
 
     DataError for a sample that needs several prompts, and for a region outside the image.

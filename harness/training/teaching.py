@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from harness.errors import ResourceError
 from harness.florence2 import weights
@@ -54,15 +56,32 @@ def save(
     The folder is moved into place when it is complete.  ResourceError for weights that are not finite, and if writing
     fails.
     """
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
+
+    def write(partial: Path) -> None:
+        weights.save(model, partial)
+        tokenizer.backend.save(str(partial / "tokenizer.json"))
+        write_history(partial, before, run)
+
+    refuse_not_finite(model.state_dict(), folder)
+    return put_in_place(folder, write)
+
+
+def refuse_not_finite(trained: Mapping[str, Tensor], folder: Path) -> None:
+    """ResourceError for trained weights that are not finite; `folder` would have held them."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in trained.values()):
         raise ResourceError(f"some trained weights are not finite, so {folder} is not written: lower the learning rate")
+
+
+def put_in_place(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Calls `write` on a new folder in the first process, and moves it to `folder` when it is complete; `folder`.
+
+    ResourceError if writing fails: what was in `folder` stays.
+    """
     partial = folder.with_name(f"{folder.name}.partial")
     if Ranks.current().rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            weights.save(model, partial)
-            tokenizer.backend.save(str(partial / "tokenizer.json"))
-            write_history(partial, before, run)
+            write(partial)
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
         except (OSError, RuntimeError, SafetensorError) as error:

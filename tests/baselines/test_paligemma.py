@@ -41,17 +41,20 @@ MASKS = ["refcoco_res", "refcoco_plus_res", "refcocog_res"]
 
 @pytest.fixture(scope="module", params=["gemma", "gemma2"])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp(request.param), request.param)
+
+
+def save(folder: Path, kind: str, words_of_data: str = "") -> Path:
     """A checkpoint of PaliGemma or PaliGemma 2.  The line break, which ends a prompt, is a token."""
-    folder = tmp_path_factory.mktemp(request.param)
-    words = rivals.word_tokenizer(SPECIAL, f"{rivals.WORDS} caption answer en detect segment")
+    words = rivals.word_tokenizer(SPECIAL, f"{rivals.WORDS} caption answer en detect segment {words_of_data}")
     words.add_tokens([AddedToken(token, normalized=False) for token in ("\n", *LOCATIONS, *CODES)])
     size = words.get_vocab_size()
     text: dict[str, Any] = {
-        "model_type": request.param, "vocab_size": size, "hidden_size": 32, "intermediate_size": 64, "head_dim": 8,
+        "model_type": kind, "vocab_size": size, "hidden_size": 32, "intermediate_size": 64, "head_dim": 8,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1, "pad_token_id": 0,
         "eos_token_id": 1, "bos_token_id": 2, "max_position_embeddings": 1024,
     }  # fmt: skip
-    if request.param == "gemma2":
+    if kind == "gemma2":
         text |= {"query_pre_attn_scalar": 8, "sliding_window": 512}
     config = PaliGemmaConfig(
         vision_config={

@@ -139,29 +139,6 @@ def test_evaluated_images_without_annotations_logs_a_warning(tmp_path: Path, cap
     assert f"refcoco val is not under {tmp_path}: its images are not excluded from training" in caplog.text
 
 
-def test_resized_network_at_the_recipes_resolution_is_trainable() -> None:
-    """The loader freezes weights, also those of a checkpoint that needs no other resolution."""
-    model = weights.load(NANO).model
-    model.config = replace(model.config, image_size=128)
-    assert all(p.requires_grad for p in finetune.resized(model, RECIPE, NANO, Preprocess(128, 128)).parameters())
-
-
-def test_checkpoint_with_images_that_are_not_square_is_trained_at_a_given_size_only() -> None:
-    model = weights.load(NANO).model
-    with pytest.raises(UsageError, match="has images of 64x128 pixels; training is on squares: give --set image_size"):
-        finetune.resized(model, replace(RECIPE, image_size=None), NANO, Preprocess(128, 64))
-    square = finetune.resized(model, replace(RECIPE, image_size=96), NANO, Preprocess(128, 64))
-    assert square.config.image_size == 96
-
-
-def test_prompt_tokens_are_the_positions_without_the_image() -> None:
-    config = replace(weights.load(NANO).model.config, image_size=128)
-    # The image tokens are the cells of the last feature map, and their mean.
-    assert finetune.prompt_tokens(config) == config.text.positions - (config.vision.map_side(128) ** 2 + 1)
-    with pytest.raises(UsageError, match=r"an image of 768 pixels takes .* of them: give a smaller image"):
-        finetune.resized(weights.load(NANO).model, replace(RECIPE, image_size=768), NANO, Preprocess(128, 128))
-
-
 @pytest.mark.parametrize(
     ("recipe", "task", "split", "message"),
     [
