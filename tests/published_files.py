@@ -1,7 +1,7 @@
 """The archives of data sets, in their published layouts, made on the spot from the embedded benchmark.
 
 Every source of the project's table gets content, by its kind and members.  What the embedded benchmark does not have
-(ODinW's own sets, gRefCOCO) is made from what it has.
+(the own sets of ODinW and Roboflow100-VL, gRefCOCO, LVIS val) is made from what it has.
 """
 
 from __future__ import annotations
@@ -41,11 +41,19 @@ def published(miniature: Path, scratch: Path) -> dict[str, bytes]:
 
     `scratch` is an empty folder, which becomes a data root with what is made here.
     """
-    _write_odinw(miniature, scratch)
+    _write_detection(miniature, scratch)
     grefer_files.write(scratch)
-    (scratch / "coco/train2014").mkdir(parents=True)
-    for number in (7, 8):
-        Image.new("RGB", (20, 10)).save(scratch / f"coco/train2014/COCO_train2014_{number:012d}.jpg")
+    (scratch / "lvis").mkdir()
+    minival = miniature / "lvis/lvis_v1_minival_inserted_image_name.json"
+    val = json.loads(minival.read_bytes())
+    url = "http://images.cocodataset.org/train2017/000000000007.jpg"  # a quarter of val's images are in val2017
+    shown = {"id": 7, "coco_url": url, "file_name": "train2017/000000000007.jpg", "width": 20, "height": 10}
+    val["images"].append({**val["images"][0], **shown})
+    (scratch / "lvis/lvis_v1_val.json").write_text(json.dumps(val))
+    for folder, name in (("coco/train2014", "COCO_train2014_{:012d}.jpg"), ("coco/train2017", "{:012d}.jpg")):
+        (scratch / folder).mkdir(parents=True)
+        for number in (7, 8):
+            Image.new("RGB", (20, 10)).save(scratch / folder / name.format(number))
     files: dict[str, bytes] = {}
     for source in sources.read(TABLE):
         for name, content in _contents(source, (miniature, scratch)):
@@ -54,14 +62,20 @@ def published(miniature: Path, scratch: Path) -> dict[str, bytes]:
     return files
 
 
-def archive_by_hand(miniature: Path) -> bytes:
-    """Flickr30k's images as the form gives them: a tar file in gzip."""
-    [source] = [source for source in sources.read(TABLE) if source.by_hand]
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, path in _members(source, (miniature,)):
-            archive.add(path, f"flickr30k-images/{name}")
-    return out.getvalue()
+def archives_by_hand(*roots: Path) -> dict[str, bytes]:
+    """The archives that a user saves by hand, from files below these roots, by the place at which they are expected."""
+    archives = {}
+    for source in sources.read(TABLE):
+        members = dict(_members(source, roots)) if source.by_hand else {}
+        if members and source.kind == "zip":
+            archives[source.place] = zipped({name: path.read_bytes() for name, path in members.items()})
+        elif members:
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode="w:gz") as archive:
+                for name, path in members.items():
+                    archive.add(path, f"images/{name}")
+            archives[source.place] = out.getvalue()
+    return archives
 
 
 def _contents(source: Source, roots: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
@@ -101,17 +115,18 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def _write_odinw(miniature: Path, root: Path) -> None:
-    """Two images of an embedded set of ODinW's format, under the paths of every published set's val."""
+def _write_detection(miniature: Path, root: Path) -> None:
+    """Two images of an embedded set of ODinW's format, under the paths of every set of ODinW and Roboflow100-VL."""
     tiny = miniature / "odinw_miniature/Balloons/valid"
     whole = json.loads((tiny / "annotations_without_background.json").read_text())
     images = whole["images"][:2]
     kept = {image["id"] for image in images}
     objects = [each for each in whole["annotations"] if each["image_id"] in kept]
     text = json.dumps({**whole, "images": images, "annotations": objects})
-    for data in odinw.THIRTY_FIVE:
-        folder = root / "odinw" / data.images["val"]
-        folder.mkdir(parents=True, exist_ok=True)
-        (root / "odinw" / data.annotations["val"]).write_text(text)
-        for image in images:
-            (folder / image["file_name"]).write_bytes((tiny / image["file_name"]).read_bytes())
+    for top, sets, split in (("odinw", odinw.THIRTY_FIVE, "val"), ("rf100_vl", odinw.read_rf100_vl(), "test")):
+        for data in sets:
+            folder = root / top / data.images[split]
+            folder.mkdir(parents=True, exist_ok=True)
+            (root / top / data.annotations[split]).write_text(text)
+            for image in images:
+                (folder / image["file_name"]).write_bytes((tiny / image["file_name"]).read_bytes())
