@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import baselines
 import tasks
 from baselines import Entry
 from baselines.entry import Part
-from baselines.examples import Examples
 from harness import runner, store
-from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Sample, Score, Task
+from harness.core import Answer, Kind, Model, Question, Row, Run, RunSpec, Score, Task
 from harness.errors import HarnessError, UsageError
 from harness.evaluation import examples as few_shot
-from harness.evaluation import first_run, spreading
+from harness.evaluation import first_run
+from harness.evaluation.building import Models, entry_of
 from harness.evaluation.plan import (
     MINIATURE,
     DataSource,
@@ -41,9 +40,6 @@ from harness.provenance import provenance
 from harness.speed import cost
 from harness.store import RunFolder
 from tasks import miniature
-
-if TYPE_CHECKING:
-    from harness.cluster.ray_cluster import RayCluster
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +132,7 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
     kinds = entry.answers(request.options) if entry is not None else None
     shots = entry.shots_of(request.options) if entry is not None else 0
     alone = len(pairs) == 1 and not of_several
-    models = closing.enter_context(_Models(request, entry))
+    models = closing.enter_context(Models(request, entry))
     for source, (task, split) in zip(sources, pairs, strict=True):
         try:
             loaded = source.read(task, split)
@@ -171,48 +167,6 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
             watcher.failed(task.name, split, error)
             continue
         yield evaluated
-
-
-class _Models:
-    """The model of a request: built once, again for each task where it needs the task, or on the workers of a cluster.
-
-    A cluster ends with the `with` statement.
-    """
-
-    def __init__(self, request: Request, entry: Entry | None) -> None:
-        self._request, self._entry = request, entry
-        self._per_task = entry is not None and (
-            entry.sees_targets or entry.per_task or entry.shots_of(request.options) > 0
-        )
-        self._model: Model | None = None
-        self._root = Path()  # of the model's images
-        self._cluster: RayCluster | None = None
-
-    def __enter__(self) -> _Models:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._cluster is not None:
-            self._cluster.close()
-
-    def prepare(self, source: DataSource, samples: Sequence[Sample[Any]], part: Part) -> None:
-        """Builds the model that tasks with the same root of images share, before the first of them."""
-        root = source.image_root
-        if (spread := self._request.spread) is not None:
-            self._cluster = self._cluster or spreading.build(self._request, spread, self._entry, source)
-            spreading.expect(self._cluster, self._request, part)
-            self._model = self._cluster
-        elif not self._per_task and (self._model is None or root != self._root):
-            self._model = None  # frees its memory first
-            self._model = build(self._request, self._entry, root, samples, part)
-        self._root = root
-
-    def of(self, samples: Sequence[Sample[Any]], part: Part, examples: Examples | None) -> Model:
-        """The model for a task, after `prepare`."""
-        if self._model is not None:
-            return self._model
-        gc.collect()  # the model of the task before
-        return build(self._request, self._entry, self._root, samples, part, examples)
 
 
 def _with_full_names(request: Request) -> Request:
@@ -270,27 +224,6 @@ def _names(request: Request) -> str:
 def tasks_of(request: Request) -> list[Task[Any]]:
     """The tasks that a request names."""
     return named(request.task, request.data) if isinstance(request.task, str) else [request.task]
-
-
-def entry_of(model: str | Entry | Model) -> Entry | None:
-    """The Entry of a model; None for a Model object of the user's, which has none."""
-    if isinstance(model, str):
-        return baselines.find(model)
-    return model if isinstance(model, Entry) else None
-
-
-def build(
-    request: Request, entry: Entry | None, root: Path, samples: Sequence[Sample[Any]], part: Part,
-    examples: Examples | None = None,
-) -> Model:  # fmt: skip
-    """The model, ready to answer; UsageError where a Model that is built already is given settings."""
-    if entry is not None:
-        return entry.load(replace(request.setting(root, samples), part=part, examples=examples), **request.options)
-    if isinstance(request.model, str | Entry):
-        raise ValueError(f"{request.model!r} has an entry")
-    if request.options or request.setting().given:
-        raise UsageError(f"{request.called(None)} is built already: its settings cannot be changed here")
-    return request.model
 
 
 def _part(source: DataSource, task: Task[Any], split: str, loaded: Loaded) -> Part:
