@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Study, 
 from harness.training.data import Pack, SceneSource, cached_pack, digest, pack, scene_batches
 from harness.training.denoising import mask_of
 from harness.training.pretraining import pretrain_text, pretrain_tower
-from harness.training.recipe import Drawing, Plan, Recipe
+from harness.training.recipe import Drawing, Plan, Recipe, described
 from harness.training.states import replace_file
 from harness.training.teaching import save, teach_all
 from harness.training.vocabulary import tokenizer_of
@@ -59,8 +59,8 @@ class Cell:
     def identity(self) -> str:
         """A digest of the training settings, without the description and the evaluations of the arm."""
         trained = replace(self.arm, about="", evaluations={})
-        plans = [asdict(plan_of(phase, self.seed)) for phase in self.arm.phases]
-        settings = [VERSION, asdict(trained), plans, asdict(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed]
+        plans = [described(plan_of(phase, self.seed)) for phase in self.arm.phases]
+        settings = [VERSION, described(trained), plans, described(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed]
         forms = [name_of(kind, self.arm.form) for kind, known in FORMS.items() if self.arm.form in known]
         return digest(*settings, *([forms] if forms else []))
 
@@ -131,7 +131,7 @@ def run_cell(
     checkpoint = folder / "checkpoint"
     if not checkpoint.is_dir():
         model, tokenizer = train_cell(cell, world, runs / world.name, folder, device)
-        trained = asdict(replace(cell.arm, about="", evaluations={}))
+        trained = described(replace(cell.arm, about="", evaluations={}))
         run = {"identity": cell.identity, "recipe": trained, "from": None, "tasks": {}}
         save(model, tokenizer, checkpoint, None, run)
     evaluations = {
@@ -142,7 +142,7 @@ def run_cell(
         "identity": cell.identity,
         "world": world.name,
         "seed": cell.seed,
-        "arm": asdict(replace(cell.arm, about="", evaluations={})),
+        "arm": described(replace(cell.arm, about="", evaluations={})),
         "images": sum(phase.steps for phase in cell.arm.phases) * plan_of(cell.arm.phases[0], 0).batch,
         "seconds": round(time.monotonic() - clock, 1),
         "evaluations": evaluations,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from harness.training.history import history_of
 from harness.training.learner import Learner
 from harness.training.mixture import Mixture, mixture_batches
 from harness.training.parallel import Ranks, barrier
-from harness.training.recipe import Mixing, Recipe
+from harness.training.recipe import Mixing, Recipe, described
 from harness.training.skipping import SkippedImages
 from harness.training.stores import FORMAT_VERSION, Store, open_store, write_examples
 
@@ -109,7 +109,7 @@ def finetune(
         for name, taught in tasks.items()
     }
     kept_out = evaluated_images(guards, guarded or root)
-    identity = digest(asdict(recipe), model.sha256, data, *model.origin, sorted(kept_out))
+    identity = digest(described(recipe), model.sha256, data, *model.origin, sorted(kept_out))
     if _is_finished(finished, identity, start, model):
         return finished
     model.begin(first)
@@ -133,7 +133,7 @@ def finetune(
     every = {image for path in out.glob("skipped-*.json") for image in skipping.read(path)} if skip is not None else ()
     run = {
         "identity": identity,
-        "recipe": asdict(recipe),
+        "recipe": described(recipe),
         "from": model.sha256,
         "kept_out": len(kept_out),
         **({"notes": list(model.notes)} if model.notes else {}),

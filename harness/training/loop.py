@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from harness.errors import ResourceError, UsageError
 from harness.florence2.fast.training import Bfloat16Linear
 from harness.training.lessons import Batch
 from harness.training.log import Log
+from harness.training.optimiser import optimiser_of
 from harness.training.parallel import Ranks, distributed, set_step_totals, summed_losses
 from harness.training.recipe import Plan
 from harness.training.states import TrainingState, exclusive
@@ -115,7 +117,7 @@ def _step(
     trained: nn.Module,
     pieces: list[Batch],
     plan: Plan,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Any,
     scaler: torch.amp.GradScaler,
     rate: float,
 ) -> dict[str, float]:
@@ -227,16 +229,6 @@ def learning_rate(step: int, plan: Plan) -> float:
         return plan.rate * (step + 1) / plan.warmup
     progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
     return plan.rate * (plan.floor + (1 - plan.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def optimiser_of(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """AdamW over the trainable parameters; biases, norms and embeddings have no weight decay."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
-    undecayed = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
-    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=plan.rate, betas=plan.betas, fused=True)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from harness.core import Kind
@@ -20,11 +20,13 @@ from harness.florence2.config import Config
 REFCOCO = ("refcoco", "refcoco_plus", "refcocog")
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+Optimiser = Literal["adamw", "muon"]
+OPTIMISERS: tuple[Optimiser, ...] = ("adamw", "muon")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The optimisation of a run: AdamW with a linear warm-up and a cosine schedule."""
+    """The optimisation of a run: an optimiser (`harness.training.optimiser`), a linear warm-up, a cosine schedule."""
 
     steps: int
     batch: int  # images per step, over all processes
@@ -39,6 +41,7 @@ class Plan:
     average: float = 0.0  # decay of the moving average of the weights, which is then saved; 0: no average
     save_every: int = 100  # steps between saved training states
     seed: int = 0
+    optimiser: Optimiser = "adamw"
 
     def __post_init__(self) -> None:
         """UsageError for a value out of range."""
@@ -138,6 +141,14 @@ class RivalRecipe(Recipe):
             raise UsageError(f"recipe {self.name!r}: config, image_size, compile and sigma are settings of Florence-2")
 
 
+def described(value: Any) -> dict[str, Any]:
+    """All settings of a recipe, a plan or an arm of a study, as digests and records have them.
+
+    The default optimiser is left out, so that runs from before there was another keep their identity.
+    """
+    return asdict(value, dict_factory=lambda pairs: {k: v for k, v in pairs if (k, v) != ("optimiser", "adamw")})
+
+
 RECIPE_KEYS = ("image_size", "answer_limit", "freeze", "lora", "checkpointing", "compile")
 RIVAL_KEYS = ("answer_limit", "freeze", "lora", "lora_alpha", "lora_dropout", "checkpointing")
 
@@ -167,6 +178,8 @@ def _parsed(key: str, text: str, current: object) -> object:
     try:
         if key == "precision":
             return PRECISIONS[PRECISIONS.index(text)]
+        if key == "optimiser":
+            return OPTIMISERS[OPTIMISERS.index(text)]
         if key == "freeze":
             return tuple(part for part in text.split("+") if part)
         if key == "betas":
@@ -176,4 +189,6 @@ def _parsed(key: str, text: str, current: object) -> object:
             return {"true": True, "false": False}[text.lower()]
         return float(text) if isinstance(current, float) else int(text)
     except (ValueError, KeyError) as error:
-        raise UsageError(f"--set {key}={text}: not a value for {key!r}; its value is {current!r}") from error
+        choices = {"precision": PRECISIONS, "optimiser": OPTIMISERS}.get(key)
+        known = f"there are {', '.join(choices)}" if choices else f"its value is {current!r}"
+        raise UsageError(f"--set {key}={text}: not a value for {key!r}; {known}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from harness.training.data import Pack, SceneSource, cached_pack, digest, pack, 
 from harness.training.history import history_of
 from harness.training.lessons import RegionLesson
 from harness.training.loop import fit
-from harness.training.recipe import Drawing, Recipe
+from harness.training.recipe import Drawing, Recipe, described
 from harness.training.teaching import save, teach_all
 from harness.training.vision import RegionHeads
 from harness.training.vocabulary import tokenizer_of
@@ -67,9 +67,9 @@ def teach(
         ),
     )
     source_sha = weights.load(start).sha256 if start else None
-    identity = digest(asdict(recipe), name, source_sha)
+    identity = digest(described(recipe), name, source_sha)
     model = train(recipe, packed, tokenizer.first_bin, out, identity, start=started, device=device)
-    run = {"identity": identity, "recipe": asdict(recipe), "from": source_sha, "tasks": {}}
+    run = {"identity": identity, "recipe": described(recipe), "from": source_sha, "tasks": {}}
     return save(model, tokenizer, out / "checkpoint", before, run)
 
 

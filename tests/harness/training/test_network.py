@@ -15,7 +15,7 @@ from harness.errors import CheckpointError, UsageError
 from harness.florence2.model import Florence2
 from harness.training import network
 from harness.training.lessons import Lesson
-from harness.training.loop import optimiser_of
+from harness.training.optimiser import optimiser_of
 from harness.training.recipe import Recipe
 from tests.harness.training.tiny import SMALL, TINY, lesson_and_batch
 

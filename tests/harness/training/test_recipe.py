@@ -23,6 +23,7 @@ from tests.harness.training.tiny import TINY
         ({"lora": "-1"}, "lora=-1"),
         ({"image_size": "256"}, "recipe 'tiny' trains at its config's own size"),
         ({"precision": "int8"}, "not a value for 'precision'"),
+        ({"optimiser": "sgd"}, "not a value for 'optimiser'; there are adamw, muon"),
         ({"checkpointing": "perhaps"}, "not a value for 'checkpointing'"),
     ],
 )
