@@ -30,6 +30,13 @@ WORDS = """a the of on is in and to left right top bottom red green blue yellow 
     triangle star cross image photo what which color how many are there yes no question short answer : ? . , ;"""
 SIZES = ((40, 24), (24, 40), (64, 64), (20, 20), (90, 30))  # width, height: wide, tall, larger and smaller
 
+# The tasks of the miniature that ask each kind of question.
+CAPTION = ("coco_caption", "flickr30k_caption", "nocaps", "textcaps")
+VQA = ("vqav2", "textvqa", "vizwiz", "docvqa")
+DETECT = ("coco_detection", "lvis_minival")
+FIND = ("odinw_miniature", "rf100_vl_miniature")
+REFER = ("refcoco", "refcoco_plus", "refcocog")
+
 
 def word_tokenizer(special: Sequence[str], words: str = WORDS, *, lines: bool = False) -> Tokenizer:
     """A tokenizer of words: the special tokens have the first ids, in their order; other words are `<unk>`.

@@ -138,7 +138,7 @@ def test_only_coco_detection_is_run_and_odinw_is_left_out_with_the_reason(
     tiny: tuple[str, Entry, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, entry, folder = tiny
-    rivals.check_commands(entry, folder, tmp_path, ["coco_detection"])
+    rivals.check_commands(entry, folder, tmp_path, rivals.DETECT)
     assert "left out: odinw_miniature, since tiny answers no find questions, only detect" in caplog.text
 
 

@@ -293,7 +293,7 @@ def test_map_equals_pycocotools_on_the_exported_results(tmp_path: Path) -> None:
 
 
 def test_tasks_are_run_scored_compared_and_reported(tmp_path: Path) -> None:
-    tasks = ["coco_detection", "odinw_miniature", "flickr30k", "refcoco", "refcoco_plus", "refcocog"]
+    tasks = [*rivals.DETECT, *rivals.FIND, "flickr30k", *rivals.REFER]
     rivals.check_commands(CASES["gdino"], saved(tmp_path / "gdino", "gdino"), tmp_path, tasks)
 
 

@@ -191,9 +191,8 @@ def test_answers_do_not_depend_on_the_batch(tmp_path: Path) -> None:
 
 def test_tasks_are_run_scored_compared_and_reported(tmp_path: Path) -> None:
     every = [
-        "coco_caption", "nocaps", "textcaps", "coco_detection", "flickr30k", "refcoco", "refcoco_plus", "refcocog",
-        "refcoco_res", "refcoco_plus_res", "refcocog_res", "vqav2", "textvqa", "vizwiz", "docvqa", "odinw_miniature",
-        "refcocog_caption", "icdar2015",
+        *rivals.CAPTION, *rivals.DETECT, *rivals.FIND, *rivals.REFER, *rivals.VQA, "flickr30k",
+        "refcoco_res", "refcoco_plus_res", "refcocog_res", "refcocog_caption", "icdar2015",
     ]  # fmt: skip
     rivals.check_commands(BASE, TUNED, tmp_path, every, max_new_tokens=12, beams=1)
 

@@ -162,7 +162,7 @@ def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Tiny, tmp_path: Path, mo
 
 
 def test_caption_and_vqa_tasks_are_run_scored_compared_and_reported(tiny: Tiny, tmp_path: Path) -> None:
-    tasks = ["coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "docvqa"]
+    tasks = [*rivals.CAPTION, *rivals.VQA]
     rivals.check_commands(tiny.entry, tiny.folder, tmp_path, tasks, max_new_tokens=4)
 
 

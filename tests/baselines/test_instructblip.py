@@ -136,7 +136,7 @@ def test_checkpoint_of_the_hub_is_downloaded_once(
 
 def test_caption_and_vqa_tasks_are_run_scored_compared_and_reported(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
     entry, folder = tiny
-    tasks = ["coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "docvqa"]
+    tasks = [*rivals.CAPTION, *rivals.VQA]
     rivals.check_commands(entry, folder, tmp_path, tasks, max_new_tokens=4, beams=1)
 
 

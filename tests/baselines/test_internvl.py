@@ -113,8 +113,7 @@ def test_answers_do_not_depend_on_the_batch(folder: Path, tmp_path: Path) -> Non
 
 def test_tasks_are_run_scored_compared_and_reported(folder: Path, tmp_path: Path) -> None:
     tasks = [
-        "coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "docvqa",
-        "refcoco", "refcoco_plus", "refcocog",
+        *rivals.CAPTION, *rivals.VQA, *rivals.REFER,
     ]  # fmt: skip
     rivals.check_commands(ENTRY, folder, tmp_path, tasks, max_new_tokens=2)
 

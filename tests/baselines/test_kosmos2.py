@@ -280,9 +280,7 @@ def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, mo
 
 def test_tasks_of_its_kinds_are_run_scored_compared_and_reported(tiny: Path, tmp_path: Path) -> None:
     tasks = [
-        "coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "docvqa",
-        "refcoco", "refcoco_plus", "refcocog",
-        "flickr30k",
+        *rivals.CAPTION, *rivals.VQA, *rivals.REFER, "flickr30k",
     ]  # fmt: skip
     rivals.check_commands(ENTRY, tiny, tmp_path, tasks, max_new_tokens=4)
 

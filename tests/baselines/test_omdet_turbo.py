@@ -112,5 +112,5 @@ def test_refer_answers_with_one_box_and_no_names_with_none(tiny: Path) -> None:
 
 
 def test_coco_task_is_run_scored_compared_and_reported(tiny: Path, tmp_path: Path) -> None:
-    tasks = ["coco_detection", "odinw_miniature", "refcoco", "refcoco_plus", "refcocog"]
+    tasks = [*rivals.DETECT, *rivals.FIND, *rivals.REFER]
     rivals.check_commands(ENTRY, tiny, tmp_path, tasks)

@@ -225,5 +225,5 @@ def test_map_equals_pycocotools_on_the_exported_results(tiny: tuple[str, Entry, 
 @pytest.mark.parametrize("tiny", ["owlv2"], indirect=True)
 def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[str, Entry, Path], tmp_path: Path) -> None:
     _, entry, folder = tiny
-    tasks = ["coco_detection", "odinw_miniature", "refcoco", "refcoco_plus", "refcocog"]
+    tasks = [*rivals.DETECT, *rivals.FIND, *rivals.REFER]
     rivals.check_commands(entry, folder, tmp_path, tasks)

@@ -33,8 +33,7 @@ CODES = [f"<seg{number:03}>" for number in range(128)]
 ENTRIES = {entry.name: entry for entry in paligemma.ENTRIES}
 MIX = ENTRIES["paligemma-3b-mix-224"]
 TUNED = ENTRIES["paligemma-3b-ft-refcoco-seg-896"]
-TASKS = ["coco_caption", "nocaps", "textcaps", "coco_detection", "refcoco", "refcoco_plus", "refcocog", "vqav2"]
-TASKS += ["textvqa", "vizwiz", "docvqa", "odinw_miniature"]
+TASKS = [*rivals.CAPTION, *rivals.DETECT, *rivals.FIND, *rivals.REFER, *rivals.VQA]
 ONE = pytest.mark.parametrize("tiny", ["gemma"], indirect=True)
 MASKS = ["refcoco_res", "refcoco_plus_res", "refcocog_res"]
 

@@ -218,9 +218,7 @@ def test_answers_do_not_depend_on_the_batch(tiny: tuple[Entry, Path], tmp_path: 
 @pytest.mark.parametrize("tiny", ["qwen3"], indirect=True)
 def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
     tasks = [
-        "coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "docvqa",
-        "coco_detection", "odinw_miniature",
-        "flickr30k", "refcoco", "refcoco_plus", "refcocog",
+        *rivals.CAPTION, *rivals.VQA, *rivals.DETECT, *rivals.FIND, *rivals.REFER, "flickr30k",
     ]  # fmt: skip
     rivals.check_commands(*tiny, tmp_path, tasks, max_new_tokens=2)
 

@@ -146,7 +146,7 @@ def test_answers_do_not_depend_on_the_batch(tiny: tuple[Entry, Path], tmp_path: 
 
 @pytest.mark.parametrize("tiny", ["smolvlm2-256m"], indirect=True)
 def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
-    tasks = ["coco_caption", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "docvqa"]
+    tasks = [*rivals.CAPTION, *rivals.VQA]
     rivals.check_commands(*tiny, tmp_path, tasks, max_new_tokens=2)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from harness.training.history import history_of
 from harness.training.nano import NANO_FURTHER_RECIPE, NANO_RECIPE, NANO_UNIFIED_RECIPE
-from harness.training.recipe import Recipe
+from harness.training.recipe import Recipe, described
 
 WEIGHTS = Path(__file__).parents[3] / "baselines/weights"
 RUNS = [
@@ -27,7 +26,7 @@ def test_recipe_equals_the_record_of_its_checkpoint(checkpoint: str, place: int,
     history = history_of(WEIGHTS / checkpoint)
     assert history is not None
     recorded = dict(history[place]["recipe"])
-    current = json.loads(json.dumps(asdict(recipe)))
+    current = json.loads(json.dumps(described(recipe)))
     # The record of one run is older than the field `kept_out`.
     current["data"] = {name: value for name, value in current["data"].items() if name in recorded["data"]}
     assert recorded == current
