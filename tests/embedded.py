@@ -13,7 +13,9 @@ _FILES = json.loads(miniature.MANIFEST.read_text())
 
 
 def _has(task: Task[Any]) -> bool:
-    """Whether it has an annotation file of the task; several tasks share its images."""
+    """Whether it has an annotation file of the task, and needs no first run; several tasks share its images."""
+    if task.candidates_of:
+        return False
     own = [need.path for need in task.files if is_of_annotations(need)]
     return any(file == path or file.startswith(f"{path}/") for path in own for file in _FILES)
 

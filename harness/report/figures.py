@@ -292,7 +292,7 @@ def _versus(
             estimate = run.metrics[run.headline]
             ends = [value if end is None else end for end in (estimate.low, estimate.high)]
             axes.plot([timing, timing], ends, linewidth=1, color=canvas.style(model)["color"])
-            batch = f", batch {run.provenance['model'].get('batch size', '?')}" if higher else ""
+            batch = label(f", batch {run.provenance['model'].get('batch size', '?')}") if higher else ""
             axes.plot(timing, value, canvas.marker(model), color=canvas.style(model)["color"], label=f"{model}{batch}")
             numbers = [value, estimate.low, estimate.high]
             task = panel.replace("\n", ", ")

@@ -77,6 +77,7 @@ _Provenance = TypedDict(
         "policy": str,
         "marking": list[str],
         "failures": dict[str, str],
+        "shard": str,
         "cost": _Cost,
         "model": dict[str, Any],  # a model may state any facts about itself
     },
