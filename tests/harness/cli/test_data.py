@@ -170,8 +170,8 @@ def test_interrupted_data_fetch_ends_soon_with_one_line(tmp_path: Path) -> None:
         environment = {**os.environ, "FLORENCE2_HARNESS_MIRROR": server.url}
         process = subprocess.Popen(
             [*command, "--sources", str(table)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
-            stdout=subprocess.PIPE,
-        )  # fmt: skip
+            stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # background shells ignore it  # fmt: skip
         while not any(path.stat().st_size for path in root.glob(".fetch/*.part")):
             assert process.poll() is None
             time.sleep(0.05)
