@@ -125,7 +125,7 @@ def test_interrupted_download_is_resumed(root: Path, checkpoint: Path, tmp_path:
     (["show", "nothing"], 2, "no run has the id"),
     (["score"], 2, "needs a RUN"),
     (["score", "--task", "refcoco", "--predictions", "nowhere.json", "--data", "miniature"], 3, "predictions nowhere"),
-    (["score", "--task", "refcoco*", "--predictions", "x.json"], 2, "names 6 tasks"),
+    (["score", "--task", "refcoco*", "--predictions", "x.json"], 2, "names 7 tasks"),
     (["report"], 2, "there are no runs"),
     (["train", "--recipe", "mega", "--to", "x"], 2, "there are base-stage1"),
     (["run", "--task", "refcoco", "--model", "florence2-nano", "--weights", "./nowhere"], 4, "no such folder"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import store
-from harness.core import Run, Value
+from harness.core import Embedding, Run, Value
 from harness.errors import UsageError
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.merging import Merged, merge
@@ -31,9 +32,7 @@ def answers(folder: RunFolder) -> dict[str, tuple[tuple[str, ...], Value | None]
     return {name: (kept.answer.raw, kept.answer.value) for name, kept in folder.answers().items()}
 
 
-@pytest.mark.parametrize(("task", "model"), [
-    ("vqav2", "most-frequent"), ("refcoco_res", "whole-image"), ("coco_retrieval", "clip-nano"),
-])  # fmt: skip
+@pytest.mark.parametrize(("task", "model"), [("vqav2", "most-frequent"), ("refcoco_res", "whole-image")])
 def test_merged_shards_equal_the_run_of_one_process(tmp_path: Path, task: str, model: str) -> None:
     [(whole, of_whole)] = run(tmp_path / "whole", task, model, limit=20)
     shards(tmp_path / "parts", task, model, 3, limit=20)
@@ -45,6 +44,20 @@ def test_merged_shards_equal_the_run_of_one_process(tmp_path: Path, task: str, m
     assert answers(merged.folder) == answers(of_whole)
     assert merged.folder.scores() == of_whole.scores()
     assert merged.run.counts == whole.counts
+
+
+def test_merged_shards_of_embeddings_equal_the_run_but_for_the_batches(tmp_path: Path) -> None:
+    """A question about a text goes with the images of its shard; sums in other batches round otherwise."""
+    [(whole, of_whole)] = run(tmp_path / "whole", "coco_retrieval", "clip-nano", limit=20)
+    shards(tmp_path / "parts", "coco_retrieval", "clip-nano", 3, limit=20)
+    [merged] = merge([tmp_path / "parts"], data="miniature", out=tmp_path / "merged")
+    assert (merged.run.id, merged.run.status, merged.run.counts) == (whole.id, whole.status, whole.counts)
+    mine, theirs = merged.folder.answers(), of_whole.answers()
+    assert mine.keys() == theirs.keys()
+    for name, kept in mine.items():
+        one, other = kept.answer.value, theirs[name].answer.value
+        assert isinstance(one, Embedding) and isinstance(other, Embedding)
+        np.testing.assert_allclose(one.array, other.array, atol=2e-3)  # float16 of unit vectors
 
 
 def test_answers_of_one_process_dealt_to_shards_merge_to_the_same_bytes(tmp_path: Path) -> None:

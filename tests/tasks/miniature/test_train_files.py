@@ -55,6 +55,7 @@ def test_all_tasks_but_those_listed_have_training_splits() -> None:
     assert without == {
         "nocaps", "odinw13", "odinw35", "odinw_miniature", "grefcoco", "grefcoco_res", "flickr30k_retrieval",
         "coco_retrieval", "docvqa", "refcocog_caption", "icdar2015", "flickr30k_rerank", "coco_rerank",
+        "lvis_minival", "lvis_val", "rf100_vl", "rf100_vl_miniature", "flickr30k_caption",
     }  # fmt: skip
     assert TASKS["coco_caption"].train_splits == ("train", RESTVAL)
     assert not any(set(task.splits) & set(task.train_splits) for task in TASKS.values())
