@@ -29,7 +29,7 @@ def test_run_is_called_by_its_file_or_as_given(predictions: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("given", "said"), [
-    ({"task": "refcoco*"}, "names 6 tasks; predictions are of one"),
+    ({"task": "refcoco*"}, "names 7 tasks; predictions are of one"),
     ({"split": "val,train"}, "predictions are of one split"),
     ({"name": "a/b"}, "--name 'a/b'"),
     ({"split": "tets"}, "vizwiz has no split 'tets'"),

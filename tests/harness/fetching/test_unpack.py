@@ -77,11 +77,12 @@ NAMES = ["../evil", "d/../../evil", "/etc/evil", "d/..", "C:/evil", "d\\..\\evil
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_name_that_leads_outside_refuses_the_archive(tmp_path: Path, name: str, kind: Literal["zip", "tar"]) -> None:
-    files = {**GOOD, name: b"evil"}
-    archive = zip_file(tmp_path, zipped(files)) if kind == "zip" else tar_file(tmp_path, files)
+    files, folder = {**GOOD, name: b"evil"}, tmp_path / "a/b"
+    folder.mkdir(parents=True)
+    archive = zip_file(folder, zipped(files)) if kind == "zip" else tar_file(folder, files)
     with pytest.raises(NotFetched, match=r"is refused: the member name .* leads out"):
-        unpack(archive, source(kind), everything, tmp_path / "out", PLENTY)
-    assert not list(tmp_path.parent.rglob("evil"))
+        unpack(archive, source(kind), everything, folder / "out", PLENTY)
+    assert not list(tmp_path.rglob("evil")) and not Path("/etc/evil").exists()
 
 
 @pytest.mark.parametrize(
