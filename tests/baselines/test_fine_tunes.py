@@ -171,6 +171,7 @@ def adapter(folder: Path, base: str | None, **settings: Any) -> Any:
     """A LoRA with random factors over nano, saved by PEFT with the processor, as its examples do."""
     model = network()
     model.name_or_path = base or ""
+    torch.manual_seed(0)  # PEFT draws the first factors from the global generator
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=8, **settings))
