@@ -15,7 +15,7 @@ LINES = (
     {"harness", "core", "errors", "migrations", "sinks"},
     {"outside", "geometry", "images", "shards", "store", "statistics", "timings", "provenance", "published"},
     {"metrics", "data", "florence2", "fetching"},
-    {"training", "speed", "comparison", "serving", "cluster"},
+    {"training", "speed", "comparison", "serving", "cluster", "data_engine"},
     {"tasks", "baselines"},
     {"protocols", "runner", "report"},
     {"evaluation"},
