@@ -59,7 +59,7 @@ class Cell:
     def identity(self) -> str:
         """A digest of the training settings, without the description and the evaluations of the arm."""
         trained = replace(self.arm, about="", evaluations={})
-        plans = [described(plan_of(phase, self.seed)) for phase in self.arm.phases]
+        plans = [described(plan_of(phase, self.arm, self.seed)) for phase in self.arm.phases]
         settings = [VERSION, described(trained), plans, described(PRETRAINING), SIGMA, ANSWER_LIMIT, SCENES, self.seed]
         forms = [name_of(kind, self.arm.form) for kind, known in FORMS.items() if self.arm.form in known]
         return digest(*settings, *([forms] if forms else []))
@@ -143,7 +143,7 @@ def run_cell(
         "world": world.name,
         "seed": cell.seed,
         "arm": described(replace(cell.arm, about="", evaluations={})),
-        "images": sum(phase.steps for phase in cell.arm.phases) * plan_of(cell.arm.phases[0], 0).batch,
+        "images": sum(phase.steps for phase in cell.arm.phases) * plan_of(cell.arm.phases[0], cell.arm, 0).batch,
         "seconds": round(time.monotonic() - clock, 1),
         "evaluations": evaluations,
         "provenance": provenance,
@@ -184,7 +184,7 @@ def train_cell(cell: Cell, world: World, shared: Path, folder: Path, device: str
             name=f"phase {number}",
             about="",
             config=resized.config,
-            plan=plan_of(phase, seed),
+            plan=plan_of(phase, arm, seed),
             data=data,
             sigma=SIGMA,
             answer_limit=ANSWER_LIMIT,

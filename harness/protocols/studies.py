@@ -1,4 +1,4 @@
-"""The five studies of the paper (arXiv:2311.06242v1), each a grid of arms and seeds, with the paper's figures.
+"""The studies: each a grid of arms and seeds, with the figures of the paper (arXiv:2311.06242v1) where it has any.
 
 An arm is the training and the evaluations of one model, as a value.  Equal arms of different studies are trained once;
 `PLAIN` is an arm of four studies.  The arms are sized for the miniature's small world, where a cell takes minutes on
@@ -14,7 +14,7 @@ from typing import Literal
 from harness.core import Kind
 from harness.errors import UsageError
 from harness.florence2.config import NANO, Config, TextConfig, VisionConfig
-from harness.training.recipe import Plan
+from harness.training.recipe import OPTIMISERS, Optimiser, Plan
 
 Slots = tuple[tuple[Kind, ...], ...]
 
@@ -70,6 +70,8 @@ class Arm:
     tower: Literal["scratch", "masked", "contrastive"] = "contrastive"  # pre-training of the vision tower
     text: Literal["scratch", "denoising"] = "scratch"  # pre-training of the text layers
     frozen_tower: bool = False  # during the phases
+    optimiser: Optimiser = "adamw"  # of the phases
+    rate_factor: float = 1.0  # on the learning rate of the phases
     form: str = ""  # form of the prompts in training; "": the default form of each kind
     phases: tuple[Phase, ...] = (Phase(),)
     evaluations: Mapping[str, Evaluation] = field(default_factory=lambda: {"": Evaluation()})
@@ -198,6 +200,19 @@ STUDIES: Mapping[str, Study] = {
             },
             locator="Tables 10 and 11: Base with 0.12, 0.36 and 12 million images, Large with 12",
         ),
+        Study(
+            name="optimiser",
+            question="In equal steps, each at its best of three rates: does Muon learn more than AdamW?",
+            arms={
+                f"{optimiser} x{factor:g}": replace(
+                    PLAIN, about=f"{factor:g} times the rate", optimiser=optimiser, rate_factor=factor
+                )
+                for optimiser in OPTIMISERS
+                for factor in (0.5, 1.0, 2.0)
+            },
+            against="adamw x1",
+            says="The paper trains with AdamW, without a comparison.",
+        ),
     )
 }  # fmt: skip
 
@@ -209,17 +224,18 @@ def find(name: str) -> Study:
     return STUDIES[name]
 
 
-def plan_of(phase: Phase, seed: int) -> Plan:
-    """The optimisation of a phase, the same in every arm."""
+def plan_of(phase: Phase, arm: Arm, seed: int) -> Plan:
+    """The optimisation of a phase: the same in every arm, but for the optimiser and the rate that an arm names."""
     return Plan(
         steps=phase.steps,
         batch=16,
-        rate=2e-3,
+        rate=2e-3 * arm.rate_factor,
         warmup=100,
         average=0.995,
         precision="bfloat16",
         save_every=250,
         seed=seed,
+        optimiser=arm.optimiser,
     )  # fmt: skip
 
 

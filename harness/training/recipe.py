@@ -144,9 +144,11 @@ class RivalRecipe(Recipe):
 def described(value: Any) -> dict[str, Any]:
     """All settings of a recipe, a plan or an arm of a study, as digests and records have them.
 
-    The default optimiser is left out, so that runs from before there was another keep their identity.
+    The default optimiser, and an arm's default rate, are left out: runs from before there was a choice keep their
+    identity.
     """
-    return asdict(value, dict_factory=lambda pairs: {k: v for k, v in pairs if (k, v) != ("optimiser", "adamw")})
+    later = (("optimiser", "adamw"), ("rate_factor", 1.0))
+    return asdict(value, dict_factory=lambda pairs: {k: v for k, v in pairs if (k, v) not in later})
 
 
 RECIPE_KEYS = ("image_size", "answer_limit", "freeze", "lora", "checkpointing", "compile")

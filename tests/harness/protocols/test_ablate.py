@@ -24,12 +24,13 @@ WORLD = World("small", small_world.small_scene, small_world.FIRST_TRAINING_SEED)
 
 def test_equal_arms_of_all_studies_are_one_cell_with_all_evaluations() -> None:
     plain = {name: Cell(STUDIES[name].arms[arm], 0).identity for name, arm in (
-        ("prompts", "own"), ("init", "V"), ("resolution", "high"), ("scale", "small, all"))}  # fmt: skip
+        ("prompts", "own"), ("init", "V"), ("resolution", "high"), ("scale", "small, all"),
+        ("optimiser", "adamw x1"))}  # fmt: skip
     assert len(set(plain.values())) == 1
     cell = ablate.cells_of(STUDIES["scale"], [0])["small, all", 0]
     assert set(cell.arm.evaluations) == {"", "paraphrase", "at x0.5", "at x0.75", "at x1", "at x1.25"}
     identities = {c.identity for study in STUDIES.values() for c in ablate.cells_of(study, [0, 1, 2]).values()}
-    assert len(identities) == 3 * (sum(len(study.arms) for study in STUDIES.values()) - 3)
+    assert len(identities) == 3 * (sum(len(study.arms) for study in STUDIES.values()) - 4)
 
 
 def test_identity_of_cell_depends_on_training_alone() -> None:
@@ -40,9 +41,17 @@ def test_identity_of_cell_depends_on_training_alone() -> None:
         Cell(arm, 1),
         Cell(replace(arm, tower="masked"), 0),
         Cell(replace(arm, form="generic"), 0),
+        Cell(replace(arm, optimiser="muon"), 0),
+        Cell(replace(arm, rate_factor=2.0), 0),
         Cell(replace(arm, phases=(Phase(steps=7),)), 0),
     ):
         assert other.identity != Cell(arm, 0).identity
+
+
+def test_cell_with_optimiser_and_rate_trains_by_them() -> None:
+    arm = STUDIES["optimiser"].arms["muon x0.5"]
+    plan = studies.plan_of(arm.phases[0], arm, 3)
+    assert (plan.optimiser, plan.rate, plan.seed) == ("muon", 1e-3, 3)
 
 
 def test_read_record_without_all_evaluations_is_none(tmp_path: Path) -> None:
@@ -79,7 +88,7 @@ def test_cells_of_the_full_world_have_scenes_for_every_phase(
     """Every kind of a slot has a scene there, and the image sizes fit the network."""
     monkeypatch.setattr(ablate, "PRETRAINING", replace(ablate.PRETRAINING, steps=1, batch=2, warmup=1))
     monkeypatch.setattr(ablate, "SCENES", 12)
-    monkeypatch.setattr(ablate, "plan_of", lambda phase, seed: replace(studies.plan_of(phase, seed), steps=3, batch=2))
+    monkeypatch.setattr(ablate, "plan_of", lambda *of: replace(studies.plan_of(*of), steps=3, batch=2))
     full = replace(studies.full(STUDIES[study].arms[arm]), scenes=12)
     world = World("full", training.every_scene, training.FIRST_TRAINING_SEED)
     folder = tmp_path / "cell"
@@ -91,7 +100,7 @@ def test_cells_of_the_full_world_have_scenes_for_every_phase(
 def test_run_cell_trains_once_and_evaluates_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablate, "PRETRAINING", replace(ablate.PRETRAINING, steps=2, batch=4))
     monkeypatch.setattr(ablate, "SCENES", 12)
-    monkeypatch.setattr(ablate, "plan_of", lambda phase, seed: replace(studies.plan_of(phase, seed), batch=4))
+    monkeypatch.setattr(ablate, "plan_of", lambda *of: replace(studies.plan_of(*of), batch=4))
     arm = Arm(
         about="", scenes=8, tower="contrastive", text="denoising", frozen_tower=True,
         phases=(Phase(steps=2, side=32), Phase(steps=2)), evaluations={"": Evaluation(), "32": Evaluation(side=32)},
