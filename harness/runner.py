@@ -43,6 +43,7 @@ from harness.core import (
 from harness.errors import DataError, ModelError, UsageError
 from harness.geometry.masks import from_coco, to_coco
 from harness.images import MissingImage, read_bytes
+from harness.memo import of_latest
 from harness.migrations import former_fingerprint, is_of_unknown_code
 from harness.sinks import line
 from harness.statistics import estimate
@@ -84,10 +85,15 @@ def question_digest(question: Question, fingerprint: str, image: str) -> str:
     the image's file.  A region is part of the question.  A question without a region has the digest that it had before
     regions existed, so older answers stay valid.
     """
-    parts: tuple[object, ...] = (question.kind, question.text, question.phrases, question.image_name, fingerprint)
+    phrases = _written(question.phrases)
+    parts = [repr(question.kind), repr(question.text), phrases, repr(question.image_name), repr(fingerprint)]
     if question.region is not None:
-        parts = (*parts, tuple(map(float, question.region)))
-    return f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}:{image[:12]}"
+        parts.append(repr(tuple(map(float, question.region))))
+    written = f"({', '.join(parts)})"  # as `repr` writes the tuple of the parts
+    return f"{hashlib.sha256(written.encode()).hexdigest()[:12]}:{image[:12]}"
+
+
+_written = of_latest(repr)
 
 
 def digests(question: Question, fingerprint: str, image: str) -> tuple[str, ...]:

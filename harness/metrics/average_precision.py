@@ -13,22 +13,20 @@ Axes: A area ranges, T thresholds, K categories, R recalls, N detections, M trut
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.core import Weights
 from harness.metrics.reduce import PERCENT
+from harness.metrics.whole_weights import RECALLS, Flags, Indices, Numbers, WholeSums
 
-Indices = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-Numbers = NDArray[np.float64]
+__all__ = ["RECALLS", "Flags", "Indices", "Numbers"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0.0, 1.0, 101)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 EVERY = slice(0, 10)
 PRECISIONS = {  # name: area range, and slice of the thresholds
@@ -51,6 +49,7 @@ RECALLED = {  # name: area range, and limit of detections for each category and 
     "ARm300": ("medium", 300),
     "ARl300": ("large", 300),
 }
+KEPT = 2_000  # weightings of a table whose results are kept: the resamples of a run
 SLACK = 1e-12  # relative tolerance of a recall, for sums of weights that are not integers
 
 
@@ -144,7 +143,7 @@ class Matches:
     sought: Flags  # (A, M) the truth counts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Table:
     """The detections that count in one area range, sorted by category and falling score, and the truths that count."""
 
@@ -154,8 +153,42 @@ class _Table:
     right: Flags  # (T, N)
     counted: Flags  # (T, N)
     first: Indices  # first row of each run of equal category, score and image
+    categories: int  # K
     truth_image: Indices  # (M,)
     truth_category: Indices  # (M,)
+
+    @cached_property
+    def tied(self) -> Flags:
+        """(K,): the categories with a run of several rows that has a right one; the order of its copies counts."""
+        tied = np.zeros(self.categories, np.bool_)
+        if len(self.first):
+            several = np.diff(self.first, append=len(self.image)) > 1
+            hit = np.logical_or.reduceat(self.right.any(axis=0), self.first)
+            tied[self.category[self.first[several & hit]]] = True
+        return tied
+
+    @cached_property
+    def sums(self) -> WholeSums:
+        """The sums over the categories that are not tied."""
+        rows = ~self.tied[self.category]
+        return WholeSums(
+            self.image[rows], self.category[rows], self.right[:, rows], self.counted[:, rows], self.categories
+        )
+
+    @cached_property
+    def ties(self) -> _Table:
+        """The rows of the tied categories."""
+        rows = self.tied[self.category]
+        place = np.cumsum(rows) - 1
+        return replace(
+            self,
+            image=self.image[rows],
+            category=self.category[rows],
+            rank=self.rank[rows],
+            right=self.right[:, rows],
+            counted=self.counted[:, rows],
+            first=place[self.first[rows[self.first]]],
+        )
 
     def copies(self, weights: Weights) -> tuple[Indices, Numbers]:
         """Row numbers with their copies, in order, and the weight of each copy.
@@ -184,6 +217,9 @@ class MatchTable:
         self.images = images
         self.categories = categories
         self._matches = matches
+        self._tables: dict[str, _Table] = {}
+        self._known: dict[tuple[str, bytes], dict[str, Numbers]] = {}
+        self._recalled: dict[tuple[str, int], tuple[Indices, Indices, Indices]] = {}
 
     def average_precision(self, weights: Weights, name: str = "mAP") -> float:
         """mAP, AP50, AP75, APs, APm or APl in percent; NaN where no truth has weight.
@@ -193,30 +229,33 @@ class MatchTable:
         return _mean(self.by_category(weights, name))
 
     def by_category(self, weights: Weights, name: str = "mAP") -> Numbers:
-        """(categories,): the AP of each category in percent; NaN where none of its truths has weight."""
-        area, thresholds = PRECISIONS[name]
-        table = self._tables[area]
-        sought = self._sought(table, weights)
-        rows, each = table.copies(weights)
-        edges = np.searchsorted(table.category[rows], np.arange(self.categories + 1))  # (K + 1,)
-        right = _summed(table.right[thresholds][:, rows], each)  # (T, N + 1)
-        counted = _summed(table.counted[thresholds][:, rows], each)
-        lengths = np.diff(edges)
-        before = right[:, edges[:-1]]  # (T, K)
-        precision = np.zeros_like(right)
-        precision[:, :-1] = right[:, 1:] - np.repeat(before, lengths, axis=1)
-        precision[:, :-1] /= counted[:, 1:] - np.repeat(counted[:, edges[:-1]], lengths, axis=1) + np.spacing(1)
+        """(categories,): the AP of each category in percent; NaN where none of its truths has weight.
 
-        goals = before[:, :, None] + _needed(sought, whole=bool((weights == np.floor(weights)).all()))  # (T, K, R)
-        places = np.stack([np.searchsorted(line[1:], values) for line, values in zip(right, goals, strict=True)])
-        places = places.clip(edges[:-1, None], edges[1:, None])  # the first row that reaches each recall
-        starts = places + len(right[0]) * np.arange(len(right))[:, None, None]
-        # The best precision from each recall to the next.  Where two recalls start at the same row, `reduceat` gives
-        # the precision of that row, and the maximum over later recalls below is still correct.
-        best = np.maximum.reduceat(precision.ravel(), starts.ravel()).reshape(starts.shape)
-        best[places == edges[1:, None]] = 0.0
-        best = np.maximum.accumulate(best[..., ::-1], axis=-1)
-        return np.where(sought > 0, PERCENT * best.mean(axis=(0, 2)), np.nan)
+        The names of one area range are computed together, and kept for the latest weights: the metrics of a run are
+        asked for the same resamples, one metric after the other.
+        """
+        area = PRECISIONS[name][0]
+        key = area, hashlib.blake2b(weights.tobytes(), digest_size=16).digest()
+        if key not in self._known:
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            best, sought = self._best(self._table(area), weights)
+            self._known[key] = {
+                each: np.where(sought > 0, PERCENT * best[thresholds].mean(axis=(0, 2)), np.nan)
+                for each, (its_area, thresholds) in PRECISIONS.items()
+                if its_area == area
+            }
+        return self._known[key][name]
+
+    def _best(self, table: _Table, weights: Weights) -> tuple[Numbers, Numbers]:
+        """(T, K, R): the highest precision at each recall or above, from recall 1 down; (K,): the truths' weight."""
+        sought = self._sought(table, weights)
+        if not (weights == np.floor(weights)).all():
+            return _row_by_row(table, weights, sought, whole=False), sought
+        best = table.sums.best(weights, sought)
+        if table.tied.any():
+            best[:, table.tied] = _row_by_row(table.ties, weights, sought, whole=True)[:, table.tied]
+        return best, sought
 
     def average_recall(self, weights: Weights, name: str = "AR100") -> float:
         """AR1, AR10, AR100, ARs, ARm or ARl in percent; NaN where no truth has weight.
@@ -224,12 +263,21 @@ class MatchTable:
         `weights` is as for `average_precision`.
         """
         area, most = RECALLED[name]
-        table = self._tables[area]
+        table = self._table(area)
         sought = self._sought(table, weights)
-        found = table.right[:, table.rank < most].sum(axis=0) * weights[table.image[table.rank < most]]
-        sums = np.bincount(table.category[table.rank < most], found, self.categories)
+        image, category, times = self._found(area, most)
+        sums = np.bincount(category, times * weights[image], self.categories)
         there = sought > 0
         return _mean(PERCENT * sums[there] / len(THRESHOLDS) / sought[there])
+
+    def _found(self, area: str, most: int) -> tuple[Indices, Indices, Indices]:
+        """The image, the category and the number of thresholds of each right detection among the first `most`."""
+        if (area, most) not in self._recalled:
+            table = self._table(area)
+            times = table.right.sum(axis=0)
+            rows = np.flatnonzero((table.rank < most) & (times > 0))
+            self._recalled[area, most] = table.image[rows], table.category[rows], times[rows]
+        return self._recalled[area, most]
 
     def _sought(self, table: _Table, weights: Weights) -> Numbers:
         """(categories,): the total weight of the truths of each category."""
@@ -238,14 +286,20 @@ class MatchTable:
         sums = np.bincount(table.truth_category, weights[table.truth_image], self.categories)
         return sums.astype(np.float64)  # `bincount` returns integers for empty arrays
 
-    @cached_property
-    def _tables(self) -> dict[str, _Table]:
-        matches = self._matches
-        order = np.lexsort((matches.image, -matches.scores, matches.category))
-        return {area: self._table(order, place) for place, area in enumerate(AREAS)}
+    def _table(self, area: str) -> _Table:
+        """The table of one area range, made when it is first asked for."""
+        if area not in self._tables:
+            self._tables[area] = self._made(list(AREAS).index(area))
+        return self._tables[area]
 
-    def _table(self, order: Indices, area: int) -> _Table:
-        """The table of one area range; `order` sorts the detections, `area` is the range's position."""
+    @cached_property
+    def _order(self) -> Indices:
+        """The detections by category, falling score and image."""
+        return np.lexsort((self._matches.image, -self._matches.scores, self._matches.category))
+
+    def _made(self, area: int) -> _Table:
+        """The table of one area range by its position in the matches."""
+        order = self._order
         matches = self._matches
         rows = order[matches.counted[area].any(axis=0)[order]]
         score_numbers = np.unique(matches.scores, return_inverse=True)[1]
@@ -265,9 +319,34 @@ class MatchTable:
             right=matches.right[area][:, rows],
             counted=matches.counted[area][:, rows],
             first=np.flatnonzero(starts),
+            categories=self.categories,
             truth_image=matches.truth_image[matches.sought[area]],
             truth_category=matches.truth_category[matches.sought[area]],
         )
+
+
+def _row_by_row(table: _Table, weights: Weights, sought: Numbers, *, whole: bool) -> Numbers:
+    """(T, K, R): `MatchTable._best` from every row and all its copies; `whole` says whether all weights are whole."""
+    rows, each = table.copies(weights)
+    edges = np.searchsorted(table.category[rows], np.arange(table.categories + 1))  # (K + 1,)
+    right = _summed(table.right[:, rows], each)  # (T, N + 1)
+    counted = _summed(table.counted[:, rows], each)
+    lengths = np.diff(edges)
+    before = right[:, edges[:-1]]  # (T, K)
+    precision = np.zeros_like(right)
+    precision[:, :-1] = right[:, 1:] - np.repeat(before, lengths, axis=1)
+    precision[:, :-1] /= counted[:, 1:] - np.repeat(counted[:, edges[:-1]], lengths, axis=1) + np.spacing(1)
+
+    goals = before[:, :, None] + _needed(sought, whole=whole)  # (T, K, R)
+    places = np.stack([np.searchsorted(line[1:], values) for line, values in zip(right, goals, strict=True)])
+    places = places.clip(edges[:-1, None], edges[1:, None])  # the first row that reaches each recall
+    starts = places + len(right[0]) * np.arange(len(right))[:, None, None]
+    # The best precision from each recall to the next.  Where two recalls start at the same row, `reduceat` gives the
+    # precision of that row, and the maximum over later recalls below is still correct.
+    best = np.maximum.reduceat(precision.ravel(), starts.ravel()).reshape(starts.shape)
+    best[places == edges[1:, None]] = 0.0
+    highest: Numbers = np.maximum.accumulate(best[..., ::-1], axis=-1)
+    return highest
 
 
 def _summed(flags: Flags, each: Numbers) -> Numbers:

@@ -207,6 +207,7 @@ def constant_score_ap(
         raise ValueError(f"the number of orders is {orders}; it must be at least 1")
     check(truth, detections, images, categories)
     draw = np.random.default_rng(seed)
+    any_area = np.array([AREAS["all"]])  # the first range of a table
     results = []
     for _ in range(orders):
         place = draw.permutation(images)
@@ -215,7 +216,8 @@ def constant_score_ap(
             place[detections.image[order]], detections.category[order], detections.boxes[order], np.ones(len(order))
         )
         moved = Truth(place[truth.image], truth.category, truth.boxes, truth.area, truth.crowd)
-        results.append(match(moved, shuffled, images, categories).average_precision(np.ones(images)))
+        matches = _matches(moved, shuffled, categories, THRESHOLDS, any_area, MOST)
+        results.append(MatchTable(matches, images, categories).average_precision(np.ones(images)))
     return float(np.mean(results)), min(results), max(results)
 
 

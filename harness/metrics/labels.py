@@ -7,11 +7,11 @@ synonyms.  A box with any other label is not a detection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 from harness.core import Boxes, Phrase, Row, Xywh
 from harness.geometry.boxes import is_finite, to_xywh
+from harness.memo import of_latest
 
 Synonyms = Mapping[str, str]  # label in lower case to category name in lower case
 
@@ -28,7 +28,7 @@ def _named(label: str, exact: Mapping[str, int], normalised: Mapping[str, int], 
     return normalised[name] if name in normalised else normalised.get(synonyms.get(name, name))
 
 
-@lru_cache(maxsize=256)
+@of_latest
 def _numbers(phrases: tuple[Phrase, ...]) -> tuple[dict[str, int], dict[str, int]]:
     """The numbers of categories by exact and by normalised name; of equal names the first counts."""
     exact = {phrase.text: place for place, phrase in reversed(list(enumerate(phrases)))}
@@ -53,7 +53,7 @@ def detections_in(row: Row[Any], synonyms: Synonyms, *, negative: bool = False) 
     ones = (1.0,) * len(value.boxes)
     region_scores, label_scores = value.region_scores or ones, value.label_scores or ones
     boxes = zip(value.boxes, value.xywh or map(to_xywh, value.boxes), strict=True)
-    numbers = _numbers(row.sample.question.phrases)  # once, since many phrases take long to hash
+    numbers = _numbers(row.sample.question.phrases)
     for (box, xywh), label, region_score, label_score in zip(
         boxes, value.labels, region_scores, label_scores, strict=True
     ):

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINES = (
-    {"harness", "core", "errors", "migrations", "sinks"},
+    {"harness", "core", "errors", "memo", "migrations", "sinks"},
     {"outside", "geometry", "images", "shards", "store", "statistics", "timings", "provenance", "published"},
     {"metrics", "data", "florence2", "fetching"},
     {"training", "speed", "comparison", "serving", "cluster", "data_engine"},
