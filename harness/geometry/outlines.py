@@ -6,7 +6,6 @@ import heapq
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
 from harness.core import Polygons, Ring, Size
 from harness.geometry.masks import pixels, rasterise
@@ -96,6 +95,8 @@ def has_hole(mask: Bools) -> bool:
     """Whether the mask encloses background; objects are 4-connected, background is 8-connected."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    from scipy.ndimage import label  # here, since it takes longer to load than all of the command line
+
     _, pieces = label(~np.pad(crop, 1), structure=np.ones((3, 3)))
     return bool(pieces > 1)
 
