@@ -8,6 +8,7 @@ such a change; their main branches are used.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,10 @@ class Options:
 
     beams: int | None = None
     "Beams of the search; 1 is greedy search [default: 3]"
+    no_repeat_ngram: int | None = None
+    "No answer has the same n-gram of tokens twice, n being this number; 0 allows repetition [default: 3]"
+    length_penalty: float | None = None
+    "Beam search divides a score by length to this power: above 1 favours long answers [default: 1]"
     max_new_tokens: int | None = None
     "Maximum length of an answer in tokens; a longer answer is cut and counts as truncated [default: 1024]"
     resolution: int | None = None
@@ -153,7 +158,7 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
     base = source.base(folder)
     parts = load_parts(folder, base=base, resolution=options.resolution, fast=options.fast_resize)
     room = parts.model.config.text.positions
-    decoding = Decoding(beams=options.beams or 3, max_new_tokens=options.max_new_tokens or min(MAX_NEW_TOKENS, room))
+    decoding = Decoding(max_new_tokens=options.max_new_tokens or min(MAX_NEW_TOKENS, room), **search_settings(options))
     batch = setting.batch_size if setting.batch_size is not None else (64 if device.startswith("cuda") else 32)
     predictor = Predictor(
         parts,
@@ -166,6 +171,16 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
     )
     threads.settle(options.threads, predictor.model, predictor.preprocess.width, decoding)
     return predictor
+
+
+def search_settings(options: Options) -> dict[str, Any]:
+    """The settings of `Decoding` that the options name."""
+    named = {
+        "beams": options.beams,
+        "no_repeat_ngram": options.no_repeat_ngram,
+        "length_penalty": None if options.length_penalty is None else float(options.length_penalty),
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def refuse(setting: Setting, options: Options) -> None:
@@ -184,6 +199,10 @@ def refuse(setting: Setting, options: Options) -> None:
     ):  # fmt: skip
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: at least 1")
+    if options.no_repeat_ngram is not None and options.no_repeat_ngram < 0:
+        raise UsageError(f"--no-repeat-ngram {options.no_repeat_ngram}: at least 0, which allows repetition")
+    if options.length_penalty is not None and not math.isfinite(options.length_penalty):
+        raise UsageError(f"--length-penalty {options.length_penalty}: a finite number")
 
 
 def _bench(setting: Setting, options: Options, request: Any, source: Source) -> Any:

@@ -55,7 +55,8 @@ def _with_random_weights(
     if new_tokens > config.text.positions:
         raise UsageError(f"--new-tokens {new_tokens}: this model has positions for {config.text.positions}")
     network = accelerated(random_model(config), torch.device(device), dtype)
-    decoding = Decoding(beams=options.beams or 3, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
+    settings = florence2.search_settings(options)
+    decoding = Decoding(max_new_tokens=new_tokens, min_new_tokens=new_tokens, **settings)
     threads.settle(options.threads, network, side, decoding)
     batch = setting.batch_size or (64 if device.startswith("cuda") else 8)
     return Subject(network, Preprocess(side, side), decoding, batch, RANDOM, dtype, lambda: random_model(config))

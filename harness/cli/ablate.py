@@ -19,7 +19,10 @@ REPORTS = Path("reports/studies")
 @app.command
 def ablate(
     *,
-    study: Annotated[str, Parameter(help="Study: granularity, prompts, init, resolution, scale, optimiser, or all")],
+    study: Annotated[
+        str,
+        Parameter(help="Study: granularity, prompts, init, resolution, scale, optimiser, decoding, locations, or all"),
+    ],
     arm: Annotated[
         list[str] | None,
         Parameter(help="Arm of the study to run; may be repeated [default: all arms]", negative=()),

@@ -127,7 +127,7 @@ def _root(world: str) -> Path:
 def _evaluated(
     checkpoint: Path, evaluation: Evaluation, scratch: Path, root: Path, device: str
 ) -> dict[str, dict[str, Any]]:
-    """The metric of each task of METRICS, with greedy decoding and the evaluation's prompts and resolution."""
+    """The metric of each task of METRICS, with the evaluation's prompts, resolution and search."""
     from harness.florence2.prompts import FORMS
     from harness.protocols.studies import METRICS
 
@@ -137,9 +137,13 @@ def _evaluated(
         request = Request(
             task=name, model=MODEL, name="cell", split=SPLITS[name], data=str(root), weights=str(checkpoint),
             device=device, dtype="float32", batch_size=64, out=scratch / "answers", scorers=Scorers(meteor=False),
-            options={"beams": 1, "max_new_tokens": 100, "resolution": evaluation.side, "prompt": prompts},
+            options={
+                "beams": 1, "max_new_tokens": 100, "resolution": evaluation.side, "prompt": prompts,
+                **evaluation.search,
+            },
         )  # fmt: skip
-        numbers[name] = {"metric": metric, **asdict(evaluate(request).metrics[metric])}
+        run = evaluate(request)
+        numbers[name] = {"metric": metric, **asdict(run.metrics[metric]), "seconds": run.timings["seconds"]}
     return numbers
 
 
@@ -148,8 +152,9 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
 
     An evaluation that a record lacks is shown as not run; the others of the record are shown.
     """
-    from harness.protocols.studies import METRICS
+    from harness.protocols.studies import MARGINS, METRICS
 
+    seconds: dict[tuple[str, str], dict[int, float]] = {}
     values: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     cells = _cells(study, seeds, world)
     done = 0
@@ -160,14 +165,18 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
         for evaluation in study.arms[name].evaluations:
             by_seed = values.setdefault((name, evaluation), {})
             if record is not None and evaluation in record["evaluations"]:
-                by_seed[seed] = {task: number["value"] for task, number in record["evaluations"][evaluation].items()}
+                numbers = record["evaluations"][evaluation]
+                by_seed[seed] = {task: number["value"] for task, number in numbers.items()}
+                if all("seconds" in number for number in numbers.values()):
+                    spent = sum(number["seconds"] for number in numbers.values())
+                    seconds.setdefault((name, evaluation), {})[seed] = spent
     paper = {name: dict(zip(METRICS, numbers, strict=True)) for name, numbers in study.paper.items()}
     abouts = {name: arm.about for name, arm in study.arms.items()}
     ordered = {key: values[key] for name in study.arms for key in values if key[0] == name}
     results = shown.results_of(ordered, (study.against, ""), abouts, paper)
     result = shown.StudyResult(
         study.name, study.question, study.against, study.says, study.locator, results, METRICS, done, len(cells), world,
-        _claims(study), paper,
+        _claims(study), paper, MARGINS, _costs(study, seconds),
     )  # fmt: skip
     to.mkdir(parents=True, exist_ok=True)
     (to / f"{study.name}.md").write_text(shown.markdown(result))
@@ -175,6 +184,18 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
     if result.run:
         shown.draw(result, to / study.name)
     return to / f"{study.name}.md"
+
+
+def _costs(study: Study, seconds: Mapping[tuple[str, str], Mapping[int, float]]) -> dict[tuple[str, str], shown.Spread]:
+    """The seconds of each evaluation over those of the baseline, for a study that compares searches."""
+    if not any(evaluation.search for arm in study.arms.values() for evaluation in arm.evaluations.values()):
+        return {}
+    base = seconds.get((study.against, ""), {})
+    return {
+        key: shown.Spread.of([spent / base[seed] for seed, spent in by_seed.items()])
+        for key, by_seed in seconds.items()
+        if key != (study.against, "") and by_seed.keys() <= base.keys()
+    }
 
 
 def _claims(study: Study) -> list[tuple[str, str, str]]:

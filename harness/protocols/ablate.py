@@ -21,18 +21,18 @@ from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import FORMS, name_of
 from harness.florence2.start import initialise
 from harness.florence2.tokenizer import Tokenizer
-from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Study, plan_of
+from harness.protocols.studies import METRICS, SIGMA, STUDIES, UNCHANGED, Arm, Evaluation, Study, plan_of
 from harness.training.data import Pack, SceneSource, cached_pack, digest, pack, scene_batches
 from harness.training.denoising import mask_of
 from harness.training.pretraining import pretrain_text, pretrain_tower
 from harness.training.recipe import Drawing, Plan, Recipe, described
 from harness.training.states import replace_file
+from harness.training.targets import Changed
 from harness.training.teaching import save, teach_all
 from harness.training.vocabulary import tokenizer_of
 
 VERSION = 1  # raise it when the result of a cell changes
 PRETRAINING = Plan(steps=200, batch=32, rate=2e-3, warmup=50, precision="bfloat16", save_every=200)
-SIGMA = (20.0, 8.0)  # bins; objects of the small world are large
 ANSWER_LIMIT = 100
 SCENES = max(arm.scenes for study in STUDIES.values() for arm in study.arms.values())  # in the pack that all arms share
 # (checkpoint folder, evaluation, scratch folder) to the headline of each task: {task: {"metric": ..., "value": ...}}
@@ -186,7 +186,7 @@ def train_cell(cell: Cell, world: World, shared: Path, folder: Path, device: str
             config=resized.config,
             plan=plan_of(phase, arm, seed),
             data=data,
-            sigma=SIGMA,
+            sigma=arm.widths,
             answer_limit=ANSWER_LIMIT,
             freeze=("vision",) if arm.frozen_tower else (),
         )
@@ -200,11 +200,13 @@ def _pack(arm: Arm, world: World, tokenizer: Tokenizer, shared: Path, side: int)
     """The world's scenes at `side` pixels with the arm's form of prompts; rendered once for all cells."""
     scenes = max(SCENES, arm.scenes)
     forms = {kind: arm.form for kind, known in FORMS.items() if arm.form in known}
-    name = digest(world.name, scenes, side, forms, ANSWER_LIMIT, tokenizer.backend.to_str())
+    changed = [] if arm.targets == UNCHANGED else [arm.targets]
+    name = digest(world.name, scenes, side, forms, ANSWER_LIMIT, tokenizer.backend.to_str(), *changed)
     seeds = range(world.first_seed, world.first_seed + scenes)
 
     def make() -> Pack:
         preprocess = Preprocess(side, side)
-        return pack(world.source, seeds, tokenizer, preprocess, answer_limit=ANSWER_LIMIT, workers=1, forms=forms)
+        source = Changed(world.source, arm.targets)
+        return pack(source, seeds, tokenizer, preprocess, answer_limit=ANSWER_LIMIT, workers=1, forms=forms)
 
     return cached_pack(shared / f"scenes-{name}.npz", make)

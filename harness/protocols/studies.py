@@ -15,6 +15,7 @@ from harness.core import Kind
 from harness.errors import UsageError
 from harness.florence2.config import NANO, Config, TextConfig, VisionConfig
 from harness.training.recipe import OPTIMISERS, Optimiser, Plan
+from harness.training.targets import Targets
 
 Slots = tuple[tuple[Kind, ...], ...]
 
@@ -43,6 +44,10 @@ METRICS = {
 }  # fmt: skip
 
 
+UNCHANGED = Targets()
+SIGMA = (20.0, 8.0)  # bins; objects of the small world are large
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """Training steps at one resolution on one choice of kinds."""
@@ -52,12 +57,20 @@ class Phase:
     side: int = 64  # pixels
 
 
+MARGINS = {"coco_caption": 20.0, "coco_detection": 3.0, "flickr30k": 3.0, "refcoco_res": 3.0}
+"""By task, the difference below which two arms count as equal: their interval must lie within it.
+
+Set in version 0.17, before any cell of a later study was run.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Settings of an evaluation: the resolution, and the form of the prompts."""
+    """Settings of an evaluation: the resolution, the form of the prompts, and the search."""
 
     side: int | None = None  # pixels; None: the resolution of training
     form: str = ""  # "": the form of training
+    search: Mapping[str, float] = field(default_factory=dict)  # options of `run`, such as beams; greedy otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +85,8 @@ class Arm:
     frozen_tower: bool = False  # during the phases
     optimiser: Optimiser = "adamw"  # of the phases
     rate_factor: float = 1.0  # on the learning rate of the phases
+    widths: tuple[float, float] = SIGMA  # width of a location token's target in bins, at the first and the last step
+    targets: Targets = UNCHANGED
     form: str = ""  # form of the prompts in training; "": the default form of each kind
     phases: tuple[Phase, ...] = (Phase(),)
     evaluations: Mapping[str, Evaluation] = field(default_factory=lambda: {"": Evaluation()})
@@ -96,6 +111,12 @@ PRETRAINED = Phase(steps=1_000)
 TRANSFER = Phase(slots=(("caption",), ("detect",), ("ground",), ("segment",)), steps=500)
 PLAIN = Arm(about="all tasks, contrastive tower, full resolution, each task's own prompt")
 PARAPHRASED = {"": Evaluation(), "paraphrase": Evaluation(form="paraphrase")}
+SEARCHES = {
+    "": Evaluation(),
+    **{f"{beams} beams": Evaluation(search={"beams": beams}) for beams in (2, 3, 5)},
+    "repetition allowed": Evaluation(search={"no_repeat_ngram": 0}),
+    **{f"3 beams, length {power:g}": Evaluation(search={"beams": 3, "length_penalty": power}) for power in (0.0, 2.0)},
+}
 RESOLUTIONS = {"": Evaluation(), **{f"at x{side / 64:g}": Evaluation(side=side) for side in (32, 48, 64, 80)}}
 
 
@@ -212,6 +233,27 @@ STUDIES: Mapping[str, Study] = {
             },
             against="adamw x1",
             says="The paper trains with AdamW, without a comparison.",
+        ),
+        Study(
+            name="decoding",
+            question="What do beams, the ban of repeated 3-grams and the length penalty change, at which cost?",
+            arms={"all tasks": replace(PLAIN, evaluations=SEARCHES)},
+            against="all tasks",
+            says="The paper uses greedy or beam search without a comparison; the published code has 3 beams.",
+        ),
+        Study(
+            name="locations",
+            question="Which targets of location tokens and which order of objects are learnt best?",
+            arms={
+                "smooth to sharp": PLAIN,
+                "one-hot": replace(PLAIN, about="all weight on one bin", widths=(0.0, 0.0)),
+                "smooth": replace(PLAIN, about="20 bins wide to the end", widths=(20.0, 20.0)),
+                "100 bins": replace(PLAIN, about="every tenth bin alone", targets=Targets(bins=100)),
+                "largest first": replace(PLAIN, about="objects by falling area", targets=Targets(order="size")),
+                "random order": replace(PLAIN, about="objects in any order", targets=Targets(order="random")),
+            },
+            against="smooth to sharp",
+            says="The paper has 1,000 bins and one-hot targets, and does not say the order of objects.",
         ),
     )
 }  # fmt: skip

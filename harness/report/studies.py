@@ -51,10 +51,18 @@ class Spread:
         """Whether the interval excludes 0; False without an interval."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
-    def as_text(self, sign: bool = False) -> str:
+    def is_within(self, margin: float | None) -> bool:
+        """Whether the interval lies between -margin and margin; False without an interval or a margin."""
+        if margin is None or self.low is None or self.high is None:
+            return False
+        return -margin < self.low and self.high < margin
+
+    def as_text(self, sign: bool = False, digits: int = 1) -> str:
         """ "12.3 [10.1, 14.5]"; `sign` writes a plus before a positive mean."""
-        number = f"{self.mean:+.1f}" if sign else f"{self.mean:.1f}"
-        return number if self.low is None or self.high is None else f"{number} [{self.low:.1f}, {self.high:.1f}]"
+        number = f"{self.mean:{'+' if sign else ''}.{digits}f}"
+        if self.low is None or self.high is None:
+            return number
+        return f"{number} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,9 @@ class StudyResult:
     world: str
     claims: Sequence[tuple[str, str, str]]  # claim, verdict versus the paper, note
     paper: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # by arm and task, for every arm
+    margins: Mapping[str, float] = field(default_factory=dict)  # by task: smaller differences count as equal
+    # By arm and evaluation: seconds of asking over those of the baseline, in the same process; empty if not compared
+    costs: Mapping[tuple[str, str], Spread] = field(default_factory=dict)
 
     @property
     def run(self) -> list[ArmResult]:
@@ -132,7 +143,7 @@ def markdown(study: StudyResult) -> str:
         f"**Small models on the miniature's {study.world} world: not comparable with numbers of a real benchmark.** "
         f"{study.done} of {study.cells} cells have a record; a cell is an arm with a seed. Values are means over seeds "
         f"with 95 % t-intervals. Differences are paired by seed with *{study.baseline}*; bold means that the interval "
-        "excludes 0. Decoding is greedy.\n\n"
+        f"excludes 0{_margins(study)}. Decoding is greedy where the evaluation does not say otherwise.\n\n"
     )
     heads = [f"{task} {metric}" for task, metric in study.metrics.items()]
     out.write(f"| arm | evaluation | seeds | {' | '.join(heads)} |\n|---|---|--:|{'--:|' * len(heads)}\n")
@@ -144,8 +155,14 @@ def markdown(study: StudyResult) -> str:
         out.write(f"\nDifference from *{study.baseline}*, paired by seed:\n\n")
         out.write(f"| arm | evaluation | {' | '.join(heads)} |\n|---|---|{'--:|' * len(heads)}\n")
         for result in (result for result in study.arms if result.differences):
-            cells = [_difference(result.differences[task]) for task in study.metrics]
+            cells = [_difference(result.differences[task], study.margins.get(task)) for task in study.metrics]
             out.write(f"| {result.arm} | {_evaluation(result)} | {' | '.join(cells)} |\n")
+        out.write(f"\n{resolved(study)}\n")
+    if study.costs:
+        out.write(f"\nSeconds of asking over those of *{study.baseline}*, in the same process one after the other:\n\n")
+        out.write("| arm | evaluation | seconds, ratio |\n|---|---|--:|\n")
+        for (arm, evaluation), spread in study.costs.items():
+            out.write(f"| {arm} | {evaluation or 'as trained'} | {spread.as_text(digits=2)} |\n")
     out.write(f"\n## The paper\n\n{study.paper_summary}\n")
     if study.paper:
         out.write(
@@ -190,9 +207,30 @@ def _evaluation(result: ArmResult) -> str:
     return result.evaluation or "as trained"
 
 
-def _difference(spread: Spread) -> str:
+def _difference(spread: Spread, margin: float | None = None) -> str:
     text = spread.as_text(sign=True)
-    return f"**{text}**" if spread.excludes_zero else text
+    if spread.excludes_zero:
+        return f"**{text}**"
+    return f"= {text}" if spread.is_within(margin) else text
+
+
+def _margins(study: StudyResult) -> str:
+    if not study.margins:
+        return ""
+    named = ", ".join(f"{study.margins[task]:g} {metric}" for task, metric in study.metrics.items())
+    return f", and = that it lies within the margin of equality ({named})"
+
+
+def resolved(study: StudyResult) -> str:
+    """How many comparisons of the study say something: a difference, or equality within the margin."""
+    pairs = [(spread, study.margins.get(task)) for result in study.run for task, spread in result.differences.items()]
+    different = sum(spread.excludes_zero for spread, _ in pairs)
+    equal = sum(not spread.excludes_zero and spread.is_within(margin) for spread, margin in pairs)
+    open_ = len(pairs) - different - equal
+    return (
+        f"Of {len(pairs)} comparisons, {different} show a difference and {equal} equality within the margin; {open_} "
+        "cannot tell."
+    )
 
 
 def table(study: StudyResult) -> str:

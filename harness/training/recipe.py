@@ -141,14 +141,22 @@ class RivalRecipe(Recipe):
             raise UsageError(f"recipe {self.name!r}: config, image_size, compile and sigma are settings of Florence-2")
 
 
+LATER: tuple[tuple[str, object], ...] = (
+    ("optimiser", "adamw"),
+    ("rate_factor", 1.0),
+    ("widths", (20.0, 8.0)),
+    ("targets", {}),
+    ("bins", 1000),
+    ("order", "given"),
+)
+
+
 def described(value: Any) -> dict[str, Any]:
     """All settings of a recipe, a plan or an arm of a study, as digests and records have them.
 
-    The default optimiser, and an arm's default rate, are left out: runs from before there was a choice keep their
-    identity.
+    Settings that came later are left out at their defaults: runs from before there was a choice keep their identity.
     """
-    later = (("optimiser", "adamw"), ("rate_factor", 1.0))
-    return asdict(value, dict_factory=lambda pairs: {k: v for k, v in pairs if (k, v) not in later})
+    return asdict(value, dict_factory=lambda pairs: {key: entry for key, entry in pairs if (key, entry) not in LATER})
 
 
 RECIPE_KEYS = ("image_size", "answer_limit", "freeze", "lora", "checkpointing", "compile")

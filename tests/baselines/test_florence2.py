@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,8 @@ def test_device_that_the_machine_lacks_is_a_resource_error() -> None:
     [
         ({"beams": 0}, "--beams 0: at least 1"),
         ({"max_new_tokens": 0}, "--max-new-tokens 0: at least 1"),
+        ({"no_repeat_ngram": -1}, "--no-repeat-ngram -1: at least 0"),
+        ({"length_penalty": math.nan}, "--length-penalty nan: a finite number"),
         ({"resolution": 31}, "--resolution 31: at least 32 pixels"),
         ({"prompt": "find=nonsense"}, "nonsense"),
         ({"threads": "many"}, "many"),
@@ -221,6 +224,16 @@ def test_device_that_the_machine_lacks_is_a_resource_error() -> None:
 def test_options_that_cannot_work_are_refused_before_loading(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         florence2.refuse(Setting(), florence2.Options(**options))
+
+
+def test_options_of_the_search_reach_the_fingerprint() -> None:
+    source = florence2.Source("florence2-nano", NANO_SIZE, NANO)
+    plain = florence2.build(Setting(device="cpu"), florence2.Options(), source).fingerprint
+    assert " no_repeat_ngram=3 length_penalty=1.0 " in plain
+    options = florence2.Options(no_repeat_ngram=0, length_penalty=2)
+    assert florence2.build(Setting(device="cpu"), options, source).fingerprint == plain.replace(
+        " no_repeat_ngram=3 length_penalty=1.0 ", " no_repeat_ngram=0 length_penalty=2.0 "
+    )
 
 
 def test_weights_on_this_machine_are_found_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

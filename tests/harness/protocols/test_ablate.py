@@ -16,6 +16,7 @@ from harness.florence2.config import NANO
 from harness.protocols import ablate, studies
 from harness.protocols.ablate import Cell, World
 from harness.protocols.studies import STUDIES, Arm, Evaluation, Phase
+from harness.training.targets import Targets
 from tasks.miniature import small_world, training
 from tests.harness.training.processes import rows_of
 
@@ -25,12 +26,15 @@ WORLD = World("small", small_world.small_scene, small_world.FIRST_TRAINING_SEED)
 def test_equal_arms_of_all_studies_are_one_cell_with_all_evaluations() -> None:
     plain = {name: Cell(STUDIES[name].arms[arm], 0).identity for name, arm in (
         ("prompts", "own"), ("init", "V"), ("resolution", "high"), ("scale", "small, all"),
-        ("optimiser", "adamw x1"))}  # fmt: skip
+        ("optimiser", "adamw x1"), ("decoding", "all tasks"), ("locations", "smooth to sharp"))}  # fmt: skip
     assert len(set(plain.values())) == 1
     cell = ablate.cells_of(STUDIES["scale"], [0])["small, all", 0]
-    assert set(cell.arm.evaluations) == {"", "paraphrase", "at x0.5", "at x0.75", "at x1", "at x1.25"}
+    assert set(cell.arm.evaluations) == {
+        *("", "paraphrase", "at x0.5", "at x0.75", "at x1", "at x1.25"),
+        *("2 beams", "3 beams", "5 beams", "repetition allowed", "3 beams, length 0", "3 beams, length 2"),
+    }
     identities = {c.identity for study in STUDIES.values() for c in ablate.cells_of(study, [0, 1, 2]).values()}
-    assert len(identities) == 3 * (sum(len(study.arms) for study in STUDIES.values()) - 4)
+    assert len(identities) == 3 * (sum(len(study.arms) for study in STUDIES.values()) - 6)
 
 
 def test_identity_of_cell_depends_on_training_alone() -> None:
@@ -43,6 +47,8 @@ def test_identity_of_cell_depends_on_training_alone() -> None:
         Cell(replace(arm, form="generic"), 0),
         Cell(replace(arm, optimiser="muon"), 0),
         Cell(replace(arm, rate_factor=2.0), 0),
+        Cell(replace(arm, widths=(0.0, 0.0)), 0),
+        Cell(replace(arm, targets=Targets(bins=100)), 0),
         Cell(replace(arm, phases=(Phase(steps=7),)), 0),
     ):
         assert other.identity != Cell(arm, 0).identity
@@ -52,6 +58,13 @@ def test_cell_with_optimiser_and_rate_trains_by_them() -> None:
     arm = STUDIES["optimiser"].arms["muon x0.5"]
     plan = studies.plan_of(arm.phases[0], arm, 3)
     assert (plan.optimiser, plan.rate, plan.seed) == ("muon", 1e-3, 3)
+
+
+def test_identities_of_recorded_cells_are_those_of_their_time() -> None:
+    """Otherwise the committed records would be run again; those of `prompts` were withdrawn."""
+    recorded = {path.stem for path in (Path(__file__).parents[3] / "results/ablations/small").iterdir()}
+    for study in ("granularity", "init", "resolution", "scale"):
+        assert {cell.identity for cell in ablate.cells_of(STUDIES[study], [0, 1, 2]).values()} <= recorded
 
 
 def test_read_record_without_all_evaluations_is_none(tmp_path: Path) -> None:

@@ -15,7 +15,16 @@ PUBLISHED = published.CSV.parent
 
 
 def test_studies_have_a_baseline_arm_and_known_claims() -> None:
-    assert list(STUDIES) == ["granularity", "prompts", "init", "resolution", "scale", "optimiser"]
+    assert list(STUDIES) == [
+        "granularity",
+        "prompts",
+        "init",
+        "resolution",
+        "scale",
+        "optimiser",
+        "decoding",
+        "locations",
+    ]
     claims = {row["id"] for row in csv.DictReader((PUBLISHED / "claims.csv").read_text().splitlines())}
     for study in STUDIES.values():
         assert study.against in study.arms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_markdown_arm_without_records_is_not_run() -> None:
     assert "not comparable with numbers of a real benchmark" in text
     assert "Claim: *c*. Verdict versus the paper: **agrees**." in text
     assert "| rich | as trained | **+10.0 [7.5, 12.5]** | +0.0 [-7.5, 7.5] |" in text
+
+
+def test_margins_tell_equal_arms_from_undecided_ones() -> None:
+    """The outlines differ by 0 within [-7.5, 7.5]: equal within a margin of 8, undecided within one of 7."""
+    wide = replace(study(), margins={"coco_caption": 2.0, "refcoco_res": 8.0})
+    assert "= +0.0 [-7.5, 7.5] |" in studies.markdown(wide)
+    assert "(2 CIDEr, 8 mIoU)" in studies.markdown(wide)
+    assert studies.resolved(wide) == (
+        "Of 2 comparisons, 1 show a difference and 1 equality within the margin; 0 cannot tell."
+    )
+    assert "0 equality within the margin; 1 cannot tell" in studies.resolved(
+        replace(wide, margins={"refcoco_res": 7.0})
+    )
+
+
+def test_costs_are_ratios_of_seconds() -> None:
+    costed = replace(study(), costs={("plain", "3 beams"): Spread.of([1.5, 1.7])})
+    assert "| plain | 3 beams | 1.60 [0.33, 2.87] |" in studies.markdown(costed)  # t(0.975, 1) = 12.706, sd 0.1414
 
 
 def test_agreement_of_a_decided_difference_has_the_same_or_the_opposite_sign() -> None:
