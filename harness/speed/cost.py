@@ -4,7 +4,9 @@ A multiplication and an addition are two operations.  Matrix products, convoluti
 whole query as it runs: vision, text, and generation with its cache.  Norms, activations and softmax are not, nor the
 products of quantised weights, whose kernels torch does not know.
 
-Florence-2's own network has fast forms that torch cannot count; `florence2_cost` counts its plain form.
+Florence-2's own network has fast forms that torch cannot count; `florence2_cost` counts its plain form.  A model that
+asks another one for a part of its answer says so by three attributes, and both parts are counted apart: `asks` is the
+other model, `asked(question)` the question to it, and `after(result)` the model that has its result already.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ def of_query(model: Model, question: Question) -> dict[str, Any]:
 
 def _counted(model: Model, question: Question) -> tuple[float, Answer | Failure]:
     """The operations of a question that is asked alone, and its result."""
+    whole: Any = model
+    if hasattr(whole, "asks"):
+        before, result = _counted(whole.asks, whole.asked(question))
+        after, answer = _counted(whole.after(result), question)
+        return before + after, answer
     import torch
     from torch.utils import flop_counter
 
