@@ -208,3 +208,10 @@ def test_older_names_of_a_checkpoint_stand_for_cocos(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_class_name_of_a_checkpoint_finds_cocos_category(written: str, name: str) -> None:
     assert category_of(written, (Phrase("other"), Phrase(name)), SYNONYMS) == 1
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(
+    tiny: tuple[str, Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, entry, folder = tiny
+    rivals.check_hub(entry, folder, tmp_path / "cache", monkeypatch)

@@ -197,3 +197,7 @@ def test_model_without_expressions_is_refused_before_loading() -> None:
 def test_tasks_are_run_scored_compared_and_reported(tiny: Path, tmp_path: Path) -> None:
     tasks = ["refcoco_res", "refcoco_plus_res", "refcocog_res"]
     rivals.check_commands(ENTRIES["sam-b"], tiny, tmp_path, tasks, boxes_from="florence2-nano-ft")
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(ENTRIES["sam-b"], tiny, tmp_path / "cache", monkeypatch)
