@@ -104,7 +104,12 @@ def build(setting: Setting, _: NoOptions) -> Batched:
     trained.load_state_dict(load_file(path))
     trained.float().eval().to(device)
     digest = f"{file_digest([path])[:12]}+{parts.sha256[:12]}"
-    loaded = Pretrained(parts.model, FOLDER, f"{digest}:float32", {"device": device, "weights sha256": digest})
+    used = [*parts.model.vision.parameters(), *trained.parameters()]
+    facts = {
+        "device": device, "weights sha256": digest, "precision": "float32",
+        "parameters": sum(parameter.numel() for parameter in used),
+    }  # fmt: skip
+    loaded = Pretrained(parts.model, FOLDER, f"{digest}:float32", facts)
     return model_of(ClipNano(parts, trained, device), loaded, setting)
 
 
@@ -120,7 +125,7 @@ ENTRIES = (
         uses=frozenset({"device", "batch_size"}),
         kinds=KINDS,
         at_hand=_at_hand,
-        parameters="1.7 M",
+        parameters="2.4 M",
         repo="(with the project)",
         embedded=True,
         protocol="fine_tuned",

@@ -3,6 +3,7 @@
 They are a reference for accuracy and speed, and answer `detect` only: they cannot be given names to look for.  A box
 has the class name of the checkpoint (`id2label`), never its number: DETR numbers 91 classes with gaps, the others 80.
 Names such as "sofa" for COCO's "couch", which RT-DETR's checkpoints have, are among the synonyms of `coco_detection`.
+A task with a category that the checkpoint does not have is left out.
 
 - DETR: softmax; each query has its best class that is not "no object" (the authors' PostProcess).
 - The others: sigmoid; as many of the highest (query, class) pairs as there are queries, so that a query may give
@@ -34,6 +35,7 @@ from baselines.detectors import (
 from baselines.entry import Entry, Setting
 from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
 from harness.core import Boxes, Kind, Question, Size
+from harness.florence2.files import read_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,6 +43,20 @@ if TYPE_CHECKING:
 ANSWERS_VERSION = 1  # raise it whenever an answer could change
 KINDS: frozenset[Kind] = frozenset({"detect"})
 NO_CLASS = "N/A"  # the name of the gaps among DETR's 91 classes
+COCO = (  # in the order of the annotation files
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator",
+    "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+OLDER = {  # names of RT-DETR's checkpoints
+    "motorbike": "motorcycle", "aeroplane": "airplane", "sofa": "couch", "pottedplant": "potted plant",
+    "diningtable": "dining table", "tvmonitor": "tv",
+}  # fmt: skip
 
 
 class Forms(NamedTuple):
@@ -106,12 +122,26 @@ def _build(setting: Setting, options: LoadOptions, checkpoint: Checkpoint, forms
     return Detecting(named, family.prepare, family.find, loaded, setting)
 
 
+def categories(weights: str | None, checkpoint: Checkpoint) -> frozenset[str]:
+    """The class names of a checkpoint, with COCO's for older ones; COCO's for the entry's own weights.
+
+    Errors are those of `Checkpoint.folder`; CheckpointError for a damaged `config.json`.
+    """
+    if weights is None:
+        return frozenset(COCO)
+    folder = checkpoint.folder(weights)
+    named = read_json((checkpoint.base(folder) or folder) / "config.json").get("id2label")
+    names = {str(name) for name in named.values()} if isinstance(named, dict) else set()
+    return frozenset(names | {OLDER[name] for name in names & OLDER.keys()}) - {NO_CLASS}
+
+
 def _entry(name: str, forms: Forms, repo: str, about: str, parameters: str, revision: str = "main") -> Entry:
     checkpoint = Checkpoint(name, repo, revision)
     return checkpoint.entry(
         about,
         partial(_build, forms=forms),
         kinds=KINDS,
+        categories=partial(categories, checkpoint=checkpoint),
         parameters=parameters,
         protocol="fine_tuned",
         checkpoint=checkpoint.folder if forms is DETR else None,

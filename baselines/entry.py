@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -71,6 +71,8 @@ class Entry:
     The following functions are None where the model does not support them:
 
     - `kinds_of(options)` returns the kinds of question that it answers, where they depend on the options.
+    - `categories(weights)` returns the names of all categories that it can detect with these weights (None: its own).
+      A task with another category is left out.
     - `shots(options)` returns how many examples of the task's training split precede each question.  Where that is
       not 0, the model is built again for each task, with `Setting.examples`.
     - `refuse(setting, options)` raises UsageError or ResourceError for a setting that cannot work, before any loading.
@@ -91,6 +93,7 @@ class Entry:
     uses: frozenset[str] = frozenset()  # the fields of Setting that the model takes; others are refused
     kinds: frozenset[Kind] | None = None  # the kinds of question that it answers; None: all of GENERAL
     kinds_of: Callable[[Any], frozenset[Kind]] | None = None  # instead of `kinds`
+    categories: Callable[[str | None], Collection[str]] | None = None
     shots: Callable[[Any], int] | None = None
     refuse: Callable[[Setting, Any], None] | None = None
     at_hand: Callable[[], str] = lambda: "needs none"

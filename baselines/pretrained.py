@@ -45,6 +45,7 @@ TEXT_FILES = (  # whatever a family has of them
 TOKENIZERS = (  # a folder has one of them
     "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"
 )  # fmt: skip
+PARTS_OF = {"sam2": "sam2_video"}  # kinds of model that are published within another kind
 NO_SETTINGS = ("image_processor_type", "processor_class", "auto_map")  # names of classes
 BLOB = re.compile(r"[0-9a-f]{64}")
 
@@ -335,7 +336,7 @@ def _check_class(folder: Path, kind: Any, adapter: Path | None) -> None:
     path = folder / "config.json"
     stated = read_json(path).get("model_type")
     wanted = kind.config_class.model_type
-    if stated != wanted:
+    if stated not in (wanted, PARTS_OF.get(wanted, wanted)):
         of = f"{adapter} is an adapter of {folder}, and " if adapter else ""
         raise CheckpointError(f"{of}{path} is of a {stated!r} model; this entry needs {wanted!r}")
 

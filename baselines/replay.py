@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from baselines.entry import Entry, Part, Setting
-from harness.core import Answer, Failure, Question, Ticket
+from harness.core import Answer, Failure, Kind, Question, Ticket
 from harness.errors import DataError, UsageError
 from harness.store import RunFolder
 
@@ -119,6 +119,7 @@ ENTRIES = (
         build=build,
         options=Options,
         refuse=refuse,
+        kinds=frozenset(get_args(Kind)),
         per_task=True,
         embedded=True,
         protocol="predictions",

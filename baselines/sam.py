@@ -6,16 +6,17 @@ that a perfect box could reach.  The usual baseline of referring segmentation is
 SAM draws three masks for a box, and the answer is the mask of the highest predicted IoU, at the size of the image.
 Where the other model finds no box, the mask is empty.  An answer that the other model could not give is not given.
 
-SAM 2 and SAM 3 are not here: their image processors need torchvision.
+`sam2` has the second version behind the same boxes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from baselines.detectors import load_exact
 from baselines.entry import Entry, Setting
 from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
 from baselines.pretrained import refuse as refuse_loading
-from harness.core import Answer, Box, Boxes, Failure, Kind, Mask, Model, Polygons, Question, Size
+from harness.core import Answer, Box, Boxes, Failure, Kind, Mask, Model, Polygons, Question, Size, Ticket
 from harness.errors import UsageError
 from harness.geometry.masks import from_runs, rasterise
 
@@ -59,8 +60,25 @@ class Options(CascadeOptions):
     "Model that finds the box of an expression, such as grounding-dino-b; oracle: the box of the target"
 
 
+class Masks(Protocol):
+    """A model that draws the mask of a box."""
+
+    def masks(self, images: Sequence[Image.Image], boxes: Sequence[Box]) -> list[NDArray[np.bool_]]:
+        """For each image the (height, width) pixels of the object in its box, in pixels of the original image."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A version of SAM: the class of transformers, the name and version in fingerprints, and how it is asked."""
+
+    model: str
+    name: str
+    of: Callable[[Pretrained], Masks]
+
+
 class Sam:
-    """How SAM is asked: boxes in pixels of the original image in, one mask for each out."""
+    """How SAM is asked; a `Masks`."""
 
     def __init__(self, loaded: Pretrained) -> None:
         import transformers
@@ -90,16 +108,23 @@ class Sam:
 class Cascade:
     """Answers a batch of `segment` questions by the boxes of another model; see `Batched`."""
 
-    def __init__(self, sam: Sam, boxes_of: Model, oracle: bool) -> None:
+    def __init__(self, sam: Masks, boxes_of: Model, oracle: bool) -> None:
         self._sam = sam
         self._boxes_of = boxes_of
-        self._kind: Kind = "segment" if oracle else "refer"
+        self._oracle = oracle
+
+    def asked(self, question: Question) -> Question:
+        """The question to the model of the boxes."""
+        return replace(question, kind="segment" if self._oracle else "refer")
+
+    def after(self, result: Answer | Failure) -> Cascade:
+        """The cascade in which the model of the boxes has given this result already."""
+        return Cascade(self._sam, _Given(result), self._oracle)
 
     def __call__(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> list[Reply]:
         """A Mask for each question; the other model's Failure, or None where it could not be understood."""
         start = time.perf_counter()
-        asked = [(place, replace(question, kind=self._kind)) for place, question in enumerate(questions)]
-        found = dict(self._boxes_of.answer(asked))
+        found = dict(self._boxes_of.answer(enumerate(map(self.asked, questions))))
         replies: list[Reply] = [None] * len(questions)
         boxes: dict[int, Box] = {}
         for place, image in enumerate(images):
@@ -119,6 +144,30 @@ class Cascade:
                 replies[place] = Answer((f"the mask of the box {where}",), encoded(mask), batch=len(boxes))
         seconds = time.perf_counter() - start  # of both models
         return [replace(reply, seconds=seconds) if isinstance(reply, Answer) else reply for reply in replies]
+
+
+class _Given:
+    """A Model that repeats one result."""
+
+    fingerprint = "given"
+    provenance: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, result: Answer | Failure) -> None:
+        self._result = result
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        """The result for each question."""
+        return ((ticket, self._result) for ticket, _ in questions)
+
+
+class Cascaded(Batched):
+    """The Model of a cascade, whose halves can be counted apart (see `harness.speed.cost`)."""
+
+    def __init__(self, fingerprint: str, cascade: Cascade, boxes_of: Model, setting: Setting) -> None:
+        super().__init__(fingerprint, cascade, setting)
+        self.asks = boxes_of
+        self.asked = cascade.asked
+        self.after = lambda result: Batched(fingerprint, cascade.after(result), setting)
 
 
 def first_box(answer: Answer, size: Size) -> Box | None:
@@ -145,16 +194,19 @@ def encoded(pixels: NDArray[np.bool_]) -> Mask:
     return Mask(Size(width, height), bytes(code["counts"]))
 
 
-def _build(setting: Setting, options: CascadeOptions, checkpoint: Checkpoint, boxes: Entry | None) -> Batched:
+def _build(
+    setting: Setting, options: CascadeOptions, checkpoint: Checkpoint, boxes: Entry | None, family: Family
+) -> Cascaded:
     other = _other(options, boxes)
     boxes_of = other.load(_setting_of(other, setting, options))
-    loaded = load_exact("SamModel", checkpoint, setting, LoadOptions(attention=options.attention))
-    cascade = Cascade(Sam(loaded), boxes_of, other.sees_targets)
+    loaded = load_exact(family.model, checkpoint, setting, LoadOptions(attention=options.attention))
+    cascade = Cascade(family.of(loaded), boxes_of, other.sees_targets)
     size = setting.batch_size or (8 if str(loaded.device).startswith("cuda") else 1)
-    fingerprint = f"Sam v{ANSWERS_VERSION}:{loaded.identity}:boxes of {boxes_of.fingerprint}"
-    model = Batched(fingerprint, cascade, replace(setting, batch_size=size))
+    fingerprint = f"{family.name}:{loaded.identity}:boxes of {boxes_of.fingerprint}"
+    model = Cascaded(fingerprint, cascade, boxes_of, replace(setting, batch_size=size))
     of_boxes = {"boxes from": other.name, "model of the boxes": dict(boxes_of.provenance)}
-    model.provenance = {**loaded.provenance, "batch size": size, **of_boxes}
+    parameters = loaded.provenance["parameters"] + boxes_of.provenance.get("parameters", 0)  # of both
+    model.provenance = {**loaded.provenance, "parameters": parameters, "batch size": size, **of_boxes}
     return model
 
 
@@ -187,12 +239,12 @@ def _setting_of(other: Entry, setting: Setting, options: CascadeOptions) -> Sett
     )
 
 
-def _sam(size: str, parameters: str, boxes: Entry | None = None) -> Entry:
-    checkpoint = Checkpoint(f"sam-{size[0]}", f"facebook/sam-vit-{size}")
+def entry_of(checkpoint: Checkpoint, family: Family, about: str, parameters: str, boxes: Entry | None = None) -> Entry:
+    """The Entry of a checkpoint behind the boxes of `boxes`, or of the model that `--boxes-from` names."""
     whose = boxes.name if boxes else "the model of --boxes-from, by default the target's"
     return checkpoint.entry(
-        f"SAM with ViT-{size[0].upper()}: the mask of a box, here of {whose}",
-        partial(_build, boxes=boxes),
+        f"{about}: the mask of a box, here of {whose}",
+        partial(_build, boxes=boxes, family=family),
         name=f"{boxes.name}+{checkpoint.name}" if boxes else checkpoint.name,
         options=CascadeOptions if boxes else Options,
         kinds=KINDS,
@@ -200,6 +252,14 @@ def _sam(size: str, parameters: str, boxes: Entry | None = None) -> Entry:
         parameters=parameters,
         sees_targets=boxes is None,
     )
+
+
+SAM = Family("SamModel", f"Sam v{ANSWERS_VERSION}", Sam)
+
+
+def _sam(size: str, parameters: str, boxes: Entry | None = None) -> Entry:
+    checkpoint = Checkpoint(f"sam-{size[0]}", f"facebook/sam-vit-{size}")
+    return entry_of(checkpoint, SAM, f"SAM with ViT-{size[0].upper()}", parameters, boxes)
 
 
 _DETECTORS = {entry.name: entry for entry in (*grounding_dino.ENTRIES, *florence2.ENTRIES)}

@@ -18,12 +18,18 @@ from harness.core import Answer
 
 @dataclass(slots=True)
 class Clock:
-    """Measures throughput from the first question on, including image decoding and storing of answers."""
+    """Measures throughput from the first question on, including image decoding and storing of answers.
+
+    It restarts the measurement of the peak memory of GPUs.
+    """
 
     start: float = field(default_factory=time.perf_counter)
     first: float | None = None
     answers: int = 0
     tokens: int = 0
+
+    def __post_init__(self) -> None:
+        forget_peak_gpu_memory()
 
     def answered(self, answer: Answer) -> None:
         """Counts an answer that was just stored."""
@@ -39,6 +45,8 @@ class Clock:
         """
         seconds = time.perf_counter() - self.start
         timings: dict[str, Any] = {"seconds": seconds, "peak memory MiB": peak_memory()}
+        if on_gpu := peak_gpu_memory():
+            timings["peak GPU memory MiB"] = on_gpu
         if self.answers:
             timings |= {
                 "first answer s": self.first,
@@ -68,6 +76,31 @@ def forget_peak_memory() -> None:
     """Restarts the measurement of `peak_memory` at the current memory, if Linux permits it; else does nothing."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_gpu_memory() -> float:
+    """The largest memory of this process's tensors on one GPU, in MiB, since `forget_peak_gpu_memory`.
+
+    0 where the process uses no GPU.  This is what torch has allocated; CUDA itself needs some hundred MiB more.
+    """
+    torch = _torch_on_gpu()
+    if torch is None:
+        return 0.0
+    peaks = [torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count())]
+    return float(max(peaks)) / (1 << 20)
+
+
+def forget_peak_gpu_memory() -> None:
+    """Restarts the measurement of `peak_gpu_memory` at the current memory; nothing where there is no GPU in use."""
+    torch = _torch_on_gpu()
+    for device in range(torch.cuda.device_count() if torch is not None else 0):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _torch_on_gpu() -> Any:
+    """torch, if this process has imported it and has used a GPU; else None."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and torch.cuda.is_initialized() else None
 
 
 def latency(answers: Iterable[Answer]) -> dict[str, Any]:

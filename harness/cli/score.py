@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from harness.cli.options import RESULTS, Data, Json, Out, Split, Strict, command_line, show_run
+from harness.cli.options import RESULTS, Candidates, Data, Json, Out, Split, Strict, Top, command_line, show_run
 from harness.errors import UsageError
 from harness.evaluation.request import Scorers
 from harness.evaluation.scoring import score as score_predictions
@@ -35,6 +35,8 @@ def score(
         str | None,
         Parameter(name=["--name", "--model"], help="Name of the predicting model [default: the file's name]"),
     ] = None,
+    candidates: Candidates = None,
+    top: Top = None,
     split: Split = None,
     data: Data = None,
     strict: Strict = False,
@@ -47,10 +49,12 @@ def score(
 
     python -m harness score --task vqav2 --predictions results.json --data /data
 
+    python -m harness score --task flickr30k_rerank --predictions pairs.npz --candidates 3f2a --data /data
+
     python -m harness score 3f2a
     """
     if run is not None:
-        if predictions or annotations:
+        if predictions or annotations or candidates or top is not None:
             raise UsageError("give either a RUN, or --task with --predictions")
         scored = score_again(run, task=task, data=data, scorers=scorers, out=out, command=command_line())
         show_run(*scored, json)
@@ -58,7 +62,7 @@ def score(
     if task is None or predictions is None:
         raise UsageError("score needs a RUN, or --task T with --predictions FILE; see `score --help`")
     scored = score_predictions(
-        task, predictions, annotations=annotations, name=name, split=split, data=data, seed=seed, scorers=scorers,
-        strict=strict, out=out, command=command_line(),
+        task, predictions, annotations=annotations, candidates=candidates, top=top, name=name, split=split, data=data,
+        seed=seed, scorers=scorers, strict=strict, out=out, command=command_line(),
     )  # fmt: skip
     show_run(*scored, json)

@@ -108,6 +108,8 @@ def score(
     data: str | Path | None = None,
     annotations: str | Path | None = None,
     strict: bool = False,
+    candidates: str | Run | None = None,
+    top: int | None = None,
     split: str | None = None,
     name: str | None = None,
     seed: int = 0,
@@ -117,13 +119,15 @@ def score(
     """The run of predictions made elsewhere, a file in the benchmark's official result format.
 
     Needs no model and no torch.  `annotations` is a file or folder that replaces those of the data root.  `strict`
-    refuses files that need a conversion.  `name` is the name of the model that made the predictions; None: the file's
-    name.
+    refuses files that need a conversion.  `candidates` and `top` are those of `evaluate`, for a re-ranking task.
+    `name` is the name of the model that made the predictions; None: the file's name.
     """
     run, _ = scoring.score(
         task,
         Path(predictions),
         annotations=None if annotations is None else Path(annotations),
+        candidates=candidates.id if isinstance(candidates, Run) else candidates,
+        top=top,
         name=name,
         split=split,
         data=None if data is None else str(data),

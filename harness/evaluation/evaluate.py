@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ from harness.evaluation.plan import (
 from harness.evaluation.request import Request
 from harness.evaluation.tuning import fine_tuned
 from harness.florence2.files import is_adapter
+from harness.metrics.labels import category_of
 from harness.protocols import zero_shot
 from harness.provenance import provenance
 from harness.speed import cost
@@ -130,6 +132,7 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
         own.require(task, split)
     of_several = watcher is not None and watcher.several
     kinds = entry.answers(request.options) if entry is not None else None
+    known = partial(entry.categories, request.weights) if entry is not None and entry.categories is not None else None
     shots = entry.shots_of(request.options) if entry is not None else 0
     alone = len(pairs) == 1 and not of_several
     models = closing.enter_context(Models(request, entry))
@@ -143,7 +146,7 @@ def _each(request: Request, watcher: Watcher | None, closing: ExitStack) -> Iter
                 raise
             watcher.failed(task.name, split, error)
             continue
-        lacking = unanswerable(kinds, (sample.question for sample in samples))
+        lacking = unanswerable(kinds, (sample.question for sample in samples), known)
         if reason := lacking or few_shot.impossible(task, shots):
             if alone or (not of_several and task.name in _names(request).split(",")):
                 raise UsageError(f"{name} cannot be evaluated on {task.name}: it {reason}")
@@ -233,18 +236,37 @@ def _part(source: DataSource, task: Task[Any], split: str, loaded: Loaded) -> Pa
     return Part(task=task, split=split, data_hash=digest, samples=loaded.all, training_root=root)
 
 
-def unanswerable(kinds: Collection[Kind] | None, questions: Iterable[Question]) -> str:
-    """The reason why a model of these kinds cannot answer all questions, as the end of a sentence; "" where it can."""
-    if kinds is None:
+def unanswerable(
+    kinds: Collection[Kind] | None,
+    questions: Iterable[Question],
+    known: Callable[[], Collection[str]] | None = None,
+) -> str:
+    """The reason why a model of these kinds cannot answer all questions, as the end of a sentence; "" where it can.
+
+    `known` returns the categories of a model that detects no others: it must know every category of the questions,
+    since a mean over categories that it cannot name says little.  A name is compared without case.
+    """
+    asked = list(questions)
+    lacking = sorted({question.kind for question in asked} - set(kinds)) if kinds is not None else []
+    if kinds is not None and lacking:
+        return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(kinds))}"
+    lists = {id(question.phrases): question.phrases for question in asked if question.kind in ("detect", "find")}
+    if known is None or not lists:
         return ""
-    lacking = sorted({question.kind for question in questions} - set(kinds))
-    return f"answers no {', '.join(lacking)} questions, only {', '.join(sorted(kinds))}" if lacking else ""
+    phrases = tuple({phrase.text: phrase for phrases in lists.values() for phrase in phrases}.values())
+    named = {category_of(name, phrases, {}) for name in known()} - {None}
+    strange = [phrase.text for place, phrase in enumerate(phrases) if place not in named]
+    return f"detects {len(named):,} of its {len(phrases):,} categories, and not {strange[0]!r}" if strange else ""
 
 
 def answerable(
-    tasks: Sequence[Task[Any]], kinds: Collection[Kind], root: Path, split: str | None = None
+    tasks: Sequence[Task[Any]],
+    kinds: Collection[Kind],
+    root: Path,
+    split: str | None = None,
+    known: Callable[[], Collection[str]] | None = None,
 ) -> list[Task[Any]]:
-    """Those of the tasks whose questions are all of these kinds, on their data under a root.
+    """Those of the tasks that a model of these kinds can answer (see `unanswerable`), on their data under a root.
 
     A task whose data cannot be read is one of them: its run says what is wrong.
     """
@@ -254,7 +276,7 @@ def answerable(
             samples = [sample for name in splits_of(task, split) for sample in load(task, root, name)]
         except HarnessError:
             return True
-        return not unanswerable(kinds, (sample.question for sample in samples))
+        return not unanswerable(kinds, (sample.question for sample in samples), known)
 
     return [task for task in tasks if answered(task)]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tasks
 from harness import runner, store
-from harness.core import Answer, Candidates, Embedding, Run, Task
+from harness.core import Answer, Candidates, Embedding, Run, RunSpec, Task
 from harness.errors import DataError, UsageError
 from harness.store import RunFolder
 from tasks.rerank import TOP
@@ -38,11 +38,41 @@ def with_candidates(source: DataSource, request: Request, pairs: Sequence[tuple[
         raise UsageError("--candidates is of one split of one re-ranking task, such as flickr30k_rerank")
     [(task, split)] = pairs
     folder, record = store.find(request.out, request.candidates)
-    _refuse_unfit(record, task, split, request)
+    _refuse_unfit(record, task, split)
+    spec = record.spec
+    if spec.limit is not None and (spec.limit, spec.seed) != (request.limit, request.seed):
+        same = f"--limit {spec.limit} --seed {spec.seed}"
+        raise UsageError(f"--candidates {record.id}: a partial run; its re-ranking is as partial: {same}")
     return replace(source, candidates=_read(source, record, folder, request.top or TOP))
 
 
-def _refuse_unfit(record: Run, task: Task[Any], split: str, request: Request) -> None:
+def of_predictions(
+    source: DataSource, task: Task[Any], split: str, candidates: str | None, top: int | None, out: Path
+) -> tuple[DataSource, RunSpec | None]:
+    """The source with the candidates that a file of predictions scores, and the first run's spec; its limit is theirs.
+
+    The source as it is, and None, for a task without candidates.  UsageError where the task has no candidates or the
+    first run is of another task or split; DataError where it is of other annotations.
+    """
+    if not task.candidates_of:
+        if candidates is not None or top is not None:
+            raise UsageError(
+                f"--candidates and --top are of a re-ranking task, such as flickr30k_rerank, not {task.name}"
+            )
+        return source, None
+    if candidates is None:
+        raise UsageError(
+            f"{task.name}: its samples are the candidates of a first run, so --predictions needs --candidates RUN, the "
+            f"run of {task.candidates_of} whose pairs the file scores; `ls` lists runs"
+        )
+    if top is not None and top < 1:
+        raise UsageError(f"--top {top}: the number of candidates of a query, from 1")
+    folder, record = store.find(out, candidates)
+    _refuse_unfit(record, task, split)
+    return replace(source, candidates=_read(source, record, folder, top or TOP)), record.spec
+
+
+def _refuse_unfit(record: Run, task: Task[Any], split: str) -> None:
     spec, of = record.spec, f"--candidates {record.id}"
     if spec.task != task.candidates_of:
         raise UsageError(f"{of}: a run of {spec.task}; {task.name} re-ranks runs of {task.candidates_of}")
@@ -50,9 +80,6 @@ def _refuse_unfit(record: Run, task: Task[Any], split: str, request: Request) ->
         raise UsageError(f"{of}: a run of split {spec.split}, not {split}; --split {spec.split} re-ranks it")
     if not record.finished:
         raise UsageError(f"{of}: the run is {record.status}; its own command finishes it")
-    if spec.limit is not None and (spec.limit, spec.seed) != (request.limit, request.seed):
-        same = f"--limit {spec.limit} --seed {spec.seed}"
-        raise UsageError(f"{of}: a partial run; its re-ranking is as partial: {same}")
 
 
 def _read(source: DataSource, record: Run, folder: RunFolder, top: int) -> Candidates:

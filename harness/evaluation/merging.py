@@ -164,5 +164,9 @@ def _timings(parts: Sequence[Part]) -> dict[str, Any]:
         name: sum(timings[name] * timings["seconds"] for timings in timed) / seconds
         for name in ("answers/s", "images/s", "tokens/s")
     }
-    peak = max(timings.get("peak memory MiB", 0) for timings in timed)
-    return {"seconds": seconds, "peak memory MiB": peak, **rates}
+    peaks = {
+        name: max(timings[name] for timings in timed if name in timings)
+        for name in ("peak memory MiB", "peak GPU memory MiB")
+        if any(name in timings for timings in timed)
+    }
+    return {"seconds": seconds, **peaks, **rates}

@@ -11,6 +11,7 @@ from harness import runner, store
 from harness.core import Answer, Run, Task
 from harness.data import manifest, sanity
 from harness.errors import UsageError
+from harness.evaluation import first_run
 from harness.evaluation.evaluate import spec_of
 from harness.evaluation.plan import Loaded, loaded_of, named, source_of, splits_of
 from harness.evaluation.request import RESULTS, Scorers, refuse_name
@@ -25,6 +26,8 @@ def score(
     predictions: Path,
     *,
     annotations: Path | None = None,
+    candidates: str | None = None,
+    top: int | None = None,
     name: str | None = None,
     split: str | None = None,
     data: str | None = None,
@@ -38,7 +41,8 @@ def score(
 
     `annotations` is a file or folder that replaces those of the data root.  `name` is the name of the model that made
     the predictions (None: the file's name).  `strict` refuses files that need a conversion.  The record has the
-    `sanity` of the predictions.
+    `sanity` of the predictions.  Predictions of a re-ranking task are of the best `top` candidates (None: 128) of a
+    first run, `candidates`; where that is partial, so is this one.
 
     UsageError for several tasks or splits, DataError for predictions that do not match the samples.
     """
@@ -52,12 +56,14 @@ def score(
     if other_splits:
         raise UsageError(f"--split {split}: predictions are of one split")
     source = source_of(data, "scoring predictions", embedded=False, annotations=annotations, strict=strict)
-    source = source.of(scored, named_split)
+    source, first = first_run.of_predictions(source.of(scored, named_split), scored, named_split, candidates, top, out)
     loaded = source.read(scored, named_split)
     answers = _read(scored, predictions, loaded)
+    limit, seed = (first.limit, first.seed) if first is not None and first.limit is not None else (None, seed)
+    called = name or (f"{first.model}+" if first is not None else "") + predictions.stem
     spec = spec_of(
-        scored, named_split, source, name or predictions.stem, f"predictions:{manifest.digest([predictions])}",
-        protocol="predictions", seed=seed,
+        scored, named_split, source, called, f"predictions:{manifest.digest([predictions])}",
+        protocol="predictions", limit=limit, seed=seed,
     )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
     origin = tasks.origin_of(named_task, task) if isinstance(task, str) and source.dataset is None else {}

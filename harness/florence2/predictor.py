@@ -144,6 +144,7 @@ class Predictor:
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
         self.notes = parts.notes
+        self.parameters = sum(parameter.numel() for parameter in parts.model.parameters())  # before they are quantised
         self.model = accelerated(parts.model, self.device, dtype)
         self.watch: Callable[[Ticket, int, Generated[Any]], None] | None = None
         self._engine: Engine[PromptTicket] | None = None
@@ -174,6 +175,7 @@ class Predictor:
         """
         return {
             "weights sha256": self.sha256,
+            "parameters": self.parameters,
             "precision": str(self.dtype).removeprefix("torch."),
             "decoding": self.decoding.describe(),
             "input": f"{self.preprocess.width}x{self.preprocess.height}",

@@ -15,7 +15,7 @@ from harness.errors import DataError
 
 SETTINGS = ("model", "samples", "prompts", "resolution", "precision", "decoding", "other settings")
 KEYS = {"resolution": "input", "precision": "precision", "decoding": "decoding"}  # setting to key of provenance
-FREE = ("weights sha256", "device", "threads", "batch size", "prompts", *KEYS.values())
+FREE = ("weights sha256", "parameters", "device", "threads", "batch size", "prompts", *KEYS.values())
 
 
 def refuse_unlike(base: Side, run: Side, differs: Sequence[str]) -> None:

@@ -92,7 +92,8 @@ def _tasks_of(promise: Promise) -> list[Task[Any]]:
     tasks = with_data(selected(names, name, root, own), root, promise.split, names)
     named = [task for task in tasks if task.name in names.split(",")]
     others = [task for task in tasks if task not in named]
-    answered = answerable(others, entry.answers(promise.options), root, promise.split)
+    known = partial(entry.categories, promise.weights) if entry.categories is not None else None
+    answered = answerable(others, entry.answers(promise.options), root, promise.split, known)
     return [task for task in tasks if task in named or task in answered]
 
 

@@ -15,7 +15,7 @@ from harness.sinks import cell, csv_text
 
 COLUMNS = (
     "data", "task", "split", "model", "metric", "value", "parameters", "GFLOPs of a query", "counted",
-    "peak memory MiB", "images/s", "device", "batch size", "id",
+    "peak memory MiB", "peak GPU memory MiB", "images/s", "device", "batch size", "id",
 )  # fmt: skip
 
 
@@ -27,13 +27,13 @@ def rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
         parameters = model.get("parameters")
         if not isinstance(parameters, int) and "GFLOPs" not in cost:
             continue
-        timings = {name: run.timings.get(name) for name in ("peak memory MiB", "images/s")}
+        timings = {name: run.timings.get(name) for name in ("peak memory MiB", "peak GPU memory MiB", "images/s")}
         numbers = [cost.get("GFLOPs"), *timings.values()]
-        gflops, memory, rate = ("" if each is None else f"{each:.4g}" for each in numbers)
+        gflops, memory, on_gpu, rate = ("" if each is None else f"{each:.4g}" for each in numbers)
         counted = str(cost.get("of", "")) if "GFLOPs" in cost else ""
         result.append((
             spec.data, spec.task, spec.split, spec.model, run.headline, number(run.metrics.get(run.headline)),
-            f"{parameters:,}" if isinstance(parameters, int) else "", gflops, counted, memory, rate,
+            f"{parameters:,}" if isinstance(parameters, int) else "", gflops, counted, memory, on_gpu, rate,
             str(model.get("device", "")), str(model.get("batch size", "")), run.id,
         ))  # fmt: skip
     return sorted(result)

@@ -12,7 +12,7 @@ from harness.errors import ResourceError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-TIMINGS = ("seconds", "answers/s", "images/s", "tokens/s", "peak memory MiB")
+TIMINGS = ("seconds", "answers/s", "images/s", "tokens/s", "peak memory MiB", "peak GPU memory MiB")
 PROVENANCE = ("date", "commit", "dirty", "command")
 COLUMNS = (
     "id", "data", "task", "version", "split", "model", "protocol", "limit", "seed", "fingerprint", "status", "metric",

@@ -132,5 +132,6 @@ def _speed(run: Run) -> str:
     if "latency of" in timings:
         parts.append(f"median latency {1000 * timings['p50 s']:.0f} ms ({timings['latency of']})")
     if "peak memory MiB" in timings:
-        parts.append(f"peak memory {timings['peak memory MiB']:.0f} MiB")
+        on_gpu = f", {timings['peak GPU memory MiB']:.0f} MiB on a GPU" if "peak GPU memory MiB" in timings else ""
+        parts.append(f"peak memory {timings['peak memory MiB']:.0f} MiB{on_gpu}")
     return "; ".join(parts)

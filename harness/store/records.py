@@ -52,6 +52,7 @@ _Timings = TypedDict(  # other entries are not read
         "p50 s": _Seconds,
         "latency of": str,
         "peak memory MiB": _Seconds,
+        "peak GPU memory MiB": _Seconds,
     },
     total=False,
 )

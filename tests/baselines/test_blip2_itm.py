@@ -156,3 +156,7 @@ def test_reranking_has_the_recall_of_a_loop_over_all_pairs(
         scores[by_id[f"image/{image}"].image_name, by_id[f"caption/{caption}"].text] = value.score
     expected = first_runs.recalls(samples, first_runs.stored(tmp_path, first), scores, 4)
     assert {name: run.metrics[name].value for name in expected} == pytest.approx(expected)
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(ENTRIES["blip2-itm"], tiny, tmp_path / "cache", monkeypatch)

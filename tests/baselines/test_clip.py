@@ -152,3 +152,7 @@ def test_retrieval_tasks_are_run_scored_compared_and_reported(tiny: Path, tmp_pa
     assert comparison.metrics
     assert main(["report", "--results", str(results), "--to", str(tmp_path / "report"), "--pictures", "2"]) == 0
     assert "mean recall" in (tmp_path / "report/index.html").read_text()
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(ENTRY, tiny, tmp_path / "cache", monkeypatch)

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import harness
 from baselines import find
 from baselines.entry import Setting
-from baselines.florence2 import WEIGHTS
+from baselines.florence2 import WEIGHTS, load_parts
 from harness.core import Embedding, Question, Source
+from harness.florence2.config import NANO
+from harness.speed import cost
+from harness.speed.florence2_cost import of_vision
 from tasks import TASKS
 from tests.baselines import rivals
 
@@ -25,6 +30,27 @@ def test_recall_is_far_above_chance(task: str, images: int, miniature: Path, tmp
         low = run.metrics[name].low
         assert low is not None and low > 60
     assert run.metrics["truncated"].value == 0
+    assert run.provenance["model"]["parameters"] == 2_428_480
+    assert run.provenance["cost"]["of"] == "one embed query alone: 1 image" and run.provenance["cost"]["GFLOPs"] > 0.3
+
+
+def test_parameters_and_operations_are_those_of_the_two_towers(miniature: Path) -> None:
+    """Image: DaViT at 128 x 128, then layers of 192 and 64 on 160 channels of 2 + 9 cells.  Text: one layer.
+
+    The layer has width 96, inner width 192, and no padding: four maps, two products of attention, and two maps.
+    """
+    model = find("clip-nano").load(Setting(root=miniature, device="cpu"))
+    [image, *_, text] = TASKS["flickr30k_retrieval"].load(Source(miniature, "test"))
+    vision, _ = of_vision(NANO.vision, 128, 128)
+    features = 160 * (2 + 3 * 3)
+    assert cost.of_query(model, image.question)["GFLOPs"] * 1e9 == pytest.approx(vision + 2 * (features + 64) * 192)
+    parts = load_parts(WEIGHTS / "florence2-nano-ft")
+    n = len(parts.tokenizer.encode(text.question.text))
+    layer = 2 * n * 4 * 96 * 96 + 2 * 2 * n * n * 96 + 2 * 2 * n * 96 * 192
+    assert cost.of_query(model, text.question)["GFLOPs"] * 1e9 == pytest.approx(layer + 2 * 96 * 64)
+    trained = load_file(WEIGHTS / "clip-nano" / "model.safetensors")
+    used = [*parts.model.vision.state_dict().values(), *trained.values()]
+    assert model.provenance["parameters"] == sum(map(torch.numel, used)) == 2_428_480
 
 
 def test_vectors_do_not_depend_on_the_batch(miniature: Path) -> None:

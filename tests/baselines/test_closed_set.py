@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,15 @@ from transformers import (
     RTDetrV2ForObjectDetection,
 )
 
+import harness
 from baselines import closed_set
 from baselines.entry import Entry, Setting
+from baselines.pretrained import Checkpoint
 from harness.core import Phrase, Question
+from harness.errors import UsageError
+from harness.evaluation import grid
+from harness.evaluation.evaluate import unanswerable
+from harness.evaluation.request import Request
 from harness.metrics.labels import category_of
 from tasks.detection import SYNONYMS
 from tests.baselines import detectors, rivals
@@ -36,7 +44,9 @@ KINDS = {
     "detr": "detr-r50", "rt_detr": "rt-detr-r18", "rt_detr_v2": "rt-detr-v2-r18", "d_fine": "d-fine-s",
     "lw_detr": "lw-detr-s",
 }  # fmt: skip
-NAMES = ("N/A", "house", "tree", "car", "robot")  # the miniature's, and one of DETR's gaps
+NAMES = (  # the miniature's, and one of DETR's gaps
+    "N/A", "house", "tree", "car", "boat", "fish", "mushroom", "rocket", "flower", "umbrella", "robot", "cat", "cup",
+)  # fmt: skip
 RESNET = {
     "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic",
     "out_indices": [2, 3, 4],
@@ -142,6 +152,52 @@ def test_only_coco_detection_is_run_and_odinw_is_left_out_with_the_reason(
     assert "left out: odinw_miniature, since tiny answers no find questions, only detect" in caplog.text
 
 
+@pytest.mark.parametrize("tiny", ["d_fine"], indirect=True)
+def test_task_with_a_category_that_the_checkpoint_lacks_is_blank_with_the_reason(
+    tiny: tuple[str, Entry, Path], tmp_path: Path
+) -> None:
+    """Of the miniature's 12 categories, this checkpoint has 11, one of them in capitals; it lacks "rocket"."""
+    _, entry, folder = tiny
+    weights = Path(shutil.copytree(folder, tmp_path / "weights"))
+    config = json.loads((weights / "config.json").read_text())
+    names = [{"house": "HOUSE", "rocket": "plane"}.get(name, name) for name in NAMES]
+    config["id2label"] = dict(enumerate(names))
+    (weights / "config.json").write_text(json.dumps(config))
+    given: dict[str, Any] = {"data": "miniature", "limit": 2, "out": tmp_path / "results", "weights": str(weights)}
+    request = Request(task="coco_detect*,lvis_min*,odinw_mini*", model=entry.name, **given)
+    planned = grid.plan(request)
+    assert list(planned) == []
+    reasons = {cell.task: cell.reason for cell in planned.cells}
+    assert reasons == {
+        "coco_detection": "detects 11 of its 12 categories, and not 'rocket'",
+        "lvis_minival": "detects 11 of its 12 categories, and not 'rocket'",
+        "odinw_miniature": "answers no find questions, only detect",
+    }
+    with pytest.raises(UsageError, match="cannot be evaluated on lvis_minival: it detects 11 of its 12 categories"):
+        harness.evaluate("lvis_minival", entry, **given)
+
+
+def test_published_weights_know_cocos_names_and_are_not_fetched_to_say_so(tmp_path: Path) -> None:
+    """Of LVIS' 1,203 categories they know few: the miniature stands for it, of which COCO has five."""
+    assert len(set(closed_set.COCO)) == 80
+    assert set(SYNONYMS.values()) <= set(closed_set.COCO)
+    assert {SYNONYMS[old]: old for old in closed_set.OLDER} == {new: old for old, new in closed_set.OLDER.items()}
+    with pytest.raises(UsageError, match=r"detects 5 of its 12 categories, and not 'house'"):
+        harness.evaluate("lvis_minival", "rt-detr-r18", data="miniature", out=tmp_path)
+
+
+def test_older_names_of_a_checkpoint_stand_for_cocos(tmp_path: Path) -> None:
+    older = {new: old for old, new in closed_set.OLDER.items()}
+    names = {number: older.get(name, name) for number, name in enumerate(closed_set.COCO)}
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": names}))
+    known = closed_set.categories(str(tmp_path), Checkpoint("x", "owner/x"))
+    assert known >= set(closed_set.COCO)
+    questions = [Question("a.png", None, "detect", phrases=tuple(map(Phrase, closed_set.COCO)))]
+    assert unanswerable({"detect"}, questions, lambda: known) == ""
+    (tmp_path / "config.json").write_text("{}")
+    assert closed_set.categories(str(tmp_path), Checkpoint("x", "owner/x")) == frozenset()
+
+
 @pytest.mark.parametrize(
     ("written", "name"),
     [
@@ -152,3 +208,10 @@ def test_only_coco_detection_is_run_and_odinw_is_left_out_with_the_reason(
 )  # fmt: skip
 def test_class_name_of_a_checkpoint_finds_cocos_category(written: str, name: str) -> None:
     assert category_of(written, (Phrase("other"), Phrase(name)), SYNONYMS) == 1
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(
+    tiny: tuple[str, Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, entry, folder = tiny
+    rivals.check_hub(entry, folder, tmp_path / "cache", monkeypatch)

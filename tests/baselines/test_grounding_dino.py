@@ -302,3 +302,10 @@ def test_checkpoint_of_the_other_family_is_refused(tiny: tuple[str, Entry, Path]
     other = CASES["mm" if kind == "gdino" else "gdino"]
     with pytest.raises(CheckpointError, match="this entry needs"):
         other.load(Setting(weights=str(folder), device="cpu"))
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(
+    tiny: tuple[str, Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, entry, folder = tiny
+    rivals.check_hub(entry, folder, tmp_path / "cache", monkeypatch)

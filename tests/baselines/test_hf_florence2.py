@@ -251,3 +251,7 @@ def test_questions_without_a_prompt_fail_alone(tmp_path: Path) -> None:
     assert "positions for" in reasons[1]
     assert reasons[2] == "a 'find' question without phrases has no prompt"
     assert reasons[3] == ""
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(BASE, TUNED, tmp_path / "cache", monkeypatch)

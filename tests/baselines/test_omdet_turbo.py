@@ -114,3 +114,7 @@ def test_refer_answers_with_one_box_and_no_names_with_none(tiny: Path) -> None:
 def test_coco_task_is_run_scored_compared_and_reported(tiny: Path, tmp_path: Path) -> None:
     tasks = [*rivals.DETECT, *rivals.FIND, *rivals.REFER]
     rivals.check_commands(ENTRY, tiny, tmp_path, tasks)
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(ENTRY, tiny, tmp_path / "cache", monkeypatch)

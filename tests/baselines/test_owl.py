@@ -227,3 +227,10 @@ def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[str, Entry, Path
     _, entry, folder = tiny
     tasks = [*rivals.DETECT, *rivals.FIND, *rivals.REFER]
     rivals.check_commands(entry, folder, tmp_path, tasks)
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(
+    tiny: tuple[str, Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, entry, folder = tiny
+    rivals.check_hub(entry, folder, tmp_path / "cache", monkeypatch)

@@ -386,3 +386,8 @@ def test_tokenizer_without_coordinates_is_refused(tiny: Path, tmp_path: Path) ->
     PreTrainedTokenizerFast(tokenizer_object=plain, **named).save_pretrained(folder)
     with pytest.raises(CheckpointError, match="no row of tokens <loc0000> to <loc1023>"):
         load(folder, tmp_path)
+
+
+@ONE
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(MIX, tiny, tmp_path / "cache", monkeypatch)

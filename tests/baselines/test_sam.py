@@ -21,12 +21,13 @@ from transformers import (
     SamVisionConfig,
 )
 
-from baselines import grounding_dino, sam
+from baselines import find, grounding_dino, sam
 from baselines.entry import Setting
 from baselines.sam import Cascade, Options, first_box
 from harness.core import Answer, Boxes, Failure, Mask, Polygons, Question, Sample, Size, Text, Ticket
 from harness.errors import UsageError
 from harness.geometry import masks
+from harness.speed import cost
 from tests.baselines import rivals
 from tests.baselines.test_grounding_dino import saved
 
@@ -170,6 +171,22 @@ def test_cascade_of_two_checkpoints_answers_with_the_mask_of_the_detectors_box(t
     assert answer.raw == ("the mask of the box " + ", ".join(f"{edge:.1f}" for edge in value.boxes[0]),)
 
 
+def test_cost_of_a_cascade_is_that_of_both_models(tiny: Path) -> None:
+    """The work of SAM does not depend on the box; the oracle has none, and no parameters."""
+    setting = Setting(root=tiny, weights=str(tiny), device="cpu", samples=samples())
+    asked = samples()[0].question
+    alone = ENTRIES["sam-b"].load(setting)
+    nano = find("florence2-nano-ft").load(Setting(root=tiny, device="cpu"))
+    both = ENTRIES["sam-b"].load(setting, boxes_from="florence2-nano-ft")
+    counted = [cost.of_query(alone, asked), cost.of_query(nano, replace(asked, kind="refer"))]
+    whole = cost.of_query(both, asked)
+    assert whole["GFLOPs"] == pytest.approx(sum(half["GFLOPs"] for half in counted), rel=1e-9)
+    assert all(half["GFLOPs"] > 0.001 for half in counted) and whole["of"] == "one segment query alone: 1 image"
+    of_sam = sum(parameter.numel() for parameter in SamModel.from_pretrained(tiny).parameters())
+    assert alone.provenance["parameters"] == of_sam
+    assert both.provenance["parameters"] == of_sam + 3_321_760
+
+
 def test_model_without_expressions_is_refused_before_loading() -> None:
     with pytest.raises(UsageError, match="it answers no refer questions, only caption, vqa"):
         ENTRIES["sam-b"].check(Setting(device="cpu"), Options(boxes_from="blip2-opt-2.7b"))
@@ -180,3 +197,7 @@ def test_model_without_expressions_is_refused_before_loading() -> None:
 def test_tasks_are_run_scored_compared_and_reported(tiny: Path, tmp_path: Path) -> None:
     tasks = ["refcoco_res", "refcoco_plus_res", "refcocog_res"]
     rivals.check_commands(ENTRIES["sam-b"], tiny, tmp_path, tasks, boxes_from="florence2-nano-ft")
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals.check_hub(ENTRIES["sam-b"], tiny, tmp_path / "cache", monkeypatch)

@@ -121,3 +121,10 @@ def test_checkpoint_of_the_other_kind_is_refused(tiny: tuple[Entry, Path]) -> No
     other = ENTRIES["siglip-b-16-224" if "naflex" in entry.name else "siglip2-b-16-naflex"]
     with pytest.raises(CheckpointError, match="this entry needs 'siglip"):
         other.load(Setting(weights=str(folder), device="cpu"))
+
+
+def test_checkpoint_of_the_hub_is_downloaded_once(
+    tiny: tuple[Entry, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, folder = tiny
+    rivals.check_hub(entry, folder, tmp_path / "cache", monkeypatch)

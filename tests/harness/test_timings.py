@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness import timings
 from harness.core import Answer
@@ -88,3 +89,32 @@ print(peak_memory() - lower)
     assert freed == pytest.approx(256, rel=0.05)
     assert forgotten == pytest.approx(0, abs=0.05 * 256)
     assert held == pytest.approx(256, rel=0.05)
+
+
+def test_peak_of_a_gpu_is_that_of_the_fullest_and_restarts_with_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs, of which the second held 3 MiB; each is reset once."""
+    reset: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: (1 + 2 * device) << 20)
+    assert Clock().timings(images=1)["peak GPU memory MiB"] == 3
+    assert reset == [0, 1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_peak_of_a_gpu_counts_what_was_freed_and_what_was_there_before() -> None:
+    held = torch.empty(8 << 20, dtype=torch.uint8, device="cuda")
+    before = torch.cuda.memory_allocated() / (1 << 20)
+    clock = Clock()
+    torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
+    assert clock.timings(images=1)["peak GPU memory MiB"] == pytest.approx(before + 64, abs=4)
+    assert held.numel() == 8 << 20
+
+
+def test_process_without_torch_and_process_without_a_gpu_have_no_peak_of_a_gpu() -> None:
+    code = (
+        "from harness.timings import Clock; import sys; {}; print(*Clock().timings(images=1), 'torch' in sys.modules)"
+    )
+    assert output_of(code.format("pass")).split("\n")[0] == "seconds peak memory MiB False"
+    assert output_of(code.format("import torch")).split("\n")[0] == "seconds peak memory MiB True"

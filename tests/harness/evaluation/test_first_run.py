@@ -11,7 +11,7 @@ import pytest
 from harness import store
 from harness.cli import main
 from harness.errors import DataError, HarnessError, UsageError
-from harness.evaluation.api import compare, evaluate
+from harness.evaluation.api import compare, evaluate, score
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.request import Request
 from harness.evaluation.scoring import score_again
@@ -96,6 +96,55 @@ def test_exported_scores_are_read_again(base: Any, out: Path, tmp_path: Path) ->
     answers = NPZ.read(tmp_path / "flickr30k_rerank_test.npz", samples)
     stored = first_runs.stored(out, run)
     assert {name: answer.value for name, answer in answers.items()} == stored
+
+
+def test_scores_of_a_file_give_the_metrics_of_the_run_that_wrote_it(base: Any, out: Path, tmp_path: Path) -> None:
+    run = second(out, base, top=3, export=tmp_path, name="to score")
+    path = tmp_path / "flickr30k_rerank_test.npz"
+    scored = score("flickr30k_rerank", path, candidates=base, top=3, data="miniature", out=out)
+    assert (scored.metrics, scored.status, scored.spec.limit) == (run.metrics, "partial", first_runs.LIMIT)
+    assert scored.spec.data_hash == run.spec.data_hash and scored.spec.protocol == "predictions"
+    assert scored.spec.model == "Embeds+flickr30k_rerank_test"
+    assert scored.provenance["candidates"] == run.provenance["candidates"]
+    named = score("flickr30k_rerank", path, candidates=base.id[:6], top=3, data="miniature", out=out, name="theirs")
+    assert named.spec.model == "theirs" and named.metrics == run.metrics
+    again, _ = score_again(scored.id, out=out)
+    assert (again.metrics, again.id) == (run.metrics, scored.id)
+    replayed = second(out, base, top=3, model=f"replay:{path}", name="replayed")
+    assert replayed.metrics == run.metrics
+
+
+def test_scores_of_a_file_by_the_command_line_need_and_name_the_first_run(
+    base: Any, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = second(out, base, top=3, export=tmp_path, name="to score by the command line")
+    path = str(tmp_path / "flickr30k_rerank_test.npz")
+    given = ["score", "--task", "flickr30k_rerank", "--predictions", path, "--data", "miniature", "--out", str(out)]
+    assert main([*given, "--candidates", base.id, "--top", "3"]) == 0
+    value = run.metrics["mean recall"].value
+    assert value is not None and f"{value:.1f}" in capsys.readouterr().out
+    assert main(given) == 2
+    complaint = capsys.readouterr().err
+    assert "--predictions needs --candidates RUN, the run of flickr30k_retrieval" in complaint
+    assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), [
+    ({"candidates": None}, UsageError, "its samples are the candidates of a first run, so --predictions needs"),
+    ({"top": 2}, DataError, "are no candidates of this run"),
+    ({"top": 4}, DataError, "have no score"),
+    ({"top": 0}, UsageError, "--top 0: the number of candidates of a query, from 1"),
+    ({"split": "val"}, UsageError, "a run of split test, not val"),
+    ({"task": "coco_rerank"}, UsageError, "a run of flickr30k_retrieval; coco_rerank re-ranks runs of coco_retrieval"),
+    ({"task": "flickr30k_retrieval"}, UsageError, "--candidates and --top are of a re-ranking task"),
+])  # fmt: skip
+def test_file_of_scores_that_does_not_fit_the_first_run_is_refused(
+    base: Any, out: Path, tmp_path: Path, changes: dict[str, Any], error: type[HarnessError], message: str
+) -> None:
+    second(out, base, top=3, export=tmp_path, name="that does not fit")
+    given = {"task": "flickr30k_rerank", "candidates": base, "top": 3, "data": "miniature", "out": out, **changes}
+    with pytest.raises(error, match=message):
+        score(predictions=tmp_path / "flickr30k_rerank_test.npz", **given)
 
 
 @pytest.mark.parametrize(("changes", "message"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_answers_of_one_process_dealt_to_shards_merge_to_the_same_bytes(tmp_path
     [merged] = merge([tmp_path / "parts"], data="miniature", out=tmp_path / "merged")
     assert (merged.folder.path / "scores.jsonl").read_bytes() == (of_whole.path / "scores.jsonl").read_bytes()
     assert store.as_json([merged.run.metrics, merged.run.headline]) == store.as_json([whole.metrics, whole.headline])
+
+
+def test_memory_of_a_gpu_is_the_largest_of_the_shards_that_had_one(tmp_path: Path) -> None:
+    shards(tmp_path, "vqav2", "most-frequent", 3, limit=20)
+    for (part, record), on_gpu in zip(store.shards(tmp_path), (None, 700.0, 900.5), strict=True):
+        peaks = {} if on_gpu is None else {"peak GPU memory MiB": on_gpu}
+        part.write_run(replace(record, timings={**record.timings, **peaks}))
+    [merged] = merge([tmp_path], data="miniature", out=tmp_path)
+    assert merged.run.timings["peak GPU memory MiB"] == 900.5 and merged.run.timings["peak memory MiB"] > 0
 
 
 def merged_without_the_third(tmp_path: Path) -> Merged:

@@ -26,7 +26,7 @@ def side(samples: int = 3, entry: str = "florence2-nano", **changes: Any) -> Sid
 
 
 @pytest.mark.parametrize("changes", [
-    {"weights sha256": "b"}, {"device": "cuda"}, {"threads": 1}, {"batch size": 1},
+    {"weights sha256": "b"}, {"parameters": 5}, {"device": "cuda"}, {"threads": 1}, {"batch size": 1},
     {"prompts": {"refer": "grounding", "caption": "detailed"}},  # of a question kind that no sample has
 ])  # fmt: skip
 def test_settings_that_change_no_answer_are_no_difference(changes: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.harness.report.runs import a_box_run
 
 def with_costs(model: str, data: str = "coco", **cost: Any) -> Any:
     provenance = {"model": {"parameters": 1_234, "device": "cpu", "batch size": 8}, "cost": cost}
-    timings = {"peak memory MiB": 512.25, "images/s": 2.5}
+    timings = {"peak memory MiB": 512.25, "peak GPU memory MiB": 1536.5, "images/s": 2.5}
     return a_box_run(data=data, model=model, provenance=provenance, timings=timings)
 
 
@@ -21,9 +22,16 @@ def test_row_has_headline_and_costs_of_the_record() -> None:
     assert dict(zip(costs.COLUMNS, row, strict=True)) == {
         "data": "coco", "task": "refcoco", "split": "val", "model": "b", "metric": "Acc@0.5",
         "value": "55.2 [54.0, 56.5]", "parameters": "1,234", "GFLOPs of a query": "12.35",
-        "counted": "one refer query alone: 1 image", "peak memory MiB": "512.2", "images/s": "2.5", "device": "cpu",
+        "counted": "one refer query alone: 1 image", "peak memory MiB": "512.2",
+        "peak GPU memory MiB": "1536", "images/s": "2.5", "device": "cpu",
         "batch size": "8", "id": "cocob",
     }  # fmt: skip
+
+
+def test_run_on_a_cpu_has_an_empty_cell_for_the_memory_of_a_gpu() -> None:
+    run = with_costs("b", GFLOPs=1.0, of="x")
+    [row] = costs.rows([replace(run, timings={"peak memory MiB": 5.0, "images/s": 2.5})])
+    assert dict(zip(costs.COLUMNS, row, strict=True))["peak GPU memory MiB"] == ""
 
 
 def test_query_that_was_not_counted_has_empty_cells() -> None:

@@ -47,6 +47,9 @@ def test_describe_run_has_title_counts_speed_and_latency() -> None:
     assert described.splitlines()[0] == "refcoco val · florence2-l · coco · zero_shot (complete)"
     assert "10 of 10 answered, 4 images" in described
     assert "5.0 answers/s" in described and "median latency 125 ms (an answer, at batch size 1)" in described
+    assert "peak memory 512 MiB" in described and "on a GPU" not in described
+    on_gpu = text.describe(a_box_run(timings=timings | {"peak GPU memory MiB": 2048.4}), Path("results/x"))
+    assert "peak memory 512 MiB, 2048 MiB on a GPU" in on_gpu
     assert "miniature" not in described
     assert text.MINIATURE in text.describe(a_box_run(data="miniature"), Path("results/x"))
 

@@ -153,6 +153,7 @@ def _written(tmp_path: Path, **fields: Any) -> Path:
     ({"metrics": {"R@1": {"value": 1e300, "low": None, "high": None, "n": 9}}}, "the metric 'R@1' is"),
     ({"metrics": {"R@1": {"value": "50", "low": None, "high": None, "n": 9}}}, "Expected `float | null`"),
     ({"timings": {"seconds": "3"}}, "timings: Expected `float`, got `str`"),
+    ({"timings": {"peak GPU memory MiB": "9"}}, "timings: Expected `float`, got `str`"),
     ({"timings": {"answers/s": 3.0, "seconds": 1.0}}, "timings has 'answers/s' without 'images/s'"),
     ({"timings": {"latency of": "an answer"}}, "timings has 'latency of' without 'p50 s'"),
     ({"provenance": {"model": None}}, "provenance: Expected `object`, got `null`"),
