@@ -15,7 +15,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class RayCluster:
         self._actors: list[_Actor] = []
         self._last_death = ""
         try:
-            count, gpus = _resources(self._ray.cluster_resources(), spread)
+            count, gpus = resources(self._ray.cluster_resources(), spread)
             options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
             kind = self._ray.remote(Worker).options(**options)
             for number in range(1, count + 1):
@@ -144,6 +144,15 @@ class RayCluster:
                 **({"refused": self._told.refused[:10]} if self._told.refused else {}),
             },
         }
+
+    def wait_for_all(self) -> None:
+        """Waits until every worker is ready or refused; ResourceError where that takes too long."""
+        deadline, nothing = time.monotonic() + START, Dispatcher(())
+        while waiting := [actor.name for actor in self._actors if actor.facts is None and not actor.refused]:
+            if time.monotonic() > deadline:
+                raise ResourceError(f"{', '.join(waiting)}: not ready after {START:.0f} s; `ray status` shows why")
+            self._feed(nothing)
+            list(self._collected(nothing))
 
     def expect(self, digest: Callable[[], str], expected: str) -> None:
         """From now on, a worker whose data has another digest than `expected` gets no questions.
@@ -262,7 +271,7 @@ class RayCluster:
                 if actor.facts is None:
                     self._start_failed(actor, error)
                     continue
-                self._restart(actor, _reason(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
+                self._restart(actor, reason_of(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
                 yield from queue.lost(actor.name, self._last_death)
                 continue
             if isinstance(result, Facts):
@@ -318,9 +327,9 @@ class RayCluster:
             return
         actor.failed_starts += 1
         if actor.failed_starts > HOPELESS:
-            self._refuse(actor, "a host not known yet", f"it dies while it loads the model: {_reason(error)}")
+            self._refuse(actor, "a host not known yet", f"it dies while it loads the model: {reason_of(error)}")
         else:
-            self._restart(actor, _reason(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
+            self._restart(actor, reason_of(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
 
     def _status(self, queue: Dispatcher) -> str:
         """Workers, questions in flight and rates, in one line."""
@@ -331,6 +340,20 @@ class RayCluster:
             f"{busy} of {len(self._actors)} workers busy, {queue.in_flight} in flight, {self._told.restarts} restarts; "
             f"{sum(rates.values()):.1f}/s ({each})"
         )
+
+
+@contextmanager
+def connected(spread: Spread | None) -> Iterator[None]:
+    """Keeps a connection to Ray, so that several clusters of models share one start; does nothing for None."""
+    if spread is None:
+        yield
+        return
+    ray, owns = connect(spread.address, spread.workers)
+    try:
+        yield
+    finally:
+        if owns:
+            ray.shutdown()
 
 
 def connect(address: str, workers: int | None) -> tuple[Any, bool]:
@@ -363,7 +386,7 @@ def connect(address: str, workers: int | None) -> tuple[Any, bool]:
     return ray, True
 
 
-def _resources(found: Mapping[str, float], spread: Spread) -> tuple[int, float]:
+def resources(found: Mapping[str, float], spread: Spread) -> tuple[int, float]:
     """The number of workers and the GPUs of each; ResourceError where the cluster is too small for one."""
     gpus, cores = found.get("GPU", 0.0), found.get("CPU", 0.0)
     each = spread.gpus_per_worker if spread.gpus_per_worker is not None else float(gpus > 0)
@@ -386,10 +409,10 @@ def _host_and_port(address: str) -> tuple[str, int] | None:
 def _cause(error: Any) -> BaseException:
     """The exception that was raised on the worker."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, BaseException) else ModelError(_reason(error))
+    return cause if isinstance(cause, BaseException) else ModelError(reason_of(error))
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The last line of an error of Ray, which names the exception of a task or the reason of a death."""
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
     cause = getattr(error, "cause", None)
