@@ -82,7 +82,12 @@ def build(request: Request, spread: Spread, entry: Entry | None, source: DataSou
     named = request.model if isinstance(request.model, str) else entry
     plain = replace(request, model=named, weights=weights, spread=None, task="-", command=())
     factory = partial(_built, plain, data_of(request))
-    return RayCluster(factory, spread, source.image_root)
+    return RayCluster(factory, spread, source.image_root, partial(_own_root, data_of(request)))
+
+
+def _own_root(data: Data) -> Path:
+    """The root of images on a worker's machine."""
+    return data.source().image_root
 
 
 def _built(request: Request, data: Data, shipped: Path | None) -> Model:
