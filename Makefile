@@ -1,5 +1,6 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
-# make test: every test.   make hostile: a million damaged inputs, and ten kills of each command (20 minutes).
+# make test: every test.   make hostile: a million damaged inputs, ten kills of each command, and twenty deaths of each
+# kind on a cluster (40 minutes).
 # make lint: ruff and mypy.   make bench: speed versus transformers.
 # make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks versus those of main.
 # make records: evaluate the embedded models again, and renew the committed records and tables that changed.
@@ -22,7 +23,8 @@ test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 hostile: .venv/dev
-	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} HOSTILE_SEED=$${HOSTILE_SEED:-$$(date +%Y%m%d)} \
+	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} \
+	  HOSTILE_DEATHS=$${HOSTILE_DEATHS:-20} HOSTILE_SEED=$${HOSTILE_SEED:-$$(date +%Y%m%d)} \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -o timeout=0 tests/hostile
 
 lint: .venv/dev

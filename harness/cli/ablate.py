@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
-from harness.cli.options import RESULTS, Device, Out, command_line
+from harness.cli.options import ONE_PROCESS, RESULTS, Device, Out, Workers, command_line
 from harness.errors import UsageError
 from harness.evaluation.study import render, run_cells
 from harness.sinks import line
@@ -40,6 +40,7 @@ def ablate(
         ),
     ] = None,
     device: Device = None,
+    workers: Workers = ONE_PROCESS,
     minutes: Annotated[
         float | None, Parameter(help="Minutes after which no new cell starts [default: no limit]")
     ] = None,
@@ -57,6 +58,9 @@ def ablate(
     """
     from harness.protocols import studies
 
+    spread = workers.spread()
+    if spread is not None and jobs is not None:
+        raise UsageError("--jobs is of one machine; --executor ray has --workers")
     named = list(studies.STUDIES.values()) if study == "all" else [studies.find(study)]
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
@@ -65,7 +69,7 @@ def ablate(
         if name not in arms:
             raise UsageError(f"--arm {name}: no such arm; there are {', '.join(arms)}")
     if not only_report:
-        run_cells(named, arm, range(seeds), world, jobs, device, minutes, out, command_line())
+        run_cells(named, arm, range(seeds), world, jobs, device, minutes, out, command_line(), spread)
     if report or only_report:
         for each in named:
             print(line(f"study: {render(each, range(seeds), world, out, to)}"))

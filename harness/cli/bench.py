@@ -16,11 +16,13 @@ import baselines
 from baselines import Entry
 from harness import store
 from harness.cli.options import (
+    ONE_PROCESS,
     RESULTS,
     Data,
     Device,
     Json,
     Out,
+    Workers,
     command_line,
     listed_options,
     settings_of,
@@ -88,6 +90,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
             ),
         ] = None,
         device: Device = None,
+        workers: Workers = ONE_PROCESS,
         against: Annotated[
             str | None,
             Parameter(
@@ -126,7 +129,10 @@ def command(entry: Entry | None) -> Callable[..., None]:
         listed = {} if options is None else settings_of({f.name: getattr(options, f.name) for f in fields(options)})
         points = list(_points(measured, task, images, batch_size, dtype, listed))
         peers = [name for name in (against or "").split(",") if name]
-        plan = Plan(measured, scenario, split, data, weights, level, new_tokens, device, peers, rate, target, stages)
+        plan = Plan(
+            measured, scenario, split, data, weights, level, new_tokens, device, peers, rate, target, stages,
+            workers.spread(),
+        )  # fmt: skip
         for record, path in sweep(plan, points, out, command_line()):
             described = f"{shown.describe(record)}\n  {line(f'record: {path}')}"
             print(encoder.dumps(record) if json else described, flush=True)

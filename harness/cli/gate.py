@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from harness import store
-from harness.cli.options import Data, Json
+from harness.cli.options import ONE_PROCESS, Data, Json, Workers
 from harness.errors import GateError, UsageError
 from harness.gates import frozen, judge, promises, rendering
 from harness.sinks import line
@@ -41,6 +41,7 @@ def gate(
             help="package.module:NAME of a task or model that promises may import; may be repeated [default: none]",
         ),
     ] = None,
+    workers: Workers = ONE_PROCESS,
     freeze: Annotated[
         bool, Parameter(negative=(), help="New frozen answers, scores and prompts; nothing is judged")
     ] = False,
@@ -55,6 +56,7 @@ def gate(
 
     python -m harness gate --promises mine.toml --junit gate.xml
     """
+    spread = workers.spread()
     gates = promises.read(promises_, import_ or ())
     if freeze:
         if gates.frozen is None:
@@ -63,7 +65,7 @@ def gate(
         print(line(f"frozen in {gates.frozen}: review the changes with `git diff`"), file=sys.stderr)
         return
     try:
-        verdicts = judge.judge(gates, promises_, only, data, out)
+        verdicts = judge.judge(gates, promises_, only, data, out, spread)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was judged; the next gate starts again from the first promise") from None
     if junit is not None:

@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from harness.errors import UsageError
 from harness.evaluation.evaluate import write_predictions
 from harness.evaluation.plan import loaded_of
 from harness.report import frames, text
+from harness.report import shards as sharding
 from harness.store import RunFolder
 
 app = App()
@@ -40,24 +42,29 @@ def ls(
 
     The states are complete, partial (--limit), incomplete (some questions failed), running, interrupted (the same
     command resumes the run), record (the result without the answers, which cannot be scored or compared), and edited
-    (the numbers in run.json are not those that were scored).
+    (the numbers in run.json are not those that were scored).  An unfinished run of shards says how many of them are
+    asked, such as "2 of 3 shards"; `show` names the missing ones.  JSON has the runs with a record of their own.
 
     python -m harness ls 'refcoco*' --model florence2-nano
     """
     gc.disable()  # records form no cycles, and a search for cycles in thousands of them takes long
     task_patterns = [name.strip() for name in pattern.split(",")]
+    parts = {folder.path: shards for folder, shards in store.sharded(out)}
+    every = list(store.runs(out))
+    begun = {folder.path for folder, _ in every}
+    only_shards = [(RunFolder(path), shards[0][1]) for path, shards in parts.items() if path not in begun]
     kept = [
         (folder, run)
-        for folder, run in store.runs(out)
+        for folder, run in sorted([*every, *only_shards], key=lambda pair: pair[0].path)
         if any(fnmatchcase(run.spec.task, task_pattern) for task_pattern in task_patterns)
         and (model is None or fnmatchcase(run.spec.model, model))
-        and (not mine or folder.has_answers)
+        and (not mine or folder.has_answers or folder.path in parts)
     ]
     gc.enable()
     if not out.is_dir():
         print(text.line(f"there is no results folder {out}"), file=sys.stderr)
     if json:
-        print(store.as_json([run for _, run in kept]))
+        print(store.as_json([run for folder, run in kept if folder.path in begun]))
         return
     rows = [
         (
@@ -66,7 +73,7 @@ def ls(
             run.spec.task,
             run.spec.split,
             run.spec.model,
-            _state(folder, run),
+            _state(folder, run, parts.get(folder.path, []), begun=folder.path in begun),
             run.headline,
             text.number(run.metrics.get(run.headline)),
             text.age(str(run.provenance.get("date", "")), time.time()),
@@ -85,8 +92,12 @@ def warn_if_edited(folder: RunFolder, run: Run) -> None:
         log.warning("%s was edited: its numbers are not those that were scored; %s", folder.path / "run.json", remedy)
 
 
-def _state(folder: RunFolder, run: Run) -> str:
-    """The state of a run, as the help of `ls` describes the states."""
+def _state(folder: RunFolder, run: Run, shards: Sequence[tuple[RunFolder, Run]], *, begun: bool) -> str:
+    """The state of a run, as the help of `ls` describes the states; `begun`: it has a record of its own."""
+    if not begun:
+        return sharding.brief(sharding.parts_of(shards))
+    if shards and not run.finished:
+        return f"{_state(folder, run, (), begun=True)}, {sharding.brief(sharding.parts_of(shards))}"
     if store.edited(run):
         return "edited"
     if run.status == "running":
@@ -96,10 +107,22 @@ def _state(folder: RunFolder, run: Run) -> str:
 
 @app.command
 def show(run: RunName, /, *, out: Out = RESULTS, json: Json = False) -> None:
-    """Print one run: every metric with its interval, counts, speed, and folder."""
-    folder, record = store.find(out, run)
-    show_run(record, folder, json)
-    warn_if_edited(folder, record)
+    """Print one run: every metric with its interval, counts, speed, and folder.
+
+    Of a run in shards: which of them are asked, which are missing, and the next command.
+    """
+    folder, record = store.find(out, run, shards=True)
+    parts = folder.shard_records()
+    begun = (folder.path / folder.record).is_file()
+    if begun:
+        show_run(record, folder, json)
+        warn_if_edited(folder, record)
+    elif json:
+        print(store.as_json([part for _, part in parts]))
+    else:
+        print(text.line(f"{text.named(record.spec)}: not merged yet, in {folder.path}"))
+    if parts and not json:
+        print(text.block(sharding.describe(sharding.parts_of(parts), merged=begun and record.finished)))
 
 
 @app.command
@@ -107,7 +130,7 @@ def rm(run: RunName, /, *, out: Out = RESULTS) -> None:
     """Remove one run below OUT and its answers.  Files that no run wrote stay, with their folder."""
     if not run.strip():
         raise UsageError("rm needs the id of a run, or its folder; `ls` lists runs")
-    folder, record = store.find(out, run)
+    folder, record = store.find(out, run, shards=True)
     remaining = folder.remove(out)
     print(f"removed {text.title(record)}")
     if remaining:

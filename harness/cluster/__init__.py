@@ -2,7 +2,8 @@
 
     dispatcher.py   which worker gets which questions, and what happens when it dies; no network, no clock of its own
     worker.py       what runs on a worker: builds the model, answers chunks
-    ray.py          workers as Ray actors, and the loop that feeds them
+    ray_calls.py    independent calls, such as the cells of a study, as Ray tasks
+    ray_cluster.py  workers as Ray actors, and the loop that feeds them
 
 The driver holds the queue, and the store's keys decide what is answered; Ray only starts, restarts and carries.
 """

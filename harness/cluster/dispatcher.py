@@ -11,7 +11,7 @@ Rules:
 - What a dead worker held is dealt again question by question.  A question that was alone when `DEATHS` workers died of
   it is set aside as a Failure.  A lost node takes many workers at once, but hardly three with the same question alone.
 - When nothing is left to deal, an idle worker gets the chunk that is expected to end last, if it would end earlier
-  there.  The first answer counts.
+  there.  The first answer counts.  A question of which a worker died is held by one worker at a time.
 """
 
 from __future__ import annotations
@@ -198,8 +198,8 @@ class Dispatcher:
             self._questions_ahead += len(group)
 
     def _slowest(self, worker: str, now: float) -> Chunk | None:
-        """The chunk that is expected to end last, if this worker would end it earlier; held by one other worker."""
-        single = [chunk for chunk in self._running if len(chunk.holders) == 1]
+        """The chunk of one other worker that is expected to end last, if this worker would end it earlier."""
+        single = [chunk for chunk in self._running if len(chunk.holders) == 1 and not chunk.deaths]
         if not single:
             return None
         ends = {chunk: self._end(chunk, now) for chunk in single}

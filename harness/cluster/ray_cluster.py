@@ -8,6 +8,7 @@ first error (ray-project/ray issue 22978).
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import os
@@ -15,7 +16,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from harness import images
 from harness.cluster.dispatcher import PATIENCE, Chunk, Dispatcher
-from harness.cluster.worker import Factory, Facts, Worker, versions
+from harness.cluster.worker import Factory, Facts, Lacking, Root, Worker, versions
 from harness.core import Answer, Failure, Question, Ticket
 from harness.errors import ModelError, ResourceError, UsageError
 
@@ -85,16 +86,18 @@ class _Told:
     chunks: int = 0
     twice: int = 0
     restarts: int = 0
+    shipped: int = 0  # images
     refused: list[str] = field(default_factory=list)
 
 
 class RayCluster:
     """Models on Ray actors as one Model.  Close it, or use it in a `with` statement."""
 
-    def __init__(self, factory: Factory, spread: Spread, root: Path) -> None:
+    def __init__(self, factory: Factory, spread: Spread, root: Path, own: Root | None = None) -> None:
         """Starts the workers and waits for the first to load its model.
 
-        `factory` must be picklable; `root` is where the driver reads images that are shipped.  ResourceError where the
+        `factory` and `own` must be picklable; `root` is where the driver reads images that are shipped, and `own` says
+        where a worker looks for a copy on its machine.  ResourceError where the
         cluster cannot be reached or is too small; the error of the factory where no worker can build the model.
         """
         self._ray, self._owns_cluster = connect(spread.address, spread.workers)
@@ -105,11 +108,11 @@ class RayCluster:
         self._actors: list[_Actor] = []
         self._last_death = ""
         try:
-            count, gpus = _resources(self._ray.cluster_resources(), spread)
+            count, gpus = resources(self._ray.cluster_resources(), spread)
             options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
             kind = self._ray.remote(Worker).options(**options)
             for number in range(1, count + 1):
-                handle = kind.remote(factory, ships_images=spread.ship_images)
+                handle = kind.remote(factory, ships_images=spread.ship_images, own=own)
                 self._actors.append(_Actor(f"worker {number}", handle))
             self._first = self._wait_for_first()
         except BaseException:
@@ -141,9 +144,19 @@ class RayCluster:
                 "chunks": self._told.chunks,
                 "restarts": self._told.restarts,
                 "answered twice": self._told.twice,
+                **({"images shipped": self._told.shipped} if self._spread.ship_images else {}),
                 **({"refused": self._told.refused[:10]} if self._told.refused else {}),
             },
         }
+
+    def wait_for_all(self) -> None:
+        """Waits until every worker is ready or refused; ResourceError where that takes too long."""
+        deadline, nothing = time.monotonic() + START, Dispatcher(())
+        while waiting := [actor.name for actor in self._actors if actor.facts is None and not actor.refused]:
+            if time.monotonic() > deadline:
+                raise ResourceError(f"{', '.join(waiting)}: not ready after {START:.0f} s; `ray status` shows why")
+            self._feed(nothing)
+            list(self._collected(nothing))
 
     def expect(self, digest: Callable[[], str], expected: str) -> None:
         """From now on, a worker whose data has another digest than `expected` gets no questions.
@@ -239,16 +252,37 @@ class RayCluster:
                 actor.call = actor.handle.check.remote(self._digest)
             elif (chunk := queue.take(actor.name, len(usable), time.monotonic())) is not None:
                 actor.chunk = chunk
-                actor.call = actor.handle.answer.remote(list(chunk.questions), self._images(chunk))
+                if self._spread.ship_images:
+                    actor.call = actor.handle.lacking.remote(self._hashes(chunk))
+                else:
+                    actor.call = actor.handle.answer.remote(list(chunk.questions), {})
 
-    def _images(self, chunk: Chunk) -> dict[str, bytes]:
-        """The bytes of a chunk's images, where they are shipped; an unreadable one is left to the worker to report."""
-        shipped: dict[str, bytes] = {}
-        for name in dict.fromkeys(question.image_name for _, question in chunk.questions if question.image_name):
-            if self._spread.ship_images:
-                with suppress(images.BadImage):
-                    shipped[name] = images.read_bytes(self._root, name)
-        return shipped
+    def _hashes(self, chunk: Chunk) -> dict[str, str]:
+        """The sha256 of a chunk's images by name."""
+        names = dict.fromkeys(question.image_name for _, question in chunk.questions if question.image_name)
+        return {name: hashlib.sha256(data).hexdigest() for name, data in self._images(names).items()}
+
+    def _images(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The bytes of images by name; an unreadable one is left out, for the worker to report."""
+        found: dict[str, bytes] = {}
+        for name in names:
+            with suppress(images.BadImage):
+                found[name] = images.read_bytes(self._root, name)
+        return found
+
+    def _ship(self, actor: _Actor, chunk: Chunk, lacking: Lacking) -> None:
+        """Sends a chunk with the images that the worker lacks; ResourceError where Ray has no room for them."""
+        shipped = self._images(lacking.names)
+        try:
+            actor.call = actor.handle.answer.remote(list(chunk.questions), shipped, lacking.own)
+        except (self._ray.exceptions.ObjectStoreFullError, self._ray.exceptions.OutOfDiskError) as error:
+            size = sum(map(len, shipped.values())) / (1 << 20)
+            raise ResourceError(
+                f"Ray's object store and its disk have no room for the {size:.0f} MiB of a chunk's {len(shipped)} "
+                "images: free the disk, give the cluster a larger --object-store-memory, or share the data with workers"
+            ) from error
+        actor.chunk = chunk
+        self._told.shipped += len(shipped)
 
     def _collected(self, queue: Dispatcher) -> Iterator[tuple[Ticket, Answer | Failure]]:
         """The answers that have come; takes note of deaths and of workers that got ready."""
@@ -262,13 +296,16 @@ class RayCluster:
                 if actor.facts is None:
                     self._start_failed(actor, error)
                     continue
-                self._restart(actor, _reason(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
+                self._restart(actor, reason_of(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
                 yield from queue.lost(actor.name, self._last_death)
                 continue
             if isinstance(result, Facts):
                 if (result.host, result.process) == actor.ended:
                     continue
                 self._accept(actor, result, {**versions(), "fingerprint": self.fingerprint})
+            elif isinstance(result, Lacking):
+                if chunk is not None:
+                    self._ship(actor, chunk, result)
             elif isinstance(result, str):
                 actor.checked = True
                 if result != self._expected and actor.facts is not None:
@@ -318,9 +355,9 @@ class RayCluster:
             return
         actor.failed_starts += 1
         if actor.failed_starts > HOPELESS:
-            self._refuse(actor, "a host not known yet", f"it dies while it loads the model: {_reason(error)}")
+            self._refuse(actor, "a host not known yet", f"it dies while it loads the model: {reason_of(error)}")
         else:
-            self._restart(actor, _reason(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
+            self._restart(actor, reason_of(error), kill=isinstance(error, self._ray.exceptions.RayTaskError))
 
     def _status(self, queue: Dispatcher) -> str:
         """Workers, questions in flight and rates, in one line."""
@@ -331,6 +368,20 @@ class RayCluster:
             f"{busy} of {len(self._actors)} workers busy, {queue.in_flight} in flight, {self._told.restarts} restarts; "
             f"{sum(rates.values()):.1f}/s ({each})"
         )
+
+
+@contextmanager
+def connected(spread: Spread | None) -> Iterator[None]:
+    """Keeps a connection to Ray, so that several clusters of models share one start; does nothing for None."""
+    if spread is None:
+        yield
+        return
+    ray, owns = connect(spread.address, spread.workers)
+    try:
+        yield
+    finally:
+        if owns:
+            ray.shutdown()
 
 
 def connect(address: str, workers: int | None) -> tuple[Any, bool]:
@@ -363,7 +414,7 @@ def connect(address: str, workers: int | None) -> tuple[Any, bool]:
     return ray, True
 
 
-def _resources(found: Mapping[str, float], spread: Spread) -> tuple[int, float]:
+def resources(found: Mapping[str, float], spread: Spread) -> tuple[int, float]:
     """The number of workers and the GPUs of each; ResourceError where the cluster is too small for one."""
     gpus, cores = found.get("GPU", 0.0), found.get("CPU", 0.0)
     each = spread.gpus_per_worker if spread.gpus_per_worker is not None else float(gpus > 0)
@@ -386,10 +437,10 @@ def _host_and_port(address: str) -> tuple[str, int] | None:
 def _cause(error: Any) -> BaseException:
     """The exception that was raised on the worker."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, BaseException) else ModelError(_reason(error))
+    return cause if isinstance(cause, BaseException) else ModelError(reason_of(error))
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The last line of an error of Ray, which names the exception of a task or the reason of a death."""
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
     cause = getattr(error, "cause", None)

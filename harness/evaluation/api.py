@@ -10,6 +10,7 @@ from harness import store
 from harness.cluster.ray_cluster import Spread
 from harness.comparison import Comparison
 from harness.core import Model, Run, Task
+from harness.errors import UsageError
 from harness.evaluation import comparing, scoring
 from harness.evaluation.evaluate import evaluate as evaluate_request
 from harness.evaluation.interface import LoadedModel
@@ -35,6 +36,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     shard: str | None = None,
+    executor: str = "local",
     spread: Spread | None = None,
     protocol: str | None = None,
     name: str | None = None,
@@ -55,8 +57,9 @@ def evaluate(
     ("hf://OWNER/NAME" or a folder).  `annotations` (a file or folder in the task's official format) and `images` (a
     folder) replace those of the data root.  `strict` refuses annotations that need a conversion, which are else
     converted and noted in the record.  `limit` is a number of images, sampled with `seed`.  `shard`, such as
-    "3/16", asks a part of the images, without scoring; `python -m harness merge` joins the parts.  `spread`
-    (`harness.cluster.ray_cluster.Spread`) puts the model on the workers of a Ray cluster.  `candidates` is the first
+    "3/16", asks a part of the images, without scoring; `python -m harness merge` joins the parts.
+    `executor="ray"` puts the model on the workers of a local Ray cluster; `spread`
+    (`harness.cluster.ray_cluster.Spread`) says of which cluster, and how many.  `candidates` is the first
     run of a re-ranking task, and `top` the number of candidates of each query (None: 128).  `name` is the model's
     name in results.  `export` is a folder for predictions in the official format.  `options` are the model's own,
     such as `beams=1`.
@@ -67,6 +70,8 @@ def evaluate(
     `Run.metrics` has every metric in the units papers print (percent; CIDEr x 100), each an Estimate with its 95 %
     interval.  Raises a HarnessError (`harness.errors`) for a mistake that the caller can correct.
     """
+    if executor not in ("local", "ray"):
+        raise UsageError(f"executor={executor!r}: 'local', in this process, or 'ray', on the workers of a Ray cluster")
     settings: dict[str, Any] = {"weights": weights, "device": device, "dtype": dtype, "batch_size": batch_size}
     if isinstance(model, LoadedModel):
         loaded = model.setting
@@ -90,7 +95,7 @@ def evaluate(
             limit=limit,
             seed=seed,
             shard=None if shard is None else parse_shard(shard),
-            spread=spread,
+            spread=spread or (Spread() if executor == "ray" else None),
             options=options,
             scorers=scorers or Scorers(),
             export=None if export is None else Path(export),

@@ -15,12 +15,14 @@ from tqdm import tqdm
 from baselines import Entry, Setting
 from harness.core import Question
 from harness.errors import HarnessError, ResourceError, UsageError
+from harness.evaluation.cluster_bench import measured_on_workers
 from harness.evaluation.evaluate import unanswerable
 from harness.evaluation.plan import data_root, load, named, splits_of
 from harness.provenance import provenance
 from harness.sinks import line
 
 if TYPE_CHECKING:
+    from harness.cluster.ray_cluster import Spread
     from harness.speed.levels import Level
     from harness.speed.remote import Remote
     from harness.speed.systems import Ours, Queries, Subject
@@ -56,6 +58,7 @@ class Plan:
     rate: float | None = None
     target: float | None = None
     stages: bool = True
+    spread: Spread | None = None
 
 
 def measure(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
@@ -64,6 +67,9 @@ def measure(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
     UsageError for settings that cannot be measured, ResourceError where memory is short.
     """
     with _enough_memory():
+        if plan.spread is not None:
+            _, questions, about = _questions(plan, point)
+            return measured_on_workers(plan, point, plan.spread, questions, about, command)
         return _measured(plan, point, command) if plan.entry.bench else _measured_whole(plan, point, command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,14 +56,21 @@ def data_of(request: Request) -> Data:
     )
 
 
+def impossible(entry: Entry | None, options: Mapping[str, Any]) -> str:
+    """Why workers cannot build a model, and what to do; "" where they can."""
+    if entry is None:
+        return "--executor ray: workers build the model themselves, by its name or Entry, not from an object"
+    if entry.sees_targets or entry.per_task or entry.shots_of(options):
+        return f"--executor ray: {entry.name} is built from a task's samples; run it in one process"
+    return ""
+
+
 def build(request: Request, spread: Spread, entry: Entry | None, source: DataSource) -> RayCluster:
     """The cluster of a request's model; UsageError for a model that cannot be built elsewhere."""
     from harness.cluster.ray_cluster import RayCluster
 
-    if entry is None:
-        raise UsageError("--executor ray: workers build the model themselves, by its name or Entry, not from an object")
-    if entry.sees_targets or entry.per_task or entry.shots_of(request.options):
-        raise UsageError(f"--executor ray: {entry.name} is built from a task's samples; run it in one process")
+    if entry is None or impossible(entry, request.options):
+        raise UsageError(impossible(entry, request.options))
     if source.prepared is not None:
         raise UsageError("--executor ray: a copy in parquet is read by one process; use the official files, or --shard")
     if source.candidates is not None:
@@ -74,7 +82,12 @@ def build(request: Request, spread: Spread, entry: Entry | None, source: DataSou
     named = request.model if isinstance(request.model, str) else entry
     plain = replace(request, model=named, weights=weights, spread=None, task="-", command=())
     factory = partial(_built, plain, data_of(request))
-    return RayCluster(factory, spread, source.image_root)
+    return RayCluster(factory, spread, source.image_root, partial(_own_root, data_of(request)))
+
+
+def _own_root(data: Data) -> Path:
+    """The root of images on a worker's machine."""
+    return data.source().image_root
 
 
 def _built(request: Request, data: Data, shipped: Path | None) -> Model:

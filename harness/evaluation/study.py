@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from baselines.florence2 import choose_device
 from harness import published
+from harness.cluster.ray_calls import RayCalls
+from harness.cluster.ray_cluster import Spread
 from harness.errors import ResourceError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.request import Request, Scorers
@@ -35,38 +37,58 @@ log = logging.getLogger(__name__)
 
 def run_cells(
     studies: Sequence[Study], arms: list[str] | None, seeds: range, world: str, jobs: int | None, device: str | None,
-    minutes: float | None, out: Path, command: list[str],
+    minutes: float | None, out: Path, command: list[str], spread: Spread | None = None,
 ) -> None:  # fmt: skip
     """Runs the cells of the studies that have no record, `jobs` in parallel, each in a process of its own.
 
+    With `spread`, on the workers of a Ray cluster, each on its own device; they need not share the folder of results.
     No cell starts after `minutes`.  ResourceError where a process dies; finished cells keep their records.
     """
-    device = choose_device(device)
     queue = _missing(studies, arms, seeds, world, out)
-    jobs = jobs or (4 if device.startswith("cuda") else min(4, os.cpu_count() or 1))
-    log.info("%d cells to run, %d in parallel", len(queue), jobs)
+    device = choose_device(device) if spread is None else device
+    jobs = jobs or (4 if device is not None and device.startswith("cuda") else min(4, os.cpu_count() or 1))
     end = time.monotonic() + 60 * minutes if minutes is not None else None
-    context = multiprocessing.get_context("spawn")
-    workers = min(jobs, max(1, len(queue)))
-    with ProcessPoolExecutor(workers, context) as pool, tqdm(total=len(queue), disable=None) as bar:
-        pending: dict[Future[dict[str, Any]], str] = {}
+    with _pool(jobs, len(queue), spread) as pool, tqdm(total=len(queue), disable=None) as bar:
+        jobs = pool.workers if isinstance(pool, RayCalls) else jobs
+        threads = 1 if isinstance(pool, RayCalls) else max(1, (os.cpu_count() or 1) // jobs)
+        log.info("%d cells to run, %d in parallel", len(queue), jobs)
+        pending: dict[Future[dict[str, Any]], tuple[str, Cell]] = {}
         while queue or pending:
             while queue and len(pending) < jobs and (end is None or time.monotonic() < end):
                 title, cell = queue.pop(0)
-                pending[pool.submit(run_cell, cell, world, out, device, command, jobs)] = title
+                call = pool.submit(run_cell, cell, world, RUNS.absolute(), out.absolute(), device, command, threads)
+                pending[call] = title, cell
             if not pending:
                 break
             finished = next(as_completed(list(pending)))
+            title, cell = pending[finished]
             try:
                 record = finished.result()
             except BrokenProcessPool as error:
-                cells = ", ".join(pending.values())
+                cells = ", ".join(title for title, _ in pending.values())
                 raise ResourceError(
                     f"a process died (out of memory?) while it ran {cells}; run the same command again to resume, "
                     "with fewer cells in parallel: --jobs 1"
                 ) from error
-            log.info("%s: %.0f s", pending.pop(finished), record["seconds"])
+            del pending[finished]
+            _keep(out, world, cell, record)
+            log.info("%s: %.0f s", title, record["seconds"])
             bar.update()
+
+
+def _pool(jobs: int, cells: int, spread: Spread | None) -> ProcessPoolExecutor | RayCalls:
+    """The executor of cells: processes of this machine, or the workers of a cluster."""
+    if spread is not None:
+        return RayCalls(spread)
+    return ProcessPoolExecutor(min(jobs, max(1, cells)), multiprocessing.get_context("spawn"))
+
+
+def _keep(out: Path, world: str, cell: Cell, record: Mapping[str, Any]) -> None:
+    """Writes the record of a cell that was written on another machine only."""
+    from harness.protocols import ablate
+
+    if not ablate.record_path(out, world, cell).is_file():
+        ablate.write_record(out, world, cell, record)
 
 
 def _missing(
@@ -93,20 +115,26 @@ def _record(out: Path, world: str, cell: Cell) -> dict[str, Any] | None:
     return ablate.read_record(out, world, cell)
 
 
-def run_cell(cell: Cell, world: str, out: Path, device: str, command: list[str], jobs: int) -> dict[str, Any]:
-    """The record of one cell, trained and evaluated in this process with one of `jobs` equal shares of the CPU."""
+def run_cell(
+    cell: Cell, world: str, runs: Path, out: Path, device: str | None, command: list[str], threads: int
+) -> dict[str, Any]:
+    """The record of one cell, trained and evaluated in this process, on a CPU with this number of threads.
+
+    Training states go to `runs`, and the record to `out`.  `device` None: a GPU if this machine has one.
+    """
     import torch
 
     from harness.protocols import ablate
 
-    if device == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    chosen = choose_device(device)
+    if chosen == "cpu":
+        torch.set_num_threads(threads)
     root = _root(world)
 
     def evaluate(checkpoint: Path, evaluation: Evaluation, scratch: Path) -> Mapping[str, Mapping[str, Any]]:
-        return _evaluated(checkpoint, evaluation, scratch, root, device)
+        return _evaluated(checkpoint, evaluation, scratch, root, chosen)
 
-    return ablate.run_cell(cell, _world(world), RUNS, out, evaluate, provenance(command), device=device)
+    return ablate.run_cell(cell, _world(world), runs, out, evaluate, provenance(command), device=chosen)
 
 
 def _world(name: str) -> World:

@@ -12,6 +12,7 @@ from typing import Any
 
 import baselines
 from harness import comparison, runner, store
+from harness.cluster.ray_cluster import Spread, connected
 from harness.core import Run, Task
 from harness.errors import DataError, HarnessError, UsageError
 from harness.evaluation.benchmark import Plan, Point, prepare
@@ -28,10 +29,13 @@ from harness.store import RunFolder
 ROUNDS, MOST_ROUNDS = 6, 48  # of timings: at first, and at most while a promise is undecided
 
 
-def judge(gates: Gates, path: Path, only: str | None, data: str | None, out: Path | None) -> list[Verdict]:
+def judge(
+    gates: Gates, path: Path, only: str | None, data: str | None, out: Path | None, spread: Spread | None = None
+) -> list[Verdict]:
     """A verdict on each promise of the file `path`; UsageError where `only` (names or globs, with commas) matches none.
 
-    `data` replaces the data of every promise.  Runs go to `out`, or to a temporary folder.
+    `data` replaces the data of every promise.  Runs go to `out`, or to a temporary folder.  `spread` puts their models
+    on the workers of a cluster; speed and parity are measured in this process.
     """
     patterns = [pattern.strip() for pattern in only.split(",")] if only else ["*"]
     promises = [
@@ -40,8 +44,8 @@ def judge(gates: Gates, path: Path, only: str | None, data: str | None, out: Pat
         if any(fnmatchcase(promise.name, pattern) for pattern in patterns)
     ]
     judged: list[Verdict] = []
-    with run_folder(out) as folder:
-        runs = Runs(folder)
+    with run_folder(out) as folder, connected(spread):
+        runs = Runs(folder, spread)
         for promise in promises:
             judged += _judged(promise, runs, path.parent)
         if gates.frozen is not None:

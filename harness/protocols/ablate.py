@@ -148,7 +148,12 @@ def run_cell(
         "evaluations": evaluations,
         "provenance": provenance,
     }
-    path, text = record_path(results, world.name, cell), json.dumps(record, indent=1, sort_keys=True) + "\n"
+    return write_record(results, world.name, cell, record)
+
+
+def write_record(results: Path, world: str, cell: Cell, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the record of a cell in one step; the record as it is read again."""
+    path, text = record_path(results, world, cell), json.dumps(record, indent=1, sort_keys=True) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda partial: partial.write_text(text))
     written: dict[str, Any] = json.loads(text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from harness.core import Estimate, Run
+from harness.core import Estimate, Run, RunSpec
 from harness.sinks import block as block
 from harness.sinks import cell as cell
 from harness.sinks import line as line
@@ -18,9 +18,13 @@ UNDEFINED = "CIDEr of one image, AP of an object size without objects, a mean ov
 
 def title(run: Run) -> str:
     """The task, split, model, data, protocol and status of a run, on one line."""
-    spec = run.spec
-    limit = f", sample of at most {spec.limit} images, seed {spec.seed}" if spec.limit is not None else ""
-    return line(f"{spec.task} {spec.split} · {spec.model} · {spec.data} · {spec.protocol} ({run.status}{limit})")
+    limit = f", sample of at most {run.spec.limit} images, seed {run.spec.seed}" if run.spec.limit is not None else ""
+    return line(f"{named(run.spec)} ({run.status}{limit})")
+
+
+def named(spec: RunSpec) -> str:
+    """The task, split, model, data and protocol of a run."""
+    return f"{spec.task} {spec.split} · {spec.model} · {spec.data} · {spec.protocol}"
 
 
 def number(estimate: Estimate | None) -> str:

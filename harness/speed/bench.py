@@ -94,16 +94,17 @@ def measure(
     rate: float | None = None,
     tick: Callable[[int], object] = int,
     repeatable: bool = True,
+    alone: bool = True,
 ) -> Measurement:
     """Runs a scenario, and compares its answers with those of an untimed accuracy run.
 
     The server scenario runs at `rate` queries per second.  Without a rate, it runs at the highest rate that holds the
     latency `target` (seconds).  `tick` receives the number of answers so far.  `repeatable` says whether a CPU
-    computes the same sums in every run.  Raises UsageError for a rate above
-    `BEYOND` times the offline throughput, and for a target below the fastest answer alone.
+    computes the same sums in every run, and `alone` whether this process does all the work.  Raises UsageError for a
+    rate above `BEYOND` times the offline throughput, and for a target below the fastest answer alone.
     """
     expected = scenarios.accuracy(system, queries, scenario)
-    meter = Meter(device)
+    meter = Meter(device, alone=alone)
     held: list[Held] = []
     reasons: list[str] = []
     if scenario == "server":

@@ -32,10 +32,15 @@ class Reading:
 
 
 class Meter:
-    """Reads the counters of a device before and after a measurement."""
+    """Reads the counters of a device before and after a measurement.
 
-    def __init__(self, device: torch.device) -> None:
+    `alone`: other processes may not use the device.  Without, the work is that of other processes, such as the workers
+    of a cluster.
+    """
+
+    def __init__(self, device: torch.device, *, alone: bool = True) -> None:
         self.device = device
+        self.alone = alone
         self.nvml = _nvml(device) if device.type == "cuda" else None
         self.before = self.read()
 
@@ -68,7 +73,9 @@ class Meter:
             used["joules"] = after.joules - before.joules
         if after.slowed is not None and before.slowed is not None and after.slowed > before.slowed:
             used["reasons"].append("the device was throttled: its clocks were lowered because of heat")
-        if self.device.type == "cuda":
+        if not self.alone:
+            used["not checked"] = "sharing, heat and memory of the workers' devices"
+        elif self.device.type == "cuda":
             reasons, unknown = self._gpu_reasons()
             used["reasons"] += reasons
             if unknown:

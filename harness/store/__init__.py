@@ -25,10 +25,11 @@ from harness.store.files import replace_file
 from harness.store.folder import RunFolder, pack, run_folder
 from harness.store.lines import Appender, Kept, encoded
 from harness.store.records import SCHEMA, as_json, edited, run_id, sealed, with_status
-from harness.store.search import find, runs, shards
+from harness.store.search import find, runs, sharded, shards
 from harness.store.speed import keep_speed, read_speed, speeds
 
 __all__ = [
     "SCHEMA", "Appender", "Kept", "RunFolder", "as_json", "edited", "encoded", "find", "keep_speed", "pack",
-    "read_speed", "replace_file", "run_folder", "run_id", "runs", "sealed", "shards", "speeds", "with_status",
+    "read_speed", "replace_file", "run_folder", "run_id", "runs", "sealed", "sharded", "shards", "speeds",
+    "with_status",
 ]  # fmt: skip

@@ -41,6 +41,11 @@ class RunFolder:
         """The folders of this run's shards that exist."""
         return [RunFolder(path.parent, SHARD) for path in sorted(self.path.glob(f"{SHARDS}/*/{SHARD}"))]
 
+    def shard_records(self) -> list[tuple[RunFolder, Run]]:
+        """The folder and the record of each shard; a damaged record is logged and left out."""
+        readable = records.readable(shard.path / SHARD for shard in self.shards())
+        return [(RunFolder(path.parent, SHARD), run) for path, run in readable]
+
     def read_run(self) -> Run | None:
         """The record, or None if there is none; DataError if it is damaged or has an unknown schema."""
         return records.read_run(self.path / self.record)

@@ -42,7 +42,7 @@ _Settings = TypedDict(
     "_Settings",
     {
         "batch size": _Count,
-        "beams": _Count,
+        "beams": _Whole,  # 0: a model that is measured as a whole
         "dtype": str,
         "resolution": str,
         "new tokens": _Whole | None,

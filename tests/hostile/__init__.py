@@ -1,10 +1,12 @@
 """Long proofs: damaged inputs for every parser, kills of every command, hostile names.
 
-`make test` runs a short form of each; `make hostile` sets HOSTILE_INPUTS, HOSTILE_KILLS and HOSTILE_SEED.
+`make test` runs a short form of each; `make hostile` sets HOSTILE_INPUTS, HOSTILE_KILLS, HOSTILE_DEATHS and
+HOSTILE_SEED.
 """
 
 import os
 
 INPUTS = int(os.environ.get("HOSTILE_INPUTS", "3000"))  # of all parsers together
 KILLS = int(os.environ.get("HOSTILE_KILLS", "1"))  # of each command
+DEATHS = int(os.environ.get("HOSTILE_DEATHS", "1"))  # of each kind, in runs on a cluster
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))

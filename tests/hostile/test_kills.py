@@ -1,6 +1,7 @@
 """Every long command, killed with SIGKILL at random moments: the same command then gives the uninterrupted outcome.
 
 KILLS is the number of kills before each last attempt.  Children of a killed process are killed with it.
+Runs on a cluster are in test_cluster_kills.
 """
 
 from __future__ import annotations
@@ -85,13 +86,6 @@ at_least = 0.0
 COMMANDS = {
     "run": Command(
         lambda folder: ["run", "--task", "refcoco", *NANO, "--limit", "40", "--out", str(folder / "results")],
-        metrics_and_answers,
-    ),
-    "run on a cluster": Command(
-        lambda folder: [
-            "run", "--task", "refcoco", *NANO, "--limit", "40", "--executor", "ray", "--workers", "2",
-            "--out", str(folder / "results"),
-        ],
         metrics_and_answers,
     ),
     "finetune": Command(

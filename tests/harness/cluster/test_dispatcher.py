@@ -136,6 +136,20 @@ def test_failure_of_a_poisonous_question_names_the_last_death() -> None:
     assert queue.done
 
 
+def test_question_of_which_a_worker_died_is_not_given_to_two_at_once() -> None:
+    """The idle worker would be faster: without the death it gets the question too, and might die of it as well."""
+    queue = Dispatcher(questions(2), size=1)
+    first, deadly = queue.take("a", 2, 0.0), queue.take("b", 2, 0.0)
+    assert first is not None and deadly is not None
+    queue.finished("a", replies(first), 0.1)
+    assert queue.lost("b", "killed") == []
+    again = queue.take("b", 2, 10.0)
+    assert again is not None and again.deaths == 1
+    assert queue.take("a", 2, 99.0) is None
+    queue.finished("b", replies(again), 100.0)
+    assert queue.done
+
+
 def test_chunks_keep_the_questions_of_an_image_together() -> None:
     queue = Dispatcher(questions(40, per_image=4), size=10)
     images: list[set[str]] = []

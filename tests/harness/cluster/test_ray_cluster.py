@@ -7,10 +7,11 @@ always: a file in a folder remembers.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from typing import Any
 import pytest
 
 from harness import images
+from harness.cluster import ray_cluster
 from harness.cluster.ray_cluster import RayCluster, Spread, connect
+from harness.cluster.worker import versions
 from harness.core import Answer, Failure, Question, Text, Ticket
 from harness.errors import CheckpointError, ModelError, ResourceError, UsageError
 from tests.packed import write_images
@@ -69,6 +72,10 @@ class Toy:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def behind(clock: Callable[[], float]) -> float:
+    return clock() - 86_400
+
+
 def first(path: Path) -> bool:
     """Whether no process has called this before."""
     try:
@@ -79,6 +86,9 @@ def first(path: Path) -> bool:
 
 
 def build(folder: Path, fault: str, at: int, shipped: Path | None) -> Toy:
+    if fault == "clock":
+        for name in ("time", "monotonic", "perf_counter"):
+            setattr(time, name, partial(behind, getattr(time, name)))
     if fault == "no weights":
         raise CheckpointError("no weights here; give --weights FOLDER")
     if fault == "disagrees" and not first(folder / "first"):
@@ -176,10 +186,50 @@ def test_shipped_images_reach_workers_without_the_data_root(tmp_path: Path) -> N
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jpg"))
     with start(tmp_path, "ships", ship_images=True) as cluster:
         found = dict(cluster.answer((ticket, Question(name, None, "caption")) for ticket, name in enumerate(names)))
+        shipped = cluster.provenance["executor"]["images shipped"]
+    assert shipped >= len(names)  # or more, where the last chunk was given to two workers
     for ticket, name in enumerate(names):
         answer = found[ticket]
         assert isinstance(answer, Answer)
         assert answer.raw == (f"{images.size_of(tmp_path, name).width}",)
+
+
+def its_own(root: Path) -> Path:
+    return root
+
+
+def test_image_that_a_node_has_is_not_shipped(tmp_path: Path) -> None:
+    """All but one: that of the driver has another hash, and the worker answers with the driver's."""
+    driver, node = tmp_path / "driver", tmp_path / "node"
+    write_images(driver)
+    names = sorted(str(path.relative_to(driver)) for path in driver.rglob("*.jpg"))
+    shutil.copytree(driver, node)
+    (node / names[0]).write_bytes(b"another image")
+    spread = Spread(workers=1, ship_images=True)
+    with RayCluster(partial(build, driver, "ships", -1), spread, driver, partial(its_own, node)) as cluster:
+        found = dict(cluster.answer((ticket, Question(name, None, "caption")) for ticket, name in enumerate(names)))
+        assert cluster.provenance["executor"]["images shipped"] == 1
+    for ticket, name in enumerate(names):
+        answer = found[ticket]
+        assert isinstance(answer, Answer)
+        assert answer.raw == (f"{images.size_of(driver, name).width}",)
+
+
+@pytest.mark.parametrize("package", ["harness", "torch", "transformers"])
+def test_worker_with_another_version_is_refused_by_name(
+    tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's versions are made others, as if a worker had another package."""
+    monkeypatch.setattr(ray_cluster, "versions", lambda: {**versions(), package: "9.9"})
+    with pytest.raises(ModelError, match=rf"every worker was refused.*worker . on .*{package} is .*driver's is '9\.9'"):
+        start(tmp_path, workers=1)
+
+
+def test_clock_of_a_worker_does_not_matter(tmp_path: Path) -> None:
+    """A day behind, by every clock that Python reads: no worker counts as late, and no time is negative."""
+    with start(tmp_path, "clock", chunk=5, patience=3.0) as cluster:
+        assert answers(cluster, 60) == RIGHT
+        assert cluster.provenance["executor"]["restarts"] == 0
 
 
 @pytest.mark.parametrize(("spread", "message"), [
@@ -205,3 +255,21 @@ def test_address_that_nobody_answers_at_is_named() -> None:
         with pytest.raises(ResourceError, match=f"no Ray head answers at {address}"):
             connect(address, None)
     connect("local", CORES)
+
+
+def test_object_store_without_room_for_the_images_is_a_line(tmp_path: Path) -> None:
+    """An image of 100 MiB, and a store of 80 MiB that counts its disk as full."""
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(100 << 20)
+    ray.shutdown()
+    settings = {"local_fs_capacity_threshold": 0.0}
+    ray.init("local", num_cpus=1, object_store_memory=80 << 20, _system_config=settings, logging_level="CRITICAL")
+    try:
+        with (
+            start(tmp_path, workers=1, ship_images=True) as cluster,
+            pytest.raises(ResourceError, match=r"no room for the 100 MiB of a chunk's 1 images: free the disk"),
+        ):
+            list(cluster.answer([(0, Question("large.jpg", None, "caption"))]))
+    finally:
+        ray.shutdown()
+        connect("local", CORES)

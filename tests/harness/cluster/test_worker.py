@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 import pytest
 
 from harness import __version__, images
-from harness.cluster.worker import Worker
+from harness.cluster.worker import Lacking, Worker
 from harness.core import Answer, Failure, Question, Text, Ticket
+from harness.errors import DataError, ModelError
 from tests.packed import write_images
 
 
@@ -79,6 +82,46 @@ def test_shipped_images_are_read_from_the_workers_folder_and_removed(tmp_path: P
     assert not [path for path in roots[0].rglob("*") if path.is_file()]
     worker.close()
     assert not roots[0].exists()
+
+
+def test_image_with_the_right_hash_is_read_on_this_machine_and_others_are_lacking(tmp_path: Path) -> None:
+    """One is equal, one has other bytes, one is missing; a process started in between copies the equal one again."""
+    write_images(tmp_path / "driver")
+    names = sorted(str(path.relative_to(tmp_path / "driver")) for path in (tmp_path / "driver").rglob("*.jpg"))[:3]
+    data = {name: (tmp_path / "driver" / name).read_bytes() for name in names}
+    same, other, missing = names
+    for name, content in ((same, data[same]), (other, data[other] + b"\0")):
+        (tmp_path / "node" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "node" / name).write_bytes(content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in data.items()}
+    asked_about = [(ticket, Question(name, None, "caption")) for ticket, name in enumerate(names)]
+    right = [str(images.size_of(tmp_path / "driver", name)) for name in names]
+
+    def start() -> Worker:
+        return Worker(lambda root: Hungry(9, root or Path()), ships_images=True, own=lambda: tmp_path / "node")
+
+    first, second = start(), start()
+    lacking = first.lacking(hashes)
+    assert lacking == Lacking((other, missing), {same: hashes[same]})
+    for worker in (first, second):
+        replies = worker.answer(asked_about, {name: data[name] for name in lacking.names}, lacking.own)
+        assert [answer.raw[0] for _, answer in replies if isinstance(answer, Answer)] == right
+    (tmp_path / "node" / same).unlink()
+    with pytest.raises(ModelError, match=rf"{re.escape(same)} was on .*, and is not any more"):
+        second.answer(asked_about, {}, lacking.own)
+    assert start().lacking(hashes).names == (same, other, missing)
+    for worker in (first, second):
+        worker.close()
+
+
+def test_worker_without_a_data_root_lacks_every_image() -> None:
+    def no_root() -> Path:
+        raise DataError("no data here")
+
+    for own in (None, no_root):
+        worker = Worker(lambda root: Hungry(1), ships_images=True, own=own)
+        assert worker.lacking({"a.jpg": "0"}) == Lacking(("a.jpg",), {})
+        worker.close()
 
 
 @pytest.mark.parametrize("name", ["../outside.jpg", "/outside.jpg"])

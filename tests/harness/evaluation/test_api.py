@@ -14,9 +14,12 @@ from harness.evaluation.request import Request
 
 
 def test_evaluate_takes_every_choice_of_a_request() -> None:
-    """But for how it was called: `command` is the command line's alone, and `options` are keywords."""
+    """But for how it was called: `command` is the command line's alone, and `options` are keywords.
+
+    `executor` is short for a `spread`.
+    """
     of_request = set(inspect.signature(Request).parameters) - {"command", "options"}
-    assert of_request == set(inspect.signature(harness.evaluate).parameters) - {"options"}
+    assert of_request == set(inspect.signature(harness.evaluate).parameters) - {"options", "executor"}
 
 
 def test_value_is_the_run_that_the_command_makes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +56,13 @@ def test_options_of_a_loaded_model_are_its_own_unless_given(tmp_path: Path) -> N
     assert own.spec.fingerprint == by_name.spec.fingerprint != other.spec.fingerprint
     with pytest.raises(UsageError, match="has no option 'beam'"):
         harness.evaluate("vizwiz", model, data="miniature", limit=1, beam=2, out=tmp_path)
+
+
+def test_executor_ray_is_a_spread_and_another_name_is_a_line(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    alone = harness.evaluate("refcoco", "centre-box", data="miniature", limit=5, out=tmp_path / "a")
+    spread = harness.evaluate("refcoco", "centre-box", data="miniature", limit=5, out=tmp_path / "b", executor="ray")
+    assert (spread.metrics, spread.id) == (alone.metrics, alone.id)
+    assert spread.provenance["model"]["executor"]["workers"] >= 1
+    with pytest.raises(UsageError, match="executor='dask': 'local', in this process, or 'ray'"):
+        harness.evaluate("refcoco", "centre-box", data="miniature", out=tmp_path, executor="dask")

@@ -1,4 +1,4 @@
-"""The tables of studies, written from records."""
+"""The tables of studies, written from records; and cells on a cluster, which are those of this machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.cluster.ray_cluster import Spread
+from harness.evaluation import study
 from harness.evaluation.study import render
-from harness.protocols.ablate import cells_of, record_path
-from harness.protocols.studies import METRICS, STUDIES
+from harness.protocols import ablate, studies
+from harness.protocols.ablate import Cell, cells_of, record_path
+from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Phase, Study
 
 
 def test_render_record_without_an_evaluation_shows_the_others_and_not_run(tmp_path: Path) -> None:
@@ -45,3 +49,43 @@ def test_render_committed_records_names_every_arm(name: str, tmp_path: Path) -> 
     text = render(STUDIES[name], range(3), "small", results, tmp_path).read_text()
     for arm in STUDIES[name].arms:
         assert f"| {arm} | as trained |" in text
+
+
+STEPS = (2, 3)  # of two arms, whose cells take seconds
+TINY = Study(
+    name="tiny", question="", against="0", says="",
+    arms={
+        str(steps): Arm(
+            about="", scenes=8, tower="scratch", phases=(Phase(steps=steps, side=32),),
+            evaluations={"32": Evaluation(side=32)},
+        ) for steps in STEPS
+    },
+)  # fmt: skip
+run_cell = study.run_cell  # the real one, since a test replaces it on the driver
+
+
+def small_cell(
+    cell: Cell, world: str, runs: Path, out: Path, device: str | None, command: list[str], threads: int
+) -> dict[str, Any]:
+    """`run_cell` with few scenes and small batches, whose folder of results is another one than the driver's."""
+    ablate.SCENES = 12  # type: ignore[misc]
+    ablate.plan_of = lambda phase, seed: replace(studies.plan_of(phase, seed), batch=4)  # type: ignore[attr-defined]
+    try:
+        return run_cell(cell, world, out.parent / "runs", out.parent / "elsewhere", "cpu", command, 1)
+    finally:
+        ablate.plan_of = studies.plan_of  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_cells_on_a_cluster_have_the_records_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where workers do not share the folder of results: the driver writes what they return."""
+    pytest.importorskip("ray")
+    monkeypatch.setattr(study, "run_cell", small_cell)
+    records = {}
+    for name, spread in (("here", None), ("cluster", Spread(workers=2))):
+        out = tmp_path / name / "results"
+        study.run_cells([TINY], None, range(1), "small", 1, "cpu", None, out, ["test"], spread)
+        found = {arm: ablate.read_record(out, "small", cell) for (arm, _), cell in cells_of(TINY, range(1)).items()}
+        records[name] = {arm: record["evaluations"] for arm, record in found.items() if record is not None}
+    assert records["here"].keys() == TINY.arms.keys()
+    assert records["cluster"] == records["here"]

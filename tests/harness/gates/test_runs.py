@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.cluster.ray_cluster import Spread, connected
 from harness.errors import DataError
 from harness.gates import runs
-from harness.gates.promises import Promise
+from harness.gates.promises import MEMORY, Promise
 from tasks import TASKS
 
 
@@ -43,3 +44,26 @@ def test_run_with_failed_questions_is_a_data_error(tmp_path: Path, miniature: Pa
     promise = Promise(name="a", task="vizwiz", model="florence2-nano", limit=1, data=str(root))
     with pytest.raises(DataError, match=r"1 questions failed, the first: .* is not there"):
         runs.Runs(tmp_path / "r").run(promise, TASKS["vizwiz"])
+
+
+def test_runs_on_a_cluster_are_those_of_one_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that workers cannot build, and a promise of one process's memory, run here; the log says so."""
+    pytest.importorskip("ray")
+    spread = Spread(workers=1)
+    kept, told, large = (
+        Promise(name=name, task="vizwiz", model=model, limit=3, metric=metric)
+        for name, model, metric in (("a", "whole-image", ""), ("b", "oracle", ""), ("c", "whole-image", MEMORY))
+    )
+    with connected(spread):
+        on_workers = runs.Runs(tmp_path / "ray", spread)
+        found = {promise.name: on_workers.run(promise, TASKS["vizwiz"])[1] for promise in (kept, told, large)}
+    for promise in (kept, told):
+        alone = runs.Runs(tmp_path / "alone").run(promise, TASKS["vizwiz"])[1]
+        assert found[promise.name].metrics == alone.metrics
+    executors = {name: "executor" in run.provenance["model"] for name, run in found.items()}
+    assert executors == {"a": True, "b": False, "c": False}
+    said = [record.message for record in caplog.records if "runs in this process" in record.message]
+    assert said == [
+        "b runs in this process: --executor ray: oracle is built from a task's samples; run it in one process",
+        "c runs in this process: peak memory is that of one process",
+    ]

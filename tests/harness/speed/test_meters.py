@@ -107,7 +107,7 @@ def test_meter_of_cpu_reports_sharing_and_throttling(monkeypatch: pytest.MonkeyP
         meters, "os", SimpleNamespace(times=lambda: SimpleNamespace(user=next(own), system=0.0), cpu_count=lambda: 2)
     )
     meter = object.__new__(Meter)
-    meter.device, meter.nvml = CPU, None
+    meter.device, meter.nvml, meter.alone = CPU, None, True
     meter.start()
     used = meter.stop()
     assert used["others' share of the cores"] == pytest.approx(0.2)

@@ -51,3 +51,23 @@ def test_runs_are_in_order_of_path_without_damaged_ones(tmp_path: Path, caplog: 
 
 def test_runs_of_missing_folder_are_none(tmp_path: Path) -> None:
     assert list(store.runs(tmp_path / "nowhere")) == []
+
+
+def test_sharded_runs_have_their_shards_and_find_names_them_on_request(tmp_path: Path) -> None:
+    record = toy.go(tmp_path, toy.Counting())
+    folder = toy.folder(tmp_path, record.spec)
+    assert list(store.sharded(tmp_path)) == []
+    for name in ("2-of-2", "1-of-2"):
+        shard = folder.shard(name)
+        shard.path.mkdir(parents=True)
+        shard.write_run(record)
+    (folder.path / "run.json").unlink()
+    [(found, shards)] = store.sharded(tmp_path)
+    assert (found.path, [shard.path.name for shard, _ in shards]) == (folder.path, ["1-of-2", "2-of-2"])
+    assert list(store.runs(tmp_path)) == []
+    for name in (record.id[:5], str(folder.path)):
+        assert store.find(tmp_path, name, shards=True)[0].path == folder.path
+        with pytest.raises(UsageError, match="only shards of this run were asked"):
+            store.find(tmp_path, name)
+    (shards[0][0].path / "shard.json").write_text("{")
+    assert [len(shards) for _, shards in store.sharded(tmp_path)] == [1]
