@@ -1,10 +1,12 @@
-"""Long proofs: damaged inputs for every parser, kills of every command, hostile names.
+"""Long proofs: damaged inputs for every parser, kills of every command, hostile names, simulated audits.
 
-`make test` runs a short form of each; `make hostile` sets HOSTILE_INPUTS, HOSTILE_KILLS and HOSTILE_SEED.
+`make test` runs a short form of each; `make hostile` sets HOSTILE_INPUTS, HOSTILE_KILLS, HOSTILE_AUDITS and
+HOSTILE_SEED.
 """
 
 import os
 
 INPUTS = int(os.environ.get("HOSTILE_INPUTS", "3000"))  # of all parsers together
 KILLS = int(os.environ.get("HOSTILE_KILLS", "1"))  # of each command
+AUDITS = int(os.environ.get("HOSTILE_AUDITS", "0"))  # simulated; their short form is a test of the estimates
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
