@@ -14,6 +14,9 @@ A recipe is a value, and the same as a TOML file:
     nms = 0.5
     scores = { grounding-dino-b = 0.35 }    # per origin
 
+    [images]
+    side = 64
+
 `engine calibrate` adds the curves that its thresholds were chosen from, as `calibration`.
 """
 
@@ -22,37 +25,44 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from harness.core import Kind
+from harness.data_engine.images import ImageFilter
 from harness.data_engine.records import Origin, Record, Stage, digest
 from harness.errors import DataError, UsageError
 
+KEYS = ("name", "categories", "specialists", "images", "stages", "calibration")
 STAGES: Mapping[str, str] = {
     "boxes": "harness.data_engine.regions:Boxes",
+    "texts": "harness.data_engine.texts:Texts",
+    "phrases": "harness.data_engine.phrases:Phrases",
+    "choice": "harness.data_engine.choose:Choice",
     "parents": "harness.data_engine.parents:Parents",
 }
-"""Every stage by the name that recipes and verdicts give it: its module and class, imported when a recipe needs it."""
-
-FLD_STAGES = ("boxes", "texts", "phrases", "choice", "outlines", "parents")
-"""The order of stages; a name that is not in STAGES is left out."""
+"""Every stage by its name in recipes and verdicts, in the order in which they run: its module and class, which is
+imported when a recipe needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What an engine asks, and how it decides.
 
-    `specialists` has the names of models for each kind of question.  `categories` are the phrases of questions that
-    need some.  `calibration` has, by origin, the curve that a threshold was chosen from.
+    - `specialists`: the names of models for each kind of question.
+    - `images`: decides which images are kept.
+    - `stages`: decide which annotations are kept, in this order.
+    - `categories`: the phrases of questions that need some.
+    - `calibration`: the curve that a threshold was chosen from, by origin.
     """
 
     name: str
     specialists: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
+    images: ImageFilter = field(default_factory=ImageFilter)
     stages: tuple[Stage, ...] = ()
     categories: tuple[str, ...] = ()
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -63,6 +73,7 @@ class Recipe:
             "name": self.name,
             "categories": list(self.categories),
             "specialists": {kind: list(models) for kind, models in self.specialists.items()},
+            "images": _settings(self.images),
             "stages": [{"name": stage.name, **_settings(stage)} for stage in self.stages],
             "calibration": {name: dict(curve) for name, curve in self.calibration.items()},
         }
@@ -70,19 +81,21 @@ class Recipe:
     @classmethod
     def from_data(cls, data: Mapping[str, Any], where: str) -> Recipe:
         """The recipe of plain data; DataError, naming `where` and the key, for an unknown key, name or type."""
-        if unknown := sorted(data.keys() - {"name", "categories", "specialists", "stages", "calibration"}):
-            raise DataError(f"{where}: a recipe has no {unknown[0]!r}; it has name, categories, specialists, stages")
+        if unknown := sorted(data.keys() - set(KEYS)):
+            raise DataError(f"{where}: a recipe has no {unknown[0]!r}; it has {', '.join(KEYS)}")
         try:
             name = msgspec.convert(data.get("name"), str)
             categories = msgspec.convert(data.get("categories", []), tuple[str, ...])
             specialists = msgspec.convert(data.get("specialists", {}), dict[Kind, tuple[str, ...]])
             listed = msgspec.convert(data.get("stages", []), list[dict[str, Any]])
             calibration = msgspec.convert(data.get("calibration", {}), dict[str, dict[str, Any]])
+            images = _image_filter(msgspec.convert(data.get("images", {}), dict[str, Any]))
             stages = tuple(stage(entry.get("name"), _without_name(entry)) for entry in listed)
         except (msgspec.ValidationError, UsageError) as error:
             raise DataError(f"{where}: {error}") from error
         return cls(
-            name=name, categories=categories, specialists=specialists, stages=stages, calibration=calibration
+            name=name, categories=categories, specialists=specialists, images=images, stages=stages,
+            calibration=calibration,
         )  # fmt: skip
 
     @property
@@ -114,11 +127,12 @@ class Recipe:
         for setting in settings:
             path, equals, value = setting.partition("=")
             stage_name, _, rest = path.strip().partition(".")
-            entry = next((entry for entry in data["stages"] if entry["name"] == stage_name), None)
+            listed = {"images": data["images"], **{entry["name"]: entry for entry in data["stages"]}}
+            entry = listed.get(stage_name)
             if not equals or not rest:
                 raise UsageError(f"--set {setting}: STAGE.SETTING=VALUE, such as boxes.nms=0.6")
             if entry is None:
-                there = ", ".join(entry["name"] for entry in data["stages"])
+                there = ", ".join(listed)
                 raise UsageError(f"--set {setting}: the recipe {self.name} has no stage {stage_name!r}; it has {there}")
             name, _, key = rest.partition(".")
             if key:
@@ -126,13 +140,14 @@ class Recipe:
             else:
                 entry[name] = _value(value)
         stages = tuple(stage(entry["name"], _without_name(entry)) for entry in data["stages"])
-        return replace(self, stages=stages)
+        return replace(self, images=_image_filter(data["images"]), stages=stages)
 
     def toml(self) -> str:
         """The recipe as TOML."""
         data = self.as_data()
         out = [f"name = {_toml(data['name'])}", f"categories = {_toml(data['categories'])}", "", "[specialists]"]
         out += [f"{_toml(kind)} = {_toml(models)}" for kind, models in data["specialists"].items()]
+        out += ["", "[images]", *(f"{_toml(key)} = {_toml(value)}" for key, value in data["images"].items())]
         for entry in data["stages"]:
             out += ["", "[[stages]]", *(f"{_toml(key)} = {_toml(value)}" for key, value in entry.items())]
         for name, curve in data["calibration"].items():
@@ -146,15 +161,23 @@ def stage(name: Any, settings: Mapping[str, Any]) -> Stage:
     if name not in STAGES:
         raise UsageError(f"there is no stage {name!r}; there are {', '.join(STAGES)}")
     module, _, attribute = STAGES[name].partition(":")
-    kind = getattr(import_module(module), attribute)
+    made: Stage = _made(getattr(import_module(module), attribute), name, settings)
+    return made
+
+
+def _image_filter(settings: Mapping[str, Any]) -> ImageFilter:
+    made: ImageFilter = _made(ImageFilter, "images", settings)
+    return made
+
+
+def _made(kind: Any, name: str, settings: Mapping[str, Any]) -> Any:
     known = [each.name for each in fields(kind)]
     if unknown := [key for key in settings if key not in known]:
         raise UsageError(f"the stage {name} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     try:
-        made: Stage = msgspec.convert(dict(settings), kind, strict=True)
+        return msgspec.convert(dict(settings), kind, strict=True)
     except (msgspec.ValidationError, ValueError) as error:
         raise UsageError(f"the stage {name}: {error}") from error
-    return made
 
 
 def load(name: str) -> Recipe:
@@ -178,7 +201,7 @@ def fld() -> Recipe:
 
     Models are named by the user: the paper's are its own, or services.
     """
-    return Recipe(name="fld", stages=tuple(stage(name, {}) for name in FLD_STAGES if name in STAGES))
+    return Recipe(name="fld", stages=tuple(stage(name, {}) for name in STAGES))
 
 
 def nano() -> Recipe:
@@ -193,9 +216,9 @@ def nano() -> Recipe:
 RECIPES = {"fld": fld, "nano": nano}
 
 
-def _settings(stage: Stage) -> dict[str, Any]:
+def _settings(stage: Stage | ImageFilter) -> dict[str, Any]:
     """The settings of a stage as plain data."""
-    data: dict[str, Any] = msgspec.to_builtins(asdict(stage))  # type: ignore[call-overload]  # a dataclass, see Stage
+    data: dict[str, Any] = msgspec.to_builtins(stage)
     return {name: value for name, value in data.items() if value is not None}
 
 
@@ -218,6 +241,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-KINDS = get_args(Kind)

@@ -191,11 +191,6 @@ class Engine:
         """The folder of a part of a round: raw, answers, asking or told."""
         return self.path / f"round{round_}" / part
 
-    def has_part(self, round_: int, number: int, inputs: str) -> bool:
-        """Whether the annotations of a shard that were asked for under this digest are there."""
-        path = self.folder(round_, "raw") / f"{number:05d}-{inputs}.parquet"
-        return tables.inputs_of(path) == inputs
-
     def write_part(
         self, round_: int, number: int, inputs: str, answers: Sequence[Row], annotations: Sequence[Annotation]
     ) -> None:
@@ -212,10 +207,12 @@ class Engine:
             found += sorted(self.folder(round_, "raw").glob(f"{number:05d}-*.parquet"))
         return found
 
-    def answers(self, round_: int) -> Iterator[Row]:
-        """The rows of all questions of a round that were answered, or failed for good."""
-        for path in sorted(self.folder(round_, "answers").glob("*.parquet")):
-            yield from tables.read(path, "answers")
+    def answers(self, round_: int, number: int | None = None) -> Iterator[Row]:
+        """The rows of all questions of a round that were answered, or failed for good; of one shard, if it is named."""
+        pattern = "*.parquet" if number is None else f"{number:05d}-*.parquet"
+        for path in sorted(self.folder(round_, "answers").glob(pattern)):
+            if tables.inputs_of(self.folder(round_, "raw") / path.name):  # else it was interrupted between the two
+                yield from tables.read(path, "answers")
 
     def raw(self, number: int, last: int) -> list[Annotation]:
         """The annotations of a shard as they were given, in the rounds up to `last`; each once."""

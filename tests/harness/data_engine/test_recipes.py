@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.data_engine import recipes
+from harness.data_engine.images import ImageFilter
 from harness.data_engine.parents import Parents
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.regions import Boxes
@@ -19,6 +20,7 @@ RECIPE = Recipe(
     name='a "quoted" one',
     categories=("house", "café"),
     specialists={"detect": ("one", "other"), "caption": ("writer (large)",)},
+    images=ImageFilter(side=64),
     stages=(Boxes(nms=0.25, scores={"one": 0.5, "a.b": 0.125}), Parents()),
     calibration={"one": {"thresholds": [0.1, 0.2], "precision": [0.5, 0.75], "wanted": 0.9}},
 )
@@ -48,7 +50,10 @@ def test_digest_changes_with_a_setting_and_not_with_a_round_trip() -> None:
 
 
 def test_setting_is_set_by_its_path() -> None:
-    changed = RECIPE.with_settings(["boxes.nms=0.6", "boxes.scores.other=0.75", "boxes.witnesses=2"])
+    changed = RECIPE.with_settings(
+        ["boxes.nms=0.6", "boxes.scores.other=0.75", "boxes.witnesses=2", "images.aspect=5.0"]
+    )
+    assert changed.images == ImageFilter(side=64, aspect=5.0)
     assert changed.stages[0] == replace(Boxes(), nms=0.6, scores={"one": 0.5, "a.b": 0.125, "other": 0.75}, witnesses=2)
     assert RECIPE.stages[0].nms == 0.25  # type: ignore[attr-defined]
 
@@ -58,10 +63,11 @@ def test_setting_is_set_by_its_path() -> None:
     [
         ("nms=0.6", r"STAGE.SETTING=VALUE"),
         ("boxes.nms", r"STAGE.SETTING=VALUE"),
-        ("box.nms=0.6", r"no stage 'box'; it has boxes, parents"),
+        ("box.nms=0.6", r"no stage 'box'; it has images, boxes, parents"),
         ("boxes.nmss=0.6", r"the stage boxes has no setting 'nmss'; it has score, "),
         ("boxes.nms=high", r"the stage boxes: Expected `float`, got `str`"),
         ("boxes.nms=7.0", r"the stage boxes: nms is 7.0; it is from 0 to 1"),
+        ("images.sides=2", r"the stage images has no setting 'sides'; it has side, aspect"),
         ("parents.depth=2", r"has no setting 'depth'; it has none"),
     ],
 )

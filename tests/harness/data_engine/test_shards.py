@@ -73,12 +73,19 @@ def test_origins_are_appended_once_and_a_torn_line_is_removed(tmp_path: Path) ->
     assert len((tmp_path / "origins.jsonl").read_text().splitlines()) == 2
 
 
-def test_part_is_there_under_its_own_digest_only(tmp_path: Path) -> None:
+ANSWER = {
+    "image": IMAGES[2].sha256, "question": "q", "kind": "detect", "text": "", "region": None, "origin": ONE.id,
+    "raw": ["cat"], "readable": True, "failure": "", "tries": 1,
+}  # fmt: skip
+
+
+def test_answers_count_only_with_their_raw_file(tmp_path: Path) -> None:
     made = engine(tmp_path)
-    made.write_part(0, 1, "d1", [], [region((0, 0, 9, 9), image=IMAGES[2])])
-    assert made.has_part(0, 1, "d1")
-    assert not made.has_part(0, 1, "d2")
-    assert not made.has_part(0, 0, "d1")
+    made.write_part(0, 1, "d1", [ANSWER], [region((0.0, 0.0, 9.0, 9.0), image=IMAGES[2])])
+    assert list(made.answers(0)) == list(made.answers(0, 1)) == [ANSWER]
+    assert list(made.answers(0, 0)) == list(made.answers(1)) == []
+    (tmp_path / "round0/raw/00001-d1.parquet").unlink()  # interrupted between the two
+    assert list(made.answers(0)) == []
 
 
 def test_records_are_raw_until_a_filter_told_and_then_as_it_told(tmp_path: Path) -> None:
