@@ -89,7 +89,7 @@ def candidates(record: Record) -> dict[str, list[Annotation]]:
             for region in filter(regions.__contains__, text.parents):
                 found.setdefault(region, []).append(text)
     for id_, options in found.items():
-        if not any(text.length == "category" for text in options) and _label(regions[id_]):
+        if not any(text.length == "category" for text in options) and label_of(regions[id_]):
             options.insert(0, regions[id_])
     return found
 
@@ -108,7 +108,7 @@ def with_chunks(record: Record) -> Record:
     chunks = []
     for brief, phrases in zip(briefs, noun_chunks([text_of(brief) for brief in briefs]), strict=True):
         for region in (regions[parent] for parent in brief.parents if parent in regions):
-            said = {text_of(brief).casefold(), _label(region).casefold()}
+            said = {text_of(brief).casefold(), label_of(region).casefold()}
             chunks += [
                 Annotation(
                     image=record.image.sha256, kind="text", value=Text((phrase.text,)), origin=origin, length="chunk",
@@ -137,7 +137,7 @@ def measure(record: Record, image: Image, similarity: Similarity) -> Record:
         crop = cropped(image, _box(regions[id_]))
         if crop is None or all(SIMILARITY in record.measures.get(each.id, {}) for each in options):
             continue
-        texts = [text_of(each) if each.kind == "text" else _label(each) for each in options]
+        texts = [text_of(each) if each.kind == "text" else label_of(each) for each in options]
         for each, number in zip(options, similarity(crop, texts), strict=True):
             known = found.setdefault(each.id, {}).get(SIMILARITY, -math.inf)
             found[each.id][SIMILARITY] = max(known, float(number))
@@ -180,7 +180,8 @@ def _length(each: Annotation) -> Length:
     return each.length if each.kind == "text" else "category"
 
 
-def _label(region: Annotation) -> str:
+def label_of(region: Annotation) -> str:
+    """The label of a region; "" for a proposal."""
     return region.value.labels[0] if isinstance(region.value, Boxes) and region.value.labels else ""
 
 
