@@ -12,7 +12,7 @@ import pytest
 from harness.data_engine import audit, audit_estimates, audit_page
 from harness.data_engine.audit import AuditSample
 from tests.browser.test_page import CHROMIUM, REQUIRED
-from tests.harness.data_engine import engines
+from tests.harness.data_engine import samples
 
 pytestmark = [
     pytest.mark.browser,
@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def sample(miniature: Path) -> AuditSample:
     """33 items on three images; the text of the first with a text is hostile."""
-    drawn = audit.draw(lambda: engines.records(miniature, 3), engines.ORIGINS, sample=33, least=2)
+    drawn = audit.draw(lambda: samples.records(miniature, 3), samples.ORIGINS, sample=33, least=2)
     place = next(place for place, item in enumerate(drawn.items) if item.stratum.kind == "text")
     items = list(drawn.items)
     items[place] = replace(items[place], value={"kind": "text", "texts": [HOSTILE]})
@@ -105,8 +105,8 @@ def test_span_of_a_phrase_is_marked_and_boxes_are_drawn(tab: Any, sample: AuditS
     place = next(place for place, item in enumerate(sample.items) if item.stratum.kind == "phrase")
     for _ in range(place):
         tab.keyboard.press("ArrowRight")
-    assert tab.locator("mark").text_content() == engines.PHRASE
-    assert tab.locator("#text").text_content() == engines.TEXT
+    assert tab.locator("mark").text_content() == samples.PHRASE
+    assert tab.locator("#text").text_content() == samples.TEXT
     assert tab.locator("#whole polygon").count() == 2 * 2  # two boxes, each with a light line below it
     assert tab.locator("#whole polygon").nth(1).get_attribute("points") == "0,0 40,0 40,40 0,40"
     width, height = sample.items[place].size

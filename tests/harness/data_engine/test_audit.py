@@ -13,7 +13,7 @@ from harness.core import Boxes, Size, Text
 from harness.data_engine import audit
 from harness.data_engine.records import Annotation, ImageRow, Origin, Record, Verdict
 from harness.errors import DataError, UsageError
-from tests.harness.data_engine import engines
+from tests.harness.data_engine import samples
 
 DETECTOR = Origin(kind="specialist", name="detector", fingerprint="1", round=2)
 ORIGINS = {DETECTOR.id: DETECTOR}
@@ -121,12 +121,12 @@ def test_a_tenth_is_for_a_second_person() -> None:
 
 
 def test_item_has_what_a_person_needs(miniature: Path) -> None:
-    sample = audit.draw(lambda: engines.records(miniature, 2), engines.ORIGINS, sample=22, least=1)
+    sample = audit.draw(lambda: samples.records(miniature, 2), samples.ORIGINS, sample=22, least=1)
     assert len(sample.items) == 22
     by_kind = {(item.stratum.kind, item.region is None): item for item in sample.items}
     phrase = by_kind["phrase", True]
     assert phrase.span is not None
-    assert phrase.text[slice(*phrase.span)] == engines.PHRASE
+    assert phrase.text[slice(*phrase.span)] == samples.PHRASE
     outline = by_kind["outline", False]
     assert (outline.label, outline.region) == ("car", outline.region)
     assert outline.value["kind"] == "polygons"
@@ -137,7 +137,7 @@ def test_item_has_what_a_person_needs(miniature: Path) -> None:
 
 
 def test_sample_file_is_read_back_and_an_edited_one_refused(miniature: Path, tmp_path: Path) -> None:
-    sample = audit.draw(lambda: engines.records(miniature, 3), engines.ORIGINS, sample=20, least=2)
+    sample = audit.draw(lambda: samples.records(miniature, 3), samples.ORIGINS, sample=20, least=2)
     path = tmp_path / "sample.jsonl"
     audit.write_sample(path, sample)
     assert audit.read_sample(path) == sample

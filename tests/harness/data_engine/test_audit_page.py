@@ -20,7 +20,7 @@ from harness.data_engine.audit import AuditItem, AuditSample, Stratum
 from harness.errors import DataError
 from harness.geometry.masks import rasterise
 from harness.store.lines import encoded
-from tests.harness.data_engine import engines
+from tests.harness.data_engine import samples
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>"
 
@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def sample(miniature: Path) -> AuditSample:
-    return audit.draw(lambda: engines.records(miniature, 3), engines.ORIGINS, sample=33, least=2)
+    return audit.draw(lambda: samples.records(miniature, 3), samples.ORIGINS, sample=33, least=2)
 
 
 def test_policy_allows_the_page_s_own_script_and_style(sample: AuditSample, miniature: Path, tmp_path: Path) -> None:
@@ -141,6 +141,6 @@ def test_mask_is_drawn_as_its_outline(sample: AuditSample) -> None:
     square = replace(item, value={"kind": "polygons", "rings": [[[2, 3], [6, 3], [6, 9], [2, 9]]]})
     [ring] = audit_page.rings(square)
     assert ring == ((2.0, 3.0), (6.0, 3.0), (6.0, 9.0), (2.0, 9.0))
-    mask = json.loads(json.dumps(encoded(rasterise(engines.Polygons((ring,)), Size(12, 12)))))
+    mask = json.loads(json.dumps(encoded(rasterise(samples.Polygons((ring,)), Size(12, 12)))))
     [traced] = audit_page.rings(replace(item, value=mask))
     assert set(traced) == set(ring)
