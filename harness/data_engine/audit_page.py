@@ -89,14 +89,18 @@ def rings(item: AuditItem) -> list[Ring]:
     return [tuple((float(x), float(y)) for x, y in ring) for ring in found]
 
 
+def shown_text(item: AuditItem) -> str:
+    """The text that a person judges, or that a phrase is of; "" if there is none."""
+    return item.text if item.stratum.kind == "phrase" else str(next(iter(item.value.get("texts") or ()), ""))
+
+
 def _shown(item: AuditItem, image: int) -> dict[str, Any]:
-    text = item.text if item.stratum.kind == "phrase" else next(iter(item.value.get("texts") or ()), "")
     return {
         "annotation": item.annotation,
         "image": image,
         "size": list(item.size),
         "question": question(item),
-        "text": text,
+        "text": shown_text(item),
         "span": item.span,
         "rings": rings(item),
         "region": item.region,

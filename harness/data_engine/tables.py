@@ -295,6 +295,12 @@ def rows_digest(rows: Iterable[Row]) -> str:
     return sha.hexdigest()
 
 
+def schema_of(columns: Mapping[str, str]) -> Any:
+    """The pyarrow schema of columns by name; ResourceError where pyarrow is not installed."""
+    arrow, _ = _pyarrow()
+    return arrow.schema([(name, _type(arrow, kind)) for name, kind in columns.items()])
+
+
 def _type(arrow: Any, kind: str) -> Any:
     if kind.startswith("list<"):
         return arrow.list_(_type(arrow, kind[5:-1]))
