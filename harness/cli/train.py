@@ -20,17 +20,20 @@ app = App()
 @app.command
 def train(
     *,
-    recipe: Annotated[str, Parameter(help="Recipe that draws its own scenes, such as nano; `recipes` lists recipes")],
+    recipe: Annotated[str, Parameter(help="Recipe for pre-training, such as nano; `recipes` lists recipes")],
+    data: Annotated[
+        str | None, Parameter(help="Engine folder, for recipes that are taught one, such as base-stage1")
+    ] = None,
     start: Annotated[Path | None, Parameter(help="Checkpoint folder to start from [default: random weights]")] = None,
     set_: Set = None,
     device: Device = None,
     to: To = None,
 ) -> None:
-    """Pre-train a model by a recipe on drawn scenes; the same command resumes an interrupted training.
+    """Pre-train a model by a recipe, on drawn scenes or an engine folder; the same command resumes a training.
 
     python -m harness train --recipe nano --to runs/nano
     """
-    folder = pretrained(recipe, start=start, changes=key_values(set_), device=device, to=to)
+    folder = pretrained(recipe, start=start, data=data, changes=key_values(set_), device=device, to=to)
     print(line(f"checkpoint: {folder}"))
 
 

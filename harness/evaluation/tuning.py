@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,14 @@ from baselines import Entry
 from harness.core import Task
 from harness.data import manifest
 from harness.errors import UsageError
+from harness.evaluation.engine_task import engine_data, no_engine
 from harness.evaluation.plan import MINIATURE, data_root, own_of
+from tasks import fld
 
 if TYPE_CHECKING:
     from harness.evaluation.request import Request
     from harness.protocols.finetune import Taught
+    from harness.training.recipe import Recipe
 
 RUNS = Path("runs")
 log = logging.getLogger(__name__)
@@ -85,14 +89,28 @@ def tuned(
         )
         raise UsageError(f"recipe {changed_recipe.name!r} is not for {entry.name}; there are {fitting}")
     mixing = protocol.mixing_of(changed_recipe)
-    own = own_of(data)
-    requested = tasks.select(task or ",".join(mixing.tasks)) if own is None else own.trainable(task)
+    engine = engine_data(data)
+    own = own_of(data) if engine is None else None
+    if engine is not None:
+        requested = engine.trainable(task)
+    elif own is not None:
+        requested = own.trainable(task)
+    else:
+        if fld.NAME in (task or ",".join(mixing.tasks)).split(","):
+            raise no_engine(data)
+        requested = tasks.select(task or ",".join(mixing.tasks))
     taught = protocol.choose(changed_recipe, requested, split)
-    data_name, evaluation_root = data_root(data, entry.name, embedded=entry.embedded)
-    root = miniature.ensure_training() if data_name == MINIATURE else evaluation_root
+    if engine is not None:
+        taught = {name: replace(each, about=engine.about) for name, each in taught.items()}
+        data_name, root, evaluation_root = str(engine.path.resolve()), engine.root, engine.benchmarks
+    else:
+        data_name, evaluation_root = data_root(data, entry.name, embedded=entry.embedded)
+        root = miniature.ensure_training() if data_name == MINIATURE else evaluation_root
     if task is None:
         taught = _with_data(taught, root)
     kept_out = [kept for name in mixing.kept_out for kept in tasks.select(name)]
+    if engine is not None:
+        kept_out = engine.guards(kept_out)
     if own is not None:
         own.warn_of_changes()
         kept_out = list(own.tasks.values())
@@ -111,39 +129,72 @@ def tuned(
 
 
 def pretrained(
-    recipe: str,
+    recipe: str | Recipe,
     *,
     start: Path | None = None,
+    data: str | None = None,
     changes: dict[str, str] | None = None,
     device: str | None = None,
     to: Path | None = None,
 ) -> Path:
-    """The checkpoint folder of a pre-training on drawn scenes: trains, resumes, or finds the finished checkpoint.
+    """The checkpoint folder of a pre-training: trains, resumes, or finds the finished checkpoint.
 
-    `start` is a checkpoint folder to start from (None: random weights).  `changes` are settings of the recipe as text.
-    `to` is the folder of the training (None: under RUNS, named after the recipe).
+    A recipe draws its own scenes, or is taught `data`, an engine folder.  `start` is a checkpoint folder to start from
+    (None: random weights).  `changes` are settings of the recipe as text.  `to` is the folder of the training (None:
+    under RUNS, named after the recipe).
 
-    UsageError for a recipe that draws no scenes, and for a setting that it does not have.
+    UsageError for a recipe that neither draws scenes nor is taught an engine, for data that it does not use, and for a
+    setting that it does not have.
     """
     from baselines.florence2 import choose_device
     from harness.training import recipes
     from harness.training.parallel import process_group
-    from harness.training.recipe import changed
+    from harness.training.recipe import Mixing, Recipe, changed
     from harness.training.scenes import teach
     from tasks.miniature.pretraining import FIRST_PRETRAINING_SEED, pretraining_scene
     from tasks.miniature.training import every_scene
 
-    changed_recipe = changed(recipes.find(recipe), changes or {})
+    changed_recipe = changed(recipes.find(recipe) if isinstance(recipe, str) else recipe, changes or {})
+    if isinstance(changed_recipe, Recipe) and isinstance(changed_recipe.data, Mixing):
+        return _pretrained_on_engine(changed_recipe, start, data, device, to)
+    if data is not None:
+        raise UsageError(f"--data {data}: the recipe {changed_recipe.name!r} draws its own scenes")
     with process_group(choose_device(device)) as own_device:
         return teach(
             changed_recipe,
             pretraining_scene,
             FIRST_PRETRAINING_SEED,
-            to or RUNS / recipe,
+            to or RUNS / changed_recipe.name,
             start=start,
             vocabulary=every_scene,
             device=own_device,
         )
+
+
+def _pretrained_on_engine(
+    recipe: Recipe, start: Path | None, data: str | None, device: str | None, to: Path | None
+) -> Path:
+    """The checkpoint of a recipe of the paper's pre-training, taught an engine folder."""
+    from baselines.florence2 import choose_device
+    from harness.protocols import finetune as protocol
+    from harness.protocols.pretrain import pretrain
+    from harness.training.parallel import process_group
+
+    mixing = protocol.mixing_of(recipe)
+    if set(mixing.tasks) != {fld.NAME}:
+        raise UsageError(f"recipe {recipe.name!r} is for `finetune`: it reads tasks' training splits")
+    engine = engine_data(data)
+    if engine is None:
+        raise no_engine(data)
+    taught = protocol.choose(recipe, engine.trainable(None))
+    taught = {name: replace(each, about=engine.about) for name, each in taught.items()}
+    kept_out = engine.guards([kept for name in mixing.kept_out for kept in tasks.select(name)])
+    with process_group(choose_device(device)) as own_device:
+        return pretrain(
+            recipe, taught, engine.root, to or RUNS / f"{recipe.name}-{engine.path.resolve().name}", start=start,
+            guards=kept_out, guarded=engine.benchmarks, device=own_device,
+            workers=4 if own_device.startswith("cuda") else 0,
+        )  # fmt: skip
 
 
 def _refuse_empty(options: Mapping[str, str | None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """A task with its training splits that are used."""
+    """A task with its training splits that are used; `about` is what the training history says of its data."""
 
     task: Task[Any]
     splits: tuple[str, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def choose(recipe: Recipe, tasks: Sequence[Task[Any]], split: str | None = None) -> dict[str, Taught]:
@@ -105,6 +106,7 @@ def finetune(
             "sha256": manifest.digest(
                 [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
             ),
+            **taught.about,
         }
         for name, taught in tasks.items()
     }

@@ -7,7 +7,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const rows = [...body.rows].map(row => {
       const text = row.cells[place].textContent.trim();
-      return [words ? text : parseFloat(text.replace("~", "")), row];
+      return [words ? text : parseFloat(text.replace(/[~,]/g, "")), row];
     });
     rows.sort(([a], [b]) => {
       if (words) return ascending ? a.localeCompare(b) : b.localeCompare(a);

@@ -1,0 +1,163 @@
+"""From raw to kept: what was decided of each origin's annotations, how far origins agree, and what asking costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from harness.core import Box, Boxes
+from harness.data_engine.records import Annotation, AnnotationKind, Origin, Record
+from harness.geometry.boxes import iou
+
+AGREE = 0.5  # IoU at which two origins mean the same place
+UNKNOWN = "unknown"
+DAY = 86_400.0  # seconds
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What became of the annotations of one kind and origin.
+
+    `origin` is its name, with ` round N` for a later round.  `reasons` counts what is not kept, by (status, rule), most
+    first; the rule of an image that was dropped is its image's.  raw = kept + the sum of the reasons.
+    """
+
+    kind: AnnotationKind
+    origin: str
+    raw: int
+    kept: int
+    reasons: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How many regions of `one` the origin `other` confirms, on images where both gave regions.
+
+    `located` overlap a region of the other with an IoU of 0.5 or more; `same` also have its label.
+    """
+
+    one: str
+    other: str
+    images: int
+    regions: int
+    located: int
+    same: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one origin took: seconds of one device for `images`, and days of it for a million at the same rate."""
+
+    origin: str
+    images: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The rate; None if no time was measured."""
+        return self.images / self.seconds if self.seconds else None
+
+    @property
+    def days_per_million(self) -> float | None:
+        """Days of one device for a million images; None without images."""
+        return 1e6 * self.seconds / self.images / DAY if self.images else None
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """The flows by kind and origin, the agreement of each ordered pair of origins, and kept regions by witnesses."""
+
+    images: int
+    dropped_images: Mapping[str, int]
+    flows: tuple[Flow, ...]
+    agreements: tuple[Agreement, ...]
+    witnesses: Mapping[int, int]
+
+
+def waterfall(records: Iterable[Record], origins: Mapping[str, Origin]) -> Waterfall:
+    """Counts all records in one pass; the memory does not grow with their number.
+
+    Regions agree as the origins gave them, before any filter.  An origin that `origins` lacks is named "unknown".
+    """
+    raw: Counter[tuple[AnnotationKind, str]] = Counter()
+    kept: Counter[tuple[AnnotationKind, str]] = Counter()
+    reasons: dict[tuple[AnnotationKind, str], Counter[tuple[str, str]]] = {}
+    dropped: Counter[str] = Counter()
+    pairs: dict[tuple[str, str], list[int]] = {}
+    witnesses: Counter[int] = Counter()
+    images = 0
+    for record in records:
+        images += 1
+        dropped.update([record.image.stage] if record.image.stage else [])
+        status = record.status()
+        for each in record.annotations:
+            key = (each.kind, name_of(origins.get(each.origin)))
+            raw[key] += 1
+            verdict = status.get(each.id)
+            if record.image.stage:
+                reasons.setdefault(key, Counter())["dropped", record.image.stage] += 1
+            elif verdict is not None and verdict.status != "kept":
+                reasons.setdefault(key, Counter())[verdict.status, verdict.stage] += 1
+            else:
+                kept[key] += 1
+                if each.kind == "region" and "witnesses" in record.measures.get(each.id, {}):
+                    witnesses[int(record.measures[each.id]["witnesses"])] += 1
+        _agree(record, origins, pairs)
+    flows = [
+        Flow(*key, raw[key], kept[key], tuple((*reason, n) for reason, n in _most(reasons.get(key, Counter()))))
+        for key in sorted(raw)
+    ]
+    agreements = [Agreement(*pair, *numbers) for pair, numbers in sorted(pairs.items())]
+    by_witnesses = dict(sorted(witnesses.items()))
+    return Waterfall(images, dict(_most(dropped)), tuple(flows), tuple(agreements), by_witnesses)
+
+
+def costs(seconds: Mapping[str, float], images: Mapping[str, int], origins: Mapping[str, Origin]) -> tuple[Cost, ...]:
+    """The cost of each origin, dearest first, from the seconds that it took and the images that it was asked about.
+
+    Both are by an origin's id.
+    """
+    found = [Cost(name_of(origins.get(id_)), images.get(id_, 0), spent) for id_, spent in seconds.items()]
+    return tuple(sorted(found, key=lambda cost: (-(cost.days_per_million or 0), cost.origin)))
+
+
+def name_of(origin: Origin | None) -> str:
+    """The name of an origin in tables."""
+    if origin is None:
+        return UNKNOWN
+    return f"{origin.name} round {origin.round}" if origin.round else origin.name
+
+
+def _agree(record: Record, origins: Mapping[str, Origin], pairs: dict[tuple[str, str], list[int]]) -> None:
+    """Adds the images, regions, located and equally labelled regions of each ordered pair of origins."""
+    by_origin: dict[str, list[tuple[Box, str]]] = {}
+    for each in record.annotations:
+        origin = origins.get(each.origin)
+        if each.kind == "region" and (origin is None or origin.kind != "rule"):
+            by_origin.setdefault(name_of(origin), []).append(_said(each))
+    for one, regions in by_origin.items():
+        for other, others in by_origin.items():
+            if one == other:
+                continue
+            numbers = pairs.setdefault((one, other), [0, 0, 0, 0])
+            numbers[0] += 1
+            for box, label in regions:
+                near = [their for theirs, their in others if iou(box, theirs) >= AGREE]
+                numbers[1] += 1
+                numbers[2] += bool(near)
+                numbers[3] += label in near
+
+
+def _said(region: Annotation) -> tuple[Box, str]:
+    if not isinstance(region.value, Boxes):
+        raise ValueError(f"a {region.kind} annotation has no box")
+    label = region.value.labels[0] if region.value.labels else ""
+    return region.value.boxes[0], " ".join(label.casefold().split())
+
+
+def _most(counter: Counter[K]) -> list[tuple[K, int]]:
+    """The entries of a counter, most first, then by name."""
+    return sorted(counter.items(), key=lambda entry: (-entry[1], str(entry[0])))
