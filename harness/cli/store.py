@@ -13,6 +13,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from harness import runner, store
+from harness.cli.colour import painter
 from harness.cli.options import RESULTS, Data, Json, Out, TaskOfRun, show_run
 from harness.core import Run
 from harness.errors import UsageError
@@ -23,6 +24,11 @@ from harness.store import RunFolder
 
 app = App()
 log = logging.getLogger(__name__)
+STYLE_OF_STATE = {
+    "complete": "good", "partial": "warning", "incomplete": "bad", "running": "active", "interrupted": "warning",
+    "record": "faint", "edited": "bad",
+}  # fmt: skip
+STYLE_OF_COLUMN = {"id": "faint", "age": "faint", "value": "title"}
 RunName = Annotated[str, Parameter(help="Run id, its beginning, or the run's folder; `ls` lists runs")]
 
 
@@ -59,6 +65,8 @@ def ls(
     if json:
         print(store.as_json([run for _, run in kept]))
         return
+    numbers = text.aligned([run.metrics.get(run.headline) for _, run in kept])
+    states = [_state(folder, run) for folder, run in kept]
     rows = [
         (
             run.id,
@@ -66,14 +74,20 @@ def ls(
             run.spec.task,
             run.spec.split,
             run.spec.model,
-            _state(folder, run),
+            state,
             run.headline,
-            text.number(run.metrics.get(run.headline)),
+            number,
             text.age(str(run.provenance.get("date", "")), time.time()),
         )
-        for folder, run in kept
+        for (_, run), state, number in zip(kept, states, numbers, strict=True)
     ]
-    print(text.table(("id", "data", "task", "split", "model", "state", "headline", "value", "age"), rows))
+    header = ("id", "data", "task", "split", "model", "state", "headline", "value", "age")
+
+    def style(row: int, column: int) -> str:
+        name = header[column]
+        return STYLE_OF_STATE[states[row]] if name == "state" else STYLE_OF_COLUMN.get(name, "")
+
+    print(text.table(header, rows, style, painter()))
     for folder, run in kept:
         warn_if_edited(folder, run)
 
