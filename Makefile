@@ -1,4 +1,5 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
+# make trackio: the test of Trackio, which needs Pillow below 13, in an environment of its own.
 # make test: every test.   make hostile: a million damaged inputs, and ten kills of each command (20 minutes).
 # make lint: ruff and mypy.   make bench: speed versus transformers.
 # make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks versus those of main.
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test hostile lint bench bench-base gate records report clean
+.PHONY: demo test trackio hostile lint bench bench-base gate records report clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -20,6 +21,9 @@ demo: .venv/core
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+trackio: .venv/dev .venv-trackio/done
+	TRACKIO_PYTHON=.venv-trackio/bin/python $(BIN)/python -m pytest tests/harness/tracking/test_trackio.py
 
 hostile: .venv/dev
 	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} HOSTILE_SEED=$${HOSTILE_SEED:-$$(date +%Y%m%d)} \
@@ -60,5 +64,10 @@ report: records
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+.venv-trackio/done:
+	$(PYTHON) -m venv .venv-trackio
+	.venv-trackio/bin/python -m pip --disable-pip-version-check install --quiet trackio==0.43.0 'pillow<13'
+	@touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-trackio demo

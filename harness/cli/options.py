@@ -63,6 +63,13 @@ Seed = Annotated[
         help="Random seed for --limit sampling, for --shots and for the bootstrap", validator=validators.Number(gte=0)
     ),
 ]
+LogTo = Annotated[
+    list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] | None,
+    Parameter(
+        negative=(),
+        help="Experiment tracker that gets the progress and the numbers; may be repeated [default: none]",
+    ),
+]
 Split = Annotated[str | None, Parameter(help="Split names with commas, or 'all' [default: the task's first]")]
 Device = Annotated[
     str | None, Parameter(help="Device: cpu, cuda, cuda:1 ... [default: a GPU if there is one, else cpu]")
