@@ -1,5 +1,7 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
 # make trackio: the test of Trackio, which needs Pillow below 13, in an environment of its own.
+# make package: the wheel, built and installed with pinned dependencies in a new environment, and a run with it.
+# make site: the documentation site in build/site/html; a warning is an error.
 # make test: every test.   make hostile: a million damaged inputs, and ten kills of each command (20 minutes).
 # make lint: ruff and mypy.   make bench: speed versus transformers.
 # make gate: the promises of baselines/gates.toml.   make bench-base: micro-benchmarks versus those of main.
@@ -11,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test trackio hostile lint bench bench-base gate records report clean
+.PHONY: demo test trackio package site hostile lint bench bench-base gate records report clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -24,6 +26,14 @@ test: .venv/dev
 
 trackio: .venv/dev .venv-trackio/done
 	TRACKIO_PYTHON=.venv-trackio/bin/python $(BIN)/python -m pytest tests/harness/tracking/test_trackio.py
+
+package:
+	rm -rf build/clean
+	PYTHON=$(PYTHON) sh packaging/install.sh build/clean
+	cd build && clean/bin/florence2-harness run --task refcoco --model whole-image --data miniature --limit 3 --out clean/results
+
+site: .venv/dev
+	$(BIN)/python -m website build/site
 
 hostile: .venv/dev
 	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} HOSTILE_SEED=$${HOSTILE_SEED:-$$(date +%Y%m%d)} \
