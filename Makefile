@@ -1,4 +1,7 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
+# make trackio: the test of Trackio, which needs Pillow below 13, in an environment of its own.
+# make package: the wheel, built and installed with pinned dependencies in a new environment, and a run with it.
+# make site: the documentation site in build/site/html; a warning is an error.
 # make test: every test.   make hostile: a million damaged inputs, ten kills of each command, and twenty deaths of each
 # kind on a cluster (40 minutes).
 # make lint: ruff and mypy.   make bench: speed versus transformers.
@@ -11,7 +14,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test hostile lint bench bench-base gate records report clean
+.PHONY: demo test trackio package site hostile lint bench bench-base gate records report clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -21,6 +24,17 @@ demo: .venv/core
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+trackio: .venv/dev .venv-trackio/done
+	TRACKIO_PYTHON=.venv-trackio/bin/python $(BIN)/python -m pytest tests/harness/tracking/test_trackio.py
+
+package:
+	rm -rf build/clean
+	PYTHON=$(PYTHON) sh packaging/install.sh build/clean
+	cd build && clean/bin/florence2-harness run --task refcoco --model whole-image --data miniature --limit 3 --out clean/results
+
+site: .venv/dev
+	$(BIN)/python -m website build/site
 
 hostile: .venv/dev
 	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} \
@@ -63,5 +77,10 @@ report: records
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+.venv-trackio/done:
+	$(PYTHON) -m venv .venv-trackio
+	.venv-trackio/bin/python -m pip --disable-pip-version-check install --quiet trackio==0.43.0 'pillow<13'
+	@touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-trackio demo

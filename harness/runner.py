@@ -12,17 +12,15 @@ import hashlib
 import logging
 import math
 import random
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from harness import store
+from harness import progress, store, tracking
 from harness.core import (
     Answer,
     Estimate,
@@ -45,9 +43,9 @@ from harness.geometry.masks import from_coco, to_coco
 from harness.images import MissingImage, read_bytes
 from harness.memo import of_latest
 from harness.migrations import former_fingerprint, is_of_unknown_code
-from harness.sinks import line
 from harness.statistics import estimate
 from harness.store import Appender, Kept, RunFolder
+from harness.tally import Tally
 from harness.timings import Clock, latency
 
 METHODS = "percentiles; for AP and CIDEr, whose resamples are biased, the basic bootstrap"  # see `statistics`
@@ -120,7 +118,7 @@ def image_digests(root: Path, samples: Sequence[Sample[Any]]) -> dict[str, str]:
     A missing image becomes a Failure when the model is queried.  The digest of no image is "".
     """
     digests: dict[str, str] = {}
-    for sample in tqdm(samples, "hashing images", disable=None, leave=False):
+    for sample in progress.over(samples, "hashing images", unit="questions"):
         image = sample.question.image_name
         if not image:  # a question about a text alone
             digests[image] = ""
@@ -145,11 +143,13 @@ def query(
     digests: Mapping[str, Sequence[str]],
     *,
     fresh: bool = False,
+    task: Task[Any] | None = None,
 ) -> Queried:
     """Queries every question without a stored answer, and stores each answer when it arrives.
 
     The process may be killed at any moment.  `digests` are the keys of each question by sample id.  Unless `fresh`, an
-    answer that another run of the same model stores to the same question is reused.
+    answer that another run of the same model stores to the same question is reused.  `task` is for the headline of the
+    progress; None: progress has no headline.
 
     ResourceError if the disk is full; ModelError if the model breaks its contract.
     """
@@ -160,20 +160,29 @@ def query(
             todo = _reuse_answers(todo, digests, folder, appender)
         failures: dict[str, str] = {}
         clock = Clock()
-        progress = tqdm(
-            total=len(samples), initial=len(samples) - len(todo), desc="querying", unit="answer", disable=None
+        tally = Tally(task, samples)
+        before = {sample.id for sample in samples} - {sample.id for sample in todo}
+        if before:
+            kept = folder.answers()
+            for sample in samples:
+                if sample.id in before:
+                    tally.answered(sample, kept[sample.id].answer)
+        shown = progress.Progress(
+            "querying", len(samples), done=len(before), unit="answers", numbers=tally.numbers, tracked=True
         )
-        with progress:
+        with shown:
             questions = enumerate(sample.question for sample in todo)
             for ticket, answer in _checked(model.answer(questions), len(todo)):
                 sample = todo[ticket]
                 if isinstance(answer, Failure):
                     failures[sample.id] = answer.reason
-                    progress.write(line(f"{sample.id}: {answer.reason}"), file=sys.stderr)
+                    tally.failed += 1
+                    shown.write(f"{sample.id}: {answer.reason}")
                 else:
                     appender.write(Kept(sample.id, digests[sample.id][0], answer))
                     clock.answered(answer)
-                progress.update()
+                    tally.answered(sample, answer)
+                shown.update()
     queried = Queried(len(todo), failures, clock.timings(len({sample.question.image_name for sample in todo} - {""})))
     _return_freed_memory()
     return queried
@@ -268,7 +277,7 @@ def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, 
     ValueError if the task returns a score that is NaN or infinite, which is a bug of the task.
     """
     rows = []
-    for row in tqdm(answered(samples, answers), "scoring", disable=None, leave=False):
+    for row in progress.over(answered(samples, answers), "scoring", unit="answers"):
         sample, answer = row.sample, row.answer
         score = task.score(sample, answer)
         if not all(math.isfinite(value) for value in score.values.values()):
@@ -410,11 +419,29 @@ def run(
             provenance=provenance,
         )
         folder.write_run(base)
-        queried = query(samples, model, folder, digests, fresh=fresh)
-        base = store.with_status(base, provenance={**provenance, "model": model.provenance})
-        finished = conclude(task, samples, base, folder, queried)
-        folder.write_run(finished)
+        with tracking.run(f"{spec.task} {spec.split} {spec.model}", _facts(base)):
+            queried = query(samples, model, folder, digests, fresh=fresh, task=task)
+            base = store.with_status(base, provenance={**provenance, "model": model.provenance})
+            finished = conclude(task, samples, base, folder, queried)
+            folder.write_run(finished)
+            tracking.log(_tracked(finished), len(samples))
+            tracking.artifact(folder.path / "run.json")
     return finished
+
+
+def _facts(record: Run) -> dict[str, Any]:
+    """The identity of a run, for trackers."""
+    return {"run": record.id, "harness": record.provenance.get("harness"), **asdict(record.spec)}
+
+
+def _tracked(record: Run) -> dict[str, float]:
+    """The numbers of a record, for trackers: metrics with the bounds of their intervals, counts and rates."""
+    numbers: dict[str, float] = {}
+    for name, each in record.metrics.items():
+        bounds = {name: each.value, f"{name} low": each.low, f"{name} high": each.high}
+        numbers |= {key: value for key, value in bounds.items() if value is not None}
+    numbers |= {f"count/{name}": count for name, count in record.counts.items()}
+    return numbers | {f"speed/{name}": value for name, value in record.timings.items() if isinstance(value, float)}
 
 
 def ask(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from harness.cli.options import Data, Device, key_values
+from harness import tracking
+from harness.cli.options import Data, Device, LogTo, key_values
 from harness.evaluation.tuning import tuned
 from harness.sinks import line
 
@@ -56,6 +57,7 @@ def finetune(
     ] = None,
     device: Device = None,
     to: To = None,
+    log_to: LogTo = None,
 ) -> None:
     """Fine-tune a checkpoint on the training splits of one task, of several tasks, or of the paper's mixture of tasks.
 
@@ -65,8 +67,9 @@ def finetune(
 
     python -m harness finetune --model florence2-b --task refcoco --data /data
     """
-    folder = tuned(
-        model, task=task, recipe=recipe, weights=weights, split=split, data=data, changes=key_values(set_),
-        workers=workers, device=device, to=to, skip_bad_images=skip_bad_images,
-    )  # fmt: skip
+    with tracking.to(log_to or ()):
+        folder = tuned(
+            model, task=task, recipe=recipe, weights=weights, split=split, data=data, changes=key_values(set_),
+            workers=workers, device=device, to=to, skip_bad_images=skip_bad_images,
+        )  # fmt: skip
     print(line(f"checkpoint: {folder}"))

@@ -17,6 +17,7 @@ from cyclopts import Group, Parameter, validators
 import baselines
 from baselines import Entry
 from harness import store
+from harness.cli.colour import painter
 from harness.cluster.ray_cluster import Spread
 from harness.core import Run
 from harness.errors import UsageError
@@ -60,6 +61,13 @@ Seed = Annotated[
     int,
     Parameter(
         help="Random seed for --limit sampling, for --shots and for the bootstrap", validator=validators.Number(gte=0)
+    ),
+]
+LogTo = Annotated[
+    list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] | None,
+    Parameter(
+        negative=(),
+        help="Experiment tracker that gets the progress and the numbers; may be repeated [default: none]",
     ),
 ]
 Split = Annotated[str | None, Parameter(help="Split names with commas, or 'all' [default: the task's first]")]
@@ -183,7 +191,7 @@ def key_values(pairs: list[str] | None) -> dict[str, str]:
 
 def show_run(record: Run, folder: RunFolder, json: bool) -> None:
     """Prints a run: its record as JSON, or a text."""
-    print(store.as_json(record) if json else text.describe(record, folder.path), flush=True)
+    print(store.as_json(record) if json else text.describe(record, folder.path, painter()), flush=True)
 
 
 def command_line() -> list[str]:

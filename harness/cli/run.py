@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from baselines import Entry
-from harness import store
+from harness import store, tracking
 from harness.cli.options import (
     ONE_PROCESS,
     RESULTS,
@@ -20,6 +20,7 @@ from harness.cli.options import (
     Data,
     Images,
     Json,
+    LogTo,
     ModelSetting,
     Out,
     Seed,
@@ -96,6 +97,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
             bool, Parameter(negative=(), help="Missing data is fetched first, as by `data fetch`")
         ] = False,
         json: Json = False,
+        log_to: LogTo = None,
         options: Any = None,
     ) -> None:
         """Evaluate a model on tasks: query the model, keep its answers, score them, and print metrics with intervals.
@@ -131,7 +133,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
                 print(text.block(progress), file=sys.stderr)
             fetching.check()
         runs: list[Run] = []
-        for evaluated in planned:
+        for evaluated in tracking.sent(planned, log_to or ()):
             runs.append(evaluated.run)
             if evaluated.finished:
                 date = evaluated.run.provenance.get("date", "before")

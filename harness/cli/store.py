@@ -14,17 +14,25 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from harness import runner, store
+from harness.cli.colour import painter
 from harness.cli.options import RESULTS, Data, Json, Out, TaskOfRun, show_run
 from harness.core import Run
 from harness.errors import UsageError
 from harness.evaluation.evaluate import write_predictions
+from harness.evaluation.exporting import exported
 from harness.evaluation.plan import loaded_of
+from harness.exports.label_studio import LOCAL_FILES
 from harness.report import frames, text
 from harness.report import shards as sharding
 from harness.store import RunFolder
 
 app = App()
 log = logging.getLogger(__name__)
+STYLE_OF_STATE = {
+    "complete": "good", "partial": "warning", "incomplete": "bad", "running": "active", "interrupted": "warning",
+    "record": "faint", "edited": "bad",
+}  # fmt: skip
+STYLE_OF_COLUMN = {"id": "faint", "age": "faint", "value": "title"}
 RunName = Annotated[str, Parameter(help="Run id, its beginning, or the run's folder; `ls` lists runs")]
 
 
@@ -66,6 +74,8 @@ def ls(
     if json:
         print(store.as_json([run for folder, run in kept if folder.path in begun]))
         return
+    numbers = text.aligned([run.metrics.get(run.headline) for _, run in kept])
+    states = [_state(folder, run, parts.get(folder.path, []), begun=folder.path in begun) for folder, run in kept]
     rows = [
         (
             run.id,
@@ -73,14 +83,20 @@ def ls(
             run.spec.task,
             run.spec.split,
             run.spec.model,
-            _state(folder, run, parts.get(folder.path, []), begun=folder.path in begun),
+            state,
             run.headline,
-            text.number(run.metrics.get(run.headline)),
+            number,
             text.age(str(run.provenance.get("date", "")), time.time()),
         )
-        for folder, run in kept
+        for (_, run), state, number in zip(kept, states, numbers, strict=True)
     ]
-    print(text.table(("id", "data", "task", "split", "model", "state", "headline", "value", "age"), rows))
+    header = ("id", "data", "task", "split", "model", "state", "headline", "value", "age")
+
+    def style(row: int, column: int) -> str:
+        name = header[column]
+        return STYLE_OF_STATE.get(states[row], "warning") if name == "state" else STYLE_OF_COLUMN.get(name, "")
+
+    print(text.table(header, rows, style, painter()))
     for folder, run in kept:
         warn_if_edited(folder, run)
 
@@ -147,13 +163,43 @@ def export(
     parquet: Annotated[
         Path | None, Parameter(help="File for the metrics of all runs, as Parquet; needs pyarrow")
     ] = None,
+    coco: Annotated[
+        bool, Parameter(negative=(), help="FILE in COCO's instances format, with a score in every annotation")
+    ] = False,
+    cvat: Annotated[bool, Parameter(negative=(), help="FILE in CVAT's XML format, as pre-annotations")] = False,
+    label_studio: Annotated[
+        bool,
+        Parameter(negative=(), help="FILE of Label Studio's tasks with pre-annotations, and its interface as XML"),
+    ] = False,
+    image_prefix: Annotated[
+        str, Parameter(help="What comes before the names of images in --label-studio")
+    ] = LOCAL_FILES,
+    fiftyone: Annotated[
+        bool, Parameter(negative=(), help="FILE is a folder that FiftyOne imports, with predictions and targets")
+    ] = False,
+    hub: Annotated[
+        bool,
+        Parameter(negative=(), help="FILE is the folder of a model repository, whose card gets the run's numbers"),
+    ] = False,
+    benchmark: Annotated[
+        str | None,
+        Parameter(
+            help="OWNER/NAME:TASK_ID of a benchmark data set of the hub, for an entry in .eval_results with --hub "
+            "[default: no entry]"
+        ),
+    ] = None,
     task: TaskOfRun = None,
     data: Data = None,
     out: Out = RESULTS,
 ) -> None:
-    """Write the answers of one run as the benchmark's official result file, or the metrics of all runs as one table.
+    """Write the answers of one run as the benchmark's official result file or for another tool, or the metrics of all
+    runs as one table.
 
     python -m harness export 3f2a predictions.json
+
+    python -m harness export 3f2a tasks.json --label-studio
+
+    python -m harness export 3f2a runs/mine/checkpoint --hub
 
     python -m harness export --jsonl runs.jsonl                        # pandas.read_json("runs.jsonl", lines=True)
     """
@@ -169,6 +215,16 @@ def export(
     if run is None or file is None:
         raise UsageError("export needs RUN and FILE, or --jsonl FILE, or --parquet FILE")
     folder, record = store.find(out, run)
+    tools = {"coco": coco, "cvat": cvat, "label-studio": label_studio, "fiftyone": fiftyone, "hub": hub}
+    chosen = [name for name, given in tools.items() if given]
+    if len(chosen) > 1:
+        raise UsageError(f"--{chosen[0]} and --{chosen[1]}: one at a time")
+    if benchmark is not None and not hub:
+        raise UsageError("--benchmark is an option of --hub")
+    if chosen:
+        for path in exported(chosen[0], file, folder, record, data, task, image_prefix, benchmark):
+            print(text.line(f"written: {path}"))
+        return
     task_of_run, loaded, _ = loaded_of(record, data, task)
     answers = runner.kept_answers(loaded.samples, folder, record.spec.fingerprint)
     empty = write_predictions(file, task_of_run, loaded, answers)

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from harness import tracking
 from harness.cli.finetune import Set, To
-from harness.cli.options import Device, key_values
+from harness.cli.options import Device, LogTo, key_values
 from harness.evaluation.tuning import pretrained
 from harness.sinks import line
 
@@ -28,12 +29,14 @@ def train(
     set_: Set = None,
     device: Device = None,
     to: To = None,
+    log_to: LogTo = None,
 ) -> None:
     """Pre-train a model by a recipe, on drawn scenes or an engine folder; the same command resumes a training.
 
     python -m harness train --recipe nano --to runs/nano
     """
-    folder = pretrained(recipe, start=start, data=data, changes=key_values(set_), device=device, to=to)
+    with tracking.to(log_to or ()):
+        folder = pretrained(recipe, start=start, data=data, changes=key_values(set_), device=device, to=to)
     print(line(f"checkpoint: {folder}"))
 
 

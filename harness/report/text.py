@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,9 +11,16 @@ from harness.sinks import block as block
 from harness.sinks import cell as cell
 from harness.sinks import line as line
 
+Paint = Callable[[str, str], str]  # the name of a style, and a text without control characters, to that text in colour
+WARNINGS = ("  suspect predictions: ", "  –: undefined")  # the beginnings of lines that warn
 MINIATURE = "miniature is the embedded benchmark: its numbers are not comparable with published numbers"
 SUMMARISED = ("samples", "images", "answered", "asked now")  # counts that a fixed sentence reports
 UNDEFINED = "CIDEr of one image, AP of an object size without objects, a mean over data sets if one is missing"
+
+
+def unpainted(style: str, text: str) -> str:
+    """The text without colour."""
+    return text
 
 
 def title(run: Run) -> str:
@@ -33,6 +40,17 @@ def number(estimate: Estimate | None) -> str:
         return "–"
     value = f"{estimate.value:.1f}"
     return value if estimate.low is None else f"{value} [{estimate.low:.1f}, {estimate.high:.1f}]"
+
+
+def aligned(estimates: Sequence[Estimate | None]) -> list[str]:
+    """Each estimate as by `number`, padded so that the decimal points of a column are below each other."""
+    parts = [number(estimate).replace("[", "").replace("]", "").replace(",", "").split() for estimate in estimates]
+    widths = [max((len(part[place]) for part in parts if place < len(part)), default=0) for place in range(3)]
+    shown = []
+    for part in parts:
+        value, *bounds = (text.rjust(width) for text, width in zip(part, widths, strict=False))
+        shown.append(f"{value} [{', '.join(bounds)}]" if bounds else value)
+    return shown
 
 
 def matrix(models: Sequence[str], runs: Sequence[Run]) -> str:
@@ -58,12 +76,14 @@ def age(date: str, now: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} d"
 
 
-def describe(run: Run, folder: Path) -> str:
+def describe(run: Run, folder: Path, paint: Paint = unpainted) -> str:
     """The result of a run: the headline, the other metrics, the counts, the speed, the id and the folder."""
-    names = [run.headline, *(name for name in run.metrics if name != run.headline)]
+    names = [name for name in (run.headline, *run.metrics) if name in run.metrics]
+    names = list(dict.fromkeys(names))
     lines = [title(run)]
-    width = max(map(len, names), default=0)
-    lines += [f"  {name:<{width}}  {number(run.metrics[name])}" for name in names if name in run.metrics]
+    width = max(map(len, (run.headline, *names)))
+    numbers = aligned([run.metrics[name] for name in names])
+    lines += [f"  {name:<{width}}  {shown}" for name, shown in zip(names, numbers, strict=True)]
     if run.metrics:
         scale = " (CIDEr x 100)" if "CIDEr" in run.metrics else ""
         lines.append(f"  percent{scale}; [95 % interval, images resampled]")
@@ -91,7 +111,9 @@ def describe(run: Run, folder: Path) -> str:
     if run.spec.data == "miniature":
         lines.append(f"  {MINIATURE}")
     lines.append(f"  id {run.id}, stored in {folder}")
-    return "\n".join(map(line, lines))
+    styles = {0: "title", len(lines) - 1: "faint"} | ({1: "headline"} if names[:1] == [run.headline] else {})
+    styles |= {place: "warning" for place, text in enumerate(lines) if text.startswith(WARNINGS)}
+    return "\n".join(paint(styles.get(place, ""), line(text)) for place, text in enumerate(lines))
 
 
 def suspicion(run: Run) -> str:
@@ -101,12 +123,25 @@ def suspicion(run: Run) -> str:
     return f"suspect predictions: {suspect}" if suspect else ""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns, each as wide as its widest cell and two spaces apart."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], style: Callable[[int, int], str] | None = None,
+    paint: Paint = unpainted,
+) -> str:  # fmt: skip
+    """Left-aligned columns, each as wide as its widest cell and two spaces apart.
+
+    `style(row, column)` is the style of a cell that `paint` paints; the header has the style "title".
+    """
     shown = [[line(each) for each in row] for row in (header, *rows)]
     widths = [max(len(row[place]) for row in shown) for place in range(len(header))]
-    lines = ("  ".join(each.ljust(width) for each, width in zip(row, widths, strict=True)) for row in shown)
-    return "\n".join(each.rstrip() for each in lines)
+    lines = []
+    for number, row in enumerate(shown):
+        cells = [each.ljust(width) for each, width in zip(row[:-1], widths, strict=False)] + row[-1:]
+        while cells and not cells[-1].strip():
+            cells.pop()
+        cells[-1:] = [cell.rstrip() for cell in cells[-1:]]
+        styles = ["title" if number == 0 else style(number - 1, place) if style else "" for place in range(len(cells))]
+        lines.append("  ".join(paint(name, cell) for name, cell in zip(styles, cells, strict=True)))
+    return "\n".join(lines)
 
 
 def _counts(run: Run) -> str:

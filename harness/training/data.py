@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from harness.core import Box, Kind, Sample, Size, Value
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import FORMS, prompts_of
 from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BOS, EOS, Tokenizer
+from harness.progress import over
 from harness.training.lessons import Batch, Ids
 from harness.training.loop import Batches
 from harness.training.parallel import Ranks
@@ -197,7 +197,7 @@ def pack(
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)))
             done = pool.imap(encode, seeds, chunksize=64)
         for place, (pixels, scene_regions, examples) in enumerate(
-            tqdm(done, "rendering scenes", len(seeds), disable=None)
+            over(done, "rendering scenes", unit="scenes", total=len(seeds))
         ):
             images[place] = torch.from_numpy(pixels)
             regions.append(scene_regions)

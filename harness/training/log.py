@@ -1,4 +1,7 @@
-"""The training log of a run: a table (`name.csv`), its plot (`name.png`), and TensorBoard files where installed."""
+"""The training log of a run: a table (`name.csv`), its plot (`name.png`), and TensorBoard files where installed.
+
+The rows go to the trackers of `--log-to` as well, and the table and the plot when the training ends.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from harness import sinks
+from harness import sinks, tracking
 from harness.training.recipe import Plan
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ class Log:
         if self.enabled:
             self.rows = [row for row in read(self.path) if row["step"] < step]
             self._write()
-            self.board = _board(self.path.parent)
+            self.board = None if tracking.used("tensorboard") else _board(self.path.parent)
         return self
 
     def state_dict(self) -> dict[str, tuple[float, int]]:
@@ -61,6 +64,9 @@ class Log:
     ) -> None:
         if self.enabled and len(self.rows) > 1:
             plot(self.rows, self.path.with_suffix(".png"))
+        if self.enabled:
+            tracking.artifact(self.path)
+            tracking.artifact(self.path.with_suffix(".png"))
         if self.board is not None:
             self.board.close()
 
@@ -82,6 +88,7 @@ class Log:
         self.sums = {}
         self.rows.append({"step": step, **means, "rate": rate, "images/s": speed, "seconds left": left})
         self._write()
+        tracking.log({name: value for name, value in self.rows[-1].items() if name != "step"}, step + 1)
         if self.board is not None:
             for name, value in self.rows[-1].items():
                 self.board.add_scalar(name.replace(" ", "_"), value, step)

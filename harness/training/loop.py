@@ -7,19 +7,22 @@ replaces the old one.  `name.csv` logs the losses, and `name.png` plots them (se
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
+from harness import tracking
 from harness.errors import ResourceError, UsageError
 from harness.florence2.fast.training import Bfloat16Linear
+from harness.progress import Progress
 from harness.training.lessons import Batch
 from harness.training.log import Log
 from harness.training.optimiser import optimiser_of
@@ -29,6 +32,7 @@ from harness.training.states import TrainingState, exclusive
 
 # A loss has diverged after PATIENCE consecutive steps above DIVERGENCE times its lowest moving average.
 DIVERGENCE, PATIENCE = 4.0, 50
+logger = logging.getLogger(__name__)
 Batches = Callable[[int], Iterator[list[Batch]]]  # the first step to the parts of that step and of each later one
 
 
@@ -59,7 +63,9 @@ def fit(
     if halved is not (plan.precision == "bfloat16" and device.type == "cpu"):
         raise ValueError(f"the network is not prepared for {plan.precision}; call `fast.choose.trainable` first")
     first = Ranks.current().rank == 0
-    with exclusive(out / f"{name}.lock") if first else nullcontext():
+    facts = {"folder": out.name, "stage": name, "device": str(device), **asdict(plan), "betas": str(plan.betas)}
+    tracked = tracking.run(f"{out.name} {name}", facts) if first else nullcontext()
+    with exclusive(out / f"{name}.lock") if first else nullcontext(), tracked:
         _fit(lesson, batches, plan, out, device, name, identity, average)
 
 
@@ -83,11 +89,13 @@ def _fit(
         parts["average"] = average[1]
     start = state.load(parts)
     trained = distributed(lesson)
-    with _resource_errors(plan), _deterministic(device), log.starting_at(start):
+    if first:
+        resumed = f", resumed at step {start:,}" if start else ""
+        logger.info("%s: %s steps of %d images%s; log: %s", name, f"{plan.steps:,}", plan.batch, resumed, log.path)
+    progress = Progress(name, plan.steps, done=start, unit="steps", numbers=lambda: {"loss": watch.mean}, enabled=first)
+    with _resource_errors(plan), _deterministic(device), log.starting_at(start), progress:
         steps = batches(start)
-        for step in tqdm(
-            range(start, plan.steps), name, initial=start, total=plan.steps, disable=None if first else True
-        ):
+        for step in range(start, plan.steps):
             pieces = next(steps)
             set_step_totals(pieces)
             losses = _step(trained, pieces, plan, optimiser, scaler, learning_rate(step, plan))
@@ -97,6 +105,7 @@ def _fit(
             log(step, losses, learning_rate(step, plan))
             if first and ((step + 1) % plan.save_every == 0 or step + 1 == plan.steps):
                 state.save(step + 1, parts)
+            progress.update()
 
 
 @contextmanager

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from harness import images
+from harness import images, progress
 from harness.core import Boxes, Mask, Objects, Polygons, Question, Sample, Size, Text, Value
 from harness.errors import DataError, ResourceError
 from harness.florence2.prompts import prompts_of
@@ -28,7 +27,6 @@ from harness.florence2.reading import write_answer
 from harness.florence2.tokenizer import BOS, EOS, Tokenizer
 from harness.geometry import masks
 from harness.geometry.outlines import outline, simplify
-from harness.sinks import line
 from harness.training.lessons import Ids
 
 FORMAT_VERSION = 2  # raise it when the files change, or the text of an answer
@@ -145,7 +143,7 @@ def write_examples(
     by_image: dict[str, list[Examples]] = {}
     left_out = 0
     skipped: dict[str, str] = {}
-    for sample in tqdm(samples, line(f"tokenising {name}"), disable=None):
+    for sample in progress.over(samples, f"tokenising {name}", unit="samples"):
         if sample.question.image_name in skipped:
             continue
         try:

@@ -31,6 +31,15 @@ def test_python_page_runs_block_after_block(tmp_path: Path, monkeypatch: pytest.
     assert scope["scored"].metrics["Acc@0.5"] == scope["run"].metrics["Acc@0.5"]
 
 
+def test_progress_page_logs_to_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    [block] = blocks(ROOT / "docs/progress.md", "python")
+    exec(compile(block, "docs/progress.md", "exec"), {})
+    [folder] = (tmp_path / "tracking/tensorboard").iterdir()
+    assert folder.name.startswith("refcoco_val_whole-image")
+
+
 def test_readme_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, miniature: Path) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(next((miniature / "coco/val2017").glob("*.jpg")), "photo.jpg")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -42,7 +43,7 @@ def test_weights_are_fetched_from_the_hub_and_found_offline(root: Path, checkpoi
     again = process(*LITERAL, "--out", tmp_path / "b", "--json", HF_ENDPOINT=hub.url, **settings)  # the server is gone
     assert again.status == 0, again.err
     record = json.loads(again.out)
-    assert f"mIoU        {record['metrics']['mIoU']['value']:.1f}" in first.out
+    assert re.search(rf"mIoU +{record['metrics']['mIoU']['value']:.1f}\b", first.out)
     assert record["spec"]["data"] == root.name
 
 
@@ -427,3 +428,24 @@ def test_several_models_print_a_matrix_and_the_missing_runs(here: Call, monkeypa
 def test_option_of_one_model_is_refused_for_several(here: Call) -> None:
     status, _, error = here("run", "--task", "refcoco", "--model", "florence2-b,florence2-l", "--beams", "2")
     assert status == 2 and "--beams" in error
+
+
+def test_run_logs_to_a_tracker_and_keeps_results_apart(here: Call, tmp_path: Path, root: Path) -> None:
+    """TensorBoard holds the headline of the record; a finished run sends nothing."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = ("run", "--task", "refcoco", "--model", "oracle", "--data", root, "--log-to", "tensorboard", "--json")
+    record = json.loads(here(*run).out)
+    [folder] = (tmp_path / "tracking/tensorboard").iterdir()
+    read = accumulator.EventAccumulator(str(folder)).Reload()
+    [headline] = read.Scalars("Acc_0.5")
+    assert (headline.step, headline.value) == (record["counts"]["samples"], record["metrics"]["Acc@0.5"]["value"])
+    facts = read.Tensors("facts/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert f"run: {record['id']}" in facts and "task: refcoco" in facts
+    assert json.loads(here(*run).out) == record
+    assert len(list((tmp_path / "tracking/tensorboard").iterdir())) == 1
+    assert [listed["id"] for listed in json.loads(here("ls", "--json").out)] == [record["id"]]
+
+
+def test_run_with_an_unknown_tracker_is_refused(here: Call) -> None:
+    outcome = here("run", "--task", "refcoco", "--model", "oracle", "--log-to", "comet")
+    assert outcome.status == 2 and "comet" in outcome.complaint and "mlflow" in outcome.complaint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_cider_of_single_image_is_undefined(here: Call, tmp_path: Path) -> None:
     [scores] = (tmp_path / "results").rglob("scores.jsonl")
     assert json.loads(scores.read_text())["cider"] is None
     status, out, _ = here("show", record["id"])
-    assert status == 0 and "CIDEr       –" in out and "CIDEr of one image" in out
+    assert status == 0 and re.search("CIDEr +–", out) and "CIDEr of one image" in out
 
 
 def test_ls_tells_states_apart_and_filters(here: Call, tmp_path: Path) -> None:

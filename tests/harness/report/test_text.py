@@ -99,3 +99,15 @@ def test_matrix_finds_the_run_of_a_model_that_re_ranks_under_both_names() -> Non
     [head, row] = text.matrix(["one", "two", "three"], runs).splitlines()
     assert head.split() == ["task", "split", "metric", "one", "two", "three"]
     assert row.split() == ["refcoco", "val", "Acc@0.5", *("50.0", "[48.8,", "51.2]") * 2]
+
+
+def test_aligned_numbers_have_their_decimal_points_below_each_other() -> None:
+    estimates = [Estimate(100.0, 9.96, 100.0, 5), Estimate(7.04, None, None, 5), None, Estimate(-3.2, -10.0, 4.0, 5)]
+    assert text.aligned(estimates) == ["100.0 [ 10.0, 100.0]", "  7.0", "    –", " -3.2 [-10.0,   4.0]"]
+    assert text.aligned([]) == []
+
+
+def test_painted_table_pads_before_it_paints() -> None:
+    rows = [("long", "x"), ("y", "")]
+    shown = text.table(("a", "b"), rows, lambda row, column: f"{row}{column}", lambda style, cell: f"<{style}>{cell}")
+    assert shown == "<title>a     <title>b\n<00>long  <01>x\n<10>y"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness import progress, tracking
 from harness.errors import ResourceError, UsageError
 from harness.florence2.fast.choose import trainable
 from harness.training import loop, states
@@ -134,3 +136,32 @@ def test_fit_restores_the_setting_of_deterministic_algorithms(tmp_path: Path) ->
     before = torch.are_deterministic_algorithms_enabled()
     loop.fit(ScriptedLoss([1.0]), image_batches, Plan(steps=1, batch=1, rate=1e-9), tmp_path)
     assert torch.are_deterministic_algorithms_enabled() is before
+
+
+def test_fit_without_a_terminal_logs_its_start_and_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "harness")
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    loop.fit(ScriptedLoss([0.5] * 3), image_batches, Plan(steps=3, batch=1, rate=1e-9), tmp_path, name="vision")
+    assert caplog.messages[0] == f"vision: 3 steps of 1 images; log: {tmp_path / 'vision.csv'}"
+    assert caplog.messages[1].startswith("vision: 1 of 3 steps (33 %), ")
+    assert caplog.messages[1].endswith(" left; loss 0.5")
+    assert caplog.messages[-1].startswith("vision: 3 of 3 steps (100 %), in ")
+
+
+def test_fit_sends_its_rows_and_files_to_trackers_and_the_status_of_a_failure(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    plan = Plan(steps=40, batch=1, rate=1e-9)
+    with tracking.to(["tensorboard"], tmp_path / "tracking"):
+        loop.fit(ScriptedLoss([1.0] * 20 + [3.0] * 20), image_batches, plan, tmp_path / "good")
+        with pytest.raises(ResourceError):
+            loop.fit(ScriptedLoss([math.nan]), image_batches, plan, tmp_path / "bad")
+    bad, good = sorted((tmp_path / "tracking/tensorboard").iterdir())
+    assert not (tmp_path / "good/tensorboard").exists()  # not written twice
+    read = accumulator.EventAccumulator(str(good)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss")] == [(20, 1.0), (40, 3.0)]
+    assert {"artifacts/training.csv/text_summary", "artifacts/training.png/text_summary"} <= set(read.Tags()["tensors"])
+    failed = accumulator.EventAccumulator(str(bad)).Reload()
+    assert failed.Tensors("status/text_summary")[0].tensor_proto.string_val == [b"failed"]

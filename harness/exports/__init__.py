@@ -1,0 +1,1 @@
+"""The predictions of a run in the formats of other tools: COCO, CVAT, Label Studio, FiftyOne and the hub."""

@@ -1,0 +1,132 @@
+"""Progress of long work: a bar on a terminal; in a log, a line from time to time.
+
+A log gets its first line after `FIRST` seconds and one every `EVERY` seconds from then on, so short work stays silent:
+
+    querying: 1,280 of 5,000 answers (26 %), 42.1/s, 1 min 28 s left; 3 unparsable; Acc@0.5 61.2
+
+The numbers after the semicolon come from the caller and go to the trackers as well (`harness.tracking`).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from harness import tracking
+from harness.sinks import line
+
+FIRST, EVERY = 5.0, 30.0  # seconds
+T = TypeVar("T")
+Numbers = Mapping[str, float]  # an int is a count: "3 failed"; a float is a value: "loss 0.25"
+log = logging.getLogger(__name__)
+
+
+def no_numbers() -> Numbers:
+    """No numbers."""
+    return {}
+
+
+class Progress:
+    """The progress of work on `total` units, of which `done` are done; use it in a `with` statement.
+
+    `numbers()` is called when a line is due.  `tracked` sends the numbers to the trackers.  Work that is not `enabled`
+    shows nothing, as in the second process of a training.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        *,
+        done: int = 0,
+        unit: str = "steps",
+        numbers: Callable[[], Numbers] = no_numbers,
+        tracked: bool = False,
+        enabled: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.total, self.done, self.unit = line(name), total, done, unit
+        self._numbers, self._tracked, self._enabled, self._clock = numbers, tracked, enabled, clock
+        self._start = self._last = clock()
+        self._first = self._before = done
+        self._due = self._start + FIRST
+        self._said = False
+        self._bar: tqdm[Any] = tqdm(
+            desc=self.name, total=total, initial=done, unit=f" {unit}", disable=None if enabled else True
+        )
+        self._in_log = self._bar.disable
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        if self._said and self._in_log:
+            log.info("%s", self._line(self._clock() - self._start, self.done - self._first, {}, ended=True))
+
+    def update(self) -> None:
+        """One more unit is done."""
+        self.done += 1
+        self._bar.update()
+        if self._enabled and (now := self._clock()) >= self._due:
+            self._report(now)
+
+    def write(self, text: str) -> None:
+        """Prints a line beside the bar, or as a line of the log."""
+        self._bar.write(line(text), file=sys.stderr)
+
+    def _report(self, now: float) -> None:
+        numbers = self._numbers()
+        if self._in_log:
+            log.info("%s", self._line(now - self._last, self.done - self._before, numbers))
+        else:
+            self._bar.set_postfix_str(line(said(numbers)))
+        if self._tracked:
+            tracking.log(numbers, self.done)
+        after = self._clock()
+        self._last, self._before, self._said = now, self.done, True
+        self._due = max(now + EVERY, after + 50 * (after - now))  # at most 2 % of the time goes into numbers
+
+    def _line(self, seconds: float, units: int, numbers: Numbers, ended: bool = False) -> str:
+        rate = units / max(seconds, 1e-9)
+        parts = [f"{self.done:,} of {self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"]
+        parts += [f"in {duration(seconds)}"] * ended + [f"{rate:.3g}/s"]
+        if not ended and rate > 0:
+            parts.append(f"{duration((self.total - self.done) / rate)} left")
+        return line(f"{self.name}: {', '.join(parts)}" + (f"; {said(numbers)}" if numbers else ""))
+
+
+def over(items: Iterable[T], name: str, *, unit: str, total: int | None = None) -> Iterator[T]:
+    """The items, with their progress; `total` is their number where they have no length."""
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else 0
+    with Progress(name, total, unit=unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+def said(numbers: Numbers) -> str:
+    """The numbers in words, without counts of 0: `3 unparsable, 1 truncated; Acc@0.5 61.2`."""
+    counts = [f"{value:,} {name}" for name, value in numbers.items() if isinstance(value, int) and value]
+    values = [f"{name} {value:.4g}" for name, value in numbers.items() if not isinstance(value, int)]
+    return "; ".join(filter(None, (", ".join(counts), ", ".join(values))))
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units: `45 s`, `1 min 28 s`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(whole / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(minutes / 60)
+    return f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,35 @@
+"""The run that the tests of all trackers send: as a script, `scenario.py TRACKER FOLDER` in another environment.
+
+It imports nothing outside `harness.tracking`, so that an environment with the tracker alone can run it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harness import tracking
+
+FACTS = {"task": "refcoco", "seed": 0, "limit": None, "folder": "a b"}
+
+
+def send(tracker: str, folder: Path) -> None:
+    """A run with numbers at two steps and a file; then one that fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "run.json"
+    record.write_text('{"a": 1}')
+    with tracking.to([tracker], folder):
+        with tracking.run("refcoco val", FACTS):
+            tracking.log({"Acc@0.5": 50.0, "failed": 1, "loss": float("nan")}, 10)
+            tracking.log({"Acc@0.5": 62.5, "Acc@0.5 low": 60.0}, 20)
+            tracking.artifact(record)
+            tracking.artifact(folder / "none.png")
+        try:
+            with tracking.run("second", {}):
+                raise ValueError("on purpose")
+        except ValueError:
+            pass
+
+
+if __name__ == "__main__":
+    send(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""The documentation site: the pages of `docs/`, with references that are generated from the program."""

@@ -1,0 +1,19 @@
+"""Sphinx's settings."""
+
+from harness import __version__
+
+project = "florence2-harness"
+author = "The florence2-harness maintainers"
+release = version = __version__
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+html_theme = "furo"
+html_title = f"florence2-harness {__version__}"
+html_show_copyright = False
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence"]
+highlight_language = "none"
+smartquotes = False  # "--model" is no dash
+html_copy_source = html_show_sourcelink = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
