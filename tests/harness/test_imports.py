@@ -18,6 +18,7 @@ LINES = (
     {"training", "speed", "comparison", "serving", "cluster"},
     {"tasks", "baselines"},
     {"protocols", "runner", "report"},
+    {"viewer"},
     {"evaluation"},
     {"gates"},
     {"cli"},
