@@ -7,7 +7,7 @@
 
   // `draw(svg, width, say)` fills an SVG of the width of its figure; it is called again when the width changes.
   function figure(options, height, draw) {
-    const svg = H.svg("svg", { role: "img", "aria-label": options.title, height });
+    const svg = H.svg("svg", { role: options.points ? "group" : "img", "aria-label": options.title, height });
     const said = H.el("p", { class: "readout" }, "");
     const say = (text) => { said.textContent = text || options.note || ""; };
     say("");

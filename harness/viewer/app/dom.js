@@ -40,7 +40,11 @@ H.same = (a, b) => wellFormed(a) === wellFormed(b);
 
 H.say = (text) => { document.getElementById("said").textContent = text; };
 
-H.label = (text, control) => H.el("label", { class: "field" }, H.el("span", {}, text), control);
+let labels = 0;
+H.label = (text, control) => {
+  control.id = `control-${(labels += 1)}`;
+  return H.el("div", { class: "field" }, H.el("label", { for: control.id }, text), control);
+};
 
 H.select = (options, value, change) => {
   const select = H.el("select", { onchange: () => change(select.value) });

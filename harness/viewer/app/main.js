@@ -47,7 +47,7 @@
 
   function theme() {
     const next = { "": "dark", dark: "light", light: "" };
-    const names = { "": "as the system", dark: "dark", light: "light" };
+    const names = { "": "system", dark: "dark", light: "light" };
     let chosen = "";
     try { chosen = localStorage.getItem("harness theme") || ""; } catch { /* a browser that keeps nothing */ }
     if (!(chosen in next)) chosen = "";

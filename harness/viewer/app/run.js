@@ -12,8 +12,8 @@
 
   function metrics(run) {
     const names = [run.headline, ...Object.keys(run.metrics).filter((name) => name !== run.headline)].filter((name) => run.metrics[name]);
-    const top = Math.max(100, ...names.map((name) => run.metrics[name].value || 0));
-    return H.table("Metrics", ["metric", "value", "95 % interval", "n", ""], names.map((name) => {
+    const top = Math.max(100, ...names.map((name) => run.metrics[name].value || 0)); // CIDEr may exceed 100
+    return H.table("Metrics", ["metric", "value", "95 % interval", "n", `of ${H.number(top, 0)}`], names.map((name) => {
       const each = run.metrics[name];
       return [name === run.headline ? H.el("b", {}, name) : name, H.number(each.value, 2),
         each.low === null ? "–" : `${H.number(each.low, 2)} to ${H.number(each.high, 2)}`, H.whole(each.n),
