@@ -34,12 +34,13 @@ from harness.cli import (
     store,
     tasks,
     train,
+    view,
 )
 from harness.cli.options import model_named
 from harness.errors import HarnessError, ResourceError, UsageError
 from harness.sinks import block, line
 
-COMMANDS = (score, compare, merge, gate, train, finetune, ablate, engine, tasks, models, data, store, report)
+COMMANDS = (score, compare, merge, gate, train, finetune, ablate, engine, tasks, models, data, store, report, view)
 EXAMPLES = ("python -m", "torchrun")  # the first words of lines of examples in help
 LOGGERS = ("harness", "tasks", "baselines")
 

@@ -37,13 +37,14 @@ def report(
     """Write a page of all runs, with the published figures and the worst predictions of each run.
 
     TO/figures holds plots of errors.  TO/tables holds the tables of the paper and of its rivals, as Markdown, CSV and
-    LaTeX.
+    LaTeX.  TO/viewer/index.html is the viewer (`view`) as files.
 
     python -m harness report --data /data
     """
     while True:
         written = write_report(results, to, data, pictures=pictures, watch=watch, task=task)
         print(line(f"tables: {written.tables}"), file=sys.stderr)
+        print(line(f"viewer: {written.viewer}"), file=sys.stderr)
         print(line(f"report: {written.page}"), flush=True)
         if not written.again:
             return

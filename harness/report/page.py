@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ COLUMNS = (
 Published = Callable[[str, str, str], Sequence[Figure]]  # (task, split, metric) to published figures
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shown:
     """A run with the data of its gallery.  `rows` is empty, and `task` may be None, if the data is not available."""
 
@@ -52,7 +53,7 @@ class Shown:
     rows: Sequence[Row[Any]]
     root: Path
 
-    @property
+    @cached_property
     def parts(self) -> Breakdown:
         """The error analysis of the run; empty without rows."""
         return breakdown(self.task, self.rows, self.run.spec.seed) if self.task is not None else Breakdown()

@@ -29,7 +29,7 @@ LINES = (
     {"training", "speed", "comparison", "serving", "cluster", "data_engine"},
     {"tasks", "baselines"},
     {"protocols", "runner", "report"},
-    {"exports"},
+    {"exports", "viewer"},
     {"evaluation"},
     {"gates"},
     {"cli"},

@@ -1,0 +1,94 @@
+"use strict";
+// The addresses of the pages, the bar on top, and the updates of a live viewer.
+{
+  const page = document.getElementById("page");
+  let shown = 0;
+  let leave = null; // what the page that is shown wants done before another takes its place
+
+  function route() {
+    const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+    const parts = path.split("/").filter(Boolean).map((part) => {
+      try { return decodeURIComponent(part); } catch { return part; }
+    });
+    return { name: parts[0] || "overview", parts: parts.slice(1), query: new URLSearchParams(query || "") };
+  }
+
+  async function render(quiet) {
+    const turn = (shown += 1);
+    const { name, parts, query } = route();
+    const draw = Object.hasOwn(H.pages, name) ? H.pages[name] : null;
+    const made = H.el("div", { class: `page ${draw ? name : ""}` });
+    let after = null;
+    let title = "Not found";
+    try {
+      if (!draw) throw new Error(`there is no page ${name}`);
+      ({ title, after } = await draw(made, parts, query, quiet));
+    } catch (error) {
+      made.replaceChildren(H.el("h1", {}, "This page cannot be shown"), H.problem(H.el("p", {}, error.message)),
+        H.el("p", {}, H.el("a", { href: "#/" }, "Back to the overview")));
+    }
+    if (turn !== shown) return; // another page was asked for meanwhile
+    if (leave) leave();
+    const top = window.scrollY;
+    page.replaceChildren(made);
+    leave = after ? after() || null : null;
+    document.title = `${title} · Florence-2 harness`;
+    bar(name);
+    if (quiet) window.scrollTo(0, top);
+    else {
+      window.scrollTo(0, 0);
+      if (turn > 1) { page.focus({ preventScroll: true }); H.say(title); }
+    }
+  }
+
+  H.refresh = () => render(true);
+  // Changes the address of this page without showing it again, so that it can be shared and come back to.
+  H.readdress = (address) => history.replaceState(null, "", address);
+
+  function theme() {
+    const next = { "": "dark", dark: "light", light: "" };
+    const names = { "": "system", dark: "dark", light: "light" };
+    let chosen = "";
+    try { chosen = localStorage.getItem("harness theme") || ""; } catch { /* a browser that keeps nothing */ }
+    if (!(chosen in next)) chosen = "";
+    const button = H.el("button", { type: "button", class: "small" });
+    const apply = () => {
+      if (chosen) document.documentElement.dataset.theme = chosen;
+      else delete document.documentElement.dataset.theme;
+      button.textContent = `Colours: ${names[chosen]}`;
+    };
+    button.addEventListener("click", () => {
+      chosen = next[chosen];
+      try { localStorage.setItem("harness theme", chosen); } catch { /* as above */ }
+      apply();
+    });
+    apply();
+    return button;
+  }
+
+  const themeButton = theme();
+  function bar(name) {
+    const here = (page) => (page === name ? "page" : null);
+    const links = [["#/", "Overview", "overview"], ["#/missing", "Missing", "missing"], ["#/notes", "Notes", "notes"]];
+    if (!H.live()) links.push(["../tables/index.html", "Paper tables", ""], ["../index.html", "One page", ""]);
+    const top = document.getElementById("top");
+    top.replaceChildren();
+    H.add(top,
+      H.el("a", { class: "brand", href: "#/" }, H.mark(), "Florence-2 harness"),
+      H.el("nav", { "aria-label": "Pages" }, links.map(([href, text, key]) =>
+        H.el("a", { href, "aria-current": key ? here(key) : null }, text))),
+      H.live() ? H.el("span", { class: "live" }, "live") : null, themeButton);
+  }
+
+  H.mark = () => H.svg("svg", { viewBox: "0 0 20 20", width: 20, height: 20, "aria-hidden": "true", class: "logo" },
+    H.svg("rect", { x: 2, y: 2, width: 16, height: 16, rx: 3, fill: "none", "stroke-width": 2, class: "frame" }),
+    H.svg("rect", { x: 6, y: 7, width: 9, height: 8, fill: "none", "stroke-width": 2, class: "box" }));
+
+  document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); page.focus(); });
+  window.addEventListener("hashchange", () => render(false));
+  render(false).then(() => H.watch((runs) => {
+    const { name, parts } = route();
+    const own = ["run", "samples", "sample"].includes(name);
+    if (!own || runs.includes(parts[0])) H.refresh();
+  }));
+}

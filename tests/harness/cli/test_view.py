@@ -1,0 +1,36 @@
+"""The command `view`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.harness.cli.calling import ROOT, Call
+
+
+def test_view_serves_until_interrupted_and_changes_no_file(here: Call, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    command = [sys.executable, "-m", "harness", "view", "--results", str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as started:
+        assert started.stdout is not None
+        url = re.search(r"http://127\.0\.0\.1:\d+/\S+/", started.stdout.readline())
+        assert url is not None
+        with urllib.request.urlopen(f"{url[0]}data/overview.js", timeout=60) as reply:
+            assert b"whole-image" in reply.read()
+        started.send_signal(signal.SIGINT)
+        assert started.stdout.read() == "stopped\n"
+    assert started.returncode == 0
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_view_of_a_missing_folder_is_one_clear_line(here: Call, tmp_path: Path) -> None:
+    outcome = here("view", "--results", tmp_path / "none")
+    assert outcome.status == 3 and "there is no results folder" in outcome.complaint
+    assert here("view", "--port", "70000").status == 2

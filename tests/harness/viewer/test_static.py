@@ -1,0 +1,50 @@
+"""The pages as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.viewer import static
+from tests.harness.viewer.viewed import library, picture, shown_of
+
+
+def test_report_writes_index_data_and_pictures(tmp_path: Path) -> None:
+    runs = library([shown_of("alpha", picture(tmp_path / "root"))])
+    index = static.write(runs, tmp_path / "out")
+    assert index.is_file() and index.name == "index.html"
+    [image] = (tmp_path / "out/images").iterdir()  # all samples share one picture
+    assert image.name in (tmp_path / "out/data/index/id-alpha/0.js").read_text()
+    assert (tmp_path / "out/thumbs" / image.name).is_file()
+    assert (tmp_path / "out/data/overview.js").read_text().startswith('harnessData("overview",')
+
+
+def test_second_report_leaves_nothing_of_the_first_and_keeps_other_files(tmp_path: Path) -> None:
+    root, out = picture(tmp_path / "root"), tmp_path / "out"
+    static.write(library([shown_of("alpha", root)]), out)
+    (out / "mine.txt").write_text("mine")
+    static.write(library([shown_of("be", root)], pictures=0), out)
+    assert not (out / "data/run/id-alpha.js").exists() and (out / "data/run/id-be.js").is_file()
+    assert not (out / "images").exists() and (out / "mine.txt").is_file()
+
+
+def test_missing_picture_is_logged_and_the_page_is_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    static.write(library([shown_of("alpha", tmp_path)]), tmp_path / "out")
+    assert "1 pictures cannot be shown" in caplog.text and "x.png" in caplog.text
+    assert (tmp_path / "out/data/details/id-alpha/0.js").is_file()
+
+
+def test_pages_are_equal_when_written_again(tmp_path: Path) -> None:
+    root = picture(tmp_path / "root")
+    for name in ("one", "two"):
+        static.write(library([shown_of("alpha", root), shown_of("be", root)]), tmp_path / name)
+    one, two = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("one", "two")
+    )
+    assert one == two and len(one) > 20
