@@ -149,6 +149,11 @@ class RayCluster:
             },
         }
 
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of the workers that are ready, each on its own host."""
+        return [actor.facts.process for actor in self._actors if actor.facts is not None and not actor.refused]
+
     def wait_for_all(self) -> None:
         """Waits until every worker is ready or refused; ResourceError where that takes too long."""
         deadline, nothing = time.monotonic() + START, Dispatcher(())
