@@ -43,7 +43,7 @@ class Spread:
 
     `address` is "local" (a cluster on this machine, for this run), "auto" (the one this machine belongs to), or the
     HOST:PORT of a head.  `workers`: None for one for each GPU, or for each core without a GPU.  `gpus_per_worker`: None
-    for 1 where the cluster has GPUs, else 0.  `chunk` is a fixed number of questions for tests; None: by time.
+    for 1 where the cluster has GPUs, else 0.  `chunk` is a fixed number of questions; None: by time.
     """
 
     address: str = "local"
@@ -414,7 +414,7 @@ def connect(address: str, workers: int | None) -> tuple[Any, bool]:
     try:
         ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ResourceError(f"--address {address}: {reason}; `ray start --head` starts a head") from error
     return ray, True
 

@@ -6,10 +6,12 @@ always: a file in a folder remembers.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -245,6 +247,33 @@ def test_cluster_that_is_too_small_says_what_it_has(tmp_path: Path, spread: dict
 def test_impossible_option_is_refused(spread: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="--"):
         Spread(**spread)
+
+
+def test_machine_without_ray_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # what an import of a missing package meets
+    with pytest.raises(ResourceError, match=r"needs Ray: pip install 'florence2-harness\[cluster\]'"):
+        connect("local", None)
+
+
+def test_cluster_of_another_ray_is_named_by_version() -> None:
+    """A head whose record of itself is changed, as if an older Ray had started it."""
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    head = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        gcs = head.head_node.get_gcs_client()
+        kept = json.loads(gcs.internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster"))
+        text = json.dumps({**kept, "ray_version": "1.9.9"}).encode()
+        gcs.internal_kv_put(b"CLUSTER_METADATA", text, overwrite=True, namespace=b"cluster")
+        with pytest.raises(
+            ResourceError, match=rf"--address .*: Version mismatch.* Ray: 1\.9\.9 .* Ray: {ray.__version__}"
+        ):
+            connect(head.address, None)
+    finally:
+        ray.shutdown()
+        head.shutdown()
+        connect("local", CORES)
 
 
 def test_address_that_nobody_answers_at_is_named() -> None:
