@@ -6,12 +6,9 @@ always: a file in a folder remembers.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -25,7 +22,7 @@ from harness.cluster import ray_cluster
 from harness.cluster.ray_cluster import RayCluster, Spread, connect
 from harness.cluster.worker import versions
 from harness.core import Answer, Failure, Question, Text, Ticket
-from harness.errors import CheckpointError, ModelError, ResourceError, UsageError
+from harness.errors import CheckpointError, ModelError, ResourceError
 from tests.packed import write_images
 
 ray = pytest.importorskip("ray")
@@ -232,58 +229,6 @@ def test_clock_of_a_worker_does_not_matter(tmp_path: Path) -> None:
     with start(tmp_path, "clock", chunk=5, patience=3.0) as cluster:
         assert answers(cluster, 60) == RIGHT
         assert cluster.provenance["executor"]["restarts"] == 0
-
-
-@pytest.mark.parametrize(("spread", "message"), [
-    ({"workers": 99}, "--workers 99: the cluster has room for"),
-    ({"gpus_per_worker": 1.0}, "a worker needs 1 CPU and 1 GPUs"),
-])  # fmt: skip
-def test_cluster_that_is_too_small_says_what_it_has(tmp_path: Path, spread: dict[str, Any], message: str) -> None:
-    with pytest.raises(ResourceError, match=message):
-        start(tmp_path, **spread)
-
-
-@pytest.mark.parametrize("spread", [{"workers": 0}, {"address": "nowhere"}, {"chunk": 0}, {"gpus_per_worker": -1.0}])
-def test_impossible_option_is_refused(spread: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--"):
-        Spread(**spread)
-
-
-def test_machine_without_ray_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)  # what an import of a missing package meets
-    with pytest.raises(ResourceError, match=r"needs Ray: pip install 'florence2-harness\[cluster\]'"):
-        connect("local", None)
-
-
-def test_cluster_of_another_ray_is_named_by_version() -> None:
-    """A head whose record of itself is changed, as if an older Ray had started it."""
-    from ray.cluster_utils import Cluster
-
-    ray.shutdown()
-    head = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        gcs = head.head_node.get_gcs_client()
-        kept = json.loads(gcs.internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster"))
-        text = json.dumps({**kept, "ray_version": "1.9.9"}).encode()
-        gcs.internal_kv_put(b"CLUSTER_METADATA", text, overwrite=True, namespace=b"cluster")
-        with pytest.raises(
-            ResourceError, match=rf"--address .*: Version mismatch.* Ray: 1\.9\.9 .* Ray: {ray.__version__}"
-        ):
-            connect(head.address, None)
-    finally:
-        ray.shutdown()
-        head.shutdown()
-        connect("local", CORES)
-
-
-def test_address_that_nobody_answers_at_is_named() -> None:
-    ray.shutdown()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ResourceError, match=f"no Ray head answers at {address}"):
-            connect(address, None)
-    connect("local", CORES)
 
 
 def test_object_store_without_room_for_the_images_is_a_line(tmp_path: Path) -> None:
