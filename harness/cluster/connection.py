@@ -13,6 +13,7 @@ from typing import Any
 from harness.cluster.dispatcher import PATIENCE
 from harness.errors import ResourceError, UsageError
 
+log = logging.getLogger(__name__)
 CONNECT = 10.0  # seconds to reach an address
 NOT_INSTALLED = "--executor ray needs Ray: pip install 'florence2-harness[cluster]'"
 
@@ -71,6 +72,7 @@ def connect(address: str, workers: int | None) -> tuple[Any, bool]:
         raise ResourceError(NOT_INSTALLED) from error
     if ray.is_initialized():
         return ray, False
+    _keep_off_stdout()
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address == "local":
         ray.init("local", num_cpus=max(os.cpu_count() or 1, workers or 0), include_dashboard=False, **quiet)
@@ -86,6 +88,18 @@ def connect(address: str, workers: int | None) -> tuple[Any, bool]:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ResourceError(f"--address {address}: {reason}; `ray start --head` starts a head") from error
     return ray, True
+
+
+def _keep_off_stdout() -> None:
+    """Logs what Ray says of nodes and dead workers, which it prints to stdout, among results and JSON."""
+    from ray._private import worker
+
+    def said(data: Mapping[str, Any], **_: Any) -> None:
+        for line in data.get("lines", ()):
+            log.debug("ray: %s", line)
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = said
 
 
 def resources(found: Mapping[str, float], spread: Spread) -> tuple[int, float]:

@@ -33,6 +33,7 @@ from harness.errors import ModelError, ResourceError
 
 log = logging.getLogger(__name__)
 START = 600.0  # seconds for the first worker to load its model
+CLOSE = 3.0  # seconds for workers to remove shipped images
 TICK = 0.5  # seconds between looks at the clock
 HOPELESS = 3  # deaths for each worker before any answer, after which the model itself is at fault
 
@@ -172,6 +173,10 @@ class RayCluster:
 
     def close(self) -> None:
         """Ends the workers, and a cluster that was started for them."""
+        if self._spread.ship_images:
+            closing = [actor.handle.close.remote() for actor in self._actors if actor.facts is not None]
+            if closing:
+                self._ray.wait(closing, num_returns=len(closing), timeout=CLOSE)
         for actor in self._actors:
             with suppress(Exception):
                 self._ray.kill(actor.handle)

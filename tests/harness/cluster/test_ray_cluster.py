@@ -6,9 +6,11 @@ always: a file in a folder remembers.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -195,6 +197,27 @@ def test_shipped_images_reach_workers_without_the_data_root(tmp_path: Path) -> N
 
 def its_own(root: Path) -> Path:
     return root
+
+
+def test_folder_of_shipped_images_is_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("harness-images-*"))
+    with start(tmp_path, "ships", ship_images=True, workers=1) as cluster:
+        cluster.wait_for_all()
+        assert set(Path(tempfile.gettempdir()).glob("harness-images-*")) - before
+    assert not set(Path(tempfile.gettempdir()).glob("harness-images-*")) - before
+
+
+def test_death_of_a_worker_is_logged_and_not_printed_among_results(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "harness.cluster.connection")
+    with start(tmp_path, "dies", at=20, chunk=6) as cluster:
+        assert answers(cluster, 60) == RIGHT
+        deadline = time.monotonic() + 30
+        while not any("worker died" in record.message for record in caplog.records) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert any("ray: A worker died" in record.message for record in caplog.records)
+    assert capfd.readouterr().out == ""
 
 
 def test_image_that_a_node_has_is_not_shipped(tmp_path: Path) -> None:
