@@ -1,10 +1,11 @@
 """What a cluster costs: the driver's capacity and memory, images per second by workers, start-up, and 1,000 workers.
 
-    python -m benchmarks.cluster [--only capacity|memory|workers|simulated] [--answers 200000]
+    python -m benchmarks.cluster [--only capacity|memory|weights|workers|simulated] [--answers 200000]
 
 capacity    answers a second that the driver takes in and stores, from workers that answer at once: by the dispatcher
             alone, with the store, and through Ray with 1 and 2 workers
 memory      peak memory of the driver for 10^5 and 10^6 questions that are not held elsewhere
+weights     memory of 1, 2 and 3 workers with one checkpoint of florence2-b's size, in float32 and in float16 files
 workers     images a second of florence2-nano with 1 and 2 workers, by turns, and of one process
 simulated   efficiency of 1,000 workers in virtual time, by the length of a chunk and with a tenth of them lost
 
@@ -26,8 +27,11 @@ from typing import Any, ClassVar
 from harness.cluster.dispatcher import Asked, Dispatcher
 from harness.cluster.ray_cluster import RayCluster, Spread
 from harness.core import Answer, Failure, Question, Text, Ticket
+from harness.evaluation.building import entry_of
 from harness.evaluation.evaluate import evaluate_each
+from harness.evaluation.plan import source_of
 from harness.evaluation.request import Request
+from harness.evaluation.spreading import build
 from harness.store import Kept, RunFolder
 from harness.timings import forget_peak_memory, peak_memory
 
@@ -106,6 +110,51 @@ def memory() -> None:
         print(f"{count:,} questions: peak memory {peak_memory():.0f} MiB, {peak_memory() - before:+.1f} MiB")
 
 
+def weights() -> None:
+    """Prints the memory of workers that have loaded random weights of florence2-b, in float32 on the CPU.
+
+    USS is what a worker has alone; in the sum of PSS, a page that workers share counts once.
+    """
+    import torch
+
+    from harness.florence2.config import BASE, with_text
+    from harness.florence2.model import Florence2
+    from harness.florence2.start import initialise
+    from harness.florence2.weights import save
+    from harness.training.vocabulary import learn
+
+    with tempfile.TemporaryDirectory() as name:
+        for stored in (None, torch.float32, torch.float16):
+            folder = Path(name, str(stored))
+            if stored is not None:
+                model = Florence2(with_text(BASE, vocab=51328, positions=1024)).requires_grad_(False)
+                initialise(model, 50269, torch.Generator().manual_seed(0))
+                save(model, folder, dtype=stored)
+                del model
+                learn(["a random checkpoint says nothing"] * 3, 1500).backend.save(str(folder / "tokenizer.json"))
+            for number in (1, 2, 3):
+                request = Request(
+                    task="-", model="florence2-b" if stored is not None else "florence2-nano", data="miniature",
+                    weights=None if stored is None else str(folder), device="cpu", dtype="float32",
+                )  # fmt: skip
+                entry = entry_of(request.model)
+                source = source_of(request.data, "weights", embedded=False)
+                with build(request, Spread(workers=number), entry, source) as cluster:
+                    cluster.wait_for_all()
+                    used = [memory_of(process) for process in cluster.processes]
+                file = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / (1 << 20)
+                about = f"{file:.0f} MiB of {stored}" if stored is not None else "florence2-nano"
+                alone = ", ".join(f"{uss:.0f}" for _, uss in used)
+                print(f"{about}, {number} workers: {sum(pss for pss, _ in used):.0f} MiB in all, USS {alone} MiB")
+
+
+def memory_of(process: int) -> tuple[float, float]:
+    """The PSS and the USS of a process in MiB."""
+    lines = (line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
+    found = {fields[0].rstrip(":"): int(fields[1]) / 1024 for fields in lines}
+    return found["Pss"], found["Private_Clean"] + found["Private_Dirty"]
+
+
 def workers(rounds: int = 3) -> None:
     """Prints images a second of florence2-nano, by turns."""
     request = Request(task="coco_caption", model="florence2-nano", data="miniature")
@@ -135,7 +184,7 @@ def simulated() -> None:
 def main() -> None:
     """Runs the parts that the command names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("capacity", "memory", "workers", "simulated"))
+    parser.add_argument("--only", choices=("capacity", "memory", "weights", "workers", "simulated"))
     parser.add_argument("--answers", type=int, default=200_000)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -143,6 +192,7 @@ def main() -> None:
         "memory": memory,
         "simulated": simulated,
         "capacity": lambda: capacity(arguments.answers),
+        "weights": weights,
         "workers": workers,
     }
     for name, part in parts.items():

@@ -104,6 +104,8 @@ class Workers:
     "Number of workers [default: one for each GPU of the cluster, or for each core without GPUs]"
     gpus_per_worker: float | None = None
     "GPUs of each worker [default: 1, or 0 where the cluster has none]"
+    chunk: int | None = None
+    "Questions that a worker is given at once [default: by time, about 2 s; fewer at the end]"
     ship_images: Annotated[bool, Parameter(negative=())] = False
     "Sending of images to the workers, where they cannot read the data root"
 

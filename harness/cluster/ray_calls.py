@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
+from harness.cluster.connection import Spread, connect, reason_of, resources
 from harness.cluster.dispatcher import DEATHS
-from harness.cluster.ray_cluster import Spread, connect, reason_of, resources
 from harness.cluster.worker import versions
 from harness.errors import ModelError, ResourceError
 

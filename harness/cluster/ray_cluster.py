@@ -11,12 +11,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,44 +22,20 @@ from typing import Any
 from tqdm import tqdm
 
 from harness import images
-from harness.cluster.dispatcher import PATIENCE, Chunk, Dispatcher
+from harness.cluster.connection import Spread as Spread
+from harness.cluster.connection import connect as connect
+from harness.cluster.connection import connected as connected
+from harness.cluster.connection import reason_of, resources
+from harness.cluster.dispatcher import Chunk, Dispatcher
 from harness.cluster.worker import Factory, Facts, Lacking, Root, Worker, versions
 from harness.core import Answer, Failure, Question, Ticket
-from harness.errors import ModelError, ResourceError, UsageError
+from harness.errors import ModelError, ResourceError
 
 log = logging.getLogger(__name__)
-CONNECT = 10.0  # seconds to reach an address
 START = 600.0  # seconds for the first worker to load its model
+CLOSE = 3.0  # seconds for workers to remove shipped images
 TICK = 0.5  # seconds between looks at the clock
 HOPELESS = 3  # deaths for each worker before any answer, after which the model itself is at fault
-NOT_INSTALLED = "--executor ray needs Ray: pip install 'florence2-harness[cluster]'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """How a run is spread over workers.
-
-    `address` is "local" (a cluster on this machine, for this run), "auto" (the one this machine belongs to), or the
-    HOST:PORT of a head.  `workers`: None for one for each GPU, or for each core without a GPU.  `gpus_per_worker`: None
-    for 1 where the cluster has GPUs, else 0.  `chunk` is a fixed number of questions for tests; None: by time.
-    """
-
-    address: str = "local"
-    workers: int | None = None
-    gpus_per_worker: float | None = None
-    chunk: int | None = None
-    ship_images: bool = False
-    patience: float = PATIENCE
-
-    def __post_init__(self) -> None:
-        """UsageError for a number that is not possible."""
-        for option, value, least in (
-            ("--workers", self.workers, 1), ("--chunk", self.chunk, 1), ("--gpus-per-worker", self.gpus_per_worker, 0),
-        ):  # fmt: skip
-            if value is not None and value < least:
-                raise UsageError(f"{option} {value}: at least {least}")
-        if self.address not in ("local", "auto") and not _host_and_port(self.address):
-            raise UsageError(f"--address {self.address!r}: HOST:PORT of a Ray head, 'auto' or 'local'")
 
 
 @dataclass(eq=False, slots=True)
@@ -149,6 +123,11 @@ class RayCluster:
             },
         }
 
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of the workers that are ready, each on its own host."""
+        return [actor.facts.process for actor in self._actors if actor.facts is not None and not actor.refused]
+
     def wait_for_all(self) -> None:
         """Waits until every worker is ready or refused; ResourceError where that takes too long."""
         deadline, nothing = time.monotonic() + START, Dispatcher(())
@@ -194,6 +173,10 @@ class RayCluster:
 
     def close(self) -> None:
         """Ends the workers, and a cluster that was started for them."""
+        if self._spread.ship_images:
+            closing = [actor.handle.close.remote() for actor in self._actors if actor.facts is not None]
+            if closing:
+                self._ray.wait(closing, num_returns=len(closing), timeout=CLOSE)
         for actor in self._actors:
             with suppress(Exception):
                 self._ray.kill(actor.handle)
@@ -370,80 +353,7 @@ class RayCluster:
         )
 
 
-@contextmanager
-def connected(spread: Spread | None) -> Iterator[None]:
-    """Keeps a connection to Ray, so that several clusters of models share one start; does nothing for None."""
-    if spread is None:
-        yield
-        return
-    ray, owns = connect(spread.address, spread.workers)
-    try:
-        yield
-    finally:
-        if owns:
-            ray.shutdown()
-
-
-def connect(address: str, workers: int | None) -> tuple[Any, bool]:
-    """The module `ray`, connected, and whether its cluster was started here; a connection that exists is used.
-
-    ResourceError where Ray is not installed or the address cannot be reached.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise ResourceError(NOT_INSTALLED) from error
-    if ray.is_initialized():
-        return ray, False
-    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    if address == "local":
-        ray.init("local", num_cpus=max(os.cpu_count() or 1, workers or 0), include_dashboard=False, **quiet)
-        return ray, True
-    if pair := _host_and_port(address):
-        try:
-            socket.create_connection(pair, CONNECT).close()
-        except OSError as error:
-            raise ResourceError(f"no Ray head answers at {address} within {CONNECT:.0f} s: {error}") from error
-    try:
-        ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ResourceError(f"--address {address}: {reason}; `ray start --head` starts a head") from error
-    return ray, True
-
-
-def resources(found: Mapping[str, float], spread: Spread) -> tuple[int, float]:
-    """The number of workers and the GPUs of each; ResourceError where the cluster is too small for one."""
-    gpus, cores = found.get("GPU", 0.0), found.get("CPU", 0.0)
-    each = spread.gpus_per_worker if spread.gpus_per_worker is not None else float(gpus > 0)
-    room = int(gpus / each) if each else int(cores)
-    if room < 1:
-        raise ResourceError(
-            f"a worker needs 1 CPU and {each:g} GPUs, and the cluster has {cores:g} CPUs and {gpus:g} GPUs"
-        )
-    count = spread.workers or room
-    if count > room:
-        raise ResourceError(f"--workers {count}: the cluster has room for {room} ({cores:g} CPUs, {gpus:g} GPUs)")
-    return count, each
-
-
-def _host_and_port(address: str) -> tuple[str, int] | None:
-    host, colon, port = address.rpartition(":")
-    return (host, int(port)) if host and colon and port.isdigit() and int(port) < 1 << 16 else None
-
-
 def _cause(error: Any) -> BaseException:
     """The exception that was raised on the worker."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, BaseException) else ModelError(reason_of(error))
-
-
-def reason_of(error: BaseException) -> str:
-    """The last line of an error of Ray, which names the exception of a task or the reason of a death."""
-    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException):
-        return f"{type(cause).__name__}: {cause}"
-    return lines[-1][:300] if lines else type(error).__name__

@@ -70,6 +70,8 @@ def run_cells(
                     f"a process died (out of memory?) while it ran {cells}; run the same command again to resume, "
                     "with fewer cells in parallel: --jobs 1"
                 ) from error
+            except ResourceError as error:
+                raise ResourceError(f"{title}: {error}; the same command resumes") from error
             del pending[finished]
             _keep(out, world, cell, record)
             log.info("%s: %.0f s", title, record["seconds"])
@@ -87,7 +89,7 @@ def _keep(out: Path, world: str, cell: Cell, record: Mapping[str, Any]) -> None:
     """Writes the record of a cell that was written on another machine only."""
     from harness.protocols import ablate
 
-    if not ablate.record_path(out, world, cell).is_file():
+    if ablate.read_record(out, world, cell) is None:
         ablate.write_record(out, world, cell, record)
 
 

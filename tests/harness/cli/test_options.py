@@ -82,13 +82,13 @@ def test_workers_without_ray_are_one_process() -> None:
 
 
 def test_workers_on_ray_have_the_given_options_and_defaults() -> None:
-    spread = Workers(executor="ray", workers=3, ship_images=True).spread()
-    assert spread == Spread(address="local", workers=3, gpus_per_worker=None, ship_images=True)
+    spread = Workers(executor="ray", workers=3, chunk=8, ship_images=True).spread()
+    assert spread == Spread(address="local", workers=3, gpus_per_worker=None, chunk=8, ship_images=True)
 
 
 @pytest.mark.parametrize(("given", "option"), [
     ({"workers": 2}, "--workers"), ({"address": "auto"}, "--address"), ({"gpus_per_worker": 0.5}, "--gpus-per-worker"),
-    ({"ship_images": True}, "--ship-images"),
+    ({"ship_images": True}, "--ship-images"), ({"chunk": 8}, "--chunk"),
 ])  # fmt: skip
 def test_option_of_workers_without_ray_is_refused(given: dict[str, Any], option: str) -> None:
     with pytest.raises(UsageError, match=f"{option} is an option of --executor ray"):

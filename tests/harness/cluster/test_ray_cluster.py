@@ -6,10 +6,11 @@ always: a file in a folder remembers.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
-import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -23,7 +24,7 @@ from harness.cluster import ray_cluster
 from harness.cluster.ray_cluster import RayCluster, Spread, connect
 from harness.cluster.worker import versions
 from harness.core import Answer, Failure, Question, Text, Ticket
-from harness.errors import CheckpointError, ModelError, ResourceError, UsageError
+from harness.errors import CheckpointError, ModelError, ResourceError
 from tests.packed import write_images
 
 ray = pytest.importorskip("ray")
@@ -198,6 +199,27 @@ def its_own(root: Path) -> Path:
     return root
 
 
+def test_folder_of_shipped_images_is_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("harness-images-*"))
+    with start(tmp_path, "ships", ship_images=True, workers=1) as cluster:
+        cluster.wait_for_all()
+        assert set(Path(tempfile.gettempdir()).glob("harness-images-*")) - before
+    assert not set(Path(tempfile.gettempdir()).glob("harness-images-*")) - before
+
+
+def test_death_of_a_worker_is_logged_and_not_printed_among_results(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "harness.cluster.connection")
+    with start(tmp_path, "dies", at=20, chunk=6) as cluster:
+        assert answers(cluster, 60) == RIGHT
+        deadline = time.monotonic() + 30
+        while not any("worker died" in record.message for record in caplog.records) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert any("ray: A worker died" in record.message for record in caplog.records)
+    assert capfd.readouterr().out == ""
+
+
 def test_image_that_a_node_has_is_not_shipped(tmp_path: Path) -> None:
     """All but one: that of the driver has another hash, and the worker answers with the driver's."""
     driver, node = tmp_path / "driver", tmp_path / "node"
@@ -230,31 +252,6 @@ def test_clock_of_a_worker_does_not_matter(tmp_path: Path) -> None:
     with start(tmp_path, "clock", chunk=5, patience=3.0) as cluster:
         assert answers(cluster, 60) == RIGHT
         assert cluster.provenance["executor"]["restarts"] == 0
-
-
-@pytest.mark.parametrize(("spread", "message"), [
-    ({"workers": 99}, "--workers 99: the cluster has room for"),
-    ({"gpus_per_worker": 1.0}, "a worker needs 1 CPU and 1 GPUs"),
-])  # fmt: skip
-def test_cluster_that_is_too_small_says_what_it_has(tmp_path: Path, spread: dict[str, Any], message: str) -> None:
-    with pytest.raises(ResourceError, match=message):
-        start(tmp_path, **spread)
-
-
-@pytest.mark.parametrize("spread", [{"workers": 0}, {"address": "nowhere"}, {"chunk": 0}, {"gpus_per_worker": -1.0}])
-def test_impossible_option_is_refused(spread: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--"):
-        Spread(**spread)
-
-
-def test_address_that_nobody_answers_at_is_named() -> None:
-    ray.shutdown()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ResourceError, match=f"no Ray head answers at {address}"):
-            connect(address, None)
-    connect("local", CORES)
 
 
 def test_object_store_without_room_for_the_images_is_a_line(tmp_path: Path) -> None:

@@ -16,24 +16,34 @@ from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.request import Request
 from harness.store import Kept, RunFolder
 from tests import toy
+from tests.baselines.test_grounding_dino import saved
 
 ray = pytest.importorskip("ray")
-TASKS = {
-    "florence2-nano": "coco_caption,refcoco_res,coco_detection,textvqa",
-    "clip-nano": "flickr30k_retrieval",
-    "centre-box": "refcoco",
-}
+CASES: list[tuple[str, str, int, int | None]] = [  # model, tasks, workers, questions of a chunk
+    ("florence2-nano", "coco_caption,refcoco_res,coco_detection,textvqa", 2, None),
+    ("florence2-nano", "textvqa", 1, 1),
+    ("florence2-nano", "refcoco", 3, 5),
+    ("grounding-dino-t", "coco_detection,refcoco", 2, 3),
+    ("clip-nano", "flickr30k_retrieval", 3, None),
+    ("centre-box", "refcoco", 1, None),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    connect("local", 2)
+    connect("local", 3)
     yield
     ray.shutdown()
 
 
-def runs(out: Path, model: str, **more: Any) -> list[tuple[Run, RunFolder]]:
-    request = Request(task=TASKS[model], model=model, data="miniature", limit=8, out=out, **more)
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grounding DINO with random weights."""
+    return saved(tmp_path_factory.mktemp("dino"), "gdino")
+
+
+def runs(out: Path, model: str, task: str = "refcoco", **more: Any) -> list[tuple[Run, RunFolder]]:
+    request = Request(task=task, model=model, data="miniature", limit=8, out=out, **more)
     return [(evaluated.run, evaluated.folder) for evaluated in evaluate_each(request)]
 
 
@@ -44,10 +54,13 @@ def scores(kept: Kept) -> list[float]:
     return []
 
 
-@pytest.mark.parametrize("model", TASKS)
-def test_answers_of_two_workers_are_those_of_one_process(tmp_path: Path, model: str) -> None:
-    alone = runs(tmp_path / "alone", model)
-    spread = runs(tmp_path / "spread", model, spread=Spread(workers=2))
+@pytest.mark.parametrize(("model", "task", "workers", "chunk"), CASES)
+def test_answers_of_workers_are_those_of_one_process(
+    tmp_path: Path, tiny: Path, model: str, task: str, workers: int, chunk: int | None
+) -> None:
+    weights = str(tiny) if model == "grounding-dino-t" else None
+    alone = runs(tmp_path / "alone", model, task, weights=weights)
+    spread = runs(tmp_path / "spread", model, task, weights=weights, spread=Spread(workers=workers, chunk=chunk))
     assert [run.id for run, _ in spread] == [run.id for run, _ in alone]
     for (one, of_one), (two, of_two) in zip(alone, spread, strict=True):
         assert two.status == one.status == "partial"
