@@ -54,10 +54,12 @@ def filter_annotations(engine: Engine, *, shards: Iterable[int] | None = None, r
 
     UsageError if nothing was asked yet, or another process works on a shard; ResourceError if the disk is full.
     """
+    numbers = list(engine.shards if shards is None else shards)
+    if not numbers:
+        return Filtered(0, 0)
     if not engine.rounds:
         raise UsageError(f"{engine.path} has no annotations yet; `engine annotate` asks for them")
     last = engine.rounds[-1] if round_ is None else round_
-    numbers = list(engine.shards if shards is None else shards)
     engine.add_origins(made_by(engine))
     recipe = engine.recipe.resolved(engine.origins)
     described = recipe.described()

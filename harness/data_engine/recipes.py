@@ -205,11 +205,17 @@ def fld() -> Recipe:
 
 
 def nano() -> Recipe:
-    """The embedded world, offline: two simulated detectors that share their misses, and a real tiny captioner."""
+    """The embedded world, offline: simulated specialists, and a real, tiny captioner."""
     return replace(
         fld(),
         name="nano",
-        specialists={"detect": ("simulated-detector", "simulated-detector-2"), "caption": ("florence2-nano",)},
+        specialists={
+            "caption": ("florence2-nano",),
+            "detect": ("simulated-detector", "simulated-detector-2"),
+            "ocr_regions": ("simulated-reader",),
+            "outline": ("simulated-segmenter",),
+            "ground": ("simulated-grounder",),
+        },
     )
 
 

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,8 @@ from harness.store.files import disk_errors, lines, remove_incomplete_line
 from harness.store.lock import locked
 
 SHARD = 1000  # images
+SETUP = "setup"  # the lock of engine.json, images and origins
+PATIENCE = 60.0  # seconds
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,9 +76,7 @@ class Engine:
         try:
             state = msgspec.json.decode(file.read_bytes(), type=_State)
         except FileNotFoundError as error:
-            raise DataError(
-                f"{path} is no engine folder: it has no engine.json; `engine annotate` makes one"
-            ) from error
+            raise DataError(f"{path} is no engine folder: `engine annotate` makes one") from error
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read: {error}; restore it, or make another engine folder") from error
         if state.schema != tables.SCHEMA:
@@ -84,8 +85,12 @@ class Engine:
         return cls(path, recipe, state.data, state.images, state.shard, state.images_digest)
 
     @classmethod
-    def create(cls, path: Path, images: Iterable[ImageRow], recipe: Recipe, data: str, *, shard: int = SHARD) -> Engine:
+    def create(
+        cls, path: Path, images: Iterable[ImageRow], recipe: Recipe, data: str, *, shard: int | None = None
+    ) -> Engine:
         """The engine of these images in a folder, which is made unless it is there.
+
+        `shard` is the number of images in a shard (None: SHARD).
 
         DataError if a folder of other images is there, or a file of it cannot be written.  The recipe of a folder that
         is there is replaced by `recipe`; nothing that was asked is lost.
@@ -94,8 +99,8 @@ class Engine:
         if not rows:
             raise DataError(f"{data}: there is no image to annotate")
         identity = digest([[image.reference, image.sha256] for image in rows])
-        made = cls(path, recipe, data, len(rows), shard, identity)
-        with made.locked("setup"):
+        made = cls(path, recipe, data, len(rows), shard or SHARD, identity)
+        with made.locked(SETUP):
             if (path / "engine.json").exists():
                 there = cls.open(path)
                 if there.images_digest != identity:
@@ -112,7 +117,7 @@ class Engine:
     def with_recipe(self, recipe: Recipe) -> Engine:
         """The engine with another recipe, which is written; what was asked stays."""
         changed = replace(self, recipe=recipe)
-        with self.locked("setup"):
+        with self.locked(SETUP):
             changed._write_state()
         return changed
 
@@ -143,7 +148,7 @@ class Engine:
         rows = sorted(images, key=lambda image: image.reference)
         if digest([[image.reference, image.sha256] for image in rows]) != self.images_digest:
             raise UsageError(f"the {len(rows):,} images are not the {self.count:,} of {self.path}")
-        with self.locked("setup"):
+        with self.locked(SETUP):
             self._write_images(rows)
 
     @cached_property
@@ -161,7 +166,7 @@ class Engine:
     def add_origins(self, origins: Iterable[Origin]) -> None:
         """Appends the origins that are not listed yet."""
         file = self.path / "origins.jsonl"
-        with self.locked("setup"), disk_errors(file):
+        with self.locked(SETUP), disk_errors(file):
             remove_incomplete_line(file)
             known = replace(self).origins  # read again
             new = {origin.id: origin for origin in origins if origin.id not in known}
@@ -172,18 +177,24 @@ class Engine:
 
     @contextmanager
     def locked(self, what: str) -> Iterator[None]:
-        """Holds the lock of a shard or of the setup; UsageError if another process holds it."""
-        try:
-            lock = locked(self.path / "locks" / what)
-            lock.__enter__()
-        except UsageError as error:
-            raise UsageError(
-                f"another process is working on {what} of {self.path}; wait for it, or give it other shards (--shard)"
-            ) from error
-        try:
+        """Holds the lock of a shard, or of the setup, which is short and waited for up to `PATIENCE` seconds.
+
+        UsageError if another process holds the lock.
+        """
+        until = time.monotonic() + (PATIENCE if what == SETUP else 0)
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(locked(self.path / "locks" / what))
+                    break
+                except UsageError as error:
+                    if time.monotonic() > until:
+                        raise UsageError(
+                            f"another process is working on {what} of {self.path}; wait for it, or give it other "
+                            "shards (--shard)"
+                        ) from error
+                    time.sleep(0.05)
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     # ------------------------------------------------------------------------ raw
 
@@ -215,20 +226,20 @@ class Engine:
                 yield from tables.read(path, "answers")
 
     def raw(self, number: int, last: int) -> list[Annotation]:
-        """The annotations of a shard as they were given, in the rounds up to `last`; each once."""
+        """The annotations of a shard as they were given, in the rounds up to `last`; each once, by kind and id."""
         found: dict[str, Annotation] = {}
         for path in self.parts(number, last):
             for row in tables.read(path, "annotations"):
                 found.setdefault(row["id"], tables.annotation_of(row))
-        return list(found.values())
+        return sorted(found.values(), key=lambda each: (each.kind, each.id))
 
-    def raw_records(self, number: int, last: int) -> Iterator[Record]:
-        """The records of a shard's kept images with nothing measured and nothing decided."""
+    def raw_records(self, number: int, last: int, *, dropped: bool = False) -> Iterator[Record]:
+        """The records of a shard's images with nothing measured and nothing decided; `dropped` adds dropped images."""
         of: dict[str, list[Annotation]] = {}
         for annotation in self.raw(number, last):
             of.setdefault(annotation.image, []).append(annotation)
         for image in self.images_of(number):
-            if not image.stage:
+            if dropped or not image.stage:
                 yield Record(image=image, annotations=tuple(of.get(image.sha256, ())))
 
     # ------------------------------------------------------------------------ told
@@ -247,10 +258,11 @@ class Engine:
         rows = (row for record in records for row in tables.told_rows(record))
         tables.write(self.told_path(number, round_), "told", rows, inputs)
 
-    def records(self, round_: int | None = None) -> Iterator[Record]:
+    def records(self, round_: int | None = None, *, dropped: bool = False) -> Iterator[Record]:
         """The record of every kept image, with the verdicts of the last filter; of the last round, unless one is named.
 
-        A shard that was not filtered has its annotations as they were given.  DataError for a damaged file.
+        A shard that was not filtered has its annotations as they were given; so has a dropped image, which `dropped`
+        adds.  DataError for a damaged file.
         """
         if not self.rounds:
             return
@@ -258,14 +270,18 @@ class Engine:
         for number in self.shards:
             path = self.told_path(number, last)
             if not path.exists():
-                yield from self.raw_records(number, last)
+                yield from self.raw_records(number, last, dropped=dropped)
                 continue
             of: dict[str, list[Row]] = {}
             for row in tables.read(path, "told"):
                 of.setdefault(row["image"], []).append(row)
+            raw = self.raw_records(number, last, dropped=True) if dropped else ()
+            without = {each.image.reference: each for each in raw}
             for image in self.images_of(number):
                 if not image.stage:
                     yield tables.record_of(image, of.get(image.sha256, []))
+                elif dropped:
+                    yield without[image.reference]
 
     # ------------------------------------------------------------------------ writing
 
