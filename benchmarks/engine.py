@@ -269,7 +269,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=("filters", "confusion", "speed"), help="one part (default: all)")
     given = parser.parse_args()
-    record: dict[str, Any] = {"provenance": provenance(["benchmarks/engine.py", *sys.argv[1:]])}
+    record: dict[str, Any] = {"provenance": provenance(["benchmarks/engine.py", "--images", str(given.images)])}
     parts = {"filters": filters, "confusion": confusion}
     for name, part in parts.items():
         if given.only in (None, name):
