@@ -198,10 +198,11 @@ class Grounded:
 
 @dataclass(frozen=True, slots=True)
 class Quads:
-    """Quadrilaterals with the text in each, as `ocr_regions` answers."""
+    """Quadrilaterals with the text in each, as `ocr_regions` answers; `scores` from 0 to 1, None without any."""
 
     quads: tuple[Quad, ...]
     labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] | None = field(default=None, repr=False)  # digests of older values are over the others
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The commands `engine annotate`, `engine calibrate`, `engine filter` and `engine inspect`."""
+"""The commands `engine annotate`, `calibrate`, `filter`, `inspect`, `audit` and `export`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from harness.cli.options import Device
 from harness.data_engine.annotate import Asking
+from harness.data_engine.audit_estimates import DECISIONS, AuditResult
 from harness.data_engine.calibration import Curve
 from harness.data_engine.filtering import is_stale
 from harness.data_engine.shards import Engine
@@ -162,6 +163,64 @@ def inspect(
             print(line(f"questions that failed: {len(failed):,}, first: {failed[0]['failure']}"))
 
 
+@engine_app.command
+def audit(
+    engine: Folder,
+    /,
+    *,
+    verdicts: Annotated[
+        list[Path] | None,
+        Parameter(help="File of a person's verdicts, as the page downloads it; may be repeated", negative=()),
+    ] = None,
+    sample: Annotated[int, Parameter(help="Number of annotations to judge")] = 400,
+    least: Annotated[int, Parameter(help="Smallest number of each stratum: kind, origin, score and status")] = 20,
+    seed: Annotated[int, Parameter(help="Random seed of the sample", validator=validators.Number(gte=0))] = 0,
+) -> None:
+    """Draw a sample of kept and dropped annotations for people to judge, or estimate from their verdicts.
+
+    python -m harness engine audit ENGINE
+    python -m harness engine audit ENGINE --verdicts verdicts-Ann.jsonl --verdicts verdicts-Bob.jsonl
+    """
+    if verdicts:
+        _print_estimates(python.audited(engine, verdicts))
+        return
+    made = python.audit(engine, sample=sample, least=least, seed=seed)
+    strata = len({item.stratum for item in made.sample.items})
+    images = len({item.image for item in made.sample.items})
+    print(line(f"{len(made.sample.items):,} annotations of {strata} strata, on {images:,} images"))
+    for name in ("page.html", "second.html", "label-studio.json"):
+        if (made.folder / name).exists():
+            print(line(str(made.folder / name)))
+
+
+@engine_app.command
+def export(
+    engine: Folder,
+    /,
+    *,
+    as_: Annotated[
+        str, Parameter(name="--as", help="Format: coco (CVAT reads it too), jsonl, parquet, webdataset or label-studio")
+    ],
+    to: Annotated[Path, Parameter(help="File to write, or an empty folder for webdataset")],
+    licence: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Licence of what is exported; may be repeated; unknown, or any [default: every known one, and an "
+            "unknown one is an error]",
+            negative=(),
+        ),
+    ] = None,
+) -> None:
+    """Write what the engine keeps in a format of other tools.
+
+    python -m harness engine export ENGINE --as coco --to instances.json
+    """
+    counts = python.export(engine, as_, to, licences=licence)
+    print(line(f"{counts.annotations:,} annotations of {counts.images:,} images: {to}"))
+    for reason, count in sorted(counts.left_out.items()):
+        print(line(f"left out: {count:,} {reason}"))
+
+
 def _asked(kind: str, name: str, asked: Asking) -> Sequence[str]:
     why = asked.reasons.most_common(1)
     numbers = (asked.questions, asked.asked, asked.unreadable, asked.failed)
@@ -182,6 +241,24 @@ def _print_flows(engine: Engine) -> None:
         return
     flows = waterfall(engine.records(dropped=True), engine.origins).flows
     print(text.table(("kind", "origin", "raw", "kept", "not kept"), [row for flow in flows for row in _flow(flow)]))
+
+
+def _print_estimates(result: AuditResult) -> None:
+    rows = [
+        (
+            each.group, f"{each.annotations:,}", f"{each.judged} of {each.drawn}",
+            *(text.number(each.of[decision]) for decision in DECISIONS), str(each.unjudged) if each.unjudged else "",
+        )
+        for each in result.shares
+    ]  # fmt: skip
+    print(text.table(("group", "annotations", "judged", *DECISIONS, "strata without verdict"), rows))
+    print(line("shares in percent of the group, with 95 % intervals; people err, and the shares with them"))
+    for pair in result.agreement:
+        names = " and ".join(name or "a person without a name" for name in pair.people)
+        both = f"{pair.items} annotations, {text.number(pair.equal)} % equal"
+        value, low, high = pair.kappa.value, pair.kappa.low, pair.kappa.high
+        ends = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+        print(line(f"{names}: {both}, kappa {'undefined' if value is None else f'{value:.2f}{ends}'}"))
 
 
 def _flow(flow: Flow) -> Iterator[Sequence[str]]:

@@ -84,6 +84,17 @@ class AuditResult:
     agreement: tuple[Agreement, ...]
 
 
+def sample_of(path: Path) -> str:
+    """The id of the sample that the first verdict of a file is on; DataError for a file without one."""
+    for line in _lines(path):
+        if line.strip():
+            try:
+                return msgspec.json.decode(line, type=_Line).sample
+            except ValueError as error:
+                raise DataError(f"{path} has no verdicts as the audit's page downloads them: {error}") from error
+    raise DataError(f"{path} has no verdicts")
+
+
 def read_verdicts(path: Path, sample: AuditSample) -> tuple[str, dict[str, Decision]]:
     """The person and the verdicts, by annotation, of a file that the page downloaded.
 
@@ -92,11 +103,7 @@ def read_verdicts(path: Path, sample: AuditSample) -> tuple[str, dict[str, Decis
     known = {item.annotation for item in sample.items}
     verdicts: dict[str, Decision] = {}
     people: set[str] = set()
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(f"the verdicts {path} cannot be read: {error.strerror or error}") from error
-    for number, text in enumerate(lines, 1):
+    for number, text in enumerate(_lines(path), 1):
         if not text.strip():
             continue
         try:
@@ -112,6 +119,13 @@ def read_verdicts(path: Path, sample: AuditSample) -> tuple[str, dict[str, Decis
     if not verdicts:
         raise DataError(f"{path} has no verdicts")
     return people.pop(), verdicts
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"the verdicts {path} cannot be read: {error.strerror or error}") from error
 
 
 def result(

@@ -8,7 +8,7 @@ of their scores, each object once, so a repeated box is wrong; suppression withi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from harness.core import Box
 from harness.data_engine.recipes import Recipe
@@ -17,6 +17,7 @@ from harness.data_engine.regions import Boxes, box_of, label_of
 from harness.geometry.boxes import iou
 
 RIGHT = 0.5  # IoU
+PRIOR = 10  # regions of the mean precision that are added to those of each label
 FEWEST = 20  # regions above a threshold, below which its precision says little
 Object = tuple[str, Box]  # its category and box
 
@@ -27,6 +28,9 @@ class Curve:
 
     `thresholds` are the scores at which precision changes, ascending; `kept` counts the regions.  `chosen` is None if
     no threshold has the wanted precision with `FEWEST` regions, or the origin gives no scores.
+
+    `precisions` has the share of right regions of each label, and as "" that of all, from 0 to 1, among those that the
+    threshold keeps; shares of few regions are drawn towards that of all.
     """
 
     origin: str
@@ -37,6 +41,7 @@ class Curve:
     kept: tuple[int, ...]
     wanted: float
     chosen: float | None
+    precisions: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, threshold: float) -> tuple[float, float] | None:
         """Precision and recall at a threshold of the curve; None if no region has that score."""
@@ -65,8 +70,8 @@ def curve(
 
     `wanted` is from 0 to 1.  `stage` says how boxes are suppressed; its thresholds are not used.
     """
-    alone = replace(stage, score=0.0, scores={}, witnesses=1)
-    marked: list[tuple[float, bool]] = []
+    alone = replace(stage, score=0.0, scores={}, precisions={}, witnesses=1)
+    marked: list[tuple[float, bool, str]] = []
     objects = images = 0
     for record in records:
         if record.image.reference not in truth:
@@ -77,25 +82,42 @@ def curve(
         suppressed = alone(replace(record, annotations=own, verdicts=()))
         scored = [each for each in suppressed.kept() if each.score is not None]
         scored.sort(key=lambda each: (-(each.score or 0.0), each.id))
-        marked += zip(
-            (each.score or 0.0 for each in scored), right_of(scored, truth[record.image.reference]), strict=True
-        )
+        right = right_of(scored, truth[record.image.reference])
+        for each, is_right in zip(scored, right, strict=True):
+            marked.append((each.score or 0.0, is_right, label_of(each).casefold()))
     marked.sort(reverse=True)
     thresholds, precision, recall, kept = [], [], [], []
-    right = 0
-    for place, (score, is_right) in enumerate(marked):
-        right += is_right
+    count = 0
+    for place, (score, is_right, _) in enumerate(marked):
+        count += is_right
         if place + 1 == len(marked) or marked[place + 1][0] < score:
             thresholds.append(score)
-            precision.append(100 * right / (place + 1))
-            recall.append(100 * right / objects if objects else 0.0)
+            precision.append(100 * count / (place + 1))
+            recall.append(100 * count / objects if objects else 0.0)
             kept.append(place + 1)
     fits = [place for place, share in enumerate(precision) if share >= 100 * wanted and kept[place] >= FEWEST]
     chosen = thresholds[max(fits)] if fits else None
+    kept_labels = [(is_right, label) for score, is_right, label in marked if score >= (chosen or 0.0)]
     return Curve(
         origin.name, images, tuple(thresholds[::-1]), tuple(precision[::-1]), tuple(recall[::-1]), tuple(kept[::-1]),
-        wanted, chosen,
+        wanted, chosen, label_precisions(kept_labels),
     )  # fmt: skip
+
+
+def label_precisions(marked: Iterable[tuple[bool, str]]) -> dict[str, float]:
+    """The share of right regions by label, and as "" that of all; {} without regions.
+
+    `PRIOR` regions of the mean share are added to those of each label.
+    """
+    by_label: dict[str, list[bool]] = {}
+    for is_right, label in marked:
+        by_label.setdefault(label, []).append(is_right)
+    every = [flag for flags in by_label.values() for flag in flags]
+    if not every:
+        return {}
+    mean = sum(every) / len(every)
+    shares = {label: (sum(flags) + PRIOR * mean) / (len(flags) + PRIOR) for label, flags in sorted(by_label.items())}
+    return {"": mean, **shares}
 
 
 def calibrated(recipe: Recipe, curves: Iterable[Curve], most: int = 50) -> Recipe:
@@ -104,6 +126,7 @@ def calibrated(recipe: Recipe, curves: Iterable[Curve], most: int = 50) -> Recip
     An origin without a choice keeps its threshold.
     """
     scores: dict[str, float] = {}
+    precisions: dict[str, Mapping[str, float]] = {}
     calibration = dict(recipe.calibration)
     for each in curves:
         step = max(1, -(-len(each.thresholds) // most))
@@ -116,8 +139,12 @@ def calibrated(recipe: Recipe, curves: Iterable[Curve], most: int = 50) -> Recip
         }
         if each.chosen is not None:
             scores[each.origin] = calibration[each.origin]["chosen"] = each.chosen  # type: ignore[index]
+        if each.precisions:
+            precisions[each.origin] = {label: round(share, 4) for label, share in each.precisions.items()}
     stages = tuple(
-        replace(stage, scores={**stage.scores, **scores}) if isinstance(stage, Boxes) else stage
+        replace(stage, scores={**stage.scores, **scores}, precisions={**stage.precisions, **precisions})
+        if isinstance(stage, Boxes)
+        else stage
         for stage in recipe.stages
     )
     return replace(recipe, stages=stages, calibration=calibration)

@@ -141,8 +141,9 @@ def _annotations(asked: Asked, value: Value | None, origin: str) -> Iterator[Ann
                 yield annotation("text", Text((label,)), length="brief", parents=(region.id,))
     elif isinstance(value, Quads) and kind == "ocr_regions":
         labels = [_clean(label) for label in value.labels] or [""] * len(value.quads)
-        for quad, label in zip(value.quads, labels, strict=True):
-            yield annotation("written", Quads((quad,), (label,)))
+        scores = value.scores or [None] * len(value.quads)
+        for quad, label, score in zip(value.quads, labels, scores, strict=True):
+            yield annotation("written", Quads((quad,), (label,)), score=score)
     elif isinstance(value, Polygons | Mask) and kind in ("outline", "segment"):
         if isinstance(value, Mask) or value.rings:
             yield annotation("outline", value, parents=parents)

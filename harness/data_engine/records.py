@@ -85,7 +85,8 @@ class Annotation:
         if not isinstance(self.value, VALUES[self.kind]):
             raise ValueError(f"a {self.kind} annotation has no {type(self.value).__name__}")
         value = self.value
-        if isinstance(value, Boxes) and (value.region_scores or value.label_scores or value.xywh):
+        scored = isinstance(value, Boxes) and (value.region_scores or value.label_scores or value.xywh)
+        if scored or (isinstance(value, Quads) and value.scores):
             raise ValueError("the score of an annotation is not part of its value")
         count = {"text": "texts", "region": "boxes", "written": "quads"}.get(self.kind)
         if count and len(getattr(value, count)) != 1:

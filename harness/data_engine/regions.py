@@ -10,10 +10,11 @@ The rules run in this order; each names itself in its verdicts.
     boxes.unwitnessed  said by fewer than `witnesses` origins, or alone and below its origin's own threshold
     boxes.across     overlaps a better box of any label
 
-"Better" is by the number of origins that say it, then by the margin (score - threshold) / (1 - threshold), because
-scores of two origins cannot be compared.  Boxes of people are never moved or dropped; others that say the same are
-merged into them.  An annotation without a score has no threshold and the margin 0.  Every number is this project's
-choice: the paper publishes none (arXiv:2311.06242v1, section 4.2).
+"Better" is by the number of origins that say it, then by the calibrated precision of its origin for its label, if there
+is one, then by the margin (score - threshold) / (1 - threshold), because scores of two origins cannot be compared.
+Boxes of people are never moved or dropped; others that say the same are merged into them.  An annotation without a
+score has no threshold and the margin 0.  Every number is this project's choice: the paper publishes none
+(arXiv:2311.06242v1, section 4.2).
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ class Boxes:
     """The stage of regions; see the module for its rules.
 
     `score` is the threshold of origins that `scores` does not name.  A box that `witnesses` say may have a score down
-    to its origin's threshold times `confirmed`; a box that one origin alone says may not.  `scores` and `pinned` are
-    by the origin's name in a recipe, and by its id after `for_origins`.
+    to its origin's threshold times `confirmed`; a box that one origin alone says may not.  `precisions` has, by origin,
+    the share of right boxes of each label, and as "" that of labels that it lacks; so two origins that dispute a label
+    are decided by which is more often right.  `scores`, `precisions` and `pinned` are by the origin's name in a recipe,
+    and by its id after `for_origins`.
     """
 
     name: ClassVar[str] = "boxes"
@@ -56,6 +59,7 @@ class Boxes:
     smallest: float = 0.0001
     largest: float = 0.95
     synonyms: Mapping[str, str] = field(default_factory=dict)
+    precisions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pinned: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -71,7 +75,10 @@ class Boxes:
         """The stage with thresholds by the origins' ids, and with the origins of people pinned."""
         scores = {id_: self.scores[origin.name] for id_, origin in origins.items() if origin.name in self.scores}
         people = tuple(sorted(id_ for id_, origin in origins.items() if origin.kind == "human"))
-        return replace(self, scores=scores, pinned=people)
+        precisions = {
+            id_: self.precisions[origin.name] for id_, origin in origins.items() if origin.name in self.precisions
+        }
+        return replace(self, scores=scores, precisions=precisions, pinned=people)
 
     @property
     def makes(self) -> tuple[Origin, ...]:
@@ -111,6 +118,12 @@ class _Work:
     def is_pinned(self, each: Annotation) -> bool:
         return each.origin in self.stage.pinned
 
+    def precision(self, each: Annotation) -> float:
+        """That of its origin for its label; of a merged box the best of its members'; 0 where none is known."""
+        label = self.label(each)
+        known = [self.stage.precisions.get(origin, {}) for origin in self.origins[each.id]]
+        return max((of.get(label, of.get("", 0.0)) for of in known), default=0.0)
+
     def label(self, each: Annotation) -> str:
         label = " ".join(label_of(each).casefold().split())
         return self.stage.synonyms.get(label, label)
@@ -133,11 +146,12 @@ class _Work:
         self.live = [other for other in self.live if other.id != each.id]
 
     def best_first(self) -> list[Annotation]:
-        """People's boxes, then by the number of origins, then by margin, then by id."""
+        """People's boxes, then by the number of origins, by precision, by margin, and by id."""
         return sorted(
             self.live,
             key=lambda each: (
-                not self.is_pinned(each), -len(self.origins[each.id]), -self.margins[each.id], each.id,
+                not self.is_pinned(each), -len(self.origins[each.id]), -self.precision(each), -self.margins[each.id],
+                each.id,
             ),
         )  # fmt: skip
 

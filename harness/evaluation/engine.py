@@ -27,10 +27,11 @@ from harness.data_engine.shards import Engine
 from harness.errors import UsageError
 from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
+from harness.evaluation.engine_outputs import audit, audited, export
 from harness.evaluation.specialists import Named, check, listed_names, load, name_of, recipe_of
 from harness.shards import Shard
 
-__all__ = ["Annotated", "annotate", "calibrate", "filter", "images", "open"]
+__all__ = ["Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "images", "open"]
 open = Engine.open
 PROBE = Record(
     image=ImageRow(reference="", sha256="", size=Size(1, 1)),

@@ -11,6 +11,7 @@ from typing import Any
 from harness.core import Task
 from harness.data import manifest
 from harness.errors import DataError, UsageError
+from harness.evaluation.engine_data import root_of
 from harness.evaluation.plan import DATA_VARIABLE, MINIATURE, chosen_data
 from tasks import fld
 
@@ -54,7 +55,10 @@ def engine_data(data: str | None) -> EngineData | None:
     engine = Engine.open(path)
     if next((True for record in engine.records() for _ in record.kept()), None) is None:
         raise DataError(f"{path} has no annotations; `python -m harness engine annotate` makes them")
-    root = _root(engine.data, path)
+    try:
+        root = root_of(engine.data)
+    except DataError as error:
+        raise DataError(f"the images of {path} are gone: {error}") from error
     about = {
         "folder": path.resolve().name,
         "recipe": engine.recipe.name,
@@ -72,18 +76,6 @@ def no_engine(data: str | None) -> UsageError:
     return UsageError(
         f"the task {fld.NAME} needs --data ENGINE, a folder that `python -m harness engine annotate` made; {given}"
     )
-
-
-def _root(data: str, path: Path) -> Path:
-    """The data root of an engine's images; DataError if it is gone."""
-    if data == MINIATURE:
-        from tasks import miniature
-
-        return miniature.ensure_training()
-    root = Path(data).expanduser()
-    if not root.is_dir():
-        raise DataError(f"the images of {path} were in {root}, which is no folder (any more); put it back")
-    return root
 
 
 def _benchmarks(data: str, root: Path) -> Path:

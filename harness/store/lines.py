@@ -144,7 +144,7 @@ def _refuse_contradictory(value: Any) -> None:
         raise ValueError("a ring has no point")
     if isinstance(value, Boxes | Quads):
         count = len(value.boxes) if isinstance(value, Boxes) else len(value.quads)
-        parts = (value.region_scores, value.label_scores, value.xywh) if isinstance(value, Boxes) else ()
+        parts = (value.region_scores, value.label_scores, value.xywh) if isinstance(value, Boxes) else (value.scores,)
         if any(part is not None and len(part) != count for part in parts) or len(value.labels) not in (0, count):
             raise ValueError(f"{count} regions with another number of labels or scores")
 

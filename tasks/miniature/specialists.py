@@ -52,7 +52,8 @@ class Noise:
       of the first that are called the second.
     - `jitter`: standard deviation of a corner, as a share of the side.
     - `repeated`: boxes that are given twice.  `invented`: the mean number of invented boxes in an image.
-    - `right`, `wrong`, `spread`: means and standard deviation of scores; `overconfident`: how far towards 1 they move.
+    - `right`, `wrong`: mean and standard deviation of the scores of things and of inventions, before they are held to
+      0.01 to 0.99; `overconfident`: how far towards 1 they then move.
     - `omitted`, `recoloured`, `miscounted`, `imagined`: of a text's things; `unrelated`: of texts.
     - `baseless`: of phrases that name nothing, which get a box.  `eroded`, `leaked`: of outlines.
     """
@@ -66,9 +67,8 @@ class Noise:
     jitter: float = 0.05
     repeated: float = 0.25
     invented: float = 0.8
-    right: float = 0.66
-    wrong: float = 0.34
-    spread: float = 0.16
+    right: tuple[float, float] = (0.74, 0.22)
+    wrong: tuple[float, float] = (0.06, 0.165)
     overconfident: float = 0.15
     omitted: float = 0.1
     recoloured: float = 0.08
@@ -81,7 +81,7 @@ class Noise:
 
     def scaled(self, factor: float) -> Noise:
         """The noise with every share of errors times `factor`, at most 0.95; scores stay as they are."""
-        same = ("systematic", "shared", "right", "wrong", "spread", "overconfident")
+        same = ("systematic", "shared", "right", "wrong", "overconfident")
         shares = {name: min(value * factor, 0.95) for name, value in asdict(self).items() if name not in same}
         return replace(self, **(shares | {"invented": self.invented * factor}))
 
@@ -174,8 +174,9 @@ class Simulated:
             return confused
         return draw.choice(SEEN) if draw.random() < self._noise.confused else category
 
-    def _score(self, draw: random.Random, mean: float) -> float:
-        score = mean + self._noise.spread * NORMAL.inv_cdf(min(max(draw.random(), 1e-9), 1 - 1e-9))
+    def _score(self, draw: random.Random, distribution: tuple[float, float]) -> float:
+        mean, deviation = distribution
+        score = mean + deviation * NORMAL.inv_cdf(min(max(draw.random(), 1e-9), 1 - 1e-9))
         score = min(max(score, 0.01), 0.99)
         return round(score + self._noise.overconfident * (1 - score), 4)
 
@@ -254,7 +255,9 @@ def _poisson(draw: random.Random, mean: float) -> int:
 
 SPECIALISTS: Mapping[str, Noise] = {
     "simulated-detector": Noise(),
-    "simulated-detector-2": Noise(systematic=(("car", "boat"), ("tree", "umbrella")), right=0.6, wrong=0.38),
+    "simulated-detector-2": Noise(
+        systematic=(("car", "boat"), ("tree", "umbrella")), right=(0.64, 0.2), wrong=(0.1, 0.165)
+    ),
     "simulated-captioner": Noise(),
     "simulated-grounder": Noise(),
     "simulated-segmenter": Noise(),

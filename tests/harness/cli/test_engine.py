@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -92,3 +93,33 @@ def test_folder_of_damaged_files_is_one_line(made: Call, tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[:100])
     status, _, err = made("engine", "filter", "engine", "--set", "boxes.nms=0.4")
     assert status == 3 and f"{path.name} cannot be read as parquet" in err
+
+
+def test_audit_draws_and_then_estimates(made: Call, tmp_path: Path) -> None:
+    status, out, _ = made("engine", "audit", "engine", "--sample", "40", "--least", "4")
+    assert status == 0
+    assert "annotations of" in out and "page.html" in out and "second.html" in out
+    [sample] = Path("engine/audit").glob("*/sample.jsonl")
+    head, *items = (json.loads(text) for text in sample.read_text().splitlines())
+    lines = [
+        {"sample": head["sample"], "annotation": item["annotation"], "verdict": "right", "by": "Ann"} for item in items
+    ]
+    (tmp_path / "ann.jsonl").write_text("".join(json.dumps(text) + "\n" for text in lines))
+    (tmp_path / "bob.jsonl").write_text("".join(json.dumps(text | {"by": "Bob"}) + "\n" for text in lines[:5]))
+    status, out, _ = made("engine", "audit", "engine", "--verdicts", "ann.jsonl", "--verdicts", "bob.jsonl")
+    assert status == 0
+    [kept] = [text for text in out.splitlines() if text.startswith("kept ")]
+    assert "100.0 [" in kept and "0.0 [0.0, " in kept
+    assert "Ann and Bob: 5 annotations, 100.0 [100.0, 100.0] % equal, kappa undefined" in out
+    status, _, err = made("engine", "audit", "engine", "--verdicts", "absent.jsonl")
+    assert status == 3 and "cannot be read" in err
+
+
+def test_export_writes_and_refuses_unknown_licences(made: Call) -> None:
+    status, _, err = made("engine", "export", "engine", "--as", "jsonl", "--to", "a.jsonl")
+    assert status == 2 and "is unknown: give --licence any to export it nevertheless" in err
+    status, out, _ = made("engine", "export", "engine", "--as", "coco", "--to", "coco.json", "--licence", "any")
+    assert status == 0 and "annotations of 12 images: coco.json" in out
+    assert len(json.loads(Path("coco.json").read_text())["images"]) == 12
+    status, _, err = made("engine", "export", "engine", "--as", "yolo", "--to", "x")
+    assert status == 2 and "there is no format 'yolo' to export; there are coco, jsonl" in err

@@ -103,7 +103,7 @@ def test_engine_without_annotations_or_images_is_refused(miniature: Path, tmp_pa
     with pytest.raises(DataError, match=r"has no annotations; .*engine annotate"):
         engine_task.engine_data(str(path))
     folder(tmp_path / "lost", tmp_path / "gone", [record])
-    with pytest.raises(DataError, match=r"the images of .*lost were in .*gone, which is no folder"):
+    with pytest.raises(DataError, match=r"the images of .*lost are gone: .*gone is no folder"):
         engine_task.engine_data(str(tmp_path / "lost"))
     (path / "engine.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(DataError, match=r"engine\.json cannot be read"):

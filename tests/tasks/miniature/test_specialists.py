@@ -160,7 +160,7 @@ def test_image_of_another_world_and_other_kinds_are_failures() -> None:
 
 
 def test_scaled_noise_is_none_at_zero_and_bounded() -> None:
-    assert (NONE.missed, NONE.invented, NONE.spread) == (0.0, 0.0, Noise().spread)
+    assert (NONE.missed, NONE.invented, NONE.right) == (0.0, 0.0, Noise().right)
     assert Noise().scaled(2.0).invented == 1.6
     assert Noise().scaled(9.0).missed_small == 0.95
 
