@@ -3,10 +3,13 @@
     python -m benchmarks.rewriting [--texts 400] [--held-out] [--show 5]
 
 A drawn scene has two to four kinds of things with numbers, colours, sizes and boxes.  A faithful text renders it in one
-of several ways of speaking.  An invention renders a scene in which one thing was changed: a thing added, a number
-raised, a colour or size replaced (often by that of another thing), or the sides mirrored.  A text that does not show
-the change is not used.  The rules were written with the first set of seeds and phrasings in sight; `--held-out` has
-other seeds, phrasings and nouns.
+of several ways of speaking.  An invention has one sentence of a scene in which something was changed: another thing, a
+higher number, another colour or size (often that of another thing), or mirrored sides.  A sentence that does not show
+the change is not used.
+
+The rules were written with the first set of seeds and phrasings in sight; `--held-out` has other seeds, phrasings and
+nouns.  At its first reading, 76 % of its faithful texts were accepted; rules of attachment were mended after it, so its
+phrasings are no longer unseen.  The photographs HELD_OUT of `tests/harness/data_engine/scenes.py` were.
 """
 
 from __future__ import annotations
@@ -154,13 +157,13 @@ def facts(groups: Scene, random_: random.Random) -> Facts:
     return Facts(SIZE, upper(f"{', '.join(said[:-1])} and {said[-1]}."), tuple(things))
 
 
-def text(groups: Scene, random_: random.Random, held_out: bool) -> str:
-    """Two to four sentences about a scene."""
-    sentences = []
+def sentences_of(groups: Scene, random_: random.Random, held_out: bool) -> list[str]:
+    """Two to four sentences about a scene.  Equal draws speak of the same places in `groups` in the same way."""
+    said = []
     for _ in range(random_.randint(2, 4)):
         one, other = random_.sample(groups, 2)
-        sentences.append(random_.choice(SENTENCES[held_out])(one, other))
-    return " ".join(dict.fromkeys(sentences))
+        said.append(random_.choice(SENTENCES[held_out])(one, other))
+    return said
 
 
 def changed(groups: Scene, kind: str, random_: random.Random, held_out: bool) -> Scene:
@@ -169,8 +172,8 @@ def changed(groups: Scene, kind: str, random_: random.Random, held_out: bool) ->
     group = groups[at]
     if kind == "thing":
         free = [noun for noun in NOUNS[held_out] if noun not in {each.noun for each in groups}]
-        new = replace(group, noun=random_.choice(free), number=1)
-        return (*groups, new) if random_.random() < 0.5 else (*groups[:at], new, *groups[at + 1 :])
+        new = replace(group, noun=random_.choice(free))
+        return (*groups[:at], new, *groups[at + 1 :])
     if kind == "count":
         new = replace(group, number=group.number + random_.randint(1, 3))
     elif kind == "attribute":
@@ -188,20 +191,22 @@ def changed(groups: Scene, kind: str, random_: random.Random, held_out: bool) ->
 def pairs(kind: str, seed: int, held_out: bool) -> Iterator[tuple[Facts, str, bool]]:
     """Endless facts with a text, and whether the text is faithful: of a kind of KINDS, or "" for faithful ones.
 
-    The text of an invention differs from that of the scene with the same draws, so it shows the change.
+    An invention is a faithful text with one of its sentences as the changed scene has it.
     """
     random_ = random.Random(f"{seed} {kind} {held_out}")
     while True:
         groups = scene(random_, held_out)
         given = facts(groups, random_)
         draws = random_.getrandbits(32)
-        faithful = text(groups, random.Random(draws), held_out)
+        said = sentences_of(groups, random.Random(draws), held_out)
         if not kind:
-            yield given, faithful, True
+            yield given, " ".join(dict.fromkeys(said)), True
             continue
-        invented = text(changed(groups, kind, random_, held_out), random.Random(draws), held_out)
-        if invented != faithful and shows(kind, invented, faithful, groups):
-            yield given, invented, False
+        other = sentences_of(changed(groups, kind, random_, held_out), random.Random(draws), held_out)
+        shown = [at for at, pair in enumerate(zip(other, said, strict=True)) if shows(kind, *pair, groups)]
+        if shown:
+            at = random_.choice(shown)
+            yield given, " ".join(dict.fromkeys([*said[:at], other[at], *said[at + 1 :]])), False
 
 
 def shows(kind: str, invented: str, faithful: str, groups: Scene) -> bool:

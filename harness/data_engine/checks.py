@@ -4,7 +4,8 @@
     language.broken      markup, an address or a control character
     language.uses        an id that no fact has
     language.noun        a thing that no fact names
-    language.count       more things than the facts have, or a number that is in no fact
+    language.voice       a text that speaks of itself or to the reader ("I", "please", "you must")
+    language.count       more things than the facts have, none where there is one, or a number that is in no fact
     language.attribute   a colour or a size that its thing does not have
     language.place       a side that the boxes deny, or that nothing confirms
 
@@ -14,6 +15,7 @@ without a direction in the image ("behind") are not checked; a grounder, where t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -27,6 +29,13 @@ from harness.data_engine.statements import Mention, Statements, statements
 from harness.data_engine.texts import BANDS, WORD, is_broken
 
 MIDDLE = (0.25, 0.75)  # of an image's sides
+VOICE = frozenset((
+    "i", "i'm", "i've", "i'll", "me", "my", "myself", "you", "your", "yours", "yourself", "please", "sorry", "ai",
+    "assistant", "ok", "okay", "hello",
+))  # fmt: skip
+_VISIBLE_TO_YOU = re.compile(
+    r"\b(?:you|we) (?:can|may|could|will)?\s*(?:also )?(?:see|notice|observe)\b", re.IGNORECASE
+)
 _VISIBLE = 1e-6  # pixels by which centres must differ
 
 
@@ -60,11 +69,20 @@ def check(text: str, uses: Iterable[str], facts: Facts, length: Length) -> list[
     found, known = statements(parse([text])[0]), facts.known
     return [
         *(Complaint("uses", f"there is no fact {each!r}") for each in dict.fromkeys(uses) if each not in facts.ids),
+        *_voice(text),
         *_nouns(found, known),
         *_counts(found, known),
         *_attributes(found, known),
         *_places(found, known, facts.size),
     ]
+
+
+def _voice(text: str) -> Iterator[Complaint]:
+    """Words that no description has; "you can see" is a way of saying that something is there."""
+    words = [word.casefold() for word in WORD.findall(_VISIBLE_TO_YOU.sub(" ", text))]
+    for word in dict.fromkeys(words):
+        if word in VOICE:
+            yield Complaint("voice", f"{word!r} describes nothing in the image")
 
 
 def _nouns(found: Statements, known: Known) -> Iterator[Complaint]:
@@ -76,6 +94,8 @@ def _counts(found: Statements, known: Known) -> Iterator[Complaint]:
     new: dict[tuple[str, int], list[Mention]] = {}
     for mention in found.mentions:
         most = known.most(mention.noun, mention.attributes)
+        if mention.number == 0 and most:
+            yield Complaint("count", f"no {mention.noun!r}; the facts have {most}", 0, most)
         if mention.number is not None and mention.number > max(1, most):
             yield Complaint(
                 "count", f"{mention.number} of {mention.noun!r}; the facts have {most}", mention.number, most

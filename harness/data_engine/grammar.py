@@ -38,7 +38,7 @@ class Grammar:
         self.attributes: dict[int, list[str]] = {}
         self.said_of: dict[int, int | None] = {}
         for at, word in enumerate(self.lower):
-            if each := attribute(word):
+            if at not in self.nouns and (each := attribute(word)):
                 self.borrowed = False
                 thing = self.said_of[at] = self.owner(at)
                 if thing is not None and not self.borrowed:
@@ -128,8 +128,13 @@ class Grammar:
         """Words that are tagged as nouns, and heads of noun chunks that the tagger took for another word."""
         heads = {chunk.root for chunk in self.parsed.chunks}
         tagged = [at for at, word in enumerate(self.words) if word.tag in ("NN", "NNS", "NNP", "NNPS")]
+        tagged = [at for at in tagged if not attribute(self.lower[at]) or self._is_fruit(at, heads)]
         others = [at for at in heads if self.words[at].pos not in NOT_NOUNS and self.words[at].text.isalpha()]
         return sorted({at for at in (*tagged, *others) if self.lower[at] not in PRONOUNS})
+
+    def _is_fruit(self, at: int, heads: set[int]) -> bool:
+        """Whether a word for a colour is the head of a noun chunk with a word before it: "an orange", "two limes"."""
+        return at in heads and bool(self.parsed.children[at]) and self.words[at].relation not in PREDICATES
 
     def _in_compound(self, at: int) -> bool:
         return self.words[at].relation == "compound" and self.words[at].head in self.nouns

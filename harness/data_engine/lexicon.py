@@ -7,7 +7,7 @@ from collections.abc import Iterable
 NUMBERS = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "eleven": 11, "twelve": 12, "both": 2, "pair": 2, "couple": 2, "trio": 3, "dozen": 12, "single": 1, "another": 1,
-    "a": 1, "an": 1,
+    "a": 1, "an": 1, "no": 0, "zero": 0, "neither": 0, "without": 0,
 }  # fmt: skip
 VAGUE = frozenset((
     "several", "many", "few", "some", "multiple", "various", "numerous", "group", "groups", "bunch", "row", "rows",
@@ -18,6 +18,9 @@ VAGUE = frozenset((
 COLOURS = frozenset((
     "red", "blue", "green", "yellow", "orange", "purple", "violet", "pink", "brown", "black", "white", "grey", "gray",
     "beige", "gold", "golden", "silver", "tan", "turquoise", "teal", "maroon", "navy", "cyan", "magenta", "crimson",
+    "burgundy", "scarlet", "pinkish", "lavender", "indigo", "mauve", "fuchsia", "lime", "olive", "mint", "aqua",
+    "azure", "ivory", "cream", "khaki", "bronze", "copper", "amber", "coral", "peach", "salmon", "charcoal", "rose",
+    "whitish", "brownish", "grayish", "greyish", "orangish", "purplish", "blackish",
     "blond", "blonde", "colorful", "multicolored", "colourful", "reddish", "bluish", "greenish", "yellowish",
 ))  # fmt: skip
 SIZES = frozenset((
@@ -27,7 +30,7 @@ SIZES = frozenset((
 _SAME_ATTRIBUTE = (
     ("grey", "gray"), ("small", "little", "tiny", "miniature"),
     ("large", "big", "huge", "giant", "massive", "enormous"),
-    ("gold", "golden"), ("red", "reddish", "crimson"), ("blue", "bluish", "navy"), ("green", "greenish"),
+    ("gold", "golden"), ("red", "reddish", "crimson", "scarlet"), ("blue", "bluish", "navy"), ("green", "greenish"),
     ("yellow", "yellowish"), ("purple", "violet"), ("blond", "blonde"), ("turquoise", "teal", "cyan"),
     ("colorful", "colourful", "multicolored"), ("brown", "tan", "beige"),
 )  # fmt: skip
@@ -47,7 +50,7 @@ PICTURES = frozenset((
     "image", "picture", "photo", "photograph", "scene", "frame", "view", "drawing", "illustration", "shot", "canvas",
     "composition",
 ))  # fmt: skip
-GENERIC = PARTS | PICTURES | frozenset(SIDES) | frozenset(COLOURS) | frozenset((
+GENERIC = PARTS | PICTURES | frozenset(SIDES) | frozenset((
     "one", "other", "thing", "object", "item", "shape", "color", "colour", "size", "background", "foreground", "front",
     "back", "total", "addition", "place", "position", "way", "pair", "couple", "trio", "dozen", "group", "bunch",
     "row", "lot", "number", "set", "collection", "variety", "kind", "type", "distance", "location", "cluster",

@@ -17,8 +17,9 @@ AMOUNTS = ("det", "nummod", "amod", "predet", "quantmod", "advmod")  # how a num
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A noun of a text.  `number` is how many it says there are, or None; `several` says that it is two or more.
+    """A noun of a text.
 
+    `number` is how many it says there are (0 for "no dog"), or None; `several` says that it is two or more.
     `indefinite` marks a thing that is newly introduced ("a dog"), not taken up again ("the dog").  `attributes` are its
     colours and sizes.
     """
@@ -80,7 +81,7 @@ def _mention(grammar: Grammar, at: int, counted: set[int]) -> Mention:
         several |= said in VAGUE
         if value is not None:
             counted.add(near)
-            number = max(value, number or 0)
+            number = value if value == 0 else max(value, number or 0)
     if several and number == 1:  # a few dogs, a group of dogs
         number, indefinite = None, False
     attributes = tuple(grammar.attributes.get(at, ()))
@@ -92,6 +93,8 @@ def _around(grammar: Grammar, at: int) -> list[int]:
     """The words that may say how many: those that depend on a noun, and "pair" with its own in "a pair of dogs"."""
     found = list(grammar.parsed.children[at])
     head = grammar.words[at].head
+    if grammar.lower[head] == "without":
+        return [head]
     amount = grammar.words[head].head
     says_how_many = grammar.lower[amount] in VAGUE or grammar.lower[amount] in NUMBERS
     if grammar.words[at].relation == "pobj" and grammar.lower[head] == "of" and says_how_many:

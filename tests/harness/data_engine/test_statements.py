@@ -28,6 +28,8 @@ def said(text: str) -> Statements:
         ("A sheep is black.", "sheep", 1, False, True),
         ("Two sheep are black.", "sheep", 2, True, False),
         ("Both dogs are black.", "dog", 2, True, False),
+        ("There is no dog.", "dog", 0, False, False),
+        ("It is without a dog.", "dog", 0, False, False),
     ],
 )
 def test_mention_says_how_many(text: str, noun: str, number: int | None, several: bool, indefinite: bool) -> None:
