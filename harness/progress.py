@@ -36,8 +36,8 @@ class Progress:
 
     `total` is None where it is not known; there is no time left then.
 
-    `numbers()` is called when a line is due.  `tracked` sends the numbers to the trackers.  Work that is not `enabled`
-    shows nothing, as in the second process of a training.
+    `numbers()` is called when a line is due; `tracked` sends the numbers to the trackers.  `leave` keeps the bar on the
+    terminal when the work has ended.  Work that is not `enabled` shows nothing, as in the second process of a training.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Progress:
         numbers: Callable[[], Numbers] = no_numbers,
         tracked: bool = False,
         enabled: bool = True,
+        leave: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.total, self.done, self.unit = line(name), total, done, unit
@@ -59,7 +60,7 @@ class Progress:
         self._due = self._start + FIRST
         self._said = False
         self._bar: tqdm[Any] = tqdm(
-            desc=self.name, total=total, initial=done, unit=f" {unit}", disable=None if enabled else True
+            desc=self.name, total=total, initial=done, unit=f" {unit}", leave=leave, disable=None if enabled else True
         )
         self._in_log = self._bar.disable
 
@@ -110,7 +111,7 @@ def over(items: Iterable[T], name: str, *, unit: str, total: int | None = None) 
     """The items, with their progress; `total` is their number where they have no length (None: not known)."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with Progress(name, total, unit=unit) as progress:
+    with Progress(name, total, unit=unit, leave=False) as progress:
         for item in items:
             yield item
             progress.update()
