@@ -2,7 +2,7 @@
 
 A log gets its first line after `FIRST` seconds and one every `EVERY` seconds from then on, so short work stays silent:
 
-    querying: 1,280 of 5,000 answers (26 %), 42.1/s, 1 min 28 s left; 3 unparsable; Acc@0.5 61.2
+    querying: 1,280 of 5,000 answers (26 %), 42.1/s, 1 min 28 s left; 3 unparsable; Acc@0.5 61.2 [58, 64]
 
 The numbers after the semicolon come from the caller and go to the trackers as well (`harness.tracking`).
 """
@@ -34,20 +34,23 @@ def no_numbers() -> Numbers:
 class Progress:
     """The progress of work on `total` units, of which `done` are done; use it in a `with` statement.
 
-    `numbers()` is called when a line is due.  `tracked` sends the numbers to the trackers.  Work that is not `enabled`
-    shows nothing, as in the second process of a training.
+    `total` is None where it is not known; there is no time left then.
+
+    `numbers()` is called when a line is due; `tracked` sends the numbers to the trackers.  `leave` keeps the bar on the
+    terminal when the work has ended.  Work that is not `enabled` shows nothing, as in the second process of a training.
     """
 
     def __init__(
         self,
         name: str,
-        total: int,
+        total: int | None,
         *,
         done: int = 0,
         unit: str = "steps",
         numbers: Callable[[], Numbers] = no_numbers,
         tracked: bool = False,
         enabled: bool = True,
+        leave: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.total, self.done, self.unit = line(name), total, done, unit
@@ -57,7 +60,7 @@ class Progress:
         self._due = self._start + FIRST
         self._said = False
         self._bar: tqdm[Any] = tqdm(
-            desc=self.name, total=total, initial=done, unit=f" {unit}", disable=None if enabled else True
+            desc=self.name, total=total, initial=done, unit=f" {unit}", leave=leave, disable=None if enabled else True
         )
         self._in_log = self._bar.disable
 
@@ -94,27 +97,39 @@ class Progress:
 
     def _line(self, seconds: float, units: int, numbers: Numbers, ended: bool = False) -> str:
         rate = units / max(seconds, 1e-9)
-        parts = [f"{self.done:,} of {self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"]
+        if self.total is None:
+            parts = [f"{self.done:,} {self.unit}"]
+        else:
+            parts = [f"{self.done:,} of {self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"]
         parts += [f"in {duration(seconds)}"] * ended + [f"{rate:.3g}/s"]
-        if not ended and rate > 0:
+        if not ended and rate > 0 and self.total is not None:
             parts.append(f"{duration((self.total - self.done) / rate)} left")
         return line(f"{self.name}: {', '.join(parts)}" + (f"; {said(numbers)}" if numbers else ""))
 
 
 def over(items: Iterable[T], name: str, *, unit: str, total: int | None = None) -> Iterator[T]:
-    """The items, with their progress; `total` is their number where they have no length."""
-    if total is None:
-        total = len(items) if isinstance(items, Sized) else 0
-    with Progress(name, total, unit=unit) as progress:
+    """The items, with their progress; `total` is their number where they have no length (None: not known)."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with Progress(name, total, unit=unit, leave=False) as progress:
         for item in items:
             yield item
             progress.update()
 
 
 def said(numbers: Numbers) -> str:
-    """The numbers in words, without counts of 0: `3 unparsable, 1 truncated; Acc@0.5 61.2`."""
+    """The numbers in words, without counts of 0: `3 unparsable, 1 truncated; Acc@0.5 61.2 [58.9, 63.4]`.
+
+    A value is followed by its interval where the numbers have "NAME low" and "NAME high" as well.
+    """
     counts = [f"{value:,} {name}" for name, value in numbers.items() if isinstance(value, int) and value]
-    values = [f"{name} {value:.4g}" for name, value in numbers.items() if not isinstance(value, int)]
+    bounds = {f"{name} {bound}" for name in numbers for bound in ("low", "high")}
+    values = []
+    for name, value in numbers.items():
+        if not isinstance(value, int) and name not in bounds:
+            low, high = numbers.get(f"{name} low"), numbers.get(f"{name} high")
+            interval = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
+            values.append(f"{name} {value:.4g}{interval}")
     return "; ".join(filter(None, (", ".join(counts), ", ".join(values))))
 
 

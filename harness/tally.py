@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from harness.core import Answer, Row, Sample, Task
+from harness.statistics import estimate
 
-BUDGET = 1.0  # seconds of scoring for one report
+BUDGET = 1.0  # seconds of scoring for one report, and of resampling
+RESAMPLES = 200  # of an interval, where they keep the budget
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class Tally:
             self._waiting.append((sample, answer))
 
     def numbers(self) -> dict[str, float]:
-        """The counts as ints, and the headline as a float, by name."""
+        """The counts as ints, and the headline with the bounds of its interval as floats, by name."""
         counts: dict[str, float] = {
             "unparsable": self.unparsable, "truncated": self.truncated, "failed": self.failed,
         }  # fmt: skip
@@ -63,6 +65,15 @@ class Tally:
             self._rows.append(Row(sample, answer, task.score(sample, answer)))
         if self._waiting or not self._rows:
             return {}
-        statistic = task.metrics[task.headline].prepare(self._rows)
+        metric = task.metrics[task.headline]
+        statistic = metric.prepare(self._rows)
+        before = self._clock()
         value = float(statistic(np.ones(len({row.sample.cluster for row in self._rows}))))
-        return {task.headline: value} if math.isfinite(value) else {}
+        if not math.isfinite(value):
+            return {}
+        if (self._clock() - before) * RESAMPLES > BUDGET:
+            return {task.headline: value}
+        strata = task.intervals.stratified
+        drawn = estimate(metric, self._rows, seed=0, stratified=strata, resamples=RESAMPLES)
+        bounds = {f"{task.headline} low": drawn.low, f"{task.headline} high": drawn.high}
+        return {task.headline: value, **{name: bound for name, bound in bounds.items() if bound is not None}}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.errors import UsageError
+from harness.sinks import line
 from harness.tracking.events import TRACKERS, Fact, Status, Tracker, plain
 
 FOLDER = Path("tracking")  # in the working directory
@@ -94,12 +95,13 @@ def run(name: str, facts: Mapping[str, Fact]) -> Iterator[None]:
         yield
         return
     opened: dict[str, Tracker] = {}
+    shown = {key: line(value) if isinstance(value, str) else value for key, value in facts.items()}
     for tracker in session.names:
         module, _, kind = TRACKERS[tracker].implementation.partition(".")
 
         def start(tracker: str = tracker, module: str = module, kind: str = kind) -> None:
             made = getattr(importlib.import_module(f"harness.tracking.{module}"), kind)
-            opened[tracker] = made(name, facts, session.folder)
+            opened[tracker] = made(line(name), shown, session.folder)
 
         session.attempt(tracker, start)
     session.runs.append(opened)

@@ -31,6 +31,14 @@ def test_python_page_runs_block_after_block(tmp_path: Path, monkeypatch: pytest.
     assert scope["scored"].metrics["Acc@0.5"] == scope["run"].metrics["Acc@0.5"]
 
 
+@pytest.mark.parametrize("page", ["metrics", "intervals"])
+def test_examples_by_hand_hold(page: str) -> None:
+    """The pages' own assertions, which are arithmetic in their texts."""
+    scope: dict[str, object] = {}
+    for block in blocks(ROOT / f"docs/{page}.md", "python"):
+        exec(compile(block, f"docs/{page}.md", "exec"), scope)
+
+
 def test_progress_page_logs_to_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboard")
     monkeypatch.chdir(tmp_path)

@@ -118,6 +118,9 @@ def test_over_yields_the_items_and_counts_them(
     assert list(over([1, 2, 3], "hashing", unit="images")) == [1, 2, 3]
     assert caplog.messages[0].startswith("hashing: 1 of 3 images (33 %)")
     assert list(over(iter("ab"), "reading", unit="letters", total=2)) == ["a", "b"]
+    caplog.clear()
+    assert list(over(iter("ab"), "reading", unit="letters")) == ["a", "b"]  # of a number that is not known
+    assert caplog.messages[0].startswith("reading: 1 letters, ") and "left" not in caplog.messages[0]
 
 
 @pytest.mark.parametrize(
@@ -131,4 +134,5 @@ def test_duration_has_its_two_largest_units(seconds: float, expected: str) -> No
 
 def test_said_leaves_out_counts_of_zero_and_keeps_values_of_zero() -> None:
     assert said({"unparsable": 3, "truncated": 0, "failed": 1200, "loss": 0.0}) == "3 unparsable, 1,200 failed; loss 0"
+    assert said({"Acc": 61.25, "Acc low": 58.0, "Acc high": 64.123, "low": 1.0}) == "Acc 61.25 [58, 64.12], low 1"
     assert said({}) == ""

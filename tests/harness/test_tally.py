@@ -13,6 +13,7 @@ from harness.core import Answer, Corpus, Row, Sample, Score, Source, Text
 from harness.tally import Tally
 from tests import toy
 
+COUNTS = ("unparsable", "truncated", "failed")
 SAMPLES = list(toy.load(Source(Path(), "val"), 12))
 
 
@@ -25,10 +26,27 @@ def answered(tally: Tally, right: Sequence[bool]) -> None:
 def test_numbers_have_the_headline_of_the_answers_so_far() -> None:
     tally = Tally(toy.task(), SAMPLES)
     answered(tally, [True, True, False, True])
-    assert tally.numbers() == {"unparsable": 0, "truncated": 0, "failed": 0, "accuracy": 75.0}  # 3 of 4
+    numbers = tally.numbers()
+    assert {name: numbers[name] for name in ("unparsable", "truncated", "failed")} == dict.fromkeys(COUNTS, 0)
+    assert numbers["accuracy"] == 75.0  # 3 of 4, of the images 0 (2 of 3 right) and 1 (1 of 1)
+    assert numbers["accuracy low"] == pytest.approx(200 / 3) and numbers["accuracy high"] == 100.0
     tally.answered(SAMPLES[4], Answer(("x",), None, truncated=True))
     tally.failed += 1
-    assert tally.numbers() == {"unparsable": 1, "truncated": 1, "failed": 1, "accuracy": 60.0}  # 3 of 5
+    numbers = tally.numbers()
+    assert [numbers[name] for name in (*COUNTS, "accuracy")] == [1, 1, 1, 60.0]  # 3 of 5
+
+
+def test_headline_that_is_slow_to_compute_has_no_interval() -> None:
+    """Each look at the clock takes 0.01 s, so 200 resamples would take 2 s."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.01
+        return now[0]
+
+    tally = Tally(toy.task(), SAMPLES, clock)
+    answered(tally, [True])
+    assert tally.numbers()["accuracy"] == 100.0 and "accuracy low" not in tally.numbers()
 
 
 def corpus(rows: Sequence[Row[Text]]) -> list[dict[str, float]]:

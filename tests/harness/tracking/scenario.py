@@ -6,9 +6,14 @@ It imports nothing outside `harness.tracking`, so that an environment with the t
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from harness import tracking
+
+SECRET = "a-key-of-this-test-0123456789abcdef0123456789"
 
 FACTS = {"task": "refcoco", "seed": 0, "limit": None, "folder": "a b"}
 
@@ -29,6 +34,16 @@ def send(tracker: str, folder: Path) -> None:
                 raise ValueError("on purpose")
         except ValueError:
             pass
+
+
+@contextmanager
+def without_secret(folder: Path, monkeypatch: Any) -> Iterator[None]:
+    """Puts a secret into the environment and the command line, and asserts that no file of the folder has it after."""
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setattr("sys.argv", ["harness", "run", "--token", SECRET])
+    yield
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files and not any(SECRET.encode() in path.read_bytes() for path in files)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.tracking.scenario import send
+from tests.harness.tracking.scenario import send, without_secret
 
 mlflow = pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow 3.17 with SQLAlchemy 2.1
@@ -33,8 +33,9 @@ def check(uri: str, artifacts: Path) -> None:
     assert kept.read_text() == '{"a": 1}'
 
 
-def test_mlflow_without_a_server_keeps_runs_in_a_database(tmp_path: Path) -> None:
-    send("mlflow", tmp_path / "a folder")
+def test_mlflow_without_a_server_keeps_runs_in_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with without_secret(tmp_path, monkeypatch):
+        send("mlflow", tmp_path / "a folder")
     check(f"sqlite:///{tmp_path / 'a folder' / 'mlflow.db'}", tmp_path / "a folder/mlartifacts")
 
 

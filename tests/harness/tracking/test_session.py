@@ -74,6 +74,12 @@ def test_events_come_in_order_with_plain_names_and_finite_numbers(recorder: type
     ]
 
 
+def test_names_and_facts_are_printable(recorder: type[Recorder], tmp_path: Path) -> None:
+    with tracking.to(["recorder"], tmp_path), tracking.run("a\x1b[2J\ud800b", {"data": "x\ny", "seed": 1}):
+        pass
+    assert recorder.told[0][1:3] == ("a [2J b", {"data": "x y", "seed": 1})
+
+
 def test_run_in_a_run_has_its_own_events(recorder: type[Recorder], tmp_path: Path) -> None:
     with tracking.to(["recorder"], tmp_path), tracking.run("outer", {}):
         with tracking.run("inner", {}):

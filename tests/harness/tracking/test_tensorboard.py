@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.tracking.scenario import send
+from tests.harness.tracking.scenario import send, without_secret
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
 
-def test_tensorboard_reads_the_numbers_by_step(tmp_path: Path) -> None:
-    send("tensorboard", tmp_path)
+def test_tensorboard_reads_the_numbers_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with without_secret(tmp_path, monkeypatch):
+        send("tensorboard", tmp_path)
     first, second = sorted((tmp_path / "tensorboard").iterdir(), key=lambda path: path.name)
     assert first.name.startswith("refcoco_val-") and second.name.startswith("second-")
     read = accumulator.EventAccumulator(str(first)).Reload()
