@@ -376,6 +376,9 @@ def test_run_in_progress_updates_by_itself(browser: Any, tmp_path: Path) -> None
             lines.write_text("".join(answers[:20]))
             tab.get_by_text(f"20 of {len(answers)} answered").wait_for()
             assert tab.get_by_label("Task", exact=True).first.input_value() == "ref"
+            tab.keyboard.type("coco")  # the update has not taken the focus
+            assert tab.get_by_label("Task", exact=True).first.input_value() == "refcoco"
+            tab.get_by_text("Acc@0.5 so far").wait_for()
             lines.write_text("".join(answers))
             record.write_bytes(finished)
             lock.__exit__(None, None, None)

@@ -56,7 +56,7 @@
       return H.el("div", {}, H.el("a", { href: H.link("run", run.id) }, `${run.task} ${run.split} · ${run.model}`),
         H.el("span", { class: `state ${run.state}` }, run.state),
         H.el("progress", { max: 1, value: share, "aria-label": `answered of ${run.task} ${run.model}` }),
-        H.el("span", { class: "note" }, `${H.whole(run.answered)} of ${H.whole(run.samples)} answered`
+        H.el("span", { class: "note" }, `${H.whole(run.answered)}${run.samples ? ` of ${H.whole(run.samples)}` : ""} answered`
           + (run.value === null ? "" : `, ${run.metric} so far ${H.number(run.value)}`)));
     }));
   }
