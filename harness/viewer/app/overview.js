@@ -39,7 +39,7 @@
         typed("text", "Task", "search"), choose("data", "Data", distinct(all.tasks, "data")),
         choose("split", "Split", distinct(all.tasks, "split")), choose("protocol", "Protocol", distinct(competing, "protocol")),
         choose("family", "Family", distinct(competing, "family")), typed("since", "Runs since", "date"), count),
-      boards, speed(all, runs));
+      H.el("div", { class: "sides" }, boards, speed(all, runs)));
     if (all.missing.length) {
       H.add(page, H.el("p", {}, H.el("a", { href: "#/missing" }, `${H.plural(all.missing.length, "empty cell")} and the commands that fill them`)));
     }
