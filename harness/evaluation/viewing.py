@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -96,34 +97,36 @@ def each_once(results: Path) -> tuple[list[tuple[RunFolder, Run]], list[str]]:
 
 
 class Live:
-    """A folder of results as the server of the viewer reads it.  All methods may be called from several threads."""
+    """A folder of results as the server of the viewer reads it.  All methods may be called from several threads.
+
+    A run in progress is scored by a thread of its own, so that no page waits for it.
+    """
 
     def __init__(self, results: Path, data: str | None = None, task: str | None = None) -> None:
         self.results, self.data, self.task = results, data, task
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # one run is read and scored at a time
         self._folders: dict[str, tuple[RunFolder, Run]] = {}
         self._read: OrderedDict[str, tuple[str, Read]] = OrderedDict()
         self._so_far: dict[str, tuple[float, Run]] = {}  # when to score a run in progress again, and its record
         self._pictures: dict[str, tuple[Path, ImageRef]] = {}
 
     def listed(self) -> Sequence[Listed]:
-        """Every run once; a run in progress with its headline so far."""
-        with self._lock:
-            kept, _ = each_once(self.results)
-            self._folders = {record.id: (folder, record) for folder, record in kept}
-            listed = []
-            for folder, record in kept:
-                named = state(folder, record)
-                record = self._in_progress(folder, record) if named == "running" else record
-                listed.append(Listed(record, named, str(folder.path)))
-            return listed
+        """Every run once; a run in progress with the headline of its last scoring."""
+        kept, _ = each_once(self.results)
+        self._folders = {record.id: (folder, record) for folder, record in kept}
+        listed = []
+        for folder, record in kept:
+            named = state(folder, record)
+            shown = self._in_progress(folder, record) if named == "running" else record
+            listed.append(Listed(shown, named, str(folder.path)))
+        return listed
 
     def shown(self, run: str) -> tuple[Shown, str]:
         """A run with its samples, and the reason why there are none; KeyError if no run has this id."""
+        if run not in self._folders:
+            self.listed()
+        folder, record = self._folders[run]
         with self._lock:
-            if run not in self._folders:
-                self.listed()
-            folder, record = self._folders[run]
             stamp = _stamp(folder.path)
             kept = self._read.pop(run, None)
             if kept is None or kept[0] != stamp:
@@ -131,7 +134,7 @@ class Live:
             self._read[run] = kept
             while len(self._read) > KEPT:
                 self._read.popitem(last=False)
-            return kept[1].shown, kept[1].problem
+        return kept[1].shown, kept[1].problem
 
     def stamp(self) -> dict[str, str]:
         """A text for each run, by its folder, that changes with its files."""
@@ -139,7 +142,10 @@ class Live:
         for folder, below, names in os.walk(self.results):
             if "run.json" in names:
                 below.clear()
-                stamps[os.path.basename(folder)] = _stamp(Path(folder))
+                run = os.path.basename(folder)
+                stamps[run] = _stamp(Path(folder))
+                if run in self._so_far:
+                    stamps[run] += f"-{self._so_far[run][0]:.3f}"
         return stamps
 
     def picture(self, root: Path, image: ImageRef) -> str:
@@ -153,15 +159,23 @@ class Live:
         return pictures.jpeg(*self._pictures[name], side)
 
     def _in_progress(self, folder: RunFolder, record: Run) -> Run:
-        """The record with its headline so far, scored again only after a while, since scoring takes time."""
+        """The record with the number of answers now and the headline of the last scoring, which is begun when due."""
         due, known = self._so_far.get(record.id, (0.0, record))
+        if time.monotonic() >= due:
+            self._so_far[record.id] = (math.inf, known)
+            threading.Thread(target=self._score, args=(record.id, known), daemon=True).start()
+        return store.with_status(known, counts={**known.counts, "answered": _lines(folder.path / FILES[1])})
+
+    def _score(self, run: str, known: Run) -> None:
+        """Scores a run in progress, which is due again after a while, since scoring takes time."""
         start = time.monotonic()
-        if start < due:
-            return store.with_status(known, counts={**known.counts, "answered": _lines(folder.path / FILES[1])})
-        shown, _ = self.shown(record.id)
-        end = time.monotonic()
-        self._so_far[record.id] = (end + PATIENCE * (end - start), shown.run)
-        return shown.run
+        try:
+            known = self.shown(run)[0].run
+        except KeyError:
+            return  # the run was removed meanwhile
+        finally:
+            end = time.monotonic()
+            self._so_far[run] = (end + PATIENCE * (end - start), known)
 
 
 def _lines(path: Path) -> int:

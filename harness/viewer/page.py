@@ -34,8 +34,12 @@ POLICY = (
 
 def files() -> dict[str, bytes]:
     """The scripts and styles of the pages, by name; ResourceError if mpld3, which has d3, is not installed."""
-    read = {name: (APP / name).read_bytes() for name in (*SCRIPTS, *STYLES, ICON)}
-    return read | {D3: _d3().read_bytes()}
+    return {
+        "app.js": b"".join((APP / name).read_bytes() for name in SCRIPTS),  # one request instead of many
+        "app.css": b"".join((APP / name).read_bytes() for name in STYLES),
+        ICON: (APP / ICON).read_bytes(),
+        D3: _d3().read_bytes(),
+    }
 
 
 def index(overview: Mapping[str, Any]) -> str:
@@ -43,7 +47,7 @@ def index(overview: Mapping[str, Any]) -> str:
     loader = jinja2.FileSystemLoader(APP)
     environment = jinja2.Environment(loader=loader, autoescape=True, finalize=html, undefined=jinja2.StrictUndefined)
     return environment.get_template("index.html").render(
-        policy=POLICY, scripts=(D3, *SCRIPTS), styles=STYLES, sentence=overview["sentence"], note=overview["note"],
+        policy=POLICY, scripts=("app.js", D3), sentence=overview["sentence"], note=overview["note"],
         models=overview["models"], tables=_tables(overview), live=overview["live"],
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from harness.viewer.shapes import shapes_of, texts_of
 from harness.viewer.tokens import linked
 
 INDEXED = 2000  # samples in a part of the index
-DETAILED = 100  # samples in a part of the details
+DETAILED = 50  # samples in a part of the details
 LONGEST = 240  # characters of each text in the index
 TEXTS = 20  # references of a target that a page lists
 COLUMNS = ("id", "question", "score", "outcome", "size", "mistakes", "groups", "target", "output", "image", "truncated")

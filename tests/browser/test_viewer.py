@@ -319,10 +319,13 @@ def test_boxes_are_matched_one_to_one(browser: Any, pages: str) -> None:
     with opened(browser) as tab:
         show(tab, pages, "#/", "Results")
         answer = [{**box, "score": 0.9}, {**box, "score": 0.5, "label": "CAT"}]
-        found = tab.evaluate("([target, answer]) => H.matched(target, answer)", [[box, other], answer])
+        found = tab.evaluate("([target, answer]) => H.matched(target, answer, true)", [[box, other], answer])
         assert found == {"right": 1, "extra": 1, "missed": 1}
+        renamed_box = [{**box, "label": "a small cat"}]
+        for named, right in (("true", 0), ("false", 1)):  # free text need not agree
+            assert tab.evaluate(f"([t, a]) => H.matched(t, a, {named})", [[box], renamed_box])["right"] == right
         crowd = {**other, "crowd": True}
-        assert tab.evaluate("([t, a]) => H.matched(t, a)", [[crowd], [other]]) == {"right": 0, "extra": 0, "missed": 0}
+        assert tab.evaluate("([t, a]) => H.matched(t, a, true)", [[crowd], [other]]) == {"right": 0, "extra": 0, "missed": 0}
         assert tab.evaluate("H.iou([0, 0, 10, 10], [5, 0, 15, 10])") == pytest.approx(50 / 150)
 
 
@@ -376,6 +379,9 @@ def test_run_in_progress_updates_by_itself(browser: Any, tmp_path: Path) -> None
             lines.write_text("".join(answers[:20]))
             tab.get_by_text(f"20 of {len(answers)} answered").wait_for()
             assert tab.get_by_label("Task", exact=True).first.input_value() == "ref"
+            tab.keyboard.type("coco")  # the update has not taken the focus
+            assert tab.get_by_label("Task", exact=True).first.input_value() == "refcoco"
+            tab.get_by_text("Acc@0.5 so far").wait_for()
             lines.write_text("".join(answers))
             record.write_bytes(finished)
             lock.__exit__(None, None, None)

@@ -3,6 +3,8 @@
 {
   const MARGIN = { top: 12, right: 16, bottom: 40, left: 48 };
   const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
+  // d3 is the last script, so that the first page need not wait for it.
+  const ready = new Promise((resolve) => { window.addEventListener("load", resolve, { once: true }); });
   H.colour = (place) => `var(--series-${place % 8})`;
 
   // `draw(svg, width, say)` fills an SVG of the width of its figure; it is called again when the width changes.
@@ -20,13 +22,16 @@
           style: { stroke: H.colour(place) } })), name))) : null,
       svg, said);
     let drawn = 0;
-    new ResizeObserver(([entry]) => {
-      const width = Math.floor(entry.contentRect.width);
+    const redraw = (width) => {
       if (width < 40 || width === drawn) return;
       drawn = width;
       svg.setAttribute("width", width);
       svg.replaceChildren();
       draw(d3.select(svg), width, say);
+    };
+    new ResizeObserver(async ([entry]) => {
+      await ready;
+      redraw(Math.floor(entry.contentRect.width));
     }).observe(made);
     return made;
   }

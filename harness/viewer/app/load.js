@@ -3,7 +3,7 @@
 {
   const waiting = new Map();
   const kept = new Map();
-  let version = 0;
+  let version = -1;
   const policy = window.trustedTypes && window.trustedTypes.createPolicy("harness-data", { createScriptURL: checked });
 
   function checked(address) {
@@ -19,7 +19,7 @@
   function request(name) {
     return new Promise((resolve, reject) => {
       waiting.set(name, { resolve });
-      const address = `data/${name}.js${H.live() ? `?v=${(version += 1)}` : ""}`;
+      const address = `data/${name}.js${H.live() && (version += 1) ? `?v=${version}` : ""}`; // the first is preloaded;
       const script = document.createElement("script");
       script.src = policy ? policy.createScriptURL(address) : checked(address);
       script.onload = () => { script.remove(); waiting.delete(name); };
@@ -46,13 +46,11 @@
   // All parts of a run's index as one array.  Between two parts the browser may handle input.
   H.index = async (run) => {
     const head = await H.load(`samples/${run}`);
-    const parts = Math.ceil(head.count / head.indexed);
+    const parts = Array.from({ length: Math.ceil(head.count / head.indexed) }, (_, part) => H.load(`index/${run}/${part}`));
     const all = [];
-    for (let part = 0; part < parts; part += 1) {
-      for (const row of await H.load(`index/${run}/${part}`)) {
-        all.push(Object.fromEntries(head.columns.map((name, place) => [name, row[place]])));
-      }
-      if (part + 1 < parts) await new Promise((resolve) => setTimeout(resolve));
+    for (const part of parts) {
+      for (const row of await part) all.push(Object.fromEntries(head.columns.map((name, place) => [name, row[place]])));
+      await new Promise((resolve) => setTimeout(resolve));
     }
     return { head, samples: all };
   };

@@ -30,15 +30,29 @@
     if (turn !== shown) return; // another page was asked for meanwhile
     if (leave) leave();
     const top = window.scrollY;
+    const focused = quiet ? place() : null;
     page.replaceChildren(made);
     leave = after ? after() || null : null;
     document.title = `${title} · Florence-2 harness`;
     bar(name);
-    if (quiet) window.scrollTo(0, top);
+    if (quiet) { window.scrollTo(0, top); restore(focused); }
     else {
       window.scrollTo(0, 0);
       if (turn > 1) { page.focus({ preventScroll: true }); H.say(title); }
     }
+  }
+
+  // The control that has the focus and its selection, so that an update does not interrupt who types.
+  const controls = () => [...page.querySelectorAll("a, button, input, select, textarea, [tabindex]")];
+  function place() {
+    const { activeElement: control } = document;
+    return { number: controls().indexOf(control), start: control.selectionStart, end: control.selectionEnd };
+  }
+  function restore({ number, start, end }) {
+    const control = number < 0 ? null : controls()[number];
+    if (!control) return;
+    control.focus({ preventScroll: true });
+    if (typeof start === "number" && typeof control.selectionStart === "number") control.setSelectionRange(start, end);
   }
 
   H.refresh = () => render(true);

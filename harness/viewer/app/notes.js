@@ -18,16 +18,16 @@
     const notes = all();
     if (note.tags.length || note.note) notes[key(run, sample)] = { ...note, run: run.id, changed: new Date().toISOString() };
     else delete notes[key(run, sample)];
-    try { localStorage.setItem(KEY, JSON.stringify(notes)); H.say("Note kept in this browser"); } catch { H.say("This browser keeps no notes"); }
+    try { localStorage.setItem(KEY, JSON.stringify(notes)); } catch { H.say("This browser keeps no notes"); }
   };
 
   H.noteEditor = (run, sample) => {
     const note = H.note(run, sample);
     const save = () => H.keep(run, sample, note);
     return H.el("section", { class: "notes" }, H.el("h2", {}, "Tags and note"),
-      H.label("Tags, with commas", H.el("input", { value: note.tags.join(", "), onchange: (event) => {
+      H.label("Tags, with commas", H.el("input", { value: note.tags.join(", "), oninput: (event) => {
         note.tags = event.target.value.split(",").map((tag) => tag.trim()).filter(Boolean); save(); } })),
-      H.label("Note", H.el("textarea", { rows: 2, onchange: (event) => { note.note = event.target.value.trim(); save(); } }, note.note)),
+      H.label("Note", H.el("textarea", { rows: 2, oninput: (event) => { note.note = event.target.value.trim(); save(); } }, note.note)),
       H.el("p", { class: "note" }, "Kept in this browser. ", H.el("a", { href: "#/notes" }, "All notes, and their export")));
   };
 

@@ -39,7 +39,7 @@
         typed("text", "Task", "search"), choose("data", "Data", distinct(all.tasks, "data")),
         choose("split", "Split", distinct(all.tasks, "split")), choose("protocol", "Protocol", distinct(competing, "protocol")),
         choose("family", "Family", distinct(competing, "family")), typed("since", "Runs since", "date"), count),
-      boards, speed(all, runs));
+      H.el("div", { class: "sides" }, boards, speed(all, runs)));
     if (all.missing.length) {
       H.add(page, H.el("p", {}, H.el("a", { href: "#/missing" }, `${H.plural(all.missing.length, "empty cell")} and the commands that fill them`)));
     }
@@ -56,7 +56,7 @@
       return H.el("div", {}, H.el("a", { href: H.link("run", run.id) }, `${run.task} ${run.split} · ${run.model}`),
         H.el("span", { class: `state ${run.state}` }, run.state),
         H.el("progress", { max: 1, value: share, "aria-label": `answered of ${run.task} ${run.model}` }),
-        H.el("span", { class: "note" }, `${H.whole(run.answered)} of ${H.whole(run.samples)} answered`
+        H.el("span", { class: "note" }, `${H.whole(run.answered)}${run.samples ? ` of ${H.whole(run.samples)}` : ""} answered`
           + (run.value === null ? "" : `, ${run.metric} so far ${H.number(run.value)}`)));
     }));
   }

@@ -66,7 +66,7 @@
     const recount = () => {
       if (!stage || !detail.answer.some((shape) => shape.kind === "box") || !detail.target.some((shape) => shape.kind === "box")) return;
       const shown = stage.shown();
-      const { right, extra, missed } = H.matched(detail.target, shown);
+      const { right, extra, missed } = H.matched(detail.target, shown, ["detect", "find", "ground"].includes(detail.kind));
       matched.textContent = `${H.whole(shown.length)} of ${H.plural(detail.answer.length, "box").replace("boxs", "boxes")} shown; matched one to one at IoU 0.5: ${right} correct, ${extra} wrong, ${missed} missed.`;
     };
     recount();

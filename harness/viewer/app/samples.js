@@ -1,7 +1,7 @@
 "use strict";
 // The grid of a run's samples.  Only the cards near the window exist, so a run may have 100,000 samples.
 {
-  const [CARD, HEIGHT, GAP, SPARE] = [196, 238, 12, 2]; // pixels, and rows beyond the window
+  const [CARD, HEIGHT, GAP, SPARE] = [196, 216, 12, 2]; // pixels, and rows beyond the window
   H.current = null; // the order of the samples in the grid, for previous and next
 
   H.pages.samples = async (page, [id], query, quiet) => {

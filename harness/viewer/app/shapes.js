@@ -66,11 +66,12 @@
     return either > 0 ? both / either : 0;
   };
 
-  // Boxes matched one to one at an IoU of 0.5, the most confident first; labels must agree where both have them.
-  H.matched = (target, answer) => {
+  // Boxes matched one to one at an IoU of 0.5, the most confident first.  With `named`, labels are categories, which
+  // must agree; otherwise they are free text.
+  H.matched = (target, answer, named) => {
     const free = target.filter((shape) => shape.kind === "box" && !shape.crowd);
     const crowds = target.filter((shape) => shape.crowd);
-    const agree = (a, b) => !a.label || !b.label || a.label.toLowerCase() === b.label.toLowerCase();
+    const agree = (a, b) => !named || !a.label || !b.label || a.label.toLowerCase() === b.label.toLowerCase();
     let right = 0;
     let extra = 0;
     for (const box of answer.filter((shape) => shape.kind === "box").sort((a, b) => (b.score || 0) - (a.score || 0))) {

@@ -31,7 +31,7 @@ H.tokens = (detail, stage) => {
   }
   const shaded = detail.answer.some((shape) => shape.score !== undefined);
   return H.el("div", { class: "raw", role: "group", "aria-label": "Raw output" }, lines,
-    byShape.size ? H.el("p", { class: "note" }, `Numbers are location tokens (0 to 999); point at one to see its edge or vertex.${shaded ? " The darker its line, the more confident its box." : ""}`) : null);
+    byShape.size ? H.el("p", { class: "note" }, `Numbers are location tokens (0 to 999); point at one to see its edge or vertex.${shaded ? " The stronger its line, the more confident its box." : ""}`) : null);
 };
 
 H.sides = (shape, coordinate) => {

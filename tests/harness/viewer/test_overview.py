@@ -38,6 +38,8 @@ def test_leaderboard_ranks_models_and_not_floors_or_ceilings() -> None:
     cells = task["cells"]
     assert cells["best zero_shot"]["best"] and cells["best zero_shot"]["rank"] == [1, 1]
     assert cells["other zero_shot"]["rank"] == [2, 2] and cells["oracle zero_shot"]["rank"] is None
+    [alone] = overview(listed(best), live=False)["tasks"]
+    assert alone["cells"]["best zero_shot"]["rank"] is None  # a rank among one says nothing
     assert [model["role"] for model in found["models"]] == ["model", "model", "ceiling", "floor"]
     assert role("most-frequent") == "floor" and role("florence2-l") == "model"
 

@@ -48,7 +48,7 @@ def test_index_has_the_leaderboard_as_a_table(tmp_path: Path) -> None:
 def test_index_runs_only_files_beside_it_under_a_strict_policy(tmp_path: Path) -> None:
     tags = parsed(tmp_path)
     scripts = [attributes for name, attributes in tags.tags if name == "script"]
-    assert [script["src"] for script in scripts] == [f"app/{name}" for name in (page.D3, *page.SCRIPTS)]
+    assert [script["src"] for script in scripts] == ["app/app.js", f"app/{page.D3}"]
     assert not [
         name for name, attributes in tags.tags if any(key.startswith("on") or key == "style" for key in attributes)
     ]
@@ -64,9 +64,11 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert all(attributes.get("src") for name, attributes in tags.tags if name == "script")
 
 
-def test_files_are_those_that_index_names_and_none_is_left_over() -> None:
-    names = set(page.files())
-    assert names == {path.name for path in APP.iterdir() if path.name != "index.html"} | {page.D3}
+def test_files_are_all_of_the_folder_and_d3() -> None:
+    parts = {path.name for path in APP.iterdir()} - {"index.html"}
+    assert parts == {*page.SCRIPTS, *page.STYLES, page.ICON}
+    assert set(page.files()) == {"app.js", "app.css", page.ICON, page.D3}
+    assert page.files()["app.js"].count(b'"use strict";') == len(page.SCRIPTS)
     assert b"d3js.org" in page.files()[page.D3][:200]
 
 

@@ -83,7 +83,7 @@ def test_pages_data_and_pictures_are_served(server: Server) -> None:
 
 
 def test_every_reply_forbids_other_sites_scripts_and_frames(server: Server) -> None:
-    for path in ("", "app/dom.js", "data/overview.js", "/nothing", "data/none.js"):
+    for path in ("", "app/app.js", "data/overview.js", "/nothing", "data/none.js"):
         headers = get(server, path).headers
         assert headers["Content-Security-Policy"] == f"{page.POLICY}; frame-ancestors 'none'"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -91,7 +91,7 @@ def test_every_reply_forbids_other_sites_scripts_and_frames(server: Server) -> N
         assert headers["Access-Control-Allow-Origin"] is None
 
 
-@pytest.mark.parametrize("path", ["/", "/index.html", "/data/overview.js", "/app/dom.js", "/x/", "//", "/%00/"])
+@pytest.mark.parametrize("path", ["/", "/index.html", "/data/overview.js", "/app/app.js", "/x/", "//", "/%00/"])
 def test_nothing_is_served_without_the_token(server: Server, path: str) -> None:
     reply = get(server, path)
     assert reply.status == 404 and reply.content == b"Not Found"
