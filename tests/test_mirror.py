@@ -16,6 +16,7 @@ OF_SEVERAL_MODULES = {  # test files of no single module
     "tests/harness/evaluation/test_own_data.py": "annotations and images of the user, in several modules",
     "tests/harness/cli/test_hostile_names.py": "hostile names and texts, through commands on records",
     "tests/harness/cli/test_hostile_commands.py": "hostile names and texts, through the other commands",
+    "tests/baselines/test_all_rivals.py": "a model of every family in one grid",
     "tests/baselines/test_fine_tunes.py": "checkpoints as other training tools leave them",
     "tests/tasks/test_hostile.py": "damaged annotations, through the readers of all tasks",
     "tests/tasks/miniature/test_formats.py": "the files of the embedded benchmark against official readers",

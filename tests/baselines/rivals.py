@@ -20,6 +20,7 @@ from baselines.entry import Entry, Setting
 from baselines.examples import Examples
 from harness.cli import main
 from harness.core import Answer, Kind, Model, Phrase, Question, Ticket
+from harness.errors import CheckpointError
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.request import Request, Scorers
@@ -118,7 +119,10 @@ def check_batches(
 
 
 def check_hub(entry: Entry, weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The entry's repository is downloaded with every file that it needs, and needs no network the second time."""
+    """The entry's repository is downloaded with every file that it needs, and needs no network the second time.
+
+    While it is gated, the error has the advice, without a token (401) and with one (403).
+    """
     expected = entry.load(Setting(weights=str(weights), device="cpu")).fingerprint
     with serving({(entry.repo, entry.revision): weights}) as hub:
         reach(hub.url, monkeypatch)
@@ -126,6 +130,12 @@ def check_hub(entry: Entry, weights: Path, cache: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("baselines.hub._UNREACHABLE", set())
         assert entry.at_hand() == ""
+        hub.gated.add(entry.repo)
+        for token in ("", "hf_of_a_stranger"):
+            monkeypatch.setenv("HF_TOKEN", token)
+            with pytest.raises(CheckpointError, match=f"(?s){entry.repo}.*licence.*HF_TOKEN"):
+                entry.load(Setting(device="cpu"))
+        hub.gated.clear()
         assert entry.load(Setting(device="cpu")).fingerprint == expected
         hub.asked.clear()
         assert entry.load(Setting(device="cpu")).fingerprint == expected
