@@ -11,7 +11,8 @@ from cyclopts import App, Parameter, validators
 
 from harness.cli.options import Device
 from harness.data_engine.annotate import Asking
-from harness.data_engine.audit_estimates import DECISIONS, AuditResult
+from harness.data_engine.audit_estimates import AuditResult
+from harness.data_engine.audit_verdicts import DECISIONS
 from harness.data_engine.calibration import Curve
 from harness.data_engine.filtering import is_stale
 from harness.data_engine.shards import Engine
@@ -170,7 +171,7 @@ def audit(
     *,
     verdicts: Annotated[
         list[Path] | None,
-        Parameter(help="File of a person's verdicts, as the page downloads it; may be repeated", negative=()),
+        Parameter(help="File of verdicts, from the page or exported by Label Studio; may be repeated", negative=()),
     ] = None,
     sample: Annotated[int, Parameter(help="Number of annotations to judge")] = 400,
     least: Annotated[int, Parameter(help="Smallest number of each stratum: kind, origin, score and status")] = 20,
