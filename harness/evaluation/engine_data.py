@@ -41,10 +41,8 @@ def engine_of(to: Path, root: Path, data: str, recipe: Recipe, limit: int | None
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: at least one image")
     names = listed(root, IMAGES, MOST_IMAGES)[:limit]
-    if strange := [name for name in names if not name.isprintable() and not _is_utf8(name)]:
-        raise DataError(
-            f"{len(strange)} images of {data} have names that are not UTF-8, such as {strange[0]!r}; rename them"
-        )
+    if strange := [name for name in names if not _is_utf8(name)]:
+        raise DataError(f"{len(strange)} images of {data} have names that are not UTF-8; rename {strange[0]!r}")
     if not (to / "engine.json").exists():
         read = partial(read_row, root, source=source, licence=licence)
         with ThreadPoolExecutor(READERS) as pool:
