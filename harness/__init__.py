@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Task,
         Text,
     )
+    from harness.evaluation import engine
     from harness.evaluation.api import compare, evaluate, read_runs, score
     from harness.evaluation.interface import LoadedModel, Reply, load_model
 
@@ -50,16 +51,19 @@ _PLACES = {
     "harness.evaluation.api": ("compare", "evaluate", "read_runs", "score"),
     "harness.evaluation.interface": ("LoadedModel", "Reply", "load_model"),
 }  # fmt: skip
+_ROOMS = {"engine": "harness.evaluation.engine"}  # modules with functions of their own
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "Answer", "Boxes", "Estimate", "Failure", "FileNeed", "Grounded", "LoadedModel", "Mask", "Phrase", "Polygons",
     "PredictionFormat", "Quads", "Question", "Reply", "Run", "Sample", "Score", "Size", "Source", "Task", "Text",
-    "__version__", "compare", "evaluate", "load_model", "read_runs", "score",
+    "__version__", "compare", "engine", "evaluate", "load_model", "read_runs", "score",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """A public name, imported on first use; AttributeError, with the names that exist, for another."""
+    if name in _ROOMS:
+        return import_module(_ROOMS[name])
     if name not in _PLACE_OF:
         raise AttributeError(f"module 'harness' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_PLACE_OF[name]), name)

@@ -22,6 +22,7 @@ from harness.cli import (
     bench,
     compare,
     data,
+    engine,
     finetune,
     gate,
     merge,
@@ -38,7 +39,7 @@ from harness.cli.options import model_named
 from harness.errors import HarnessError, ResourceError, UsageError
 from harness.sinks import block, line
 
-COMMANDS = (score, compare, merge, gate, train, finetune, ablate, tasks, models, data, store, report)
+COMMANDS = (score, compare, merge, gate, train, finetune, ablate, engine, tasks, models, data, store, report)
 EXAMPLES = ("python -m", "torchrun")  # the first words of lines of examples in help
 LOGGERS = ("harness", "tasks", "baselines")
 

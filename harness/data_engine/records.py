@@ -98,7 +98,7 @@ class Annotation:
     @cached_property
     def id(self) -> str:
         """The digest of what is asserted, without the score: the same assertion has the same id on every machine."""
-        said = encoded(self.value)
+        said = _in_floats(encoded(self.value))
         return digest([self.image, self.kind, said, self.origin, self.length, list(self.parents), self.span])
 
 
@@ -198,6 +198,15 @@ class Stage(Protocol):
     def __call__(self, record: Record) -> Record:
         """The record with what the stage measured and decided."""
         ...
+
+
+def _in_floats(value: Any) -> Any:
+    """A value of JSON with each number as a float, so that 3 and 3.0 pixels give the same id."""
+    if isinstance(value, dict):
+        return {key: _in_floats(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_floats(each) for each in value]
+    return float(value) if isinstance(value, int) else value
 
 
 def digest(value: Any) -> str:

@@ -1,8 +1,8 @@
 """The embedded benchmark: a small world that the project draws into the user's cache folder on first use.
 
 Pixels and annotations are the same on every machine.  `manifest.json` has the sha256 of every file, and the drawn files
-are checked against it.  Two more roots are drawn on first use: other scenes to train on (`train_files`), and a smaller
-world for studies (`small_world`).
+are checked against it.  Three more roots are drawn on first use: other scenes to train on (`train_files`), a smaller
+world for studies (`small_world`), and images for the data engine (`engine_world`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from harness.errors import DataError, ResourceError
 from tasks.miniature import (
     coco,
     documents,
+    engine_world,
     flickr30k,
     lvis,
     odinw,
@@ -91,6 +92,18 @@ def ensure_small(cache: Path | None = None) -> Path:
         return digest(manifest(root, images=False))
 
     return _drawn_once((cache or cache_folder()) / f"miniature-small-{name}", make)
+
+
+def ensure_engine(cache: Path | None = None) -> Path:
+    """The root of scenes for the data engine, drawn on first use; ResourceError where it cannot be written."""
+    drawing = digest(json.loads(MANIFEST.read_text()))
+    counts = {"version": str(engine_world.VERSION), "scenes": str(engine_world.SCENES), "drawing": drawing}
+
+    def make(root: Path) -> str:
+        engine_world.write(root, engine_world.SCENES)
+        return digest(manifest(root, images=False))
+
+    return _drawn_once((cache or cache_folder()) / f"miniature-engine-{digest(counts)[:12]}", make)
 
 
 def _drawn_once(root: Path, make: Callable[[Path], str]) -> Path:

@@ -11,11 +11,16 @@ import pytest
 import harness
 
 
-@pytest.mark.parametrize("name", sorted(set(harness.__all__) - {"__version__"}))
+@pytest.mark.parametrize("name", sorted(set(harness.__all__) - {"__version__", "engine"}))
 def test_public_name_is_the_object_of_its_module(name: str) -> None:
     value = getattr(harness, name)
     assert value is getattr(import_module(value.__module__), name)
     assert name in dir(harness)
+
+
+def test_engine_is_a_module_of_functions() -> None:
+    assert harness.engine is import_module("harness.evaluation.engine")
+    assert "engine" in dir(harness)
 
 
 def test_unknown_name_is_an_attribute_error_that_lists_the_names() -> None:

@@ -71,8 +71,8 @@ def test_log_messages_go_to_stderr_within_a_command_only(capsys: pytest.CaptureF
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    for command in ("run", "bench", "score", "compare", "gate", "train", "finetune", "ablate", "tasks", "models",
-                    "data", "ls", "show", "rm", "export", "report"):  # fmt: skip
+    for command in ("run", "bench", "score", "compare", "gate", "train", "finetune", "ablate", "engine", "tasks",
+                    "models", "data", "ls", "show", "rm", "export", "report"):  # fmt: skip
         assert f"{command}  " in listed, command
 
 

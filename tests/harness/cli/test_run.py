@@ -262,7 +262,7 @@ def test_interrupted_run_resumes(miniature: Path, tmp_path: Path) -> None:
 def test_commands_are_listed() -> None:
     """Adding one is a decision."""
     names = {name for name in application() if not name.startswith("-")}
-    making = {"run", "score", "bench", "serve", "train", "finetune", "recipes", "ablate"}
+    making = {"run", "score", "bench", "serve", "train", "finetune", "recipes", "ablate", "engine"}
     assert names == making | {
         "compare",
         "merge",

@@ -27,6 +27,7 @@ def test_id_is_the_digest_of_what_is_asserted() -> None:
 
 def test_id_of_another_score_is_the_same_and_of_another_parent_is_not() -> None:
     assert replace(CAT, score=0.1).id == CAT.id
+    assert replace(CAT, value=Boxes(((1, 2, 3, 4),), ("cat",))).id == CAT.id  # whole pixels, as integers
     assert replace(CAT, parents=("p",)).id != CAT.id
     assert replace(CAT, origin=replace(DETECTOR, round=1).id).id != CAT.id
 

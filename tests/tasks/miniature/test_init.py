@@ -12,7 +12,7 @@ from PIL import Image
 from harness.core import Source
 from harness.errors import DataError, ResourceError
 from tasks import TASKS, miniature
-from tasks.miniature import MANIFEST, manifest, small_world, train_files
+from tasks.miniature import MANIFEST, engine_world, manifest, small_world, train_files
 from tasks.miniature.train_files import Images
 from tests.embedded import EMBEDDED
 
@@ -87,6 +87,14 @@ def test_small_world_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(list((root / "coco/val2014").iterdir())) == 2
     monkeypatch.setattr(small_world, "write", None)
     assert miniature.ensure_small(tmp_path) == root
+
+
+def test_scenes_for_the_data_engine_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_world, "SCENES", 2)
+    root = miniature.ensure_engine(tmp_path)
+    assert len(list((root / "scenes").iterdir())) == 2
+    monkeypatch.setattr(engine_world, "write", None)
+    assert miniature.ensure_engine(tmp_path) == root
 
 
 def test_cache_that_cannot_be_written_is_a_resource_error(tmp_path: Path) -> None:

@@ -1,0 +1,219 @@
+"""The commands `engine annotate`, `engine calibrate`, `engine filter` and `engine inspect`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from harness.cli.options import Device
+from harness.data_engine.annotate import Asking
+from harness.data_engine.calibration import Curve
+from harness.data_engine.filtering import is_stale
+from harness.data_engine.shards import Engine
+from harness.data_engine.stories import numbers, reasons, story
+from harness.data_engine.waterfall import Flow, waterfall
+from harness.errors import UsageError
+from harness.evaluation import engine as python
+from harness.evaluation.specialists import Named
+from harness.report import text
+from harness.shards import parse as parse_shard
+from harness.sinks import line
+
+app = App()
+engine_app = App(
+    name="engine", help="The data engine: specialists annotate images, filters decide what is kept, as for FLD-5B."
+)
+app.command(engine_app)
+SHOWN = 20  # annotations of a reason
+Folder = Annotated[Path, Parameter(help="Folder of the engine")]
+
+
+@engine_app.command
+def annotate(
+    *,
+    data: Annotated[str, Parameter(help="Folder of images, a data root, or 'miniature' (embedded scenes)")],
+    to: Annotated[Path, Parameter(help="Folder of the engine, which is made or resumed")],
+    recipe: Annotated[
+        str | None, Parameter(help="Recipe: fld, nano, or a TOML file [default: the folder's own, else fld]")
+    ] = None,
+    specialist: Annotated[
+        list[str] | None,
+        Parameter(help="KIND=MODEL, such as detect=owlv2-b; may be repeated [default: the recipe's]", negative=()),
+    ] = None,
+    categories: Annotated[str, Parameter(help="Names with commas, for detectors that need some")] = "",
+    benchmarks: Annotated[
+        Path | None,
+        Parameter(help="Data root whose evaluation images are kept out [default: $FLORENCE2_HARNESS_DATA]"),
+    ] = None,
+    limit: Annotated[int | None, Parameter(help="Number of images, the first by name [default: all]")] = None,
+    shard: Annotated[str | None, Parameter(help="Part of the images, such as 3/16, for independent jobs")] = None,
+    device: Device = None,
+    batch_size: Annotated[int | None, Parameter(help="Batch size [default: the model's own]")] = None,
+    source: Annotated[str, Parameter(help="Source of the images, for exports")] = "",
+    licence: Annotated[str, Parameter(help="Licence of the images, for exports")] = "",
+) -> None:
+    """Ask specialists about every image, keep what they answer, and filter it.
+
+    The same command resumes an interrupted one, and asks nothing twice.  A specialist is any model of `models`, and can
+    be evaluated by `run` before it is trusted.
+
+    python -m harness engine annotate --data miniature --to ENGINE --recipe nano
+
+    python -m harness engine annotate --data photos --to ENGINE --specialist detect=owlv2-b --categories cat,dog
+    """
+    named: dict[str, list[Named]] = {}
+    for each in specialist or ():
+        kind, equals, model = each.partition("=")
+        if not equals or not model:
+            raise UsageError(f"--specialist {each}: KIND=MODEL, such as detect=owlv2-b")
+        named.setdefault(kind.strip(), []).append(model.strip())
+    done = python.annotate(
+        data, to, recipe=recipe, specialists=named, categories=[name.strip() for name in categories.split(",") if name],
+        benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
+        batch_size=batch_size, source=source, licence=licence,
+    )  # fmt: skip
+    rows = [_asked(kind, name, asked) for (kind, name), asked in done.asked.items()]
+    print(text.table(("kind", "specialist", "questions", "asked now", "unreadable", "failed", "why"), rows))
+    print(line(f"images: {done.engine.count:,}, {done.dropped_images:,} of them dropped"))
+    _print_flows(done.engine)
+
+
+@engine_app.command
+def calibrate(
+    folder: Folder,
+    /,
+    *,
+    truth: Annotated[
+        str | None,
+        Parameter(
+            help="TASK:SPLIT, a split for training such as coco_detection:train2017 [default: the embedded scenes']"
+        ),
+    ] = None,
+    precision: Annotated[float, Parameter(help="Precision that a threshold must reach, from 0 to 1")] = 0.9,
+    data: Annotated[str | None, Parameter(help="Data root of the truth [default: the engine's]")] = None,
+    limit: Annotated[int | None, Parameter(help="Number of images with truth [default: all]")] = None,
+) -> None:
+    """Choose the threshold of each specialist's scores on images with truth, and filter again.
+
+    The lowest threshold with the precision is chosen.  The curves are kept in the recipe.
+
+    python -m harness engine calibrate ENGINE --truth coco_detection:train2017 --precision 0.9
+    """
+    curves = python.calibrate(folder, truth=truth, precision=precision, data=data, limit=limit)
+    header = ("specialist", "images", "regions", "threshold", "precision", "recall")
+    print(text.table(header, [_calibrated(each) for each in curves]))
+    python.filter(folder)
+
+
+@engine_app.command(name="filter")
+def filter_(
+    folder: Folder,
+    /,
+    *,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="STAGE.SETTING=VALUE, such as boxes.nms=0.6; may be repeated", negative=()),
+    ] = None,
+    recipe: Annotated[str | None, Parameter(help="Recipe whose stages replace the folder's [default: none]")] = None,
+) -> None:
+    """Decide again what is kept.  Nothing is asked, and nothing that was answered is lost.
+
+    python -m harness engine filter ENGINE --set boxes.nms=0.6 --set boxes.scores.owlv2-b=0.3
+    """
+    filtered = python.filter(folder, set_ or (), recipe=recipe)
+    print(line(f"shards with new verdicts: {filtered.made:,}; unchanged: {filtered.already:,}"))
+    _print_flows(Engine.open(folder))
+
+
+@engine_app.command
+def inspect(
+    folder: Folder,
+    /,
+    *,
+    image: Annotated[str | None, Parameter(help="Image whose story is printed, by its path in the data")] = None,
+    why: Annotated[str | None, Parameter(help="Rule or stage whose verdicts are printed, such as boxes.score")] = None,
+    toml: Annotated[bool, Parameter(negative=(), help="The recipe as TOML")] = False,
+) -> None:
+    """Print what an engine holds: from raw to kept by kind, specialist and reason.
+
+    python -m harness engine inspect ENGINE --image photos/1.jpg
+
+    python -m harness engine inspect ENGINE --why boxes.score
+    """
+    opened = Engine.open(folder)
+    if opened.rounds and not toml and is_stale(opened):
+        stale = "answers or settings are newer than the verdicts: `engine filter` brings them up to date"
+        print(line(stale), file=sys.stderr)
+    if toml:
+        print(opened.recipe.toml())
+    elif image is not None:
+        _print_story(opened, image)
+    elif why is not None:
+        _print_reasons(opened, why)
+    else:
+        print(line(f"recipe {opened.recipe.name}; images: {opened.count:,} of {opened.data}"))
+        _print_flows(opened)
+        failed = [row for round_ in opened.rounds for row in opened.answers(round_) if row["failure"]]
+        if failed:
+            print(line(f"questions that failed: {len(failed):,}, first: {failed[0]['failure']}"))
+
+
+def _asked(kind: str, name: str, asked: Asking) -> Sequence[str]:
+    why = asked.reasons.most_common(1)
+    numbers = (asked.questions, asked.asked, asked.unreadable, asked.failed)
+    return (kind, name, *(f"{number:,}" for number in numbers), why[0][0] if why else "")
+
+
+def _calibrated(curve: Curve) -> Sequence[str]:
+    at = None if curve.chosen is None else curve.at(curve.chosen)
+    chosen = "" if curve.chosen is None else f"{curve.chosen:.4g}"
+    measured = ("", "") if at is None else (f"{at[0]:.1f}", f"{at[1]:.1f}")
+    return (curve.origin, f"{curve.images:,}", f"{max(curve.kept, default=0):,}", chosen, *measured)
+
+
+def _print_flows(engine: Engine) -> None:
+    """The table from raw to kept."""
+    if not engine.rounds:
+        print(line("no annotations yet"))
+        return
+    flows = waterfall(engine.records(dropped=True), engine.origins).flows
+    print(text.table(("kind", "origin", "raw", "kept", "not kept"), [row for flow in flows for row in _flow(flow)]))
+
+
+def _flow(flow: Flow) -> Iterator[Sequence[str]]:
+    why = ", ".join(f"{count:,} {status} by {stage}" for status, stage, count in flow.reasons)
+    yield (flow.kind, flow.origin, f"{flow.raw:,}", f"{flow.kept:,}", why)
+
+
+def _print_story(engine: Engine, image: str) -> None:
+    for record in engine.records(dropped=True):
+        if record.image.reference == image:
+            for told in story(record, engine.origins):
+                print(line(told))
+            if record.image.stage:
+                by = f", for {record.image.by}" if record.image.by else ""
+                print(line(f"the image was dropped by {record.image.stage}{by}"))
+            return
+    first = next(iter(engine.images())).reference
+    raise UsageError(f"--image {image}: {engine.path} has no such image; its first is {first}")
+
+
+def _print_reasons(engine: Engine, rule: str) -> None:
+    found = 0
+    rows = []
+    for reason in reasons(engine.records(), engine.origins, rule):
+        found += 1
+        if found <= SHOWN:
+            verdict = reason.verdict
+            compared = numbers(verdict).removeprefix(": ")
+            rows.append((reason.reference, reason.annotation, reason.origin, verdict.stage, compared, reason.by))
+    if not found:
+        stages = ", ".join(stage.name for stage in engine.recipe.stages)
+        raise UsageError(f"--why {rule}: no verdict that holds is of this rule; stages are {stages}")
+    print(text.table(("image", "annotation", "by", "rule", "measured", "won"), rows))
+    if found > SHOWN:
+        print(line(f"and {found - SHOWN:,} more"))

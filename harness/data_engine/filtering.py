@@ -1,0 +1,98 @@
+"""Applies the filters of a recipe to what was answered.  Nothing is asked, and nothing raw is changed.
+
+First the images are decided about, over all images together; then the annotations, one image at a time.  A shard whose
+verdicts were made of the same raw files, images, stages and settings is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from harness.data_engine import tables
+from harness.data_engine.images import BenchmarkImages
+from harness.data_engine.records import Origin, Record
+from harness.data_engine.shards import Engine
+from harness.errors import UsageError
+
+BENCHMARK = "images.benchmark"  # the rule of `harness.data_engine.images` that needs the benchmarks' images
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """The numbers of shards whose verdicts were made now, and of those that had them."""
+
+    made: int
+    already: int
+
+
+def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> int:
+    """Decides which images are kept, by the recipe; returns the number of dropped ones.
+
+    `benchmarks` are the images that must not be taught; None: the images that are dropped for one stay dropped.
+    UsageError if another process works on the folder.
+    """
+    rows = list(engine.images())
+    human = {id_ for id_, origin in engine.origins.items() if origin.kind == "human"}
+    annotated: set[str] = set()
+    if human and engine.rounds:
+        last = engine.rounds[-1]
+        annotated = {each.image for n in engine.shards for each in engine.raw(n, last) if each.origin in human}
+    refused = {row.reference: row for row in rows if benchmarks is None and row.stage == BENCHMARK}
+    left = [row for row in rows if row.reference not in refused]
+    decided = [*engine.recipe.images(left, benchmarks, annotated), *refused.values()]
+    decided.sort(key=lambda row: row.reference)
+    if decided != rows:
+        engine.replace_images(decided)
+    return sum(1 for row in decided if row.stage)
+
+
+def filter_annotations(engine: Engine, *, shards: Iterable[int] | None = None, round_: int | None = None) -> Filtered:
+    """Makes the verdicts of these shards (None: all) in a round (None: the last).
+
+    UsageError if nothing was asked yet, or another process works on a shard; ResourceError if the disk is full.
+    """
+    numbers = list(engine.shards if shards is None else shards)
+    if not numbers:
+        return Filtered(0, 0)
+    if not engine.rounds:
+        raise UsageError(f"{engine.path} has no annotations yet; `engine annotate` asks for them")
+    last = engine.rounds[-1] if round_ is None else round_
+    engine.add_origins(made_by(engine))
+    recipe = engine.recipe.resolved(engine.origins)
+    described = recipe.described()
+    made = 0
+    for number in tqdm(numbers, "filtering", unit="shard", disable=None):
+        inputs = engine.told_inputs(number, last, described)
+        if tables.inputs_of(engine.told_path(number, last)) == inputs:
+            continue
+        with engine.locked(f"{number:05d}"):
+            engine.write_told(number, last, map(recipe.apply, engine.raw_records(number, last)), inputs)
+        made += 1
+    return Filtered(made, len(numbers) - made)
+
+
+def made_by(engine: Engine) -> Iterator[Origin]:
+    """The origins of annotations that the stages of the recipe add."""
+    for stage in engine.recipe.stages:
+        yield from getattr(stage, "makes", ())
+
+
+def is_stale(engine: Engine) -> bool:
+    """Whether annotations or settings have changed since the last filter."""
+    if not engine.rounds:
+        return False
+    last = engine.rounds[-1]
+    described = engine.recipe.resolved(engine.origins).described()
+    return any(
+        tables.inputs_of(engine.told_path(number, last)) != engine.told_inputs(number, last, described)
+        for number in engine.shards
+    )
+
+
+def raw_records(engine: Engine) -> Iterator[Record]:
+    """Every record of kept images with its annotations as they were given in all rounds."""
+    for number in engine.shards if engine.rounds else ():
+        yield from engine.raw_records(number, engine.rounds[-1])

@@ -1,0 +1,294 @@
+"""The folder of an engine: the only module that writes it.
+
+    ENGINE/
+      engine.json               schema, recipe, data root, size of a shard, digest of the images
+      images.parquet            every image, by reference; a row group is a shard
+      origins.jsonl             who made annotations; append only
+      round0/raw/00017-DIGEST.parquet      annotations as they were given; never rewritten
+      round0/answers/00017-DIGEST.parquet  the questions that they answer, with what the model wrote; never rewritten
+      round0/asking/            answers of questions in progress, line by line
+      round0/told/00017.parquet every annotation so far with its measures and verdicts; rewritten when a setting changes
+      round1/...                raw and answers of the taught model alone; told of everything so far
+      locks/                    one process at a time works on a shard
+
+A shard is a fixed range of the images in the order of their references, so shard 17 is the same on every machine.  A
+file of `raw` is named by the digest of what was asked of whom; one of `told` has the digest of its inputs in the footer
+(raw files, image rows, stages with versions and settings).  A file with the wanted digest is done; any other is made
+again.  Files are written aside, onto the disk, and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.data_engine import tables
+from harness.data_engine.recipes import Recipe
+from harness.data_engine.records import Annotation, ImageRow, Origin, Record, digest
+from harness.data_engine.tables import Row
+from harness.errors import DataError, UsageError
+from harness.store.files import disk_errors, lines, remove_incomplete_line
+from harness.store.lock import locked
+
+SHARD = 1000  # images
+SETUP = "setup"  # the lock of engine.json, images and origins
+PATIENCE = 60.0  # seconds
+
+
+class _State(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of engine.json."""
+
+    schema: int
+    data: str
+    images: int
+    images_digest: str
+    shard: int
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine folder that is open.
+
+    `data` is the data root as it was given when the folder was made.  `shard` is the number of images in a shard.
+    """
+
+    path: Path
+    recipe: Recipe
+    data: str
+    count: int
+    shard: int
+    images_digest: str
+
+    @classmethod
+    def open(cls, path: Path) -> Engine:
+        """The engine in a folder; DataError if there is none, or it is of another schema or damaged."""
+        file = path / "engine.json"
+        try:
+            state = msgspec.json.decode(file.read_bytes(), type=_State)
+        except FileNotFoundError as error:
+            raise DataError(f"{path} is no engine folder: `engine annotate` makes one") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read: {error}; restore it, or make another engine folder") from error
+        if state.schema != tables.SCHEMA:
+            raise DataError(f"{path} has the schema {state.schema}; this harness reads {tables.SCHEMA}")
+        recipe = Recipe.from_data(state.recipe, str(file))
+        return cls(path, recipe, state.data, state.images, state.shard, state.images_digest)
+
+    @classmethod
+    def create(
+        cls, path: Path, images: Iterable[ImageRow], recipe: Recipe, data: str, *, shard: int | None = None
+    ) -> Engine:
+        """The engine of these images in a folder, which is made unless it is there.
+
+        `shard` is the number of images in a shard (None: SHARD).
+
+        DataError if a folder of other images is there, or a file of it cannot be written.  The recipe of a folder that
+        is there is replaced by `recipe`; nothing that was asked is lost.
+        """
+        rows = sorted(images, key=lambda image: image.reference)
+        if not rows:
+            raise DataError(f"{data}: there is no image to annotate")
+        identity = digest([[image.reference, image.sha256] for image in rows])
+        made = cls(path, recipe, data, len(rows), shard or SHARD, identity)
+        with made.locked(SETUP):
+            if (path / "engine.json").exists():
+                there = cls.open(path)
+                if there.images_digest != identity:
+                    raise DataError(
+                        f"{path} was made of {there.count:,} images that are not the {len(rows):,} of {data}, "
+                        "or an image has changed since; make another engine folder"
+                    )
+                made = replace(there, recipe=recipe, data=data)
+            else:
+                made._write_images(rows)
+            made._write_state()
+        return made
+
+    def with_recipe(self, recipe: Recipe) -> Engine:
+        """The engine with another recipe, which is written; what was asked stays."""
+        changed = replace(self, recipe=recipe)
+        with self.locked(SETUP):
+            changed._write_state()
+        return changed
+
+    # ------------------------------------------------------------------------ images and origins
+
+    @property
+    def shards(self) -> range:
+        """The numbers of all shards."""
+        return range(-(-self.count // self.shard))
+
+    @property
+    def rounds(self) -> range:
+        """The numbers of the rounds that were begun, from 0."""
+        numbers = [re.fullmatch(r"round(\d+)", entry.name) for entry in self.path.glob("round*")]
+        return range(max((int(match[1]) for match in numbers if match), default=-1) + 1)
+
+    def images(self) -> Iterator[ImageRow]:
+        """Every image, dropped ones too, by reference."""
+        for number in self.shards:
+            yield from self.images_of(number)
+
+    def images_of(self, number: int) -> list[ImageRow]:
+        """The images of a shard."""
+        return [tables.image_of(row) for row in tables.read_group(self.path / "images.parquet", "images", number)]
+
+    def replace_images(self, images: Iterable[ImageRow]) -> None:
+        """Writes hashes and verdicts of images; UsageError if they are not the images of this engine."""
+        rows = sorted(images, key=lambda image: image.reference)
+        if digest([[image.reference, image.sha256] for image in rows]) != self.images_digest:
+            raise UsageError(f"the {len(rows):,} images are not the {self.count:,} of {self.path}")
+        with self.locked(SETUP):
+            self._write_images(rows)
+
+    @cached_property
+    def origins(self) -> Mapping[str, Origin]:
+        """Who made annotations, by id, as they are known when this is first read; DataError for a damaged line."""
+        known = {}
+        for line in lines(self.path / "origins.jsonl"):
+            try:
+                origin = msgspec.json.decode(line, type=Origin)
+            except ValueError as error:
+                raise DataError(f"{self.path / 'origins.jsonl'} has a damaged line: {error}") from error
+            known[origin.id] = origin
+        return known
+
+    def add_origins(self, origins: Iterable[Origin]) -> None:
+        """Appends the origins that are not listed yet."""
+        file = self.path / "origins.jsonl"
+        with self.locked(SETUP), disk_errors(file):
+            remove_incomplete_line(file)
+            known = replace(self).origins  # read again
+            new = {origin.id: origin for origin in origins if origin.id not in known}
+            if new:
+                text = "".join(json.dumps(asdict(origin), ensure_ascii=True) + "\n" for origin in new.values())
+                tables.write_durably(file, (file.read_bytes() if file.exists() else b"") + text.encode())
+        self.__dict__.pop("origins", None)
+
+    @contextmanager
+    def locked(self, what: str) -> Iterator[None]:
+        """Holds the lock of a shard, or of the setup, which is short and waited for up to `PATIENCE` seconds.
+
+        UsageError if another process holds the lock.
+        """
+        until = time.monotonic() + (PATIENCE if what == SETUP else 0)
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(locked(self.path / "locks" / what))
+                    break
+                except UsageError as error:
+                    if time.monotonic() > until:
+                        raise UsageError(
+                            f"another process is working on {what} of {self.path}; wait for it, or give it other "
+                            "shards (--shard)"
+                        ) from error
+                    time.sleep(0.05)
+            yield
+
+    # ------------------------------------------------------------------------ raw
+
+    def folder(self, round_: int, part: str) -> Path:
+        """The folder of a part of a round: raw, answers, asking or told."""
+        return self.path / f"round{round_}" / part
+
+    def write_part(
+        self, round_: int, number: int, inputs: str, answers: Sequence[Row], annotations: Sequence[Annotation]
+    ) -> None:
+        """Writes what was answered and the annotations of it, once and for all."""
+        name = f"{number:05d}-{inputs}.parquet"
+        tables.write(self.folder(round_, "answers") / name, "answers", answers, inputs)
+        rows = map(tables.annotation_row, annotations)
+        tables.write(self.folder(round_, "raw") / name, "annotations", rows, inputs)
+
+    def parts(self, number: int, last: int) -> list[Path]:
+        """The raw files of a shard of the rounds up to `last`, in the order of rounds and names."""
+        found = []
+        for round_ in range(last + 1):
+            found += sorted(self.folder(round_, "raw").glob(f"{number:05d}-*.parquet"))
+        return found
+
+    def answers(self, round_: int, number: int | None = None) -> Iterator[Row]:
+        """The rows of all questions of a round that were answered, or failed for good; of one shard, if it is named."""
+        pattern = "*.parquet" if number is None else f"{number:05d}-*.parquet"
+        for path in sorted(self.folder(round_, "answers").glob(pattern)):
+            if tables.inputs_of(self.folder(round_, "raw") / path.name):  # else it was interrupted between the two
+                yield from tables.read(path, "answers")
+
+    def raw(self, number: int, last: int) -> list[Annotation]:
+        """The annotations of a shard as they were given, in the rounds up to `last`; each once, by kind and id."""
+        found: dict[str, Annotation] = {}
+        for path in self.parts(number, last):
+            for row in tables.read(path, "annotations"):
+                found.setdefault(row["id"], tables.annotation_of(row))
+        return sorted(found.values(), key=lambda each: (each.kind, each.id))
+
+    def raw_records(self, number: int, last: int, *, dropped: bool = False) -> Iterator[Record]:
+        """The records of a shard's images with nothing measured and nothing decided; `dropped` adds dropped images."""
+        of: dict[str, list[Annotation]] = {}
+        for annotation in self.raw(number, last):
+            of.setdefault(annotation.image, []).append(annotation)
+        for image in self.images_of(number):
+            if dropped or not image.stage:
+                yield Record(image=image, annotations=tuple(of.get(image.sha256, ())))
+
+    # ------------------------------------------------------------------------ told
+
+    def told_inputs(self, number: int, last: int, stages: Any) -> str:
+        """The digest of what the verdicts of a shard depend on; `stages` describes the stages and their settings."""
+        images = [tables.image_row(image) for image in self.images_of(number)]
+        return digest([tables.SCHEMA, [path.name for path in self.parts(number, last)], images, stages])
+
+    def told_path(self, number: int, round_: int) -> Path:
+        """The file of a shard's verdicts."""
+        return self.folder(round_, "told") / f"{number:05d}.parquet"
+
+    def write_told(self, number: int, round_: int, records: Iterable[Record], inputs: str) -> None:
+        """Writes the verdicts on a shard."""
+        rows = (row for record in records for row in tables.told_rows(record))
+        tables.write(self.told_path(number, round_), "told", rows, inputs)
+
+    def records(self, round_: int | None = None, *, dropped: bool = False) -> Iterator[Record]:
+        """The record of every kept image, with the verdicts of the last filter; of the last round, unless one is named.
+
+        A shard that was not filtered has its annotations as they were given; so has a dropped image, which `dropped`
+        adds.  DataError for a damaged file.
+        """
+        if not self.rounds:
+            return
+        last = self.rounds[-1] if round_ is None else round_
+        for number in self.shards:
+            path = self.told_path(number, last)
+            if not path.exists():
+                yield from self.raw_records(number, last, dropped=dropped)
+                continue
+            of: dict[str, list[Row]] = {}
+            for row in tables.read(path, "told"):
+                of.setdefault(row["image"], []).append(row)
+            raw = self.raw_records(number, last, dropped=True) if dropped else ()
+            without = {each.image.reference: each for each in raw}
+            for image in self.images_of(number):
+                if not image.stage:
+                    yield tables.record_of(image, of.get(image.sha256, []))
+                elif dropped:
+                    yield without[image.reference]
+
+    # ------------------------------------------------------------------------ writing
+
+    def _write_images(self, rows: Sequence[ImageRow]) -> None:
+        path = self.path / "images.parquet"
+        tables.write(path, "images", map(tables.image_row, rows), self.images_digest, group=self.shard)
+
+    def _write_state(self) -> None:
+        state = _State(tables.SCHEMA, self.data, self.count, self.images_digest, self.shard, self.recipe.as_data())
+        tables.write_durably(self.path / "engine.json", json.dumps(msgspec.to_builtins(state), indent=1).encode())

@@ -1,0 +1,130 @@
+"""The data engine from Python, as `harness.engine`: what `python -m harness engine` calls.
+
+import harness
+
+harness.engine.annotate("photos", "ENGINE", specialists={"detect": ["grounding-dino-b"], "caption": "florence2-b"})
+harness.engine.filter("ENGINE", ["boxes.nms=0.6"])
+for record in harness.engine.open("ENGINE").records():
+    print(record.image.reference, [region.value for region in record.kept("region")])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from harness.core import Model, Size, Text
+from harness.data_engine import recipes
+from harness.data_engine.annotate import Asking, Specialist
+from harness.data_engine.annotate import annotate as ask
+from harness.data_engine.filtering import Filtered, filter_annotations, filter_images
+from harness.data_engine.questions import KINDS, Chunks
+from harness.data_engine.recipes import Recipe
+from harness.data_engine.records import Annotation, ImageRow, Record
+from harness.data_engine.shards import Engine
+from harness.errors import UsageError
+from harness.evaluation.calibrating import calibrate
+from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
+from harness.evaluation.specialists import Named, check, listed_names, load, name_of, recipe_of
+from harness.shards import Shard
+
+__all__ = ["Annotated", "annotate", "calibrate", "filter", "images", "open"]
+open = Engine.open
+PROBE = Record(
+    image=ImageRow(reference="", sha256="", size=Size(1, 1)),
+    annotations=(Annotation(image="", kind="text", value=Text(("a cat",)), origin="", length="brief"),),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """What `annotate` did: the counts by (kind, specialist), the number of dropped images, and the verdicts."""
+
+    engine: Engine
+    asked: Mapping[tuple[str, str], Asking]
+    dropped_images: int
+    filtered: Filtered
+
+
+def annotate(
+    data: str | Path,
+    to: str | Path,
+    *,
+    recipe: str | Recipe | None = None,
+    specialists: Mapping[str, Named | Sequence[Named]] | None = None,
+    categories: Sequence[str] = (),
+    benchmarks: str | Path | None = None,
+    limit: int | None = None,
+    shard: Shard | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    source: str = "",
+    licence: str = "",
+) -> Annotated:
+    """Asks specialists about the images of a folder, keeps what they answer in `to`, and filters it.
+
+    `data` is a folder of images, a data root, or "miniature".  `recipe` is a name, a TOML file or a Recipe (None: that
+    of `to`, else "fld").  `specialists` has models by kind of question, which replace the recipe's of that kind.
+    `benchmarks` is a data root (None: $FLORENCE2_HARNESS_DATA, and `data` itself): an image that a benchmark evaluates
+    there is dropped.  `limit` is a number of images, the first by name.  `shard` is a part of the folder's shards.
+    `source` and `licence` are those of the images.
+
+    The same call resumes, and asks nothing that was answered.  Raises a HarnessError for what the caller can correct.
+    """
+    root = root_of(data)
+    chosen = recipe_of(Path(to), recipe, specialists, categories)
+    models = {kind: listed_names(named) for kind, named in (specialists or {}).items()}
+    wanted = [(kind, named) for kind in KINDS for named in models.get(kind, chosen.specialists.get(kind, ()))]
+    if not wanted:
+        raise UsageError(
+            f"the recipe {chosen.name} names no specialist: give --specialist KIND=MODEL, such as detect=owlv2-b"
+        )
+    loaders = {(kind, name_of(named)): partial(load, named, root, device, batch_size) for kind, named in wanted}
+    for kind, named in wanted:
+        check(kind, named)
+    chosen.apply(PROBE)  # what a stage needs and is not installed is said before anything is asked
+    engine = engine_of(Path(to), root, str(data), chosen, limit, source, licence)
+    dropped = filter_images(engine, benchmark_images_of(root, benchmarks))
+    numbers = [number for number in engine.shards if shard is None or number % shard.count == shard.number - 1]
+    asked: dict[tuple[str, str], Asking] = {}
+    before: tuple[str, Model] | None = None
+    for (kind, name), build in loaders.items():
+        model = before[1] if before is not None and before[0] == name else build()
+        before = name, model
+        specialist = Specialist(kind, name, model)
+        asked[kind, name] = ask(engine, specialist, root, shards=numbers, chunks=_chunks(kind))
+    return Annotated(engine, asked, dropped, filter_annotations(engine, shards=numbers))
+
+
+def filter(to: str | Path, settings: Sequence[str] = (), *, recipe: str | Recipe | None = None) -> Filtered:
+    """Decides again what is kept, and asks nothing; `settings` such as "boxes.nms=0.6" change the engine's recipe.
+
+    `recipe` replaces the engine's stages and image rules; its specialists stay.  Only verdicts are written, and only
+    those of shards whose verdicts change with these settings.
+    """
+    engine = Engine.open(Path(to))
+    changed = engine.recipe
+    if recipe is not None:
+        other = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+        changed = replace(changed, images=other.images, stages=other.stages)
+    changed = changed.with_settings(settings)
+    if changed != engine.recipe:
+        engine = engine.with_recipe(changed)
+    filter_images(engine)
+    return filter_annotations(engine)
+
+
+def _chunks(kind: str) -> Chunks | None:
+    """What finds the noun chunks of texts, for the kind of question that needs them."""
+    if kind != "ground":
+        return None
+    from harness.data_engine.phrases import noun_chunks
+
+    return noun_chunks
+
+
+def images(to: str | Path) -> Iterator[ImageRow]:
+    """Every image of an engine folder, dropped ones too."""
+    return Engine.open(Path(to)).images()

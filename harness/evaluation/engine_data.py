@@ -1,0 +1,76 @@
+"""The images of a data engine: a folder, a data root or the embedded scenes; and the benchmarks' images to keep out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import tasks
+from harness.data.own.listing import IMAGES, listed
+from harness.data_engine.images import BenchmarkImages, benchmark_images, evaluation_references, read_row
+from harness.data_engine.recipes import Recipe
+from harness.data_engine.shards import Engine
+from harness.errors import DataError, UsageError
+from harness.evaluation.plan import DATA_VARIABLE, MINIATURE
+
+MOST_IMAGES = 10_000_000  # in one folder
+READERS = 8  # threads that read and hash images
+log = logging.getLogger(__name__)
+
+
+def root_of(data: str | Path) -> Path:
+    """The folder of images; "miniature" is drawn on first use."""
+    if str(data) == MINIATURE:
+        from tasks import miniature
+
+        return miniature.ensure_engine()
+    root = Path(data).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; give a folder of images, a data root, or 'miniature'")
+    return root
+
+
+def engine_of(to: Path, root: Path, data: str, recipe: Recipe, limit: int | None, source: str, licence: str) -> Engine:
+    """The engine of a folder's images, which are read once, when it is made."""
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: at least one image")
+    names = listed(root, IMAGES, MOST_IMAGES)[:limit]
+    if not (to / "engine.json").exists():
+        read = partial(read_row, root, source=source, licence=licence)
+        with ThreadPoolExecutor(READERS) as pool:
+            rows = list(tqdm(pool.map(read, names), "reading images", len(names), disable=None))
+        return Engine.create(to, rows, recipe, data)
+    engine = Engine.open(to)
+    if data != engine.data:
+        raise UsageError(f"{to} is of the images of {engine.data}, not of {data}; give another --to")
+    if limit is None and (new := set(names) - {image.reference for image in engine.images()}):
+        log.warning("%d images of %s are not in %s, such as %s; annotate them into another folder",
+                    len(new), data, to, min(new))  # fmt: skip
+    return engine if recipe == engine.recipe else engine.with_recipe(recipe)
+
+
+def benchmark_images_of(root: Path, benchmarks: str | Path | None) -> BenchmarkImages:
+    """The images that benchmarks evaluate, of the data root and of the folder that is annotated."""
+    named = benchmarks or os.environ.get(DATA_VARIABLE)
+    found = BenchmarkImages()
+    for place in dict.fromkeys([root, *([Path(named).expanduser()] if named else [])]):
+        if not place.is_dir():
+            raise DataError(f"--benchmarks {place} is no folder")
+        each = benchmark_images(place, evaluation_references(tasks.TASKS.values(), place))
+        found = each if not found.references else _joined(found, each)
+    return found
+
+
+def _joined(one: BenchmarkImages, other: BenchmarkImages) -> BenchmarkImages:
+    return BenchmarkImages(
+        one.references + other.references,
+        np.concatenate([one.hashes, other.hashes]),
+        one.digests + other.digests,
+        one.unread + other.unread,
+    )

@@ -1,0 +1,94 @@
+"""The commands of the data engine, as a person types them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness.data_engine.recipes import Recipe
+from tests.harness.conftest import Call
+from tests.harness.evaluation.engine_scenes import recipe, scenes
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scenes(tmp_path_factory.mktemp("scenes"), 12)
+
+
+@pytest.fixture
+def made(call: Call, root: Path, tmp_path: Path) -> Call:
+    """Calls commands where the folder `engine` is annotated."""
+    (tmp_path / "mine.toml").write_text(recipe().toml())
+    status, out, _ = call("engine", "annotate", "--data", root, "--to", "engine", "--recipe", "mine.toml")
+    assert status == 0
+    assert "detect simulated-detector 12 12 0 0" in " ".join(out.split())
+    return call
+
+
+def test_annotate_again_asks_nothing(made: Call, root: Path) -> None:
+    status, out, _ = made("engine", "annotate", "--data", root, "--to", "engine")
+    rows = [line.split() for line in out.partition("images:")[0].splitlines()[1:]]
+    assert status == 0
+    assert {row[3] for row in rows} == {"0"}  # asked now
+
+
+def test_filter_prints_what_changed_and_inspect_shows_it(made: Call) -> None:
+    _, before, _ = made("engine", "inspect", "engine")
+    status, out, _ = made("engine", "filter", "engine", "--set", "boxes.score=0.9", "--set", "boxes.nms=0.4")
+    assert status == 0 and "shards with new verdicts: 1; unchanged: 0" in out
+    _, after, _ = made("engine", "inspect", "engine")
+    assert before != after and "dropped by boxes.score" in after
+    _, out, _ = made("engine", "filter", "engine")
+    assert "shards with new verdicts: 0; unchanged: 1" in out
+
+
+def test_inspect_tells_the_story_of_an_image_and_the_victims_of_a_rule(made: Call) -> None:
+    status, out, _ = made("engine", "inspect", "engine", "--image", "scenes/9000001.jpg")
+    assert status == 0 and out.startswith("scenes/9000001.jpg: ") and "kept: region" in out
+    status, out, _ = made("engine", "inspect", "engine", "--why", "boxes")
+    assert status == 0 and "boxes.nms" in out and "boxes.agreement" in out
+    status, out, _ = made("engine", "inspect", "engine", "--toml")
+    assert Recipe.from_data(tomllib.loads(out), "out") == recipe()
+
+
+def test_calibrate_prints_thresholds_and_filters_with_them(made: Call) -> None:
+    status, out, err = made("engine", "calibrate", "engine", "--precision", "0.7")
+    assert status == 0 and "simulated-detector-2" in out
+    status, _, err = made("engine", "inspect", "engine")
+    assert (status, err) == (0, "")  # nothing is out of date
+
+
+def test_inspect_says_on_stderr_that_verdicts_are_out_of_date(made: Call, tmp_path: Path) -> None:
+    file = tmp_path / "engine/round0/told/00000.parquet"
+    file.unlink()
+    status, _, err = made("engine", "inspect", "engine")
+    assert status == 0 and "`engine filter` brings them up to date" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("inspect", "nowhere"), 3, "nowhere is no engine folder: `engine annotate` makes one"),
+        (("inspect", "engine", "--image", "x.jpg"), 2, "has no such image; its first is scenes/9000000.jpg"),
+        (("inspect", "engine", "--why", "boxes.sise"), 2, "--why boxes.sise: no verdict that holds is of this rule"),
+        (("filter", "engine", "--set", "boxes.nms=2.0"), 2, "nms is 2.0; it is from 0 to 1"),
+        (("filter", "engine", "--recipe", "nan"), 2, "there is no recipe 'nan'; there are fld, nano"),
+        (("calibrate", "engine", "--precision", "90"), 2, "--precision 90.0: above 0 and at most 1"),
+        (("annotate", "--data", ".", "--to", "e", "--specialist", "detect"), 2, "--specialist detect: KIND=MODEL"),
+        (("annotate", "--data", ".", "--to", "e"), 2, "the recipe fld names no specialist"),
+        (("annotate", "--data", "none", "--to", "e"), 3, "none is no folder; give a folder of images"),
+    ],
+)
+def test_mistake_is_one_line(made: Call, words: tuple[str, ...], status: int, message: str) -> None:
+    code, out, err = made("engine", *words)
+    assert (code, out) == (status, "")
+    assert err.startswith("error: ") and message in err
+
+
+def test_folder_of_damaged_files_is_one_line(made: Call, tmp_path: Path) -> None:
+    path = next((tmp_path / "engine/round0/raw").iterdir())
+    path.write_bytes(path.read_bytes()[:100])
+    status, _, err = made("engine", "filter", "engine", "--set", "boxes.nms=0.4")
+    assert status == 3 and f"{path.name} cannot be read as parquet" in err

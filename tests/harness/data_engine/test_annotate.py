@@ -1,0 +1,268 @@
+"""Asking: what is kept, what is asked again and what never, and models that fail or break their contract."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from harness.core import Answer, Boxes, Failure, Question, Text, Ticket
+from harness.data_engine import tables
+from harness.data_engine.annotate import TRIES, Specialist, annotate
+from harness.data_engine.images import read_row
+from harness.data_engine.recipes import Recipe, fld
+from harness.data_engine.shards import Engine
+from harness.errors import DataError, ModelError
+from tests.harness.data_engine.engines import drawn
+
+
+class Scripted:
+    """Answers each question by a function, and lists what it was asked."""
+
+    def __init__(self, reply: Any = None, fingerprint: str = "scripted") -> None:
+        self.reply = reply or (lambda question: Answer(("cat",), Boxes(((1.0, 2.0, 30.0, 40.0),), ("cat",), (0.9,))))
+        self.fingerprint = fingerprint
+        self.provenance: dict[str, Any] = {}
+        self.asked: list[str] = []
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        for ticket, question in questions:
+            self.asked.append(question.image_name)
+            yield ticket, self.reply(question)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    list(drawn(tmp_path / "photos", 5))
+    return tmp_path / "photos"
+
+
+def made(root: Path, recipe: Recipe | None = None) -> Engine:
+    images = [read_row(root, path.name) for path in sorted(root.iterdir())]
+    return Engine.create(root.parent / "engine", images, recipe or Recipe(name="test"), str(root), shard=2)
+
+
+def specialist(model: Scripted, kind: Any = "detect", name: str = "one") -> Specialist:
+    return Specialist(kind, name, model)
+
+
+def digest_of(engine: Engine, part: str = "raw") -> str:
+    """A digest over the rows of all raw or told files, whatever pyarrow wrote."""
+    form: tables.Form = "annotations" if part == "raw" else "told"
+    paths = sorted(engine.path.glob(f"round*/{part}/*.parquet"))
+    return tables.rows_digest(row for path in paths for row in tables.read(path, form))
+
+
+def test_answers_become_raw_annotations_of_their_origin(root: Path) -> None:
+    engine, model = made(root), Scripted()
+    counts = annotate(engine, specialist(model), root)
+    assert (counts.questions, counts.asked, counts.annotations, counts.failed, counts.unreadable) == (5, 5, 5, 0, 0)
+    (origin,) = engine.origins.values()
+    assert (origin.kind, origin.name, origin.fingerprint, origin.round) == ("specialist", "one", "scripted", 0)
+    for record in engine.records():
+        (region,) = record.annotations
+        assert (region.image, region.origin, region.score) == (record.image.sha256, origin.id, 0.9)
+    assert [row["raw"] for row in engine.answers(0)] == [["cat"]] * 5
+    assert list((engine.path / "round0/asking").iterdir()) == []
+
+
+def test_same_command_asks_nothing_again_and_rewrites_nothing(root: Path) -> None:
+    engine = made(root)
+    annotate(engine, specialist(Scripted()), root)
+    before = {path: path.stat().st_mtime_ns for path in engine.path.rglob("*.parquet")}
+    again = Scripted()
+    counts = annotate(engine, specialist(again), root)
+    assert (again.asked, counts.questions, counts.asked) == ([], 5, 0)
+    assert {path: path.stat().st_mtime_ns for path in engine.path.rglob("*.parquet")} == before
+
+
+def test_other_model_and_other_categories_are_asked_beside_what_is_there(root: Path) -> None:
+    engine = made(root)
+    annotate(engine, specialist(Scripted()), root)
+    other = Scripted(fingerprint="other")
+    annotate(engine, specialist(other, name="other"), root)
+    assert len(other.asked) == 5
+    assert [len(record.annotations) for record in engine.records()] == [2] * 5
+    named = made(root, Recipe(name="test", categories=("cat",)))
+    third = Scripted()
+    annotate(named, specialist(third), root)
+    assert len(third.asked) == 5  # the question is another one
+    assert [len(record.annotations) for record in named.records()] == [2] * 5  # and its answer the same assertion
+
+
+def test_failure_is_asked_three_times_and_then_final(root: Path) -> None:
+    def reply(question: Question) -> Answer | Failure:
+        return Failure("too dark") if question.image_name == "001.png" else Answer(("",), Boxes(()))
+
+    engine, model = made(root), Scripted(reply)
+    counts = annotate(engine, specialist(model), root)
+    assert model.asked.count("001.png") == TRIES
+    assert (counts.failed, counts.reasons) == (1, {"too dark": 1})
+    (row,) = (row for row in engine.answers(0) if row["failure"])
+    assert (row["failure"], row["tries"], row["readable"]) == ("too dark", 3, False)
+    again = Scripted(reply)
+    assert annotate(engine, specialist(again), root).failed == 1
+    assert again.asked == []
+
+
+def test_failure_that_passes_has_an_answer_and_its_tries(root: Path) -> None:
+    tries: list[str] = []
+
+    def reply(question: Question) -> Answer | Failure:
+        tries.append(question.image_name)
+        return Failure("busy") if tries.count(question.image_name) == 1 else Answer(("",), Boxes(()))
+
+    engine = made(root)
+    counts = annotate(engine, specialist(Scripted(reply)), root)
+    assert counts.failed == 0
+    assert {row["tries"] for row in engine.answers(0)} == {2}
+
+
+def test_specialist_that_fails_on_every_image_is_an_error_and_nothing_is_final(root: Path) -> None:
+    list(drawn(root, 9))
+    images = [read_row(root, path.name) for path in sorted(root.iterdir())]
+    engine = Engine.create(root.parent / "e", images, Recipe(name="test"), str(root))
+    with pytest.raises(ModelError, match="one failed on all 9 questions of shard 0: no key; nothing of it is final"):
+        annotate(engine, specialist(Scripted(lambda question: Failure("no key"))), root)
+    assert list(engine.answers(0)) == []
+    assert annotate(engine, specialist(Scripted()), root).asked == 9
+
+
+def test_unreadable_and_not_finite_answers_are_counted_and_give_no_annotation(root: Path) -> None:
+    nan = Answer(("?",), Boxes(((float("nan"), 0.0, 1.0, 1.0),), ("cat",)))
+
+    def reply(question: Question) -> Answer:
+        return {"000.png": Answer(("???",), None), "001.png": nan}.get(question.image_name, Answer(("",), Boxes(())))
+
+    engine = made(root)
+    counts = annotate(engine, specialist(Scripted(reply)), root)
+    assert (counts.unreadable, counts.failed, counts.annotations) == (1, 1, 0)
+    assert counts.reasons == {"the answer has a number that is not finite": 1}
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ([], "left 2 of 2 questions without an answer"),
+        ([(7, Failure("x"))], "answered ticket 7, which it was not given"),
+        ([(0, Failure("x")), (0, Failure("x"))], "answered ticket 0, which it was not given"),
+    ],
+)
+def test_model_that_breaks_its_contract_is_one_line(root: Path, stream: list[Any], message: str) -> None:
+    model = Scripted()
+    model.answer = lambda questions: (list(questions), iter(stream))[1]  # type: ignore[method-assign]
+    with pytest.raises(ModelError, match=message):
+        annotate(made(root), specialist(model), root)
+
+
+def test_image_that_changed_since_is_refused_before_it_is_asked_about(root: Path) -> None:
+    engine, model = made(root), Scripted()
+    (root / "004.png").write_bytes((root / "003.png").read_bytes())
+    with pytest.raises(DataError, match=r"004.png has changed since"):
+        annotate(engine, specialist(model), root)
+    assert len(model.asked) == 4
+
+
+def test_equal_files_are_asked_about_once_and_undecodable_ones_never(root: Path) -> None:
+    (root / "004.png").write_bytes((root / "003.png").read_bytes())
+    (root / "005.png").write_bytes((root / "003.png").read_bytes())
+    (root / "006.png").write_bytes(b"no image")
+    engine, model = made(root), Scripted()
+    annotate(engine, specialist(model), root)
+    assert model.asked == ["000.png", "001.png", "002.png", "003.png", "004.png"]  # 003 and 004 are of two shards
+
+
+def test_regions_are_described_as_the_filters_leave_them(root: Path) -> None:
+    def reply(question: Question) -> Answer:
+        boxes = Boxes(((1.0, 2.0, 30.0, 40.0), (50.0, 2.0, 90.0, 40.0)), ("cat", "dog"), (0.9, 0.1))
+        return Answer(("",), boxes)
+
+    engine = made(root, fld())
+    annotate(engine, specialist(Scripted(reply)), root)
+    describer = Scripted(lambda question: Answer(("grey",), Text((f"grey at {question.region[0]:.0f}",))))
+    annotate(engine, specialist(describer, "describe", "two"), root)
+    assert len(describer.asked) == 5  # of ten regions, those above the threshold
+    texts = [each for record in engine.records() for each in record.annotations if each.kind == "text"]
+    assert {each.value for each in texts} == {Text(("grey at 1",))}
+    lower = engine.with_recipe(engine.recipe.with_settings(["boxes.score=0.05"]))
+    annotate(lower, specialist(describer, "describe", "two"), root)
+    assert len(describer.asked) == 10  # the other five, and no region twice
+
+
+WORKER = """
+    import os, signal, sys, time
+    from pathlib import Path
+    from harness.core import Answer, Boxes
+    from harness.data_engine.annotate import Specialist, annotate
+    from harness.data_engine.shards import Engine
+    from tests.harness.data_engine.test_annotate import Scripted
+
+    root, path, die_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    log = (path.parent / "asked.log").open("a")
+
+    def reply(question):
+        count = len(model.asked)
+        if count == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        log.write(question.image_name + "\\n"); log.flush()
+        width = float(int(question.image_name[:3]) + 20)
+        return Answer(("cat",), Boxes(((1.0, 2.0, width, 40.0),), ("cat",), (0.5,)))
+
+    model = Scripted(reply)
+    annotate(Engine.open(path), Specialist("detect", "one", model), root)
+"""
+
+
+def work(root: Path, engine: Engine, die_at: int) -> int:
+    code = dedent(WORKER)
+    return subprocess.run([sys.executable, "-c", code, root, engine.path, str(die_at)], cwd=Path.cwd()).returncode
+
+
+def test_killed_process_resumes_asks_nothing_twice_and_ends_with_the_same_rows(root: Path) -> None:
+    engine = made(root)
+    for _ in range(2):
+        assert work(root, engine, die_at=3) == -signal.SIGKILL  # the third question of each process has no answer
+    assert work(root, engine, die_at=0) == 0
+    asked = (root.parent / "asked.log").read_text().split()
+    assert sorted(asked) == sorted(path.name for path in root.iterdir())
+    killed = digest_of(engine)
+    other = Engine.create(root.parent / "undisturbed", engine.images(), engine.recipe, str(root), shard=2)
+    assert work(root, other, die_at=0) == 0
+    assert digest_of(other) == killed
+
+
+def test_full_disk_is_one_line_and_the_same_command_goes_on(root: Path) -> None:
+    engine = made(root)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)); import signal; signal.signal({int(signal.SIGXFSZ)}, signal.SIG_IGN)"  # noqa: E501
+    code = f"{limit}\n{dedent(WORKER)}"
+    told = subprocess.run(
+        [sys.executable, "-c", code, root, engine.path, "0"], cwd=Path.cwd(), capture_output=True, text=True
+    )
+    assert "ResourceError: cannot write" in told.stderr
+    assert annotate(engine, specialist(Scripted()), root).questions == 5
+    assert [len(record.annotations) >= 1 for record in engine.records()] == [True] * 5
+    assert not list(engine.path.rglob("*.partial"))
+
+
+def test_worker_that_is_alive_keeps_others_from_its_shard(root: Path) -> None:
+    from harness.errors import UsageError
+
+    engine = made(root)
+    inner: list[Exception] = []
+
+    def reply(question: Question) -> Answer:
+        if not inner:
+            try:
+                annotate(Engine.open(engine.path), specialist(Scripted()), root, shards=[0])
+            except UsageError as error:
+                inner.append(error)
+        return Answer(("",), Boxes(()))
+
+    annotate(engine, specialist(Scripted(reply)), root)
+    assert "another process is working on 00000" in str(inner[0])

@@ -1,0 +1,151 @@
+"""An engine folder: ranges of images, files that are written once, locks, and folders of something else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.data_engine.recipes import Recipe
+from harness.data_engine.records import ImageRow, Verdict
+from harness.data_engine.shards import Engine
+from harness.errors import DataError, UsageError
+from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, image_row, region
+
+RECIPE = Recipe(name="test")
+IMAGES = [image_row(place) for place in range(5)]
+
+
+def engine(path: Path, images: Sequence[ImageRow] = IMAGES) -> Engine:
+    return Engine.create(path, images, RECIPE, "photos", shard=2)
+
+
+def test_shards_are_ranges_of_the_sorted_references(tmp_path: Path) -> None:
+    made = engine(tmp_path, IMAGES[::-1])
+    assert list(made.shards) == [0, 1, 2]
+    assert [[image.reference for image in made.images_of(n)] for n in made.shards] == [
+        ["000.png", "001.png"], ["002.png", "003.png"], ["004.png"],
+    ]  # fmt: skip
+    assert list(Engine.open(tmp_path).images()) == IMAGES
+
+
+def test_opened_engine_equals_the_one_that_was_made(tmp_path: Path) -> None:
+    assert engine(tmp_path) == Engine.open(tmp_path)
+    assert engine(tmp_path) == Engine.open(tmp_path)  # made again: nothing changes
+
+
+def test_folder_of_other_images_is_refused(tmp_path: Path) -> None:
+    engine(tmp_path)
+    with pytest.raises(DataError, match="was made of 5 images that are not the 4 of photos"):
+        engine(tmp_path, IMAGES[:4])
+    with pytest.raises(DataError, match="or an image has changed since"):
+        engine(tmp_path, [*IMAGES[:4], replace(IMAGES[4], sha256="0" * 64)])
+
+
+def test_folder_without_engine_and_later_schema_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="engine annotate` makes one"):
+        Engine.open(tmp_path)
+    engine(tmp_path)
+    state = json.loads((tmp_path / "engine.json").read_text())
+    (tmp_path / "engine.json").write_text(json.dumps(state | {"schema": 9}))
+    with pytest.raises(DataError, match="has the schema 9; this harness reads 1"):
+        Engine.open(tmp_path)
+    (tmp_path / "engine.json").write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        Engine.open(tmp_path)
+
+
+def test_no_image_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="photos: there is no image"):
+        engine(tmp_path, [])
+
+
+def test_origins_are_appended_once_and_a_torn_line_is_removed(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    made.add_origins([ONE])
+    with (tmp_path / "origins.jsonl").open("a") as stream:
+        stream.write('{"kind": "spec')
+    made.add_origins([ONE, OTHER])
+    assert made.origins == {ONE.id: ONE, OTHER.id: OTHER}
+    assert len((tmp_path / "origins.jsonl").read_text().splitlines()) == 2
+
+
+ANSWER = {
+    "image": IMAGES[2].sha256, "question": "q", "kind": "detect", "text": "", "region": None, "origin": ONE.id,
+    "raw": ["cat"], "readable": True, "failure": "", "tries": 1,
+}  # fmt: skip
+
+
+def test_answers_count_only_with_their_raw_file(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    made.write_part(0, 1, "d1", [ANSWER], [region((0.0, 0.0, 9.0, 9.0), image=IMAGES[2])])
+    assert list(made.answers(0)) == list(made.answers(0, 1)) == [ANSWER]
+    assert list(made.answers(0, 0)) == list(made.answers(1)) == []
+    (tmp_path / "round0/raw/00001-d1.parquet").unlink()  # interrupted between the two
+    assert list(made.answers(0)) == []
+
+
+def test_records_are_raw_until_a_filter_told_and_then_as_it_told(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    cat = region((0.0, 0.0, 9.0, 9.0), image=IMAGES[2])
+    dog = region((0.0, 0.0, 9.0, 9.0), "dog", origin=OTHER, image=IMAGES[3])
+    made.write_part(0, 1, "d1", [], [cat, dog])
+    made.write_part(0, 1, "d2", [], [dog])  # the same assertion again
+    assert [record.annotations for record in made.records()] == [(), (), (cat,), (dog,), ()]
+    verdict = Verdict(annotation=dog.id, status="dropped", stage="boxes.score")
+    told = [
+        record.extended(verdicts=[verdict] if dog in record.annotations else []) for record in made.raw_records(1, 0)
+    ]
+    made.write_told(1, 0, told, "inputs")
+    assert list(made.records())[2:4] == told
+    assert [list(record.kept()) for record in made.records()] == [[], [], [cat], [], []]
+
+
+def test_dropped_image_has_a_row_and_no_record(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    made.replace_images(replace(image, stage="images.tiny") if image == IMAGES[3] else image for image in IMAGES)
+    assert [image.stage for image in made.images()] == ["", "", "", "images.tiny", ""]
+    made.write_part(0, 1, "d1", [], [region((0, 0, 9, 9), image=IMAGES[3])])
+    assert [record.image.reference for record in made.records()] == ["000.png", "001.png", "002.png", "004.png"]
+    with pytest.raises(UsageError, match="are not the 5 of"):
+        made.replace_images(IMAGES[:4])
+
+
+def test_inputs_of_verdicts_change_with_raw_files_images_and_settings(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    before = made.told_inputs(0, 0, "s")
+    assert made.told_inputs(0, 0, "s") == before != made.told_inputs(0, 0, "t")
+    made.write_part(0, 1, "d1", [], [])
+    assert made.told_inputs(0, 0, "s") == before  # another shard's
+    made.write_part(0, 0, "d1", [], [])
+    after = made.told_inputs(0, 0, "s")
+    made.replace_images([replace(IMAGES[0], stage="images.tiny"), *IMAGES[1:]])
+    assert len({before, after, made.told_inputs(0, 0, "s")}) == 3
+
+
+def test_second_worker_on_a_shard_is_refused(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    with made.locked("00001"):
+        with pytest.raises(UsageError, match=r"another process is working on 00001 .*--shard"), made.locked("00001"):
+            pass
+        with made.locked("00000"):
+            pass
+    with made.locked("00001"):
+        pass
+
+
+def test_rounds_are_those_that_were_begun(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    assert list(made.rounds) == []
+    assert list(made.records()) == []
+    made.write_part(1, 0, "d1", [], [])
+    assert list(made.rounds) == [0, 1]
+    assert [path.parent.parent.name for path in made.parts(0, 1)] == ["round1"]
+    assert made.parts(0, 0) == []
+
+
+def test_origin_ids_of_the_tests_differ() -> None:
+    assert len(ORIGINS) == 4

@@ -1,0 +1,180 @@
+"""The data engine from Python: from a folder of images to what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import harness
+from harness.core import Answer, Boxes, Failure, Question, Text, Ticket
+from harness.data_engine import shards
+from harness.data_engine.filtering import is_stale
+from harness.errors import DataError, ResourceError, UsageError
+from harness.shards import Shard
+from tests.harness.evaluation.engine_scenes import SCENES, benchmark, recipe, scenes
+
+BARE = replace(recipe(), specialists={})
+
+
+class Counting:
+    """Answers every question about a region or an image, and counts them."""
+
+    def __init__(self) -> None:
+        self.fingerprint, self.provenance = "counting", {}  # type: ignore[var-annotated]
+        self.asked: list[str] = []
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        for ticket, question in questions:
+            self.asked.append(question.kind)
+            box = Boxes(((10.0, 10.0, 60.0, 60.0), (70.0, 10.0, 110.0, 60.0)), ("cat", "dog"), (0.9, 0.3))
+            yield ticket, Answer(("x",), Text(("a cat",)) if question.kind == "describe" else box)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scenes(tmp_path_factory.mktemp("scenes"))
+
+
+def test_folder_becomes_kept_annotations_of_every_specialist(root: Path, tmp_path: Path) -> None:
+    done = harness.engine.annotate(root, tmp_path / "engine", recipe=recipe())
+    assert {key: asked.questions for key, asked in done.asked.items() if key[0] == "detect"} == {
+        ("detect", "simulated-detector"): SCENES, ("detect", "simulated-detector-2"): SCENES,
+    }  # fmt: skip
+    opened = harness.engine.open(tmp_path / "engine")
+    assert not is_stale(opened)
+    names = {origin.name for origin in opened.origins.values()}
+    assert names == {"simulated-detector", "simulated-detector-2", "simulated-segmenter", "boxes.agreement"}
+    for record in opened.records():
+        regions = {region.id for region in record.kept("region")}
+        assert {outline.parents[0] for outline in record.kept("outline")} == regions
+
+
+def test_changed_threshold_asks_nothing_and_changes_what_is_kept(root: Path, tmp_path: Path) -> None:
+    model = Counting()
+    harness.engine.annotate(root, tmp_path / "e", recipe=BARE, specialists={"detect": model})
+    assert len(model.asked) == SCENES
+    before = [len(list(record.kept())) for record in harness.engine.open(tmp_path / "e").records()]
+    filtered = harness.engine.filter(tmp_path / "e", ["boxes.score=0.2"])
+    after = [len(list(record.kept())) for record in harness.engine.open(tmp_path / "e").records()]
+    assert (before, after, filtered.made) == ([1] * SCENES, [2] * SCENES, 1)
+    assert len(model.asked) == SCENES
+    assert harness.engine.open(tmp_path / "e").recipe.as_data()["stages"][0]["score"] == 0.2
+
+
+def test_same_call_asks_nothing_and_keeps_the_settings_of_the_folder(root: Path, tmp_path: Path) -> None:
+    model = Counting()
+    given: dict[str, Any] = {"specialists": {"detect": model, "describe": model}}
+    harness.engine.annotate(root, tmp_path / "e", recipe=BARE, **given)
+    assert model.asked == ["detect"] * SCENES + ["describe"] * SCENES  # one region of each image is kept
+    harness.engine.filter(tmp_path / "e", ["boxes.score=0.2"])
+    harness.engine.annotate(root, tmp_path / "e", **given)  # no recipe: the folder's
+    assert model.asked.count("detect") == SCENES
+    assert model.asked.count("describe") == 2 * SCENES  # the regions that are kept now
+    harness.engine.annotate(root, tmp_path / "e", **given)
+    assert len(model.asked) == 3 * SCENES
+
+
+def test_shards_are_annotated_apart_and_together_are_the_whole(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = harness.engine.annotate(root, tmp_path / "whole", recipe=recipe()).engine
+    monkeypatch.setattr(shards, "SHARD", 2)  # three shards, for four jobs
+    for number in (2, 4, 1, 3):
+        done = harness.engine.annotate(root, tmp_path / "parts", recipe=recipe(), shard=Shard(number, 4))
+        assert done.filtered.made == (number != 4)
+    assert list(harness.engine.open(tmp_path / "parts").records()) == list(whole.records())
+
+
+def test_image_that_a_benchmark_evaluates_is_not_asked_about(root: Path, miniature: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    first = sorted((miniature / "coco/val2017").iterdir())[0]
+    with Image.open(first) as image:
+        image.resize((image.width * 2, image.height * 2)).save(photos / "copy.jpg", quality=60)
+    with Image.open(sorted((root / "scenes").iterdir())[0]) as image:
+        image.save(photos / "mine.jpg")
+    model = Counting()
+    asked, data = {"detect": model}, benchmark(miniature, tmp_path / "data")
+    done = harness.engine.annotate(photos, tmp_path / "e", recipe=BARE, specialists=asked, benchmarks=data)
+    assert done.dropped_images == 1
+    assert len(model.asked) == 1
+    dropped = [image for image in harness.engine.images(tmp_path / "e") if image.stage]
+    assert [(image.reference, image.stage) for image in dropped] == [("copy.jpg", "images.benchmark")]
+    assert first.name.removesuffix(".jpg") in dropped[0].by
+    assert harness.engine.filter(tmp_path / "e").made == 0  # without the benchmarks at hand, it stays dropped
+    assert [record.image.reference for record in harness.engine.open(tmp_path / "e").records()] == ["mine.jpg"]
+
+
+def test_what_a_stage_needs_is_said_before_anything_is_asked(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.data_engine import texts
+
+    def lacking(texts: object) -> None:
+        raise ResourceError("texts are parsed by spaCy: pip install it")
+
+    monkeypatch.setattr(texts, "parse", lacking)
+    model = Counting()
+    with pytest.raises(ResourceError, match="pip install"):
+        harness.engine.annotate(root, tmp_path / "e", recipe="fld", specialists={"detect": model})
+    assert (model.asked, (tmp_path / "e").exists()) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({}, UsageError, "the recipe simulated names no specialist: give --specialist KIND=MODEL"),
+        ({"specialists": {"vqa": "simulated-reader"}}, UsageError, "specialist vqa: an engine has no use"),
+        ({"specialists": {"detect": "simulated-dtector"}}, UsageError, "there is no specialist 'simulated-dtector'"),
+        ({"specialists": {"detect": "oracle"}}, UsageError, "oracle is made for a task, and can be no specialist"),
+        ({"specialists": {"describe": "clip-b16"}}, UsageError, "clip-b16"),
+        ({"specialists": {"regions": "simulated-detector"}}, UsageError, "simulated-detector answers caption, detect"),
+        ({"limit": 0, "specialists": {"detect": "simulated-detector"}}, UsageError, "--limit 0: at least one image"),
+        (
+            {"benchmarks": "nowhere", "specialists": {"detect": "simulated-detector"}}, DataError,
+            "--benchmarks nowhere is no folder",
+        ),
+    ],
+)  # fmt: skip
+def test_mistake_is_one_line_and_nothing_is_asked(
+    root: Path, tmp_path: Path, given: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        harness.engine.annotate(root, tmp_path / "e", recipe=BARE, **given)
+    assert not (tmp_path / "e" / "round0").exists()
+
+
+def test_folder_of_another_data_set_and_a_missing_one_are_refused(root: Path, tmp_path: Path) -> None:
+    harness.engine.annotate(root, tmp_path / "e", recipe=recipe(), limit=2)
+    with pytest.raises(UsageError, match=r"is of the images of .*; give another --to"):
+        harness.engine.annotate(root / "scenes", tmp_path / "e", recipe=recipe())
+    with pytest.raises(DataError, match="is no folder; give a folder of images"):
+        harness.engine.annotate(tmp_path / "none", tmp_path / "f", recipe=recipe())
+    with pytest.raises(DataError, match="`engine annotate` makes one"):
+        harness.engine.filter(tmp_path / "f")
+
+
+def test_images_that_came_later_are_named(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    harness.engine.annotate(root, tmp_path / "e", recipe=recipe(), limit=4)
+    harness.engine.annotate(root, tmp_path / "e")
+    assert "2 images of" in caplog.text and "annotate them into another folder" in caplog.text
+
+
+def test_simulated_specialists_know_no_other_images(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos/1.png")
+    with pytest.raises(DataError, match="know the embedded world alone"):
+        harness.engine.annotate(tmp_path / "photos", tmp_path / "e", recipe=recipe())
+
+
+def test_model_object_has_the_name_of_its_class_as_origin(root: Path, tmp_path: Path) -> None:
+    model = Counting()
+    harness.engine.annotate(root, tmp_path / "e", recipe=BARE, specialists={"detect": model})
+    opened = harness.engine.open(tmp_path / "e")
+    assert {origin.name for origin in opened.origins.values()} == {"Counting", "boxes.agreement"}
+    assert opened.recipe.specialists == {"detect": ("Counting",)}
