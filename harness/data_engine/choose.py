@@ -80,6 +80,23 @@ class Choice:
         return best
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chunks:
+    """The stage that adds the noun chunks of each region's brief text as texts of the region (`with_chunks`)."""
+
+    name: ClassVar[str] = "chunks"
+    version: ClassVar[int] = 1
+
+    @property
+    def makes(self) -> tuple[Origin, ...]:
+        """The origins of annotations that the stage adds."""
+        return (chunk_origin(),)
+
+    def __call__(self, record: Record) -> Record:
+        """The record with the chunks."""
+        return with_chunks(record)
+
+
 def candidates(record: Record) -> dict[str, list[Annotation]]:
     """The kept texts of each kept region that has any, by the region's id; see the module for its label."""
     regions = {region.id: region for region in record.kept("region")}

@@ -28,12 +28,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from harness.core import Text
-from harness.data_engine.parsing import Parse, Word, parse
+from harness.data_engine.parsing import BATCH, Parse, Word, parse
 from harness.data_engine.records import Annotation, Length, Origin, Record, Verdict
 
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
@@ -128,6 +128,24 @@ class Texts:
             for rule in ("object_complexity", "action_complexity"):
                 if numbers[rule] < getattr(self, rule):
                     yield verdict(rule, numbers[rule], getattr(self, rule))
+
+
+def parsed_ahead(records: Iterable[Record], texts: int = BATCH) -> Iterator[Record]:
+    """The same records, whose kept texts are parsed in batches of about `texts` before the first of them is needed.
+
+    spaCy is more than twice as fast on a batch as on the few texts of one image.
+    """
+    waiting: list[Record] = []
+    said: list[str] = []
+    for record in records:
+        waiting.append(record)
+        said += map(text_of, record.kept("text"))
+        if len(said) >= texts:
+            parse(said)
+            yield from waiting
+            waiting, said = [], []
+    parse(said)
+    yield from waiting
 
 
 def text_of(annotation: Annotation) -> str:

@@ -90,7 +90,8 @@ def test_chunks_of_a_brief_text_are_its_things() -> None:
     assert [each.value for each in chunks] == [Text(("a black dog",)), Text(("a ball",))]
     assert {each.parents for each in chunks} == {(BOX.id, BRIEF.id)}
     assert {each.origin for each in chunks} == {chunk_origin().id}
-    assert with_chunks(after) == after
+    assert with_chunks(after) == after == choose.Chunks()(record(BOX, CATEGORY, BRIEF, CAPTION))
+    assert choose.Chunks().makes == (chunk_origin(),)
 
 
 def test_chunk_that_repeats_the_text_or_the_label_is_left_out() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.data_engine import texts
 from harness.data_engine.parsing import parse
 from harness.data_engine.records import Length
 from harness.data_engine.texts import BANDS, Texts, elements, is_broken, measured, repetition
@@ -145,6 +146,15 @@ def test_band_of_a_recipe_replaces_that_of_its_length_alone() -> None:
     verdicts = {verdict.annotation: verdict for verdict in stage(record(long, one)).verdicts}
     assert (verdicts[long.id].measured, verdicts[long.id].bound) == (14, 3)
     assert (verdicts[one.id].measured, verdicts[one.id].bound) == (1, BANDS["detailed"][0])
+
+
+def test_records_parsed_ahead_are_the_same_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of three texts: the first has the texts of two records, and the last what is left."""
+    batches: list[list[str]] = []
+    monkeypatch.setattr(texts, "parse", lambda said: batches.append(list(said)) or [])
+    given = [record(text("one cat"), text("two cats")), record(text("three cats")), record(), record(text("four cats"))]
+    assert list(texts.parsed_ahead(given, 3)) == given
+    assert batches == [["one cat", "two cats", "three cats"], ["four cats"]]
 
 
 @pytest.mark.parametrize("words", ["A dog's ball.", "Ein Hund läuft über die Straße.", "a dog\non a mat", "a “sign”"])
