@@ -60,8 +60,11 @@ Made = Iterator[Sample[Any]]
 X = TypeVar("X")
 
 
-def of(engine: Path, root: Path) -> Task[Any]:
-    """The task of an engine folder, whose images are under `root`.  DataError if the folder is no engine's."""
+def of(engine: Path, root: Path, kinds: frozenset[Kind] | None = None) -> Task[Any]:
+    """The task of an engine folder, whose images are under `root`; with `kinds`, its questions of these kinds alone.
+
+    DataError if the folder is no engine's.
+    """
     from harness.data_engine.shards import Engine
 
     Engine.open(engine)
@@ -75,7 +78,7 @@ def of(engine: Path, root: Path) -> Task[Any]:
         about="what an engine kept, for training",
         splits=(),
         train_splits=(TRAIN,),
-        load=partial(load, engine=engine),
+        load=partial(load, engine=engine, kinds=kinds),
         score=_refuse,
         metrics={},
         headline="",
@@ -84,12 +87,12 @@ def of(engine: Path, root: Path) -> Task[Any]:
     )
 
 
-def load(source: Source, engine: Path) -> Made:
+def load(source: Source, engine: Path, kinds: frozenset[Kind] | None = None) -> Made:
     """The samples of the images that an engine kept, image by image."""
     from harness.data_engine.shards import Engine
 
     for record in Engine.open(engine).records():
-        yield from samples(record)
+        yield from (sample for sample in samples(record) if kinds is None or sample.question.kind in kinds)
 
 
 def samples(record: Record) -> Made:

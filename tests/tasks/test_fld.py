@@ -143,3 +143,10 @@ def test_task_is_not_evaluated(miniature: Path, tmp_path: Path) -> None:
         task.score(next(task.load(Source(miniature, fld.TRAIN))), Answer(("",), None))
     with pytest.raises(DataError, match=r"is no engine folder"):
         fld.of(tmp_path, miniature)
+
+
+def test_kinds_that_a_model_is_not_taught_are_left_out(miniature: Path, tmp_path: Path) -> None:
+    folder(tmp_path / "engine", miniature, samples.records(miniature, 2))
+    task = fld.of(tmp_path / "engine", miniature, frozenset({"detect", "caption"}))
+    kinds = [each.question.kind for each in task.load(Source(miniature, fld.TRAIN))]
+    assert kinds == ["caption", "detect"] * 2
