@@ -92,6 +92,7 @@ def test_parquet_is_read_by_datasets(parquet: Path, records: list[Record], tmp_p
     assert as_rows(list(found.select_columns(COLUMNS))) == expected(records)
 
 
+@pytest.mark.slow
 def test_parquet_is_read_by_ray_data(parquet: Path, records: list[Record], tmp_path: Path) -> None:
     """In a process of its own, since ray starts others."""
     pytest.importorskip("ray.data", reason="pip install 'ray[data]'")
