@@ -14,15 +14,19 @@ kept becomes samples:
 
 Boxes are taught from left to right.  A region that does not touch its image, or has no area, is left out.  A text or an
 outline of a region that was merged into another is of that other region.
+
+Where several origins answer one question, one answer is taught: the category of a region, if it has one as a text, else
+its label; the outline of a region and the boxes of a phrase with the highest score; the written words of the origin
+that read most.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from harness.core import (
     Box,
@@ -53,10 +57,14 @@ CAPTIONS: Mapping[str, Kind] = {
     "brief": "caption", "detailed": "detailed_caption", "more_detailed": "more_detailed_caption",
 }  # fmt: skip
 Made = Iterator[Sample[Any]]
+X = TypeVar("X")
 
 
-def of(engine: Path, root: Path) -> Task[Any]:
-    """The task of an engine folder, whose images are under `root`.  DataError if the folder is no engine's."""
+def of(engine: Path, root: Path, kinds: frozenset[Kind] | None = None) -> Task[Any]:
+    """The task of an engine folder, whose images are under `root`; with `kinds`, its questions of these kinds alone.
+
+    DataError if the folder is no engine's.
+    """
     from harness.data_engine.shards import Engine
 
     Engine.open(engine)
@@ -70,7 +78,7 @@ def of(engine: Path, root: Path) -> Task[Any]:
         about="what an engine kept, for training",
         splits=(),
         train_splits=(TRAIN,),
-        load=partial(load, engine=engine),
+        load=partial(load, engine=engine, kinds=kinds),
         score=_refuse,
         metrics={},
         headline="",
@@ -79,12 +87,12 @@ def of(engine: Path, root: Path) -> Task[Any]:
     )
 
 
-def load(source: Source, engine: Path) -> Made:
+def load(source: Source, engine: Path, kinds: frozenset[Kind] | None = None) -> Made:
     """The samples of the images that an engine kept, image by image."""
     from harness.data_engine.shards import Engine
 
     for record in Engine.open(engine).records():
-        yield from samples(record)
+        yield from (sample for sample in samples(record) if kinds is None or sample.question.kind in kinds)
 
 
 def samples(record: Record) -> Made:
@@ -107,11 +115,10 @@ def samples(record: Record) -> Made:
         phrases = [each for each in kept if each.kind == "phrase" and text.id in each.parents]
         if phrases:
             yield _grounding(sample, text, phrases)
-    for each in kept:
-        parent = of.get(each.id)
-        if each.kind == "outline" and parent is not None:
-            yield sample("outline", each.value, each.id, region=_box(parent))
-    written = [each.value for each in kept if each.kind == "written" and isinstance(each.value, Quads)]
+    outlines = [(each, parent) for each in kept if each.kind == "outline" and (parent := of[each.id]) is not None]
+    for each, parent in _best(outlines, lambda pair: pair[0], lambda pair: pair[1].id):
+        yield sample("outline", each.value, each.id, region=_box(parent))
+    written = _of_one_origin([each for each in kept if each.kind == "written"])
     if written:
         words = tuple(label for value in written for label in (*value.labels, "")[:1])
         yield sample("ocr_regions", Quads(tuple(value.quads[0] for value in written), words))
@@ -128,8 +135,10 @@ def _of_regions(
         yield sample("detect", Boxes(tuple(map(_box, labelled)), tuple(map(_label, labelled))))
     if ordered:
         yield sample("propose", Boxes(tuple(map(_box, ordered))))
+    named = {region.id for text, region in texts if region is not None and text.length == "category"}
     for each in labelled:
-        yield sample("name", Text((_label(each),)), each.id, region=_box(each))
+        if each.id not in named:
+            yield sample("name", Text((_label(each),)), each.id, region=_box(each))
     described: dict[str, str] = {}
     for text, region in texts:
         if region is not None:
@@ -145,11 +154,30 @@ def _of_regions(
 def _grounding(sample: Any, text: Annotation, phrases: Sequence[Annotation]) -> Sample[Any]:
     """The sample of a text with its phrases in the order of the text."""
     words = _text(text)
-    ordered = sorted(phrases, key=lambda each: (each.span or (0, 0), each.id))
+    ordered = sorted(_best(phrases, lambda each: each, lambda each: each.span), key=lambda each: each.span or (0, 0))
     asked = tuple(Phrase(words[start:end], start, end) for start, end in (each.span or (0, 0) for each in ordered))
     boxes = tuple(each.value.boxes if isinstance(each.value, Boxes) else () for each in ordered)
     made: Sample[Any] = sample("ground", Grounded(boxes), text.id, text=words, phrases=asked)
     return made
+
+
+def _best(items: Sequence[X], annotation: Callable[[X], Annotation], key: Callable[[X], object]) -> list[X]:
+    """Of the items with one key, the one whose annotation has the highest score; the first, of equal ones."""
+    best: dict[object, X] = {}
+    for item in items:
+        before = best.setdefault(key(item), item)
+        if (annotation(item).score or 0) > (annotation(before).score or 0):
+            best[key(item)] = item
+    return list(best.values())
+
+
+def _of_one_origin(annotations: Sequence[Annotation]) -> list[Quads]:
+    """The quads of the origin with the most annotations; of equal ones, the first."""
+    of: dict[str, list[Quads]] = {}
+    for each in annotations:
+        if isinstance(each.value, Quads):
+            of.setdefault(each.origin, []).append(each.value)
+    return max(of.values(), key=len, default=[])
 
 
 def _held(annotation: Annotation, record: Record, regions: Mapping[str, Annotation]) -> Annotation | None:

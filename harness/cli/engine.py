@@ -11,7 +11,8 @@ from cyclopts import App, Parameter, validators
 
 from harness.cli.options import Device
 from harness.data_engine.annotate import Asking
-from harness.data_engine.audit_estimates import DECISIONS, AuditResult
+from harness.data_engine.audit_estimates import AuditResult
+from harness.data_engine.audit_verdicts import DECISIONS
 from harness.data_engine.calibration import Curve
 from harness.data_engine.filtering import is_stale
 from harness.data_engine.shards import Engine
@@ -72,8 +73,9 @@ def annotate(
         if not equals or not model:
             raise UsageError(f"--specialist {each}: KIND=MODEL, such as detect=owlv2-b")
         named.setdefault(kind.strip(), []).append(model.strip())
+    listed = [name.strip() for name in categories.split(",") if name.strip()]
     done = python.annotate(
-        data, to, recipe=recipe, specialists=named, categories=[name.strip() for name in categories.split(",") if name],
+        data, to, recipe=recipe, specialists=named, categories=listed,
         benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
         batch_size=batch_size, source=source, licence=licence,
     )  # fmt: skip
@@ -170,7 +172,7 @@ def audit(
     *,
     verdicts: Annotated[
         list[Path] | None,
-        Parameter(help="File of a person's verdicts, as the page downloads it; may be repeated", negative=()),
+        Parameter(help="File of verdicts, from the page or exported by Label Studio; may be repeated", negative=()),
     ] = None,
     sample: Annotated[int, Parameter(help="Number of annotations to judge")] = 400,
     least: Annotated[int, Parameter(help="Smallest number of each stratum: kind, origin, score and status")] = 20,

@@ -178,7 +178,8 @@ def _drawn(
         of: dict[_Key, list[Annotation]] = {}
         for annotation, status in _decided(record):
             inner = edges[annotation.kind, annotation.origin]
-            number = -1 if annotation.score is None else bisect_right(inner, annotation.score)
+            score = math.nan if annotation.score is None else annotation.score
+            number = -1 if math.isnan(score) else bisect_right(inner, score)
             of.setdefault((annotation.kind, annotation.origin, number, status), []).append(annotation)
         first = _exponential(seed, record.image.sha256)
         for key, candidates in of.items():
@@ -228,9 +229,18 @@ def _stratum(
         else f"{low} to {high}" if low and high
         else f"from {low}" if low else f"below {high}" if high else "any score"
     )  # fmt: skip
-    known = origins.get(origin)
-    name = origin if known is None else f"{known.name} round {known.round}" if known.round else known.name
+    name = _name(origin, origins)
     return Stratum(kind=kind, origin=name, scores=scores, status=status, count=count)
+
+
+def _name(origin: str, origins: Mapping[str, Origin]) -> str:
+    """The name of an origin, with its round, and with its id where another origin has the same."""
+    known = origins.get(origin)
+    if known is None:
+        return origin
+    same = [each for each in origins.values() if (each.name, each.round) == (known.name, known.round)]
+    parts = [known.name, f"round {known.round}" if known.round else "", f"({origin[:8]})" if len(same) > 1 else ""]
+    return " ".join(filter(None, parts))
 
 
 def _item(record: Record, annotation: Annotation, stratum: Stratum, weight: float) -> AuditItem:
@@ -274,7 +284,7 @@ def write_sample(path: Path, sample: AuditSample) -> None:
     """Writes a sample as lines of JSON, the first about all of it."""
     head = {"schema": SCHEMA, "seed": sample.seed, "sample": sample.id}
     lines = [head, *(msgspec.to_builtins(item) for item in sample.items)]
-    replace_file(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    replace_file(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def read_sample(path: Path) -> AuditSample:

@@ -23,28 +23,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, get_args
 
-import msgspec
 import numpy as np
 
 from harness import statistics
 from harness.core import Estimate, Weights
 from harness.data_engine.audit import AuditItem, AuditSample
-from harness.errors import DataError
+from harness.data_engine.audit_verdicts import DECISIONS, Decision
 
-Decision = Literal["right", "wrong", "cannot tell"]
-DECISIONS: tuple[Decision, ...] = get_args(Decision)
 Z = 1.959963984540054  # the 97.5th percentile of the normal distribution
 PERCENT = 100.0
-
-
-class _Line(msgspec.Struct):
-    sample: str
-    annotation: str
-    verdict: Decision
-    by: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,50 +70,6 @@ class AuditResult:
 
     shares: tuple[Shares, ...]
     agreement: tuple[Agreement, ...]
-
-
-def sample_of(path: Path) -> str:
-    """The id of the sample that the first verdict of a file is on; DataError for a file without one."""
-    for line in _lines(path):
-        if line.strip():
-            try:
-                return msgspec.json.decode(line, type=_Line).sample
-            except ValueError as error:
-                raise DataError(f"{path} has no verdicts as the audit's page downloads them: {error}") from error
-    raise DataError(f"{path} has no verdicts")
-
-
-def read_verdicts(path: Path, sample: AuditSample) -> tuple[str, dict[str, Decision]]:
-    """The person and the verdicts, by annotation, of a file that the page downloaded.
-
-    DataError for a damaged file, for verdicts on another sample, and for a file of two people.
-    """
-    known = {item.annotation for item in sample.items}
-    verdicts: dict[str, Decision] = {}
-    people: set[str] = set()
-    for number, text in enumerate(_lines(path), 1):
-        if not text.strip():
-            continue
-        try:
-            line = msgspec.json.decode(text, type=_Line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}; a verdict is one of {', '.join(DECISIONS)}") from error
-        if line.sample != sample.id or line.annotation not in known:
-            raise DataError(f"{path}, line {number}: a verdict on another sample than {sample.id}; give its own file")
-        verdicts[line.annotation] = line.verdict
-        people.add(line.by)
-    if len(people) > 1:
-        raise DataError(f"{path} has verdicts of {', '.join(sorted(people))}; give a file for each person")
-    if not verdicts:
-        raise DataError(f"{path} has no verdicts")
-    return people.pop(), verdicts
-
-
-def _lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(f"the verdicts {path} cannot be read: {error.strerror or error}") from error
 
 
 def result(

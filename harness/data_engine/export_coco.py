@@ -97,7 +97,7 @@ def _regions(item: Permitted, counts: Exported) -> Iterator[tuple[int, Boxes]]:
         if annotation.kind != "region" or not isinstance(value, Boxes):
             if annotation.kind != "outline":
                 counts.left_out[f"annotations of kind {annotation.kind}"] += 1
-        elif not value.labels:
+        elif not any(value.labels):
             counts.left_out["regions without a label"] += 1
         elif not (value.boxes[0][0] < value.boxes[0][2] and value.boxes[0][1] < value.boxes[0][3]):
             counts.left_out["boxes without an area"] += 1

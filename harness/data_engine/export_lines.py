@@ -27,7 +27,9 @@ from harness.errors import UsageError
 from harness.images import FORMATS
 
 IMAGES = 1000  # in a tar file, and in a row group of parquet
-ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "PPM": "ppm"}
+ENDINGS = {
+    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "PPM": "ppm",
+}  # fmt: skip  # MPO: a JPEG of a telephone with a second picture in it
 OF_IMAGE = {
     "reference": "string", "width": "int32", "height": "int32", "source": "string", "image_licence": "string",
     "origin_kind": "string", "origin_name": "string", "origin_round": "int32", "licence": "string",

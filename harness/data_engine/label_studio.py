@@ -1,8 +1,8 @@
 """Kept annotations, or the sample of an audit, as tasks of Label Studio, with the labelling interface for them.
 
 Annotations by people are `annotations`, all others `predictions`, one for each origin with its name as `model_version`.
-Coordinates are in percent of the image.  A text of a region, the words of a phrase and what is written somewhere belong
-to their box or polygon, which has the same id.
+Coordinates are in percent of the image, and clipped to it.  A text of a region, the words of a phrase and what is
+written somewhere belong to their box or polygon, which has the same id.
 
 Images are read from Label Studio's local files: its `LOCAL_FILES_DOCUMENT_ROOT` is the data root.  The interface is
 written beside the tasks, as NAME.xml.
@@ -22,8 +22,8 @@ from xml.sax.saxutils import quoteattr
 from harness import sinks
 from harness.core import Box, Boxes, Polygons, Quads, Ring, Size, Text
 from harness.data_engine.audit import AuditSample
-from harness.data_engine.audit_estimates import DECISIONS
 from harness.data_engine.audit_page import question, rings, shown_text
+from harness.data_engine.audit_verdicts import DECISIONS
 from harness.data_engine.export import Exported, Source, written_aside
 from harness.data_engine.records import Annotation
 from harness.geometry.masks import pixels
@@ -141,17 +141,21 @@ def _shape(id_: str, kind: str, name: str, size: Size, value: dict[str, Any]) ->
 
 
 def _rectangle(id_: str, box: Box, size: Size, label: str) -> Result:
-    left, top, right, bottom = box
+    (left, top), (right, bottom) = (_percent(x, y, size) for x, y in (box[:2], box[2:]))
     value = {
-        "x": 100 * left / size.width, "y": 100 * top / size.height, "width": 100 * (right - left) / size.width,
-        "height": 100 * (bottom - top) / size.height, "rotation": 0, "rectanglelabels": [label],
+        "x": left, "y": top, "width": right - left, "height": bottom - top, "rotation": 0, "rectanglelabels": [label],
     }  # fmt: skip
     return _shape(id_, "rectanglelabels", "box", size, value)
 
 
 def _polygon(id_: str, ring: Ring, size: Size, label: str) -> Result:
-    points = [[100 * x / size.width, 100 * y / size.height] for x, y in ring]
+    points = [list(_percent(x, y, size)) for x, y in ring]
     return _shape(id_, "polygonlabels", "outline", size, {"points": points, "closed": True, "polygonlabels": [label]})
+
+
+def _percent(x: float, y: float, size: Size) -> tuple[float, float]:
+    """A point in percent of the image, moved to its edge if it is outside."""
+    return min(max(100 * x / size.width, 0.0), 100.0), min(max(100 * y / size.height, 0.0), 100.0)
 
 
 def _words(shape: Result, text: str) -> Result:

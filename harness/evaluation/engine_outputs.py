@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 
 from harness.data_engine import audit as sampling
-from harness.data_engine import audit_estimates, audit_page, label_studio
+from harness.data_engine import audit_estimates, audit_page, audit_verdicts, label_studio
 from harness.data_engine import export as exporting
 from harness.data_engine.audit import AuditSample
 from harness.data_engine.audit_estimates import AuditResult
+from harness.data_engine.audit_verdicts import Verdicts
 from harness.data_engine.export import Exported
 from harness.data_engine.shards import Engine
 from harness.errors import DataError, UsageError
@@ -59,7 +60,9 @@ def audit(
 
 
 def audited(to: str | Path, verdicts: Sequence[str | Path]) -> AuditResult:
-    """The estimates from files of verdicts, one for each person; kept with the verdicts in the sample's folder.
+    """The estimates from files of verdicts, of the page or of Label Studio; kept with them in the sample's folder.
+
+    Where several people judged an annotation, the first of them counts.
 
     DataError for damaged verdicts, and for those on a sample that this engine did not draw.
     """
@@ -67,13 +70,15 @@ def audited(to: str | Path, verdicts: Sequence[str | Path]) -> AuditResult:
     if not verdicts:
         raise UsageError("--verdicts: name at least one file of verdicts")
     folder, sample = _sample_of(engine.path / "audit", Path(verdicts[0]))
-    people = [audit_estimates.read_verdicts(Path(path), sample) for path in verdicts]
-    names = [name for name, _ in people]
-    if len(set(names)) < len(names):
-        raise DataError(f"two files have verdicts of {max(names, key=names.count)!r}; each person has one file")
-    result = audit_estimates.result(sample, people)
-    for path, (name, _) in zip(verdicts, people, strict=True):
-        replace_file(folder / f"verdicts-{file_name(name) or 'person'}.jsonl", Path(path).read_bytes())
+    people: Verdicts = {}
+    for path in verdicts:
+        found = audit_verdicts.read_verdicts(Path(path), sample)
+        if twice := sorted(people.keys() & found.keys()):
+            raise DataError(f"two files have verdicts of {twice[0]!r}; each person has one file")
+        people |= found
+    result = audit_estimates.result(sample, list(people.items()))
+    for path in verdicts:
+        replace_file(folder / f"verdicts-{file_name(Path(path).stem)}{Path(path).suffix}", Path(path).read_bytes())
     replace_file(folder / "estimates.json", json.dumps(msgspec.to_builtins(result), indent=1).encode() + b"\n")
     return result
 
@@ -98,7 +103,7 @@ def _folder(audits: Path, drawn: AuditSample, today: date) -> Path:
 
 def _sample_of(audits: Path, verdicts: Path) -> tuple[Path, AuditSample]:
     """The sample that a file of verdicts is on, and its folder."""
-    wanted = audit_estimates.sample_of(verdicts)
+    wanted = audit_verdicts.sample_of(verdicts)
     for path in sorted(audits.glob(f"*/{SAMPLE}")):
         sample = sampling.read_sample(path)
         if sample.id == wanted:

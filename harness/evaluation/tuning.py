@@ -121,6 +121,9 @@ def tuned(
         if workers is None:
             workers = 4 if own_device.startswith("cuda") else 0
         learner = entry.teach(weights, changed_recipe, own_device) if entry.teach is not None else None
+        if engine is not None and learner is not None:  # an engine's questions are of many kinds
+            task_of_model = fld.of(engine.path, engine.root, learner.kinds)
+            taught = {name: replace(each, task=task_of_model) for name, each in taught.items()}
         return protocol.finetune(
             changed_recipe, taught, root, start, out,
             base=base, learner=learner, guards=kept_out, guarded=evaluation_root,

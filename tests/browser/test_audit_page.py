@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.data_engine import audit, audit_estimates, audit_page
+from harness.data_engine import audit, audit_page, audit_verdicts
 from harness.data_engine.audit import AuditSample
 from tests.browser.test_page import CHROMIUM, REQUIRED
 from tests.harness.data_engine import samples
@@ -76,7 +76,7 @@ def test_keys_judge_and_the_download_is_read(tab: Any, sample: AuditSample, tmp_
     tab.keyboard.press("3")
     path = downloaded(tab, tmp_path)
     assert path.name == "verdicts-Ann-1.jsonl"
-    by, verdicts = audit_estimates.read_verdicts(path, sample)
+    [(by, verdicts)] = audit_verdicts.read_verdicts(path, sample).items()
     assert by == "Ann 1"
     given = ["right", "wrong", "cannot tell", "right", "wrong", None, "cannot tell"]
     assert [verdicts.get(item.annotation) for item in sample.items] == given + [None] * 26
@@ -92,7 +92,7 @@ def test_verdicts_survive_a_reload_and_the_end_is_said(tab: Any, sample: AuditSa
     for _ in range(5):
         tab.keyboard.press("2")
     assert tab.locator("#count").text_content() == "33 of 33 judged: download the verdicts"
-    _, verdicts = audit_estimates.read_verdicts(downloaded(tab, tmp_path), sample)
+    [verdicts] = audit_verdicts.read_verdicts(downloaded(tab, tmp_path), sample).values()
     assert list(verdicts.values()) == ["right"] * 30 + ["wrong"] * 3
 
 

@@ -83,8 +83,22 @@ def test_longer_texts_and_categories_have_their_own_questions(record: Record) ->
     assert found["caption"][0].target == Text(("one", "two"))  # two references
     assert found["detailed_caption"][0].target == Text(("long",))
     assert found["more_detailed_caption"][0].target == Text(("longer",))
-    assert [each.target for each in found["name"]] == [Text(("car",)), Text(("vehicle",))]
+    assert [each.target for each in found["name"]] == [Text(("vehicle",))]  # not the label too
     assert [each.target for each in found["describe"]] == [Text(("a chunk",))]
+
+
+def test_one_answer_is_taught_where_several_origins_answer(record: Record) -> None:
+    other = samples.CAPTIONER.id
+    outline, phrase, sign = (
+        next(each for each in record.annotations if each.kind == kind) for kind in ("outline", "phrase", "written")
+    )
+    better = replace(outline, origin=other, value=Polygons((((1.0, 1.0), (9.0, 1.0), (9.0, 9.0)),)), score=0.95)
+    worse = replace(phrase, origin=other, value=Boxes(((0.0, 0.0, 9.0, 9.0),), (samples.PHRASE,)), score=0.1)
+    again = [replace(sign, origin=other, value=Quads(sign.value.quads, (word,))) for word in ("CAFE", "BAR")]  # type: ignore[union-attr]
+    found = by_kind(record.extended([better, worse, *again]))
+    assert [each.target for each in found["outline"]] == [better.value]
+    assert found["ground"][0].target == Grounded((phrase.value.boxes,))  # type: ignore[union-attr]
+    assert found["ocr"][0].target == Text(("CAFE BAR",))
 
 
 def test_text_of_a_merged_region_is_of_the_region_that_took_its_place(record: Record) -> None:
@@ -129,3 +143,10 @@ def test_task_is_not_evaluated(miniature: Path, tmp_path: Path) -> None:
         task.score(next(task.load(Source(miniature, fld.TRAIN))), Answer(("",), None))
     with pytest.raises(DataError, match=r"is no engine folder"):
         fld.of(tmp_path, miniature)
+
+
+def test_kinds_that_a_model_is_not_taught_are_left_out(miniature: Path, tmp_path: Path) -> None:
+    folder(tmp_path / "engine", miniature, samples.records(miniature, 2))
+    task = fld.of(tmp_path / "engine", miniature, frozenset({"detect", "caption"}))
+    kinds = [each.question.kind for each in task.load(Source(miniature, fld.TRAIN))]
+    assert kinds == ["caption", "detect"] * 2

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.core import Boxes, Size, Text
 from harness.data_engine import audit, audit_estimates
-from harness.data_engine.audit_estimates import Decision
+from harness.data_engine.audit_verdicts import Decision
 from harness.data_engine.records import Annotation, ImageRow, Origin, Record, Verdict
 
 ORIGINS = {

@@ -167,3 +167,20 @@ def test_text_with_a_parent_that_is_gone_is_about_the_image() -> None:
     record = replace(one(0, 0), annotations=(text,))
     [item] = drawn([record], 4, 1).items
     assert (item.region, item.stratum.scores, item.weight) == (None, "no score", 1.0)
+
+
+def test_origins_of_one_name_are_strata_of_their_own() -> None:
+    other = replace(DETECTOR, fingerprint="2")
+    records = [one(place, boxes=2, scores=False) for place in range(10)]
+    changed = [replace(r, annotations=(r.annotations[0], replace(r.annotations[1], origin=other.id))) for r in records]
+    sample = audit.draw(lambda: changed, {**ORIGINS, other.id: other}, sample=20, least=5)
+    assert {item.stratum.origin for item in sample.items} == {
+        f"detector round 2 ({DETECTOR.id[:8]})", f"detector round 2 ({other.id[:8]})",
+    }  # fmt: skip
+    assert sum({item.stratum: item.stratum.count for item in sample.items}.values()) == 20
+
+
+def test_score_that_is_no_number_is_no_score() -> None:
+    record = one(0, 3)
+    odd = replace(record, annotations=(replace(record.annotations[0], score=float("nan")), *record.annotations[1:]))
+    assert {item.stratum.scores for item in drawn([odd], 30, 1).items} >= {"no score"}

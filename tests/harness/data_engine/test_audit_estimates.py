@@ -1,20 +1,17 @@
-"""The estimates of an audit: weights, intervals, agreement, damaged files of verdicts, and their coverage (E9)."""
+"""The estimates of an audit: weights, intervals, agreement, and their coverage (E9)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from harness.core import Size
-from harness.data_engine import audit_estimates
 from harness.data_engine.audit import AuditItem, AuditSample, Stratum
-from harness.data_engine.audit_estimates import Decision, kappa, result, share, wilson
-from harness.errors import DataError
+from harness.data_engine.audit_estimates import kappa, result, share, wilson
+from harness.data_engine.audit_verdicts import Decision
 from tests.harness.data_engine.audits import coverage, population
 
 BIG = Stratum(kind="region", origin="d", scores="any score", status="kept", count=900)
@@ -121,42 +118,6 @@ def test_two_people_are_compared_and_the_first_counts() -> None:
     assert agreement.kappa.low is not None and agreement.kappa.low < 0.75
     assert found.shares == result(SAMPLE, [("a", first)]).shares
     assert result(SAMPLE, [("a", first)]).agreement == ()
-
-
-def written(path: Path, *lines: object) -> Path:
-    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
-    return path
-
-
-def verdict(**changes: object) -> dict[str, object]:
-    line = {"sample": SAMPLE.id, "annotation": SAMPLE.items[0].annotation, "verdict": "right", "by": "Ann"}
-    return line | changes
-
-
-def test_verdicts_of_a_person_are_read_and_the_last_of_an_item_counts(tmp_path: Path) -> None:
-    path = written(tmp_path / "v.jsonl", verdict(), "", verdict(verdict="wrong"))
-    assert audit_estimates.read_verdicts(path, SAMPLE) == ("Ann", {SAMPLE.items[0].annotation: "wrong"})
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ((verdict(verdict="maybe"),), r"v\.jsonl, line 1: .*; a verdict is one of right, wrong, cannot tell"),
-        ((verdict(), '{"sample": '), "line 2: "),
-        ((verdict(sample="other"),), "line 1: a verdict on another sample than "),
-        ((verdict(annotation="unknown"),), "a verdict on another sample"),
-        ((verdict(), verdict(by="Bob")), "verdicts of Ann, Bob; give a file for each person"),
-        (("",), "has no verdicts"),
-    ],
-)
-def test_damaged_verdicts_are_refused(lines: tuple[object, ...], message: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=message):
-        audit_estimates.read_verdicts(written(tmp_path / "v.jsonl", *lines), SAMPLE)
-
-
-def test_absent_verdicts_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read: No such file"):
-        audit_estimates.read_verdicts(tmp_path / "absent.jsonl", SAMPLE)
 
 
 def test_intervals_of_simulated_audits_hold_the_audited_error() -> None:

@@ -65,6 +65,15 @@ def test_mask_is_written_as_its_code(miniature: Path, tmp_path: Path) -> None:
     assert entry["area"] == coco.annToMask(entry).sum() == 50 * 50
 
 
+def test_region_with_an_empty_label_has_no_category(miniature: Path, tmp_path: Path) -> None:
+    [record] = samples.records(miniature, 1)
+    unnamed = replace(record.annotations[0], value=Boxes(((5.0, 5.0, 9.0, 9.0),), ("",)))
+    made = Record(image=record.image, annotations=(unnamed,))
+    counts = export(lambda: [made], samples.ORIGINS, miniature, tmp_path / "coco.json", "coco")
+    assert counts.left_out == {"regions without a label": 1}
+    assert read(tmp_path / "coco.json").getCatIds() == []
+
+
 def test_boxes_without_an_area_and_empty_engines_are_no_error(miniature: Path, tmp_path: Path) -> None:
     [record] = samples.records(miniature, 1)
     flat = replace(record.annotations[0], value=Boxes(((5.0, 5.0, 5.0, 9.0),), ("car",)))

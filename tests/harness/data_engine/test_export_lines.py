@@ -92,6 +92,7 @@ def test_parquet_is_read_by_datasets(parquet: Path, records: list[Record], tmp_p
     assert as_rows(list(found.select_columns(COLUMNS))) == expected(records)
 
 
+@pytest.mark.slow
 def test_parquet_is_read_by_ray_data(parquet: Path, records: list[Record], tmp_path: Path) -> None:
     """In a process of its own, since ray starts others."""
     pytest.importorskip("ray.data", reason="pip install 'ray[data]'")
@@ -145,10 +146,12 @@ def test_tar_holds_the_image_s_own_bytes_and_equal_engines_give_equal_files(
 
 
 def test_ending_is_that_of_the_content(tmp_path: Path) -> None:
-    for form, ending in (("PNG", "png"), ("WEBP", "webp")):
+    second = Image.effect_noise((64, 64), 60).convert("RGB")
+    for form, ending in (("PNG", "png"), ("WEBP", "webp"), ("MPO", "jpg"), ("GIF", "gif"), ("TIFF", "tif")):
         root = tmp_path / form
         root.mkdir()
-        Image.effect_noise((64, 64), 30).convert("RGB").save(root / "a.jpg", form)  # whatever the file is called
+        more = {"save_all": True, "append_images": [second]} if form == "MPO" else {}
+        Image.effect_noise((64, 64), 30).convert("RGB").save(root / "a.jpg", form, **more)  # whatever it is called
         written([samples.record(root, "a.jpg")], root, tmp_path / f"to-{form}", "webdataset")
         with tarfile.open(tmp_path / f"to-{form}/00000.tar") as archive:
             assert archive.getnames()[0] == f"000000000.{ending}"

@@ -93,6 +93,17 @@ def test_hostile_label_is_an_attribute(miniature: Path, tmp_path: Path) -> None:
     assert '"><Image name="x"/>& ' in {each.get("value") for each in view.iter("Label")}
 
 
+def test_box_beyond_the_image_ends_at_its_edge(miniature: Path, tmp_path: Path) -> None:
+    [record] = samples.records(miniature, 1)
+    width, height = record.image.size
+    beyond = Boxes(((-20.0, height / 2, width + 50.0, height + 1.0),), ("car",))
+    made = Record(image=record.image, annotations=(replace(record.annotations[0], value=beyond),))
+    export(lambda: [made], samples.ORIGINS, miniature, tmp_path / "t.json", "label-studio")
+    [shape] = results(json.loads((tmp_path / "t.json").read_text())[0])
+    value = shape["value"]
+    assert (value["x"], value["y"], value["width"], value["height"]) == (0, 50, 100, 50)
+
+
 def test_empty_engine_is_an_empty_list(miniature: Path, tmp_path: Path) -> None:
     export(lambda: (), samples.ORIGINS, miniature, tmp_path / "t.json", "label-studio")
     assert json.loads((tmp_path / "t.json").read_text()) == []

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import tarfile
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from harness.data_engine import audit as sampling
 from harness.data_engine.audit import AuditSample
+from harness.data_engine.images import ImageFilter, benchmark_images
 from harness.errors import DataError, UsageError
 from harness.evaluation import engine_outputs
 from tests.harness.data_engine import samples
@@ -55,7 +59,7 @@ def test_verdicts_are_estimated_and_kept_with_their_sample(engine: Path, tmp_pat
     [agreement] = result.agreement
     assert (agreement.items, agreement.equal.value) == (15, pytest.approx(100 * 13 / 15))
     kept = {path.name for path in made.folder.iterdir()}
-    assert {"verdicts-Ann.jsonl", "verdicts-Bob___the_other.jsonl", "estimates.json"} <= kept
+    assert {"verdicts-a.jsonl", "verdicts-b.jsonl", "estimates.json"} <= kept
     stored = json.loads((made.folder / "estimates.json").read_text())
     assert stored["shares"][0]["of"]["wrong"]["value"] == result.shares[0].of["wrong"].value
 
@@ -71,7 +75,7 @@ def test_verdicts_on_another_sample_are_refused(engine: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match="name at least one file"):
         engine_outputs.audited(engine, [])
     (tmp_path / "c.jsonl").write_text("{}\n")
-    with pytest.raises(DataError, match="has no verdicts as the audit's page downloads them"):
+    with pytest.raises(DataError, match=r"c\.jsonl, line 1: .*; a verdict is one of"):
         engine_outputs.audited(engine, [tmp_path / "c.jsonl"])
     (tmp_path / "d.jsonl").write_text("\n")
     with pytest.raises(DataError, match="has no verdicts"):
@@ -84,3 +88,28 @@ def test_export_names_the_engine(engine: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "coco.json").read_text())["info"] == {"description": "engine, recipe samples"}
     with pytest.raises(UsageError, match="nothing has the licence 'GPL'"):
         engine_outputs.export(engine, "jsonl", tmp_path / "x", licences=["GPL"])
+
+
+def test_no_picture_of_a_benchmark_is_exported(miniature: Path, tmp_path: Path) -> None:
+    """E8: copies of benchmark images, smaller or compressed again, are dropped, and no format holds one."""
+    names = sorted(path.name for path in (miniature / "coco/val2017").iterdir())[:12]
+    root = tmp_path / "photos"
+    root.mkdir()
+    for place, name in enumerate(names):
+        with Image.open(miniature / "coco/val2017" / name) as image:
+            small = image.resize((image.width // 2, image.height // 2)) if place % 2 else image
+            small.convert("RGB").save(root / f"{place:02}.jpg", quality=40)
+    known = benchmark_images(miniature, [f"coco/val2017/{name}" for name in names[:8]])
+    records = [samples.record(root, f"{place:02}.jpg", place) for place in range(12)]
+    rows = ImageFilter()([record.image for record in records], known)
+    decided = [replace(record, image=row) for record, row in zip(records, rows, strict=True)]
+    folder(tmp_path / "engine", root, decided)
+    for form, path in (("coco", "a.json"), ("jsonl", "a.jsonl"), ("parquet", "a.parquet"), ("label-studio", "b.json")):
+        assert engine_outputs.export(tmp_path / "engine", form, tmp_path / path).images == 4
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == ["08.jpg", "09.jpg", "10.jpg", "11.jpg"]
+    engine_outputs.export(tmp_path / "engine", "webdataset", tmp_path / "shards")
+    with tarfile.open(tmp_path / "shards/00000.tar") as archive:
+        assert sum(name.endswith(".jpg") for name in archive.getnames()) == 4
+    audited = engine_outputs.audit(tmp_path / "engine", sample=40, least=3)
+    assert {item.image for item in audited.sample.items} <= {"08.jpg", "09.jpg", "10.jpg", "11.jpg"}
