@@ -71,8 +71,9 @@ def annotate(
         if not equals or not model:
             raise UsageError(f"--specialist {each}: KIND=MODEL, such as detect=owlv2-b")
         named.setdefault(kind.strip(), []).append(model.strip())
+    listed = [name.strip() for name in categories.split(",") if name.strip()]
     done = python.annotate(
-        data, to, recipe=recipe, specialists=named, categories=[name.strip() for name in categories.split(",") if name],
+        data, to, recipe=recipe, specialists=named, categories=listed,
         benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
         batch_size=batch_size, source=source, licence=licence,
     )  # fmt: skip

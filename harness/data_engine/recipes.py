@@ -39,7 +39,9 @@ from harness.errors import DataError, UsageError
 
 KEYS = ("name", "categories", "specialists", "images", "stages", "calibration")
 STAGES: Mapping[str, str] = {
+    "sources": "harness.data_engine.sources:Sources",
     "boxes": "harness.data_engine.regions:Boxes",
+    "combine": "harness.data_engine.combine:Combine",
     "texts": "harness.data_engine.texts:Texts",
     "phrases": "harness.data_engine.phrases:Phrases",
     "choice": "harness.data_engine.choose:Choice",

@@ -43,7 +43,8 @@ class Boxes:
     to its origin's threshold times `confirmed`; a box that one origin alone says may not.  `precisions` has, by origin,
     the share of right boxes of each label, and as "" that of labels that it lacks; so two origins that dispute a label
     are decided by which is more often right.  `scores`, `precisions` and `pinned` are by the origin's name in a recipe,
-    and by its id after `for_origins`.
+    and by its id after `for_origins`.  `apart` are models that the engine taught: they compete among themselves here,
+    and with the others in the stage `combine`.
     """
 
     name: ClassVar[str] = "boxes"
@@ -61,6 +62,7 @@ class Boxes:
     synonyms: Mapping[str, str] = field(default_factory=dict)
     precisions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pinned: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """ValueError for a share, score or overlap that is not from 0 to 1."""
@@ -72,13 +74,14 @@ class Boxes:
             raise ValueError(f"witnesses is {self.witnesses}; at least 1")
 
     def for_origins(self, origins: Mapping[str, Origin]) -> Boxes:
-        """The stage with thresholds by the origins' ids, and with the origins of people pinned."""
+        """The stage with thresholds by the origins' ids, and with people pinned and models apart."""
         scores = {id_: self.scores[origin.name] for id_, origin in origins.items() if origin.name in self.scores}
         people = tuple(sorted(id_ for id_, origin in origins.items() if origin.kind == "human"))
         precisions = {
             id_: self.precisions[origin.name] for id_, origin in origins.items() if origin.name in self.precisions
         }
-        return replace(self, scores=scores, precisions=precisions, pinned=people)
+        models = tuple(sorted(id_ for id_, origin in origins.items() if origin.kind == "model"))
+        return replace(self, scores=scores, precisions=precisions, pinned=people, apart=models)
 
     @property
     def makes(self) -> tuple[Origin, ...]:
@@ -114,6 +117,9 @@ class _Work:
     def margin(self, each: Annotation) -> float:
         bound = self.bound(each)
         return 0.0 if each.score is None else (each.score - bound) / (1 - bound) if bound < 1 else 0.0
+
+    def is_apart(self, each: Annotation) -> bool:
+        return each.origin in self.stage.apart
 
     def is_pinned(self, each: Annotation) -> bool:
         return each.origin in self.stage.pinned
@@ -225,8 +231,14 @@ def _nms(work: _Work) -> None:
 
 def _across(work: _Work) -> None:
     """Within a label at `nms` and across labels at `across`; a proposal, without a label, competes with proposals."""
-    _suppress(work, "nms", work.stage.nms, lambda one, other: work.label(one) == work.label(other))
-    _suppress(work, "across", work.stage.across, lambda one, other: bool(label_of(one)) == bool(label_of(other)))
+
+    def compete(one: Annotation, other: Annotation) -> bool:
+        return work.is_apart(one) == work.is_apart(other) and bool(label_of(one)) == bool(label_of(other))
+
+    _suppress(
+        work, "nms", work.stage.nms, lambda one, other: compete(one, other) and work.label(one) == work.label(other)
+    )
+    _suppress(work, "across", work.stage.across, compete)
 
 
 def _suppress(work: _Work, rule: str, bound: float, compete: Callable[[Annotation, Annotation], bool]) -> None:
@@ -247,7 +259,7 @@ def _suppress(work: _Work, rule: str, bound: float, compete: Callable[[Annotatio
 
 def _agreement(work: _Work) -> None:
     """Each box, from the best on, gathers the best box of every other origin that says the same; they become one."""
-    order = work.best_first()
+    order = [each for each in work.best_first() if not work.is_apart(each)]
     if len({each.origin for each in order}) < 2:
         return
     matrix = overlaps([box_of(each) for each in order])
@@ -303,7 +315,7 @@ def fused(members: Sequence[Annotation]) -> Annotation:
 def _unwitnessed(work: _Work) -> None:
     for each in work.live:
         witnesses = len(work.origins[each.id])
-        if work.is_pinned(each):
+        if work.is_pinned(each) or work.is_apart(each):
             continue
         if witnesses < work.stage.witnesses:
             work.decide(each, "dropped", "unwitnessed", float(witnesses), float(work.stage.witnesses))

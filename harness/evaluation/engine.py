@@ -27,6 +27,7 @@ from harness.data_engine.shards import Engine
 from harness.errors import UsageError
 from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
+from harness.evaluation.plan import MINIATURE
 from harness.evaluation.specialists import Named, check, listed_names, load, name_of, recipe_of
 from harness.shards import Shard
 
@@ -74,6 +75,7 @@ def annotate(
     The same call resumes, and asks nothing that was answered.  Raises a HarnessError for what the caller can correct.
     """
     root = root_of(data)
+    where = str(data) if str(data) == MINIATURE else str(root.absolute())  # the same from any working folder
     chosen = recipe_of(Path(to), recipe, specialists, categories)
     models = {kind: listed_names(named) for kind, named in (specialists or {}).items()}
     wanted = [(kind, named) for kind in KINDS for named in models.get(kind, chosen.specialists.get(kind, ()))]
@@ -85,7 +87,7 @@ def annotate(
     for kind, named in wanted:
         check(kind, named)
     chosen.apply(PROBE)  # what a stage needs and is not installed is said before anything is asked
-    engine = engine_of(Path(to), root, str(data), chosen, limit, source, licence)
+    engine = engine_of(Path(to), root, where, chosen, limit, source, licence)
     dropped = filter_images(engine, benchmark_images_of(root, benchmarks))
     numbers = [number for number in engine.shards if shard is None or number % shard.count == shard.number - 1]
     asked: dict[tuple[str, str], Asking] = {}

@@ -41,6 +41,8 @@ def engine_of(to: Path, root: Path, data: str, recipe: Recipe, limit: int | None
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: at least one image")
     names = listed(root, IMAGES, MOST_IMAGES)[:limit]
+    if strange := [name for name in names if not _is_utf8(name)]:
+        raise DataError(f"{len(strange)} images of {data} have names that are not UTF-8; rename {strange[0]!r}")
     if not (to / "engine.json").exists():
         read = partial(read_row, root, source=source, licence=licence)
         with ThreadPoolExecutor(READERS) as pool:
@@ -49,10 +51,20 @@ def engine_of(to: Path, root: Path, data: str, recipe: Recipe, limit: int | None
     engine = Engine.open(to)
     if data != engine.data:
         raise UsageError(f"{to} is of the images of {engine.data}, not of {data}; give another --to")
+    if limit is not None and len(names) != engine.count:
+        raise UsageError(f"--limit {limit}: {to} has {engine.count:,} images, and keeps them; give another --to")
     if limit is None and (new := set(names) - {image.reference for image in engine.images()}):
         log.warning("%d images of %s are not in %s, such as %s; annotate them into another folder",
                     len(new), data, to, min(new))  # fmt: skip
     return engine if recipe == engine.recipe else engine.with_recipe(recipe)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def benchmark_images_of(root: Path, benchmarks: str | Path | None) -> BenchmarkImages:

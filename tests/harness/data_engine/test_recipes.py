@@ -41,7 +41,7 @@ def test_named_recipe_survives_toml(name: str) -> None:
 
 
 def test_order_of_the_papers_stages_ends_with_parents() -> None:
-    assert [stage.name for stage in recipes.fld().stages][:: len(recipes.fld().stages) - 1] == ["boxes", "parents"]
+    assert [stage.name for stage in recipes.fld().stages][:: len(recipes.fld().stages) - 1] == ["sources", "parents"]
 
 
 def test_digest_changes_with_a_setting_and_not_with_a_round_trip() -> None:
@@ -84,7 +84,7 @@ def test_wrong_setting_is_one_line_that_says_what_there_is(setting: str, message
         ({}, "Expected `str`"),
         ({"name": "x", "specialists": {"detekt": ["one"]}}, "Invalid enum value 'detekt'"),
         ({"name": "x", "specialists": {"detect": "one"}}, "Expected `array`"),
-        ({"name": "x", "stages": [{"name": "boxen"}]}, "there is no stage 'boxen'; there are boxes"),
+        ({"name": "x", "stages": [{"name": "boxen"}]}, "there is no stage 'boxen'; there are sources, boxes"),
         ({"name": "x", "stages": [{"nms": 0.5}]}, "there is no stage None"),
         ({"name": "x", "stages": [{"name": "boxes", "nms": -1.0}]}, "nms is -1.0"),
     ],

@@ -159,6 +159,23 @@ def test_folder_of_another_data_set_and_a_missing_one_are_refused(root: Path, tm
         harness.engine.filter(tmp_path / "f")
 
 
+def test_limit_of_a_folder_that_is_there_cannot_change(root: Path, tmp_path: Path) -> None:
+    harness.engine.annotate(root, tmp_path / "e", recipe=recipe(), limit=2)
+    harness.engine.annotate(root, tmp_path / "e", limit=2)
+    with pytest.raises(UsageError, match=r"--limit 3: .* has 2 images, and keeps them; give another --to"):
+        harness.engine.annotate(root, tmp_path / "e", limit=3)
+
+
+def test_folder_is_the_same_from_any_working_folder(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root.parent)
+    harness.engine.annotate(root.name, tmp_path / "e", recipe=recipe(), limit=2)
+    monkeypatch.chdir(tmp_path)
+    done = harness.engine.annotate(root, tmp_path / "e", limit=2)
+    assert {asked.asked for asked in done.asked.values()} == {0}
+
+
 def test_images_that_came_later_are_named(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     harness.engine.annotate(root, tmp_path / "e", recipe=recipe(), limit=4)
     harness.engine.annotate(root, tmp_path / "e")

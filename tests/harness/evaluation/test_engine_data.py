@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_limit_is_the_first_images_by_name(tmp_path: Path) -> None:
     root = photos(tmp_path / "p", "3.png", "1.png", "2.png")
     engine = engine_of(tmp_path / "e", root, "p", Recipe(name="r"), 2, "", "")
     assert [row.reference for row in engine.images()] == ["1.png", "2.png"]
+
+
+def test_name_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    root = photos(tmp_path / "p", "1.png")
+    os.rename(root / "1.png", os.fsencode(root) + b"/\xff.png")
+    with pytest.raises(DataError, match="1 images of p have names that are not UTF-8; rename"):
+        engine_of(tmp_path / "e", root, "p", Recipe(name="r"), None, "", "")
 
 
 def test_folder_without_images_is_an_error(tmp_path: Path) -> None:

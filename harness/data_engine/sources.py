@@ -1,0 +1,48 @@
+"""Which origins count: the first stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from harness.data_engine.records import Origin, Record, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Drops what ignored origins said, and supersedes what an earlier version of a specialist said.
+
+    A model whose weights or settings changed has another fingerprint, and is another origin of the same name.  Only the
+    last one that was asked counts, so that a model is no witness for itself.  `ignored` are names in a recipe, and ids
+    after `for_origins`; `earlier` are ids.
+    """
+
+    name: ClassVar[str] = "sources"
+    version: ClassVar[int] = 1
+
+    ignored: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
+
+    def for_origins(self, origins: Mapping[str, Origin]) -> Sources:
+        """The stage with the ids of these origins, which are in the order in which they were first asked."""
+        last = {(origin.kind, origin.name, origin.round): id_ for id_, origin in origins.items()}
+        return replace(
+            self,
+            ignored=tuple(id_ for id_, origin in origins.items() if origin.name in self.ignored),
+            earlier=tuple(
+                id_
+                for id_, origin in origins.items()
+                if origin.kind in ("specialist", "model") and last[origin.kind, origin.name, origin.round] != id_
+            ),
+        )
+
+    def __call__(self, record: Record) -> Record:
+        """The record with a verdict on each annotation of an origin that does not count."""
+        verdicts = []
+        for each in record.kept():
+            if each.origin in self.ignored:
+                verdicts.append(Verdict(annotation=each.id, status="dropped", stage="sources.ignored"))
+            elif each.origin in self.earlier:
+                verdicts.append(Verdict(annotation=each.id, status="superseded", stage="sources.earlier"))
+        return record.extended(verdicts=verdicts)
