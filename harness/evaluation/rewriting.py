@@ -27,22 +27,25 @@ REPLIES = Path("language") / "replies.sqlite"  # under an engine's folder
 
 
 def settings_of(options: Options, length: Length = "detailed", share: float = 1.0) -> Rewriting:
-    """The settings of rewriting from the options of an endpoint; UsageError without an address or a model."""
+    """The settings of rewriting from the options of an endpoint; UsageError without a server or for a wrong setting."""
     chosen = resolved(options)
     if not chosen.base_url or not chosen.served:
         raise UsageError(
             "rewriting needs --base-url (such as http://127.0.0.1:8000/v1) and --served, or --endpoint FILE"
         )
     address(chosen.base_url)
-    return Rewriting(
-        model=chosen.served,
-        length=length,
-        share=share,
-        seed=chosen.sampling_seed,
-        temperature=chosen.temperature,
-        max_tokens=chosen.max_new_tokens or 400,
-        extra=extra_of(chosen),
-    )
+    try:
+        return Rewriting(
+            model=chosen.served,
+            length=length,
+            share=share,
+            seed=chosen.sampling_seed,
+            temperature=chosen.temperature,
+            max_tokens=chosen.max_new_tokens or 400,
+            extra=extra_of(chosen),
+        )
+    except ValueError as error:
+        raise UsageError(f"rewriting: {error}") from error
 
 
 @contextmanager

@@ -153,6 +153,8 @@ def test_options_without_a_server_are_refused() -> None:
         settings_of(Options(served="m"))
     with pytest.raises(UsageError, match="--base-url"):
         settings_of(Options(base_url="ftp://x", served="m"))
+    with pytest.raises(UsageError, match=r"rewriting: share is 1\.5"):
+        settings_of(Options(base_url="http://h/v1", served="m"), share=1.5)
 
 
 def test_settings_are_those_of_the_endpoint() -> None:
