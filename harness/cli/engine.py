@@ -1,16 +1,18 @@
-"""The commands `engine annotate`, `calibrate`, `filter`, `inspect`, `audit` and `export`."""
+"""The commands `engine annotate`, `calibrate`, `filter`, `inspect`, `audit`, `export`, `rewrite` and `report`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
+from baselines.endpoint.options import Options
 from harness.cli.options import Device
 from harness.data_engine.annotate import Asking
+from harness.data_engine.asking import Budget
 from harness.data_engine.audit_estimates import AuditResult
 from harness.data_engine.audit_verdicts import DECISIONS
 from harness.data_engine.calibration import Curve
@@ -20,6 +22,7 @@ from harness.data_engine.stories import numbers, reasons, story
 from harness.data_engine.waterfall import Flow, waterfall
 from harness.errors import UsageError
 from harness.evaluation import engine as python
+from harness.evaluation import engine_page, rewriting
 from harness.evaluation.specialists import Named
 from harness.report import text
 from harness.shards import parse as parse_shard
@@ -221,6 +224,51 @@ def export(
     print(line(f"{counts.annotations:,} annotations of {counts.images:,} images: {to}"))
     for reason, count in sorted(counts.left_out.items()):
         print(line(f"left out: {count:,} {reason}"))
+
+
+@engine_app.command
+def rewrite(
+    folder: Folder,
+    /,
+    *,
+    base_url: Annotated[
+        str | None, Parameter(help="Address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
+    ] = None,
+    served: Annotated[str | None, Parameter(help="Name of the language model on the server")] = None,
+    endpoint: Annotated[str | None, Parameter(help="TOML file with the server's options (docs/endpoint.md)")] = None,
+    length: Annotated[
+        Literal["brief", "detailed", "more_detailed"], Parameter(help="Length of the texts: their band of words")
+    ] = "detailed",
+    share: Annotated[float, Parameter(help="Share of the images, from 0 to 1")] = 1.0,
+    requests: Annotated[int | None, Parameter(help="Largest number of requests [default: no limit]")] = None,
+    tokens: Annotated[int | None, Parameter(help="Largest number of tokens, estimated [default: no limit]")] = None,
+    dry_run: Annotated[bool, Parameter(negative=(), help="Count the requests, and ask nothing")] = False,
+) -> None:
+    """Have a language model write texts from the facts of each image; those that invent something are refused.
+
+    Replies are kept: the same command resumes, and asks nothing twice.
+
+    python -m harness engine rewrite ENGINE --base-url http://127.0.0.1:8000/v1 --served qwen3-8b --share 0.01 --dry-run
+    """
+    options = Options(base_url=base_url, served=served, endpoint=endpoint)
+    if dry_run:
+        needed = rewriting.forecast(folder, options, length=length, share=share)
+        most = f"{needed.requests:,} to {needed.most_requests:,} requests"
+        print(line(f"images: {needed.images:,}; {most}, about {needed.tokens:,} tokens if each first text is accepted"))
+        return
+    done = rewriting.rewrite(folder, options, length=length, share=share, budget=Budget(requests, tokens))
+    rows = [(outcome, f"{count:,}") for outcome, count in done.tally.outcomes.most_common()]
+    print(text.table(("outcome", "images"), rows))
+    print(line(f"requests: {done.budget.made:,}; about {done.budget.spent:,} tokens"))
+
+
+@engine_app.command
+def report(folder: Folder, /, *, to: Annotated[Path, Parameter(help="Folder of the report")]) -> None:
+    """Write what is kept beside the paper's figures, and what became of the rest, as a page with tables and figures.
+
+    python -m harness engine report ENGINE --to report
+    """
+    print(line(str(engine_page.report(folder, to))))
 
 
 def _asked(kind: str, name: str, asked: Asking) -> Sequence[str]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from harness.data_engine import tables
 from harness.data_engine.images import BenchmarkImages
+from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Origin, Record
 from harness.data_engine.shards import Engine
 from harness.errors import UsageError
@@ -69,9 +70,18 @@ def filter_annotations(engine: Engine, *, shards: Iterable[int] | None = None, r
         if tables.inputs_of(engine.told_path(number, last)) == inputs:
             continue
         with engine.locked(f"{number:05d}"):
-            engine.write_told(number, last, map(recipe.apply, engine.raw_records(number, last)), inputs)
+            engine.write_told(number, last, _decided(recipe, engine.raw_records(number, last)), inputs)
         made += 1
     return Filtered(made, len(numbers) - made)
+
+
+def _decided(recipe: Recipe, records: Iterable[Record]) -> Iterator[Record]:
+    """The records after all stages; their texts are parsed in batches, if a stage parses texts."""
+    if any(stage.name == "texts" for stage in recipe.stages):
+        from harness.data_engine.texts import parsed_ahead
+
+        records = parsed_ahead(records)
+    return map(recipe.apply, records)
 
 
 def made_by(engine: Engine) -> Iterator[Origin]:

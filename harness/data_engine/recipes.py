@@ -44,11 +44,15 @@ STAGES: Mapping[str, str] = {
     "combine": "harness.data_engine.combine:Combine",
     "texts": "harness.data_engine.texts:Texts",
     "phrases": "harness.data_engine.phrases:Phrases",
+    "chunks": "harness.data_engine.choose:Chunks",
     "choice": "harness.data_engine.choose:Choice",
     "parents": "harness.data_engine.parents:Parents",
 }
 """Every stage by its name in recipes and verdicts, in the order in which they run: its module and class, which is
 imported when a recipe needs it."""
+ASKED_FOR = ("chunks",)
+"""Stages that no named recipe has.  Noun chunks are of use where their similarity to a region's crop is measured (see
+`choose.measure`); else all of them are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +207,7 @@ def fld() -> Recipe:
 
     Models are named by the user: the paper's are its own, or services.
     """
-    return Recipe(name="fld", stages=tuple(stage(name, {}) for name in STAGES))
+    return Recipe(name="fld", stages=tuple(stage(name, {}) for name in STAGES if name not in ASKED_FOR))
 
 
 def nano() -> Recipe:

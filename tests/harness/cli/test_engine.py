@@ -123,3 +123,20 @@ def test_export_writes_and_refuses_unknown_licences(made: Call) -> None:
     assert len(json.loads(Path("coco.json").read_text())["images"]) == 12
     status, _, err = made("engine", "export", "engine", "--as", "yolo", "--to", "x")
     assert status == 2 and "there is no format 'yolo' to export; there are coco, jsonl" in err
+
+
+def test_report_writes_a_page(made: Call, tmp_path: Path) -> None:
+    status, out, _ = made("engine", "report", "engine", "--to", "page")
+    assert status == 0 and out.strip().endswith("index.html")
+    assert "simulated-detector" in (tmp_path / "page" / "waterfall.md").read_text()
+
+
+def test_rewrite_counts_first_and_then_asks_within_the_budget(made: Call) -> None:
+    """The scenes' specialists are detectors: without a brief text, there is nothing to write about."""
+    given = ("engine", "rewrite", "engine", "--base-url", "http://127.0.0.1:1/v1", "--served", "m")
+    status, out, _ = made(*given, "--dry-run")
+    assert status == 0 and "images: 12; 0 to 0 requests, about 0 tokens" in out
+    status, out, _ = made(*given, "--requests", "5")
+    assert status == 0 and "as it was 12" in " ".join(out.split()) and "requests: 0" in out
+    status, _, err = made("engine", "rewrite", "engine")
+    assert status == 2 and "rewriting needs --base-url" in err and len(err.splitlines()) == 1

@@ -195,46 +195,46 @@ def test_regions_are_described_as_the_filters_leave_them(root: Path) -> None:
     assert len(describer.asked) == 10  # the other five, and no region twice
 
 
+def by_name(question: Question) -> Answer:
+    """An answer that depends on the image alone."""
+    width = float(int(question.image_name[:3]) + 20)
+    return Answer(("cat",), Boxes(((1.0, 2.0, width, 40.0),), ("cat",), (0.5,)))
+
+
 WORKER = """
-    import os, signal, sys, time
+    import os, signal, sys
     from pathlib import Path
-    from harness.core import Answer, Boxes
     from harness.data_engine.annotate import Specialist, annotate
     from harness.data_engine.shards import Engine
-    from tests.harness.data_engine.test_annotate import Scripted
+    from tests.harness.data_engine.test_annotate import Scripted, by_name
 
     root, path, die_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     log = (path.parent / "asked.log").open("a")
 
     def reply(question):
-        count = len(model.asked)
-        if count == die_at:
+        if len(model.asked) == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        log.write(question.image_name + "\\n"); log.flush()
-        width = float(int(question.image_name[:3]) + 20)
-        return Answer(("cat",), Boxes(((1.0, 2.0, width, 40.0),), ("cat",), (0.5,)))
+        log.write(question.image_name + "\\n")
+        log.flush()
+        return by_name(question)
 
     model = Scripted(reply)
     annotate(Engine.open(path), Specialist("detect", "one", model), root)
 """
 
 
-def work(root: Path, engine: Engine, die_at: int) -> int:
-    code = dedent(WORKER)
-    return subprocess.run([sys.executable, "-c", code, root, engine.path, str(die_at)], cwd=Path.cwd()).returncode
-
-
 def test_killed_process_resumes_asks_nothing_twice_and_ends_with_the_same_rows(root: Path) -> None:
-    engine = made(root)
-    for _ in range(2):
-        assert work(root, engine, die_at=3) == -signal.SIGKILL  # the third question of each process has no answer
-    assert work(root, engine, die_at=0) == 0
+    engine, undisturbed = made(root), root.parent / "undisturbed"
+    command = [sys.executable, "-c", dedent(WORKER), root, engine.path, "3"]
+    for _ in range(2):  # the third question of each process has no answer
+        assert subprocess.run(command, cwd=Path.cwd()).returncode == -signal.SIGKILL
     asked = (root.parent / "asked.log").read_text().split()
-    assert sorted(asked) == sorted(path.name for path in root.iterdir())
-    killed = digest_of(engine)
-    other = Engine.create(root.parent / "undisturbed", engine.images(), engine.recipe, str(root), shard=2)
-    assert work(root, other, die_at=0) == 0
-    assert digest_of(other) == killed
+    model = Scripted(by_name)
+    annotate(engine, specialist(model), root)
+    assert sorted(asked + model.asked) == sorted(path.name for path in root.iterdir())
+    other = Engine.create(undisturbed, engine.images(), engine.recipe, str(root), shard=2)
+    annotate(other, specialist(Scripted(by_name)), root)
+    assert digest_of(other) == digest_of(engine)
 
 
 def test_full_disk_is_one_line_and_the_same_command_goes_on(root: Path) -> None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,10 +15,14 @@ from baselines.endpoint.client import MOST_BYTES
 from baselines.endpoint.options import Options
 from harness.core import Quads
 from harness.data_engine.asking import Budget, Tally
+from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, Record
 from harness.data_engine.replies import Replies
+from harness.data_engine.shards import Engine
+from harness.data_engine.texts import Texts, text_of
 from harness.errors import ResourceError, UsageError
-from harness.evaluation.rewriting import rewritten, settings_of
+from harness.evaluation.rewriting import REPLIES, forecast, rewrite, rewritten, settings_of
+from tests.harness.data_engine.engines import image_row
 from tests.harness.data_engine.rows import CAPTIONER, IMAGE, record, region, text
 from tests.loopback import Asked, Loopback, serving
 
@@ -39,17 +42,17 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def options(server: Loopback, **more: Any) -> Options:
-    return Options(base_url=server.url, served="writer", timeout=0.5, concurrency=2, **more)
+def options(server: Loopback, timeout: float = 20) -> Options:
+    return Options(base_url=server.url, served="writer", timeout=timeout, concurrency=2)
 
 
 def run(
-    respond: Callable[[Asked, int], None], tmp_path: Path, budget: Budget | None = None
+    respond: Callable[[Asked, int], None], tmp_path: Path, budget: Budget | None = None, timeout: float = 20
 ) -> tuple[Record, Tally, list[Asked], dict[str, tuple[str, int]]]:
     """The record after one run against a server, the tally, the requests, and the failures that were kept."""
     tally = Tally()
     with serving(respond) as server, Replies(tmp_path / "r.sqlite") as replies:
-        chosen = options(server)
+        chosen = options(server, timeout)
         [after] = rewritten([RECORD], chosen, settings_of(chosen), replies, budget=budget, tally=tally)
         return after, tally, server.asked, replies.failures()
 
@@ -123,7 +126,7 @@ def test_wrong_reply_leaves_the_old_text(respond: Callable[[Asked, int], None], 
 def test_server_without_a_reply_is_asked_once_and_again_by_a_later_run(
     respond: Callable[[Asked, int], None], reason: str, tmp_path: Path
 ) -> None:
-    after, tally, asked, failures = run(respond, tmp_path)
+    after, tally, asked, failures = run(respond, tmp_path, timeout=0.5 if "within" in reason else 20)
     assert after == RECORD and tally.outcomes == {"unanswered": 1} and len(asked) == 1
     [(said, tries)] = failures.values()
     assert reason in said and tries == 1
@@ -150,6 +153,8 @@ def test_options_without_a_server_are_refused() -> None:
         settings_of(Options(served="m"))
     with pytest.raises(UsageError, match="--base-url"):
         settings_of(Options(base_url="ftp://x", served="m"))
+    with pytest.raises(UsageError, match=r"rewriting: share is 1\.5"):
+        settings_of(Options(base_url="http://h/v1", served="m"), share=1.5)
 
 
 def test_settings_are_those_of_the_endpoint() -> None:
@@ -157,3 +162,68 @@ def test_settings_are_those_of_the_endpoint() -> None:
     chosen = settings_of(replace(given, max_new_tokens=50), "brief", 0.25)
     assert (chosen.model, chosen.length, chosen.share, chosen.temperature) == ("m", "brief", 0.25, 0.5)
     assert (chosen.seed, chosen.max_tokens, chosen.extra) == (3, 50, {"top_k": 1})
+
+
+def engine(path: Path, count: int = 5) -> Engine:
+    """An engine of images with a dog on the left and a cat on the right, in shards of two."""
+    images = [image_row(place) for place in range(count)]
+    made = Engine.create(path, images, Recipe(name="test", stages=(Texts(),)), "photos", shard=2)
+    made.add_origins([CAPTIONER])
+    for place, image in enumerate(images):
+        given = [
+            text(f"A dog and a cat number {place}."),
+            region((0, 0, 30, 30), "dog"),
+            region((60, 0, 90, 30), "cat"),
+        ]
+        made.write_part(0, place // 2, f"d{place}", [], [replace(each, image=image.sha256) for each in given])
+    return made
+
+
+def detailed(path: Path) -> list[str]:
+    """The kept detailed texts of an engine."""
+    kept = [each for record in Engine.open(path).records() for each in record.kept("text")]
+    return [text_of(each) for each in kept if each.length == "detailed"]
+
+
+def test_engine_gets_accepted_texts_once_and_the_reasons_of_others(tmp_path: Path) -> None:
+    """The server invents a horse for the third image, each time."""
+    path = engine(tmp_path / "engine").path
+
+    def respond(asked: Asked, number: int) -> None:
+        third = "number 2" in asked.body["messages"][1]["content"]
+        asked.reply(json.dumps({**GOOD, "text": SAID.replace("dog", "horse") if third else SAID}))
+
+    with serving(respond) as server:
+        chosen = options(server)
+        dry = forecast(path, chosen)
+        assert (dry.images, dry.requests, dry.most_requests) == (5, 5, 10) and server.asked == []
+        done = rewrite(path, chosen)
+        assert done.tally.outcomes == {"accepted": 4, "noun": 1} and done.budget.made == len(server.asked) == 6
+        assert detailed(path) == [SAID] * 4
+        failed = [row["failure"] for row in Engine.open(path).answers(0) if row["failure"]]
+        assert failed == ["language.noun"]
+        files = {file: file.read_bytes() for file in path.rglob("*.parquet")}
+        again = rewrite(path, chosen)
+        assert len(server.asked) == 6 and again.filtered.made == 0
+    assert {file: file.read_bytes() for file in path.rglob("*.parquet") if file in files} == files
+    assert detailed(path) == [SAID] * 4
+    assert all(KEY.encode() not in file.read_bytes() for file in path.rglob("*") if file.is_file())
+
+
+def test_engine_goes_on_where_the_budget_ended(tmp_path: Path) -> None:
+    path = engine(tmp_path / "engine").path
+    with serving(well) as server:
+        chosen = options(server)
+        first = rewrite(path, chosen, budget=Budget(requests=3))
+        assert (first.tally.outcomes["accepted"], len(detailed(path))) == (3, 3)
+        rewrite(path, chosen)
+        assert len(server.asked) == 5 and len(detailed(path)) == 5
+        assert (path / REPLIES).is_file()
+
+
+def test_engine_without_annotations_is_refused(tmp_path: Path) -> None:
+    empty = Engine.create(tmp_path, [image_row(0)], Recipe(name="test"), "photos")
+    given = Options(base_url="http://127.0.0.1:1/v1", served="m")
+    for call in (rewrite, forecast):
+        with pytest.raises(UsageError, match="has no annotations yet; `engine annotate` asks for them"):
+            call(empty.path, given)
