@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.hostile.nodes import nodes as nodes
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The properties "inputs" and "kills" of all tests, one line each."""

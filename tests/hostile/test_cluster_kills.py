@@ -1,4 +1,4 @@
-"""A run on a cluster whose workers, nodes and driver die at random: the answers of one process, each stored once.
+"""A run on a cluster whose workers and nodes die at random: the answers of one process, each stored once.
 
 DEATHS is the number of deaths of each kind.  At most what was in flight is asked twice.
 """
@@ -25,28 +25,12 @@ from harness.cluster.ray_cluster import RayCluster, Spread
 from harness.core import Answer, Failure, Question, Ticket
 from tests import toy
 from tests.hostile import DEATHS, SEED
-from tests.hostile.test_kills import NANO, finish, start
+from tests.hostile.nodes import lose_a_node
 
 ray = pytest.importorskip("ray")
 CHUNK, PAUSE = 8, 0.01  # questions of a chunk, and seconds for each
 PER_DEATH = 120  # questions between two deaths, more or less
 ROOM = 256 << 20  # bytes that a worker may allocate
-QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    """A cluster of a head without CPUs and two nodes of one CPU, which notices the death of a node in 1.5 s."""
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    ray.init(cluster.address, logging_level="CRITICAL", log_to_driver=False)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
 
 
 class Mortal(toy.Counting):
@@ -137,11 +121,6 @@ def signal_to_a_worker(number: int, log: Path, draw: Random) -> None:
     raise TimeoutError("no worker was alive for a minute")
 
 
-def lose_a_node(nodes: Any, draw: Random) -> None:
-    """Kills the raylet of a node, which ends the node's workers."""
-    nodes.remove_node(draw.choice(list(nodes.worker_nodes)), allow_graceful=False)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["killed worker", "stopped worker", "worker out of memory", "lost node"])
 def test_run_survives_deaths_and_stores_every_answer_once(
@@ -184,112 +163,3 @@ def stable(line: str) -> str:
     kept = json.loads(line)
     kept.pop("seconds", None)
     return json.dumps(kept, sort_keys=True)
-
-
-@pytest.mark.slow
-def test_killed_driver_keeps_what_was_stored_and_asks_only_the_rest(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
-    """Each attempt is killed after a random number of new answers; one process gives the uninterrupted outcome.
-
-    `asked now` of the last attempt is what no earlier attempt had stored.
-    """
-    draw = Random(f"{SEED}/driver")
-    run = ["run", "--task", "refcoco", *NANO, "--limit", "20", "--batch-size", "4", "--beams", "1"]
-    on_a_cluster = [*run, "--executor", "ray", "--workers", "2", "--chunk", "4", "--out", str(tmp_path / "killed")]
-    finish([*run, "--out", str(tmp_path / "whole")])
-    count = len(stored_in(tmp_path / "whole"))
-    stored: dict[str, Any] = {}
-    kills = 0
-    for _ in range(DEATHS):
-        process = start(on_a_cluster)
-        enough = len(stored) + draw.randint(0, count // (2 * DEATHS))
-        while process.poll() is None and len(stored_in(tmp_path / "killed")) <= enough:
-            time.sleep(0.05)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.communicate()
-        before, stored = stored, stored_in(tmp_path / "killed")
-        assert before.items() <= stored.items()
-    finish(on_a_cluster)
-    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
-    [record] = (tmp_path / "killed").rglob("run.json")
-    if len(stored) < count:
-        assert json.loads(record.read_text())["counts"]["asked now"] == count - len(stored)
-    record_property("kills", f"{'driver':12} {kills}: {len(stored)} of {count} answers stored before the last start")
-
-
-def outcome(results: Path) -> Any:
-    """The metrics of the only run, and the raw answers by id."""
-    [record] = results.rglob("run.json")
-    return json.loads(record.read_text())["metrics"], stored_in(results)
-
-
-def stored_in(folder: Path) -> dict[str, Any]:
-    """The raw answers of whole lines by id, each id once."""
-    found: dict[str, Any] = {}
-    for path in folder.rglob("answers.jsonl"):
-        for line in path.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                kept = json.loads(line)
-                assert kept["id"] not in found
-                found[kept["id"]] = kept["raw"]
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(DEATHS == 1, reason="takes minutes; make hostile sets HOSTILE_DEATHS")
-def test_run_of_all_tasks_survives_a_death_of_each_kind(nodes: Any, tmp_path: Path) -> None:
-    """One death follows another each time that two more tasks have ended; the last is the driver's, which resumes."""
-    run = ["run", "--task", "all", *NANO, "--limit", "3", "--no-meteor"]
-    finish([*run, "--out", str(tmp_path / "alone")])
-    on_workers = [*run, "--executor", "ray", "--address", nodes.address, "--out", str(tmp_path / "spread")]
-    draw = Random(f"{SEED}/all")
-    process = start(on_workers)
-    strikes: list[Callable[[], object]] = [
-        partial(signal_to_an_actor, signal.SIGKILL, draw),  # also what the kernel does when memory is short
-        partial(signal_to_an_actor, signal.SIGSTOP, draw),
-        partial(lose_a_node, nodes, draw),
-        partial(os.killpg, process.pid, signal.SIGKILL),
-    ]
-    for number, strike in enumerate(strikes, 1):
-        while process.poll() is None and ended(tmp_path / "spread") < 2 * number:
-            time.sleep(0.1)
-        assert process.poll() is None, process.communicate()
-        strike()
-        if len(nodes.worker_nodes) < 2:
-            nodes.add_node(num_cpus=1)
-    process.communicate()
-    finish(on_workers)
-    alone, spread = (tasks_of(tmp_path / name) for name in ("alone", "spread"))
-    assert spread.keys() == alone.keys() and len(alone) > 20
-    assert spread == alone
-
-
-def signal_to_an_actor(number: int, draw: Random) -> None:
-    """Sends a signal to a process that Ray named after its actor."""
-    found = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if b"ray::Worker" in read(path)]
-    os.kill(int(draw.choice(found)), number)
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # the process has ended
-        return b""
-
-
-def ended(results: Path) -> int:
-    """How many runs have their metrics."""
-    return sum(json.loads(path.read_text())["status"] == "partial" for path in results.rglob("run.json"))
-
-
-def tasks_of(results: Path) -> dict[str, Any]:
-    """The metrics, but their intervals, and the raw answers of each run."""
-    found = {}
-    for path in results.rglob("run.json"):
-        record = json.loads(path.read_text())
-        metrics = {name: each["value"] and round(each["value"], 3) for name, each in record["metrics"].items()}
-        found[f"{record['spec']['task']} {record['spec']['split']}"] = record["status"], metrics, stored_in(path.parent)
-    return found

@@ -1,7 +1,7 @@
 """Every long command, killed with SIGKILL at random moments: the same command then gives the uninterrupted outcome.
 
 KILLS is the number of kills before each last attempt.  Children of a killed process are killed with it.
-Runs on a cluster are in test_cluster_kills.
+Runs on a cluster are in test_cluster_kills and test_driver_kills.
 """
 
 from __future__ import annotations
