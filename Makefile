@@ -1,5 +1,6 @@
 # make demo: the embedded benchmark with the embedded model, from nothing to a page of pictures.
-# make trackio: the test of Trackio, which needs Pillow below 13, in an environment of its own.
+# make tools: exports read by Label Studio's and Datumaro's code, and Trackio, which pin other packages: in an
+#   environment of their own.
 # make package: the wheel, built and installed with pinned dependencies in a new environment, and a run with it.
 # make site: the documentation site in build/site/html; a warning is an error.
 # make test: every test.   make hostile: a million damaged inputs, ten kills of each command, and twenty deaths of each
@@ -14,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test trackio package site hostile lint bench bench-base gate records report clean
+.PHONY: demo test tools package site hostile lint bench bench-base gate records report clean
 
 demo: .venv/core
 	@rm -rf demo
@@ -25,8 +26,9 @@ demo: .venv/core
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-trackio: .venv/dev .venv-trackio/done
-	TRACKIO_PYTHON=.venv-trackio/bin/python $(BIN)/python -m pytest tests/harness/tracking/test_trackio.py
+tools: .venv/dev .venv-tools/done
+	TOOLS_PYTHON=.venv-tools/bin/python $(BIN)/python -m pytest \
+	  tests/harness/tracking/test_trackio.py tests/harness/exports/test_cvat.py tests/harness/exports/test_label_studio.py
 
 package:
 	rm -rf build/clean
@@ -77,10 +79,11 @@ report: records
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-.venv-trackio/done:
-	$(PYTHON) -m venv .venv-trackio
-	.venv-trackio/bin/python -m pip --disable-pip-version-check install --quiet trackio==0.43.0 'pillow<13'
+.venv-tools/done:
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip --disable-pip-version-check install --quiet \
+	  trackio==0.43.0 'pillow<13' label-studio-sdk==2.1.2 datumaro==1.13.12
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-trackio demo
+	rm -rf .venv .venv-tools demo

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from xml.etree import ElementTree
+
+from PIL import Image
 
 from harness.exports import cvat
 from harness.exports.shapes import Picture, Shape
-from tests.harness.exports.pictured import SIZE, everything
+from tests.harness.exports.pictured import QUAD, SIZE, TRIANGLE, everything
+from tests.tools import run_with
+
+READER = """
+import json, sys
+import datumaro
+
+[item] = datumaro.Dataset.import_from(sys.argv[1], "cvat")
+print(json.dumps([[each.type.name, each.points, each.group, each.attributes] for each in item.annotations]))
+"""
 
 
 def test_cvat_file_has_boxes_and_polygons_inside_the_image() -> None:
@@ -39,3 +52,19 @@ def test_control_characters_in_names_make_no_broken_xml() -> None:
     hostile = [Picture("a\x00\ud800.jpg", SIZE, None, [Shape('"\x1b<', (0.0, 0.0, 9.0, 9.0))])]
     root = ElementTree.fromstring(cvat.write(hostile, "\x01"))
     assert root.find("image/box").get("label") == '" <'  # type: ignore[union-attr]
+
+
+def test_datumaro_reads_the_file(tmp_path: Path) -> None:
+    """Datumaro is the library that CVAT itself reads formats with."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", SIZE).save(tmp_path / "images/a.jpg")
+    (tmp_path / "annotations.xml").write_bytes(cvat.write(everything(), "t"))
+    read = json.loads(run_with("datumaro", "-c", READER, str(tmp_path)).stdout.splitlines()[-1])
+    assert [each[:3] for each in read] == [
+        ["bbox", [10, 20, 40, 60], 0],
+        ["bbox", [150, 0, 200, 60], 0],
+        ["polygon", [number for point in TRIANGLE for number in point], 1],
+        ["polygon", [80, 60, 90, 60, 90, 70], 1],
+        ["polygon", [number for point in QUAD for number in point], 0],
+    ]
+    assert (read[0][3]["score"], read[4][3]["text"]) == ("0.2500", "STOP & go")

@@ -1,31 +1,17 @@
-"""Trackio's local mode, in an environment of its own: Trackio needs Pillow below 13, and this project pins 13.
-
-`make trackio` makes the environment and runs this file with it.
-"""
+"""Trackio's local mode, in an environment of its own: Trackio needs Pillow below 13, and this project pins 13."""
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[3]
-PYTHON = os.environ.get("TRACKIO_PYTHON") or (sys.executable if find_spec("trackio") else "")
+from tests.tools import ROOT, run_with
 
 
-@pytest.mark.skipif(not PYTHON, reason="Trackio needs Pillow below 13: `make trackio` tests it in its own environment")
 def test_trackio_keeps_the_numbers_by_step_and_prints_nothing_on_stdout(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [PYTHON, str(ROOT / "tests/harness/tracking/scenario.py"), "trackio", str(tmp_path / "out")],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TRACKIO_DIR": str(tmp_path / "trackio")},
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+    script = str(ROOT / "tests/harness/tracking/scenario.py")
+    done = run_with("trackio", script, "trackio", str(tmp_path / "out"), TRACKIO_DIR=str(tmp_path / "trackio"))
     assert done.stdout == "" and "failed, so the run goes on" not in done.stderr
     with sqlite3.connect(tmp_path / "trackio/florence2-harness.db") as database:
         rows = database.execute("SELECT run_name, step, metrics FROM metrics ORDER BY step").fetchall()
