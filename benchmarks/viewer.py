@@ -10,8 +10,9 @@ samples         from a click until the grid shows its first card
 filter          from the last key of a text until the grid has changed
 turn            from a key until the next sample is shown
 long tasks      tasks of the page's thread above 50 ms while the grid scrolls from top to bottom in 60 steps
+busiest step    the most processor time of the page's thread in one step, which other processes do not lengthen
 
-Times are meaningful on an idle machine only.
+All other times are meaningful on an idle machine only.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,7 @@ SCROLL = """async steps => {
     for (let step = 1; step <= steps; step += 1) {
         scrollTo(0, (end * step) / steps);
         await new Promise(done => requestAnimationFrame(() => setTimeout(done, 30)));
+        await window.stepped();
     }
     watch.disconnect();
     return long;
@@ -159,6 +162,7 @@ def measured(url: str) -> dict[str, Any]:
 
     times: dict[str, list[float]] = {"first paint": [], "first view": [], "samples": [], "filter": [], "turn": []}
     long: list[list[float]] = []
+    steps: list[float] = []
     weight = 0
     with sync_playwright() as started:
         path, options = shutil.which("chromium"), ["--no-sandbox", "--disable-gpu"]
@@ -177,7 +181,13 @@ def measured(url: str) -> dict[str, Any]:
             tab.evaluate("location.hash = '#/samples/run0'")
             tab.wait_for_selector(".card img")
             times["samples"].append(1000 * (time.perf_counter() - start))
+            busy: list[float] = []
+            session = tab.context.new_cdp_session(tab)
+            session.send("Performance.enable", {"timeDomain": "threadTicks"})
+            tab.expose_function("stepped", lambda busy=busy, session=session: busy.append(_busy(session)))
+            busy.append(_busy(session))
             long.append(tab.evaluate(SCROLL, STEPS))
+            steps.append(1000 * max(after - before for before, after in pairwise(busy)))
             start = time.perf_counter()
             tab.get_by_label("Text").fill("number 4321")
             tab.wait_for_selector("[aria-setsize='1']")
@@ -194,8 +204,15 @@ def measured(url: str) -> dict[str, Any]:
         name: [round(each) for each in (statistics.median(of), min(of), max(of))] for name, of in times.items()
     }
     figures["long tasks per scroll"] = [len(each) for each in long]
+    figures["busiest step"] = [round(each) for each in (statistics.median(steps), min(steps), max(steps))]
     figures["longest task"] = round(max((duration for each in long for duration in each), default=0))
     return figures | {"first page kB": round(weight / 1000)}
+
+
+def _busy(session: Any) -> float:
+    """The seconds of processor time that the page's thread has spent in tasks."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
 
 
 def main() -> None:

@@ -137,12 +137,12 @@ class Live:
         return kept[1].shown, kept[1].problem
 
     def stamp(self) -> dict[str, str]:
-        """A text for each run, by its folder, that changes with its files."""
-        stamps = {}
+        """A text for each run, by id, that changes with its files; a folder that was not listed yet has its name."""
+        stamps, run_in = {}, {str(folder.path): run for run, (folder, _) in self._folders.items()}
         for folder, below, names in os.walk(self.results):
             if "run.json" in names:
                 below.clear()
-                run = os.path.basename(folder)
+                run = run_in.get(folder, os.path.basename(folder))
                 stamps[run] = _stamp(Path(folder))
                 if run in self._so_far:
                     stamps[run] += f"-{self._so_far[run][0]:.3f}"

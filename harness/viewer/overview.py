@@ -118,7 +118,8 @@ def _task(data: str, task: str, split: str, runs: Sequence[Run]) -> dict[str, An
         place = ranked.get(f"{model} {protocol}")
         cells[f"{model} {protocol}"] = {
             "run": run.id, "others": len(by_model[model, protocol]) - 1,
-            "best": bool(place and place.best), "rank": [place.first, place.last] if place and len(ranked) > 1 else None,
+            "best": bool(place and place.best),
+            "rank": [place.first, place.last] if place and len(ranked) > 1 else None,
         }  # fmt: skip
     known = TASKS.get(task)
     figures = [] if data == "miniature" else published.figures(task, split, metric)[:FIGURES]

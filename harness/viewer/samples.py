@@ -44,7 +44,7 @@ def index(shown: Shown, parts: Breakdown, number: int, library: Library) -> list
         entries.append(
             [
                 row.sample.id, image.question[:LONGEST], image.value, OUTCOMES.index(image.outcome), image.size,
-                image.mistakes, list(row.sample.groups), image.target[:LONGEST], image.output[:LONGEST],
+                image.mistakes.split(), list(row.sample.groups), image.target[:LONGEST], image.output[:LONGEST],
                 _picture(row, shown, library), row.answer.truncated,
             ]
         )  # fmt: skip

@@ -48,8 +48,9 @@ def write(library: Fixed, folder: Path) -> Path:
     """Writes index.html, app/, data/, images/ and thumbs/ into a folder, replacing those of an earlier report.
 
     An image that is missing or cannot be decoded is logged; its page says that it is gone.  Returns the path of
-    index.html.
+    index.html.  DataError if these folders hold what no report wrote.
     """
+    _refuse_foreign(folder)
     for name in OWN:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name, content in page.files().items():
@@ -69,6 +70,13 @@ def write(library: Fixed, folder: Path) -> Path:
     path = folder / "index.html"
     _put(path, page.index(overview).encode())
     return path
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """DataError if a folder that would be replaced is a link, or is not of an earlier report."""
+    there = [name for name in OWN if (folder / name).is_symlink() or (folder / name).exists()]
+    if any((folder / name).is_symlink() for name in there) or (there and not (folder / "app" / page.D3).is_file()):
+        raise DataError(f"{folder} has {', '.join(there)}, which no report wrote; choose another folder with --to")
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -323,7 +323,8 @@ def test_boxes_are_matched_one_to_one(browser: Any, pages: str) -> None:
         assert found == {"right": 1, "extra": 1, "missed": 1}
         renamed_box = [{**box, "label": "a small cat"}]
         for named, right in (("true", 0), ("false", 1)):  # free text need not agree
-            assert tab.evaluate(f"([t, a]) => H.matched(t, a, {named})", [[box], renamed_box])["right"] == right
+            matched = tab.evaluate(f"([t, a]) => H.matched(t, a, {named})", [[box], renamed_box])
+            assert matched["right"] == right
         crowd = {**other, "crowd": True}
         assert tab.evaluate("([t, a]) => H.matched(t, a, true)", [[crowd], [other]]) == {
             "right": 0,

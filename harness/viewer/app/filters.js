@@ -20,35 +20,46 @@
   const words = (sample) => sample.output.split(/\s+/).filter(Boolean).length;
   const LENGTHS = { "1": [0, 1], "2 to 5": [2, 5], "6 to 12": [6, 12], "over 12": [13, Infinity] };
 
+  // All places in an order; sorting many samples takes long, so the last orders of a run are kept.
+  const orders = new WeakMap();
+  function ordered(samples, order, others) {
+    if (!orders.has(samples)) orders.set(samples, new Map());
+    const kept = orders.get(samples);
+    const key = order === "apart" ? others : order || "worst";
+    if (!kept.has(key)) {
+      const places = samples.map((_, place) => place);
+      const score = samples.map((sample) => sample.score);
+      const apart = order === "apart" && others ? samples.map((sample) => {
+        const other = others.get(sample.id);
+        return other ? Math.abs(sample.score - other.score) : 0;
+      }) : null;
+      if (apart) places.sort((a, b) => apart[b] - apart[a] || a - b);
+      else if (order === "best") places.sort((a, b) => score[b] - score[a] || a - b);
+      else if (order !== "data") places.sort((a, b) => samples[a].outcome - samples[b].outcome || score[a] - score[b] || a - b);
+      kept.set(key, places);
+    }
+    return kept.get(key);
+  }
+
   // The places of the samples that fit, in order.  `others` are the samples of another run by id, if there is one.
   H.chosen = (samples, asked, outcomes, run, others) => {
     const text = asked.text.toLowerCase().split(/\s+/).filter(Boolean);
     const length = LENGTHS[asked.length];
-    const tagged = asked.tag ? (sample) => H.note(run, sample.id).tags.includes(asked.tag) : null;
-    const apart = (sample) => { const other = others && others.get(sample.id); return other ? sample.score - other.score : 0; };
-    const places = [];
-    samples.forEach((sample, place) => {
-      if (asked.outcome && outcomes[sample.outcome] !== asked.outcome) return;
-      if (asked.mistake && !sample.mistakes.split(" ").includes(asked.mistake)) return;
-      if (asked.size && sample.size !== asked.size) return;
-      if (asked.group && !sample.groups.includes(asked.group)) return;
-      if (length && (words(sample) < length[0] || words(sample) > length[1])) return;
-      if (tagged && !tagged(sample)) return;
-      if (asked.disagree && others) {
-        const other = others.get(sample.id);
-        if (!other || (asked.disagree === "worse" ? sample.score >= other.score : asked.disagree === "better" ? sample.score <= other.score : sample.outcome === other.outcome)) return;
-      }
-      if (text.length) {
-        const all = `${sample.id} ${sample.question} ${sample.target} ${sample.output}`.toLowerCase();
-        if (!text.every((word) => all.includes(word))) return;
-      }
-      places.push(place);
+    const tags = asked.tag ? H.tagged(run) : null;
+    const differs = { worse: (a, b) => a.score < b.score, better: (a, b) => a.score > b.score, outcome: (a, b) => a.outcome !== b.outcome }[asked.disagree];
+    return ordered(samples, asked.order, others).filter((place) => {
+      const sample = samples[place];
+      if (asked.outcome && outcomes[sample.outcome] !== asked.outcome) return false;
+      if (asked.mistake && !sample.mistakes.includes(asked.mistake)) return false;
+      if (asked.size && sample.size !== asked.size) return false;
+      if (asked.group && !sample.groups.includes(asked.group)) return false;
+      if (length && (words(sample) < length[0] || words(sample) > length[1])) return false;
+      if (tags && !(tags.get(sample.id) || []).includes(asked.tag)) return false;
+      if (differs && others && !(others.has(sample.id) && differs(sample, others.get(sample.id)))) return false;
+      if (!text.length) return true;
+      const all = `${sample.id} ${sample.question} ${sample.target} ${sample.output}`.toLowerCase();
+      return text.every((word) => all.includes(word));
     });
-    const score = (place) => samples[place].score;
-    if (asked.order === "best") places.sort((a, b) => score(b) - score(a) || a - b);
-    else if (asked.order === "apart" && others) places.sort((a, b) => Math.abs(apart(samples[b])) - Math.abs(apart(samples[a])) || a - b);
-    else if (asked.order !== "data") places.sort((a, b) => samples[a].outcome - samples[b].outcome || score(a) - score(b) || a - b);
-    return places;
   };
 
   const counted = (samples, values) => {
@@ -75,11 +86,11 @@
         clearTimeout(typing);
         typing = setTimeout(() => { asked.text = event.target.value; change(); }, 120); } })),
       choose("outcome", "Outcome", counted(samples, (sample) => [head.outcomes[sample.outcome]]), head.outcomes),
-      choose("mistake", "Error type", counted(samples, (sample) => sample.mistakes.split(" "))),
+      choose("mistake", "Error type", counted(samples, (sample) => sample.mistakes)),
       choose("size", "Object size", counted(samples, (sample) => [sample.size]), ["small", "medium", "large"]),
       choose("group", kind, counted(samples, (sample) => sample.groups)),
       ["caption", "vqa", "ocr"].some((each) => head.kind.includes(each)) ? H.label("Words in the output", H.select([["", "any"], ...Object.keys(LENGTHS)], asked.length, set("length"))) : null,
-      choose("tag", "Tag", counted(samples, (sample) => H.note(run, sample.id).tags)),
+      choose("tag", "Tag", counted([...H.tagged(run).values()], (tags) => tags)),
       others.length ? H.label("Versus", H.select([["", "no other run"], ...others.map((other) => [other.id, `${other.model} (${other.protocol})`])], asked.versus, set("versus"))) : null,
       others.length ? H.label("Disagreement", H.select([["", "any"], ["outcome", "another outcome"], ["worse", "worse than the other"], ["better", "better than the other"]], asked.disagree, set("disagree"))) : null,
       H.label("Order", H.select(ORDERS, asked.order || "worst", set("order"))), explain);

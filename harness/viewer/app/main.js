@@ -100,6 +100,7 @@
 
   document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); page.focus(); });
   window.addEventListener("hashchange", () => render(false));
+  H.load("overview").catch(() => {}); // index.html preloads it, and most pages need it
   render(false).then(() => H.watch((runs) => {
     const { name, parts } = route();
     const own = ["run", "samples", "sample"].includes(name);

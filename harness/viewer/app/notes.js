@@ -14,6 +14,17 @@
     const read = Object.hasOwn(all(), key(run, sample)) ? all()[key(run, sample)] : {};
     return { tags: Array.isArray(read.tags) ? read.tags.map(String) : [], note: String(read.note || ""), run: String(read.run || "") };
   };
+  // The tags of a run's samples, by sample.
+  H.tagged = (run) => {
+    const tags = new Map();
+    for (const [name, note] of Object.entries(all())) {
+      try {
+        const [data, task, split, sample] = JSON.parse(name);
+        if (data === run.data && task === run.task && split === run.split && Array.isArray(note.tags)) tags.set(sample, note.tags.map(String));
+      } catch { /* not one of ours */ }
+    }
+    return tags;
+  };
   H.keep = (run, sample, note) => {
     const notes = all();
     if (note.tags.length || note.note) notes[key(run, sample)] = { ...note, run: run.id, changed: new Date().toISOString() };

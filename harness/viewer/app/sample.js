@@ -85,7 +85,9 @@
     const said = detail.mistakes.map((kind) => `${kind[0].toUpperCase()}${kind.slice(1)}: ${H.MISTAKES[kind] || ""}`);
     const iou = detail.scores.iou;
     if (iou !== undefined) said.unshift(`The prediction overlaps the target with an IoU of ${iou.toFixed(2)}; it counts as correct from 0.5.`);
-    if (!said.length) said.push({ correct: "The first score is at least 0.9.", "partly correct": "The first score is between 0.5 and 0.9.", wrong: "The first score is below 0.5." }[outcome] || "");
+    const [name, value] = Object.entries(detail.scores)[0] || [];
+    const bounds = { correct: "from 90 on", "partly correct": "from 50 to 90", wrong: "below 50" }[outcome];
+    if (!said.length && name !== undefined && bounds) said.push(`${name} is ${percent(value)}; ${bounds} a sample counts as ${outcome}.`);
     return said.join(" ");
   }
 
@@ -96,8 +98,9 @@
     const scored = panels.some((each) => each.detail && each.detail.answer.some((shape) => shape.score !== undefined));
     const said = H.el("output", {}, "0.00");
     const all = (call) => () => stages.forEach(call);
+    const some = (key) => stages.some((stage) => stage.detail[key].length);
     return H.el("div", { class: "tools", role: "group", "aria-label": "What the picture shows" },
-      toggle("target", "Targets"), toggle("answer", "Predictions"),
+      some("target") ? toggle("target", "Targets") : null, some("answer") ? toggle("answer", "Predictions") : null,
       scored ? H.el("label", { class: "check" }, "Least confidence", H.el("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, oninput: (event) => {
         said.textContent = Number(event.target.value).toFixed(2); set({ least: Number(event.target.value) }); } }), said) : null,
       H.el("span", { class: "zoom" }, H.el("button", { type: "button", "aria-label": "Zoom in", onclick: all((stage) => stage.zoom(1.5)) }, "+"),

@@ -126,6 +126,14 @@ def test_memory_keeps_few_runs(kept: tuple[Path, RunFolder, Run], monkeypatch: p
     assert len(live._read) == 1 and live.shown(run.id)[0].rows
 
 
+def test_stamp_of_a_run_in_a_renamed_folder_has_its_id(kept: tuple[Path, RunFolder, Run]) -> None:
+    out, folder, run = kept
+    folder.path.rename(folder.path.with_name("renamed"))
+    live = Live(out)
+    live.listed()
+    assert list(live.stamp()) == [run.id]
+
+
 def test_copies_are_left_out_once_and_named(kept: tuple[Path, RunFolder, Run]) -> None:
     out, folder, run = kept
     copy = out / "copy"

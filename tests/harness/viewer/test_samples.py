@@ -22,9 +22,9 @@ def test_index_has_one_list_for_each_sample_in_parts(tmp_path: Path, monkeypatch
     assert [len(part) for part in parts] == [5, 5, 2, 0]
     second = dict(zip(head["columns"], parts[0][1], strict=True))  # place 1: (1 + 5) % 3 is 0, so it is wrong
     assert second["id"] == "s1" and second["question"] == "thing 1" and second["score"] == 0
-    assert head["outcomes"][second["outcome"]] == "wrong" and second["mistakes"] == "background"
+    assert head["outcomes"][second["outcome"]] == "wrong" and second["mistakes"] == ["background"]
     first = dict(zip(head["columns"], parts[0][0], strict=True))
-    assert head["outcomes"][first["outcome"]] == "unparsable" and first["mistakes"] == "missed"
+    assert head["outcomes"][first["outcome"]] == "unparsable" and first["mistakes"] == ["missed"]
     assert first["image"].endswith(".jpg")
 
 
