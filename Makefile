@@ -42,7 +42,7 @@ hostile: .venv/dev
 	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} \
 	  HOSTILE_DEATHS=$${HOSTILE_DEATHS:-20} HOSTILE_AUDITS=$${HOSTILE_AUDITS:-1000} \
 	  HOSTILE_SEED=$${HOSTILE_SEED:-$$(date +%Y%m%d)} \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -o timeout=0 tests/hostile
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -o timeout=0 tests/hostile tests/harness/evaluation/test_spreading.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

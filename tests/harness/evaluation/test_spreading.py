@@ -17,6 +17,7 @@ from harness.evaluation.request import Request
 from harness.store import Kept, RunFolder
 from tests import toy
 from tests.baselines.test_grounding_dino import saved
+from tests.hostile import DEATHS
 
 ray = pytest.importorskip("ray")
 CASES: list[tuple[str, str, int, int | None]] = [  # model, tasks, workers, questions of a chunk
@@ -27,6 +28,9 @@ CASES: list[tuple[str, str, int, int | None]] = [  # model, tasks, workers, ques
     ("clip-nano", "flickr30k_retrieval", 3, None),
     ("centre-box", "refcoco", 1, None),
 ]
+if DEATHS > 1:  # the long form, in `make hostile`: each rival with every number of workers
+    CASES += [("grounding-dino-t", "coco_detection,refcoco", workers, None) for workers in (1, 3)]
+    CASES += [("clip-nano", "flickr30k_retrieval", workers, 2) for workers in (1, 2)]
 
 
 @pytest.fixture(scope="module", autouse=True)
