@@ -204,6 +204,9 @@ class _Shard:
             for ticket, answer in stream:
                 if ticket not in waiting:
                     raise ModelError(f"{self.specialist.name} answered ticket {ticket!r}, which it was not given")
+                if not isinstance(answer, Answer | Failure):
+                    what = type(answer).__name__
+                    raise ModelError(f"{self.specialist.name} answered with {what} instead of an Answer or a Failure")
                 waiting.remove(ticket)
                 key = left[ticket].key
                 reason = (answer.reason or "no reason given") if isinstance(answer, Failure) else ""

@@ -151,6 +151,7 @@ def test_unreadable_and_not_finite_answers_are_counted_and_give_no_annotation(ro
     [
         ([], "left 2 of 2 questions without an answer"),
         ([(7, Failure("x"))], "answered ticket 7, which it was not given"),
+        ([(0, None)], "answered with NoneType instead of an Answer or a Failure"),
         ([(0, Failure("x")), (0, Failure("x"))], "answered ticket 0, which it was not given"),
     ],
 )
