@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -200,19 +201,24 @@ class _Shard:
             self.answered_path.open("ab") as answered,
             self.failed_path.open("ab") as failures,
         ):
-            appender = Appender(answered)
             for ticket, answer in stream:
                 if ticket not in waiting:
                     raise ModelError(f"{self.specialist.name} answered ticket {ticket!r}, which it was not given")
+                if not isinstance(answer, Answer | Failure):
+                    what = type(answer).__name__
+                    raise ModelError(f"{self.specialist.name} answered with {what} instead of an Answer or a Failure")
                 waiting.remove(ticket)
                 key = left[ticket].key
                 reason = (answer.reason or "no reason given") if isinstance(answer, Failure) else ""
                 if isinstance(answer, Answer):
                     try:
-                        appender.write(Kept(key, self.inputs, answer))
+                        line = _line(Kept(key, self.inputs, answer))
+                    except MALFORMED as error:  # NaN, or parts that contradict each other
+                        reason = f"the answer cannot be kept: {error}"
+                    else:
+                        answered.write(line)
+                        answered.flush()
                         progress.update()
-                    except ValueError:  # NaN or infinite
-                        reason = "the answer has a number that is not finite"
                 if reason:
                     failed.append(reason)
                     failures.write(json.dumps({"id": key, "reason": reason}).encode() + b"\n")
@@ -269,3 +275,11 @@ class _Shard:
             counts.reasons[row["failure"]] += 1
         elif not row["readable"]:
             counts.unreadable += 1
+
+
+def _line(kept: Kept) -> bytes:
+    """The line of an answer; one of `MALFORMED` if it could not be read back."""
+    buffer = BytesIO()
+    Appender(buffer).write(kept)
+    parse_answer(buffer.getvalue().decode())
+    return buffer.getvalue()

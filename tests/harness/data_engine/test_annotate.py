@@ -135,15 +135,17 @@ def test_specialist_that_fails_on_every_image_is_an_error_and_nothing_is_final(r
 
 
 def test_unreadable_and_not_finite_answers_are_counted_and_give_no_annotation(root: Path) -> None:
+    contradictory = Answer(("?",), Boxes(((0.0, 0.0, 1.0, 1.0),), ("cat", "dog")))
     nan = Answer(("?",), Boxes(((float("nan"), 0.0, 1.0, 1.0),), ("cat",)))
 
     def reply(question: Question) -> Answer:
-        return {"000.png": Answer(("???",), None), "001.png": nan}.get(question.image_name, Answer(("",), Boxes(())))
+        odd = {"000.png": Answer(("???",), None), "001.png": nan, "002.png": contradictory}
+        return odd.get(question.image_name, Answer(("",), Boxes(())))
 
     engine = made(root)
     counts = annotate(engine, specialist(Scripted(reply)), root)
-    assert (counts.unreadable, counts.failed, counts.annotations) == (1, 1, 0)
-    assert counts.reasons == {"the answer has a number that is not finite": 1}
+    assert (counts.unreadable, counts.failed, counts.annotations) == (1, 2, 0)
+    assert all(reason.startswith("the answer cannot be kept: ") for reason in counts.reasons)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,7 @@ def test_unreadable_and_not_finite_answers_are_counted_and_give_no_annotation(ro
     [
         ([], "left 2 of 2 questions without an answer"),
         ([(7, Failure("x"))], "answered ticket 7, which it was not given"),
+        ([(0, None)], "answered with NoneType instead of an Answer or a Failure"),
         ([(0, Failure("x")), (0, Failure("x"))], "answered ticket 0, which it was not given"),
     ],
 )
