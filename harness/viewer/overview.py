@@ -73,7 +73,8 @@ def warnings(run: Run) -> list[str]:
     if run.status == "incomplete":
         first = next(iter(provenance.get("failures", {}).values()), "")
         said.append(f"{run.counts.get('failed', 0)} questions failed, so there is no result; first failure: {first}")
-    return said + [str(remark) for name in ("remarks", "notes") for remark in provenance.get(name, ())]
+    remarks = [provenance.get(name) for name in ("remarks", "notes")]  # of any type in a record of a stranger
+    return said + [str(remark) for listed in remarks if isinstance(listed, list | tuple) for remark in listed]
 
 
 def role(model: str) -> str:

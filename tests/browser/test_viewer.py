@@ -25,6 +25,7 @@ from harness.core import Question, Sample
 from harness.evaluation.viewing import Live
 from harness.report.page import Shown
 from harness.viewer import static
+from harness.viewer.given import Listed
 from harness.viewer.server import Server
 from tests.harness.viewer.viewed import library, picture, renamed, shown_of
 
@@ -157,6 +158,18 @@ def test_pair_on_the_task_page_is_the_paired_difference(browser: Any, pages: str
         tab.get_by_label("B", exact=True).select_option("id-alpha")
         tab.get_by_text("Choose two runs.").wait_for()
         assert tab.locator("figure.chart svg[role=img]").count() >= 3
+
+
+def test_records_without_predictions_are_shown_without_errors(browser: Any, tmp_path: Path) -> None:
+    records = [Shown(shown_of(name, tmp_path).run, None, (), Path()) for name in ("alpha", "beta")]
+    listed = [(Listed(item.run, "record", ""), item, "the predictions are not here") for item in records]
+    pages = static.write(static.Fixed(listed, 9), tmp_path / "out").as_uri()
+    with opened(browser) as tab:
+        show(tab, pages, "#/task/coco/refcoco/val", "refcoco val")
+        tab.get_by_text("Not compared: the predictions of alpha and beta are not here.").wait_for()
+        for address, heading in (("#/run/id-beta", "beta"), ("#/samples/id-beta", "Samples")):
+            show(tab, pages, address, heading)
+            assert "the predictions are not here" in tab.locator("main").text_content()
 
 
 def test_grid_filters_and_sample_pages_turn_by_key(browser: Any, pages: str) -> None:

@@ -2,6 +2,7 @@
 // The grid of a run's samples.  Only the cards near the window exist, so a run may have 100,000 samples.
 {
   const [CARD, HEIGHT, GAP, SPARE] = [196, 216, 12, 2]; // pixels, and rows beyond the window
+  const FRESH = 10; // new cards in one frame, so that a frame stays short
   H.current = null; // the order of the samples in the grid, for previous and next
 
   H.pages.samples = async (page, [id], query, quiet) => {
@@ -68,8 +69,11 @@
       const [from, to] = [first * columns, Math.min(places.length, last * columns)];
       for (const [number, card] of made) if (number < from || number >= to) { card.remove(); made.delete(number); }
       const width = (grid.clientWidth - GAP * (columns - 1)) / columns;
-      for (let number = from; number < to; number += 1) {
-        if (made.has(number)) continue;
+      const seen = Math.min(to, Math.max(from, Math.floor(top / (HEIGHT + GAP)) * columns)); // these cards come first
+      const missing = Array.from({ length: to - from }, (_, place) => (seen + place < to ? seen + place : from + seen + place - to))
+        .filter((number) => !made.has(number));
+      if (missing.length > FRESH) plan();
+      for (const number of missing.slice(0, FRESH)) {
         const card = one(samples[places[number]], number);
         Object.assign(card.style, { width: `${width}px`, left: `${(number % columns) * (width + GAP)}px`, top: `${Math.floor(number / columns) * (HEIGHT + GAP)}px` });
         grid.append(card);

@@ -21,7 +21,7 @@
       H.add(page, H.el("h2", {}, "Published figures"), H.table("Published figures", ["model", "protocol", "source", task.metric],
         task.published.map((figure) => [figure.model, figure.protocol, `${figure.source}, ${figure.where}`, H.number(figure.value)]), { text: 3 }));
     }
-    H.add(page, pair(runs, named));
+    H.add(page, pair(runs, named, heads));
     const analysed = runs.map((run, place) => ({ run, name: named[place], head: heads[place] })).filter((each) => each.head.count);
     const charts = H.el("section", {});
     H.add(page, charts);
@@ -53,13 +53,18 @@
   }
 
   // Two runs and their paired difference, B minus A, as `compare` computes it.
-  function pair(runs, named) {
+  function pair(runs, named, heads) {
     if (runs.length < 2) return null;
     const result = H.el("div", { class: "difference", role: "status" });
     let chosen = [runs[0].id, runs[1].id];
     const look = async () => {
       const [a, b] = chosen;
       if (a === b) { result.replaceChildren(H.el("p", { class: "note" }, "Choose two runs.")); return; }
+      const lacking = runs.filter((run, place) => chosen.includes(run.id) && !heads[place].count);
+      if (lacking.length) {
+        result.replaceChildren(H.el("p", {}, `Not compared: the predictions of ${lacking.map((run) => run.model).join(" and ")} are not here.`));
+        return;
+      }
       result.replaceChildren(H.el("p", { class: "note" }, "Comparing …"));
       const command = H.command(`python -m harness compare ${a} ${b}`);
       let found = null;

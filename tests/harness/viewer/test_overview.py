@@ -81,3 +81,5 @@ def test_warnings_name_edits_contradictions_and_failures() -> None:
     assert warnings(failed) == ["2 questions failed, so there is no result; first failure: no image"]
     contradicted = replace(run_of("a"), provenance={"contradicted": "they differ", "remarks": ["one"]})
     assert warnings(contradicted) == ["they differ", "one"]
+    for foreign in (None, 5, "text", {"a": 1}):
+        assert warnings(replace(run_of("a"), provenance={"remarks": foreign, "notes": foreign})) == []
