@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WINDOW = 4  # batches whose questions are grouped by key together
 TOP = 300  # (box, class) pairs of an image that authors' evaluations keep; COCOeval uses the best 100
+FIRST = 10  # boxes of a phrase that is grounded: R@10 needs as many
 NOTHING = Boxes((), (), ())  # the answer to a question without names
 log = logging.getLogger(__name__)
 Numbers = NDArray[np.float32]

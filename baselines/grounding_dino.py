@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from baselines.detectors import (
+    FIRST,
     NOTHING,
     Detecting,
     Found,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 ANSWERS_VERSION = 1  # raise it whenever an answer could change
 KINDS: frozenset[Kind] = frozenset({"detect", "find", "ground", "refer"})
 SEPARATORS = str.maketrans(".?", "  ")  # what ends a phrase, by `SPECIAL_TOKENS` of transformers
-FIRST = 10  # boxes of a phrase: R@10 needs as many
 TRAINED_ON_COCO = ("grounding-dino-b", "mm-grounding-dino-b-all", "mm-grounding-dino-l-all")
 AUTHORS_EPSILON = 1e-6  # in the normalisation of the authors' positive map
 

@@ -7,6 +7,9 @@ not fit into one task text; the name texts, which decide the classes, do.
 As many of the highest (query, name) pairs as there are queries are kept, then NMS of each class at an IoU of 0.5 (the
 defaults of the authors' and transformers' post-processing), without a threshold, and boxes are clipped.  Questions
 with different numbers of names are in different batches: the names that fill up a batch change which queries are used.
+
+The phrases of a sentence (`ground`) are names.  A phrase has the 10 best boxes after NMS among all queries; the rest of
+the sentence is not read.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.detectors import (
+    FIRST,
     NOTHING,
     Detecting,
     Found,
     Numbers,
     Prepared,
+    as_box,
     as_boxes,
     clipped,
     corners,
@@ -33,13 +38,13 @@ from baselines.detectors import (
 )
 from baselines.entry import Setting
 from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
-from harness.core import Kind, Question, Size
+from harness.core import Box, Grounded, Kind, Question, Size
 
 if TYPE_CHECKING:
     from PIL import Image
 
 ANSWERS_VERSION = 1  # raise it whenever an answer could change
-KINDS: frozenset[Kind] = frozenset({"detect", "find", "refer"})
+KINDS: frozenset[Kind] = frozenset({"detect", "find", "ground", "refer"})
 TASK = "Detect {}."
 LONGEST = 77  # tokens of a text
 NMS_IOU = 0.5
@@ -66,7 +71,7 @@ class OmDetTurbo:
 
         names = [names_of(prepared.question) for prepared in batch]
         if not names[0]:
-            return [Found(NOTHING) for _ in batch]
+            return [Found(Grounded(()) if prepared.question.kind == "ground" else NOTHING) for prepared in batch]
         device = self._loaded.device
         tasks = self._encoded([TASK.format(", ".join(of_image)) for of_image in names])
         classes = self._encoded([name for of_image in names for name in of_image])
@@ -89,17 +94,26 @@ class OmDetTurbo:
 
 
 def names_of(question: Question) -> tuple[str, ...]:
-    """The names of a question's categories, or its expression."""
+    """The names of a question's categories, its phrases, or its expression."""
     return (question.text,) if question.kind == "refer" else tuple(phrase.text for phrase in question.phrases)
 
 
 def _value(prepared: Prepared[Any], names: Sequence[str], scores: Numbers, shares: Any) -> Any:
     """The boxes of an image from (Q, names) scores and (Q, 4) shares; for an expression the best one."""
     boxes = corners(shares, *prepared.size)
+    if prepared.question.kind == "ground":
+        return Grounded(tuple(best_of(boxes, column, prepared.size) for column in scores.T))
     rows, columns = top_pairs(scores, 1 if prepared.question.kind == "refer" else len(scores))
     kept = suppressed(boxes[rows], columns)
     rows, columns = rows[kept], columns[kept]
     return as_boxes(clipped(boxes[rows], prepared.size), [names[n] for n in columns], scores[rows, columns])
+
+
+def best_of(boxes: Numbers, scores: Numbers, size: Size) -> tuple[Box, ...]:
+    """The first boxes of a phrase that NMS keeps, from (Q, 4) boxes and (Q,) scores, highest first."""
+    ranked = boxes[np.argsort(-scores, kind="stable")]
+    kept = suppressed(ranked, np.zeros(len(ranked), np.int64))[:FIRST]
+    return tuple(map(as_box, clipped(ranked[kept], size)))
 
 
 def suppressed(boxes: Numbers, classes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 `scenic/projects/owl_vit/evaluator.py` of google-research/scenic: each name is written in seven templates of CLIP; the
 logits of a (box, name) pair are averaged over the templates; the 300 highest sigmoids of all pairs are kept, without
 NMS or threshold.  Texts are in lower case, and other characters than letters a-z, digits, dashes and spaces are
-spaces.  An expression (`refer`) is asked as it is, without a template; its box has the highest score.
+spaces.  An expression (`refer`) is asked as it is, without a template; its box has the highest score.  So is each
+phrase of a sentence (`ground`), which has its 10 best boxes; the rest of the sentence is not read.
 
 - A text longer than 16 tokens is cut.  An answer to a cut text counts as truncated in the record.
 - Each question has its own queries, so that no padded query can win a box.
@@ -22,11 +23,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from baselines.detectors import (
+    FIRST,
     NOTHING,
     Detecting,
     Found,
     Numbers,
     Prepared,
+    as_box,
     as_boxes,
     clipped,
     corners,
@@ -37,13 +40,13 @@ from baselines.detectors import (
 )
 from baselines.entry import Entry, Setting
 from baselines.pretrained import Checkpoint, LoadOptions, Pretrained
-from harness.core import Boxes, Kind, Question, Size
+from harness.core import Boxes, Grounded, Kind, Question, Size
 
 if TYPE_CHECKING:
     from PIL import Image
 
 ANSWERS_VERSION = 1  # raise it whenever an answer could change
-KINDS: frozenset[Kind] = frozenset({"detect", "find", "refer"})
+KINDS: frozenset[Kind] = frozenset({"detect", "find", "ground", "refer"})
 TEMPLATES = (  # CLIP_BEST_PROMPT_TEMPLATES of scenic's `label_ops.py`
     "itap of a {}.",
     "a bad photo of the {}.",
@@ -98,7 +101,7 @@ class Owl:
         found = []
         for row, prepared in enumerate(batch):
             if prepared.question.kind != "refer" and not prepared.question.phrases:
-                found.append(Found(NOTHING))
+                found.append(Found(Grounded(()) if prepared.question.kind == "ground" else NOTHING))
                 continue
             templates, cut = self._encoded(texts_of(prepared.question))
             logits = [model.class_predictor(features[row : row + 1], queries[None])[0][0] for queries in templates]
@@ -106,12 +109,16 @@ class Owl:
             found.append(Found(self._value(prepared, scores, shares[row]), cut))
         return found
 
-    def _value(self, prepared: Prepared[Any], scores: Numbers, shares: Any) -> Boxes:
+    def _value(self, prepared: Prepared[Any], scores: Numbers, shares: Any) -> Boxes | Grounded:
         question, size = prepared.question, prepared.size
         longer = max(size)
         width, height = (longer, longer) if self._pads else size
         boxes = clipped(corners(shares, width, height), size)
         full = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+        if question.kind == "ground":
+            boxes, scores = boxes[full], scores[full]
+            best = (np.argsort(-column, kind="stable")[:FIRST] for column in scores.T)
+            return Grounded(tuple(tuple(as_box(boxes[row]) for row in rows) for rows in best))
         names = [question.text] if question.kind == "refer" else [phrase.text for phrase in question.phrases]
         if question.kind == "refer":
             rows, columns = top_pairs(np.where(full[:, None], scores, -1), 1)
@@ -137,10 +144,12 @@ class Owl:
 
 
 def texts_of(question: Question) -> tuple[tuple[str, ...], ...]:
-    """The texts of a question: for each template its categories, or the expression alone."""
+    """The texts of a question: for each template its categories; an expression or the phrases of a sentence alone."""
     if question.kind == "refer":
         return ((canonical(question.text),),)
     names = [phrase.text for phrase in question.phrases]
+    if question.kind == "ground":
+        return (tuple(map(canonical, names)),)
     return tuple(tuple(canonical(template.format(name)) for name in names) for template in TEMPLATES)
 
 

@@ -3,6 +3,9 @@
 Qwen2.5-VL writes pixels of the resized image; Qwen3-VL writes 0 to 1000 on both sides.  Sources of the prompts:
 QwenLM/Qwen3-VL (README, `cookbooks/ocr.ipynb`, `evaluation/ODinW-13/dataset_utils.py`), its issues #947 and #1035 for
 boxes by Qwen2.5-VL, and lmms-eval for short captions and VQA.  Search is greedy, where the authors sample.
+
+A region is written as [x1, y1, x2, y2] in the coordinates of the answers, as an author says in the issues #782 and
+#1427.  The words of `describe` are those of #1427, translated; those of `name` and `read` are ours.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from baselines.entry import Entry, Setting
 from baselines.generative import Generative, Options, Written
 from baselines.generative import refuse as refuse_generative
 from baselines.pretrained import Checkpoint, Pretrained, load
-from baselines.written_boxes import from_json, says_none, to_pixels
-from harness.core import Boxes, Grounded, Kind, Question, Size, Value
+from baselines.written_boxes import from_json, from_pixels, says_none, to_pixels
+from harness.core import Box, Boxes, Grounded, Kind, Quad, Quads, Question, Size, Value
 from harness.errors import CheckpointError, DataError, UsageError
+from harness.florence2.prompts import region_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,6 +34,9 @@ TURN = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"  # Qwen2.5-VL only
 LOCATE = "Locate {} in the image and output the bbox coordinates in JSON format."
 EVERY = "Locate every instance that belongs to the following categories: '{}'. Report bbox coordinates in JSON format."
+SPOT = "Spotting all the text in the image with line-level, and output in JSON format"
+SPOT_3 = SPOT + " as [{'bbox_2d': [x1, y1, x2, y2], 'text_content': 'text'}, ...]."
+TEXT = "text_content"  # the key of the text in a box, in the cookbooks' answers
 SEPARATOR = ", "  # of categories
 LONGEST_SIDE = 200  # times the other side: Qwen's smart_resize refuses longer images
 
@@ -43,12 +50,18 @@ ASKS: Mapping[Kind, Ask] = {
     "ground": Ask(LOCATE, {"max_new_tokens": 1024}),
     "detect": Ask(LOCATE, {"max_new_tokens": 4096}),
     "find": Ask(LOCATE, {"max_new_tokens": 4096}),
+    "ocr_regions": Ask(SPOT + ".", {"max_new_tokens": 4096}),
+    "name": Ask(VQA.replace("{}", "What is the object in the bbox region {}?"), {"max_new_tokens": 32}),
+    "describe": Ask("Describe the object in the bbox region {}.", {"max_new_tokens": 256}),
+    "read": Ask("Read all the text in the bbox region {}.", {"max_new_tokens": 256}),
 }
 ASKS_3: Mapping[Kind, Ask] = {
     **ASKS,
     "detect": Ask(EVERY, {"max_new_tokens": 4096}),
     "find": Ask(EVERY, {"max_new_tokens": 4096}),
+    "ocr_regions": Ask(SPOT_3, {"max_new_tokens": 4096}),
 }
+REGION_KINDS: frozenset[Kind] = frozenset({"name", "describe", "read"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +97,13 @@ class QwenVl(Chat):
     def prompts(self, question: Question) -> Sequence[str]:
         """One prompt; for `ground` one for each phrase.
 
-        Categories are in one prompt, except that a name with the separator in it has a prompt of its own.
+        Categories are in one prompt, except that a name with the separator in it has a prompt of its own.  DataError
+        for a region that cannot be written, and for an image that is too long.
         """
         _check_shape(question.size)
+        if question.kind in REGION_KINDS:
+            region, size = region_in(question, question.size)
+            return [self.prompt(question.kind, str(from_pixels(region, self.extent(size), size)))]
         if question.kind == "ground":
             return [self.prompt("ground", phrase.text) for phrase in question.phrases]
         if question.kind not in ("detect", "find"):
@@ -113,6 +130,9 @@ class QwenVl(Chat):
 
     def value(self, question: Question, written: Sequence[Written], size: Size) -> Value | None:
         """The boxes of the JSON, or the text.  With several prompts: None only if no output can be read."""
+        if question.kind == "ocr_regions":
+            spotted = self._boxes(written[0].text, size, (TEXT, "label"))
+            return None if spotted is None else Quads(tuple(map(corners, spotted.boxes)), spotted.labels)
         if question.kind not in ("refer", "ground", "detect", "find"):
             return super().value(question, written, size)
         read = [self._boxes(output.text, size) for output in written]
@@ -126,9 +146,9 @@ class QwenVl(Chat):
             tuple(label for boxes in found for label in boxes.labels),
         )
 
-    def _boxes(self, text: str, size: Size) -> Boxes | None:
+    def _boxes(self, text: str, size: Size, keys: Sequence[str] = ("label",)) -> Boxes | None:
         """The boxes of one output in pixels of the original image; None for a text without boxes."""
-        found = from_json(text)
+        found = from_json(text, keys)
         if not found:
             return Boxes(()) if says_none(text) else None
         extent = self.extent(size)
@@ -161,6 +181,13 @@ def _limit(chosen: int | None, stated: int | None, option: str, loaded: Pretrain
     if limit is None:
         raise CheckpointError(f"the image processor of {loaded.folder} states no area in pixels: give {option}")
     return int(limit)
+
+
+def corners(box: Box) -> Quad:
+    """The corners of a box, clockwise from the top left; an inverted box is turned, as in the cookbook's drawing."""
+    left, right = sorted(box[::2])
+    top, bottom = sorted(box[1::2])
+    return (left, top), (right, top), (right, bottom), (left, bottom)
 
 
 def _check_limits(smallest: int, largest: int) -> None:

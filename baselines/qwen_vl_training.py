@@ -19,9 +19,10 @@ from torch import Tensor
 from baselines.chat import MESSAGE
 from baselines.generative import without_tokens
 from baselines.pretrained import Checkpoint, Pretrained
-from baselines.qwen_vl import LONGEST_SIDE, QwenOptions, QwenVl, class_name
+from baselines.qwen_vl import LONGEST_SIDE, TEXT, QwenOptions, QwenVl, class_name
 from baselines.text_training import TextLearner, learner
-from harness.core import Box, Boxes, Grounded, Question, Size, Text, Value
+from baselines.written_boxes import from_pixels
+from harness.core import Box, Boxes, Grounded, Quad, Quads, Question, Size, Text, Value
 from harness.errors import DataError
 from harness.images import BadImage
 from harness.training.recipe import RivalRecipe
@@ -52,6 +53,9 @@ class QwenWriter:
                 for prompt, boxes, phrase in phrases
                 if boxes
             ]
+        if isinstance(value, Quads):
+            boxes = [around(quad) for quad in value.quads]
+            return [(prompt, self._json(boxes, value.labels, size, TEXT)) for prompt in prompts]
         if not isinstance(value, Boxes):
             raise DataError(f"a {type(value).__name__} is not written as an answer of Qwen-VL")
         if question.kind not in ("detect", "find"):
@@ -63,11 +67,11 @@ class QwenWriter:
             pairs.append((prompt, self._json([box for box, _ in of_prompt], [label for _, label in of_prompt], size)))
         return pairs
 
-    def _json(self, boxes: Sequence[Box], labels: Sequence[str], size: Size) -> str:
-        """Objects with `bbox_2d` and `label`, as `written_boxes.from_json` reads them."""
+    def _json(self, boxes: Sequence[Box], labels: Sequence[str], size: Size, key: str = "label") -> str:
+        """Objects with `bbox_2d` and a text, as `written_boxes.from_json` reads them."""
         extent = self.family.extent(size)
         things = [
-            json.dumps({"bbox_2d": numbers(box, extent, size), "label": self._plain(label)}, ensure_ascii=False)
+            json.dumps({"bbox_2d": from_pixels(box, extent, size), key: self._plain(label)}, ensure_ascii=False)
             for box, label in zip(boxes, labels, strict=True)
         ]
         lines = ",\n".join(f"\t{thing}" for thing in things)
@@ -109,12 +113,10 @@ class QwenWriter:
         }
 
 
-def numbers(box: Box, extent: tuple[float, float], size: Size) -> list[int]:
-    """A box in pixels as whole numbers: `written_boxes.to_pixels` undoes it up to half a unit."""
-    left, top, right, bottom = box
-    across, down = extent[0] / size.width, extent[1] / size.height
-    edges = (left * across, top * down, right * across, bottom * down)
-    return [round(min(max(edge, 0.0), extent[place % 2])) for place, edge in enumerate(edges)]
+def around(quad: Quad) -> Box:
+    """The smallest box around a quadrilateral."""
+    across, down = zip(*quad, strict=True)
+    return min(across), min(down), max(across), max(down)
 
 
 def teach(weights: str | None, recipe: RivalRecipe, device: str, *, checkpoint: Checkpoint, third: bool) -> TextLearner:

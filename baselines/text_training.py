@@ -173,7 +173,7 @@ class TextLearner:
         if question.kind not in self.kinds:
             raise DataError(f"sample {sample.id} is a {question.kind!r} question, which this model cannot be taught")
         size = question.size
-        if size is None and not isinstance(target, Text):
+        if size is None and (question.region is not None or not isinstance(target, Text)):
             size = images.size_of(root, question.image_name)
         try:
             pairs = [

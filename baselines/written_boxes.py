@@ -14,7 +14,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.core import Box, Size
@@ -35,12 +35,13 @@ class WrittenBox(NamedTuple):
     end: int
 
 
-def from_json(text: str) -> list[WrittenBox]:
+def from_json(text: str, keys: Sequence[str] = ("label",)) -> list[WrittenBox]:
     """Every object of the text with a box; read one at a time, so that one that is cut off spoils no other.
 
-    An object in Python's notation (single quotes) is read too, as in Qwen's evaluation of ODinW.
+    The label is under the first of `keys` that an object has.  An object in Python's notation (single quotes) is read
+    too, as in Qwen's evaluation of ODinW.
     """
-    return list(_objects(text[:LONGEST]))
+    return list(_objects(text[:LONGEST], keys))
 
 
 def from_lists(text: str) -> list[WrittenBox]:
@@ -68,11 +69,19 @@ def to_pixels(box: Box, extent: tuple[float, float], size: Size) -> Box:
     )
 
 
+def from_pixels(box: Box, extent: tuple[float, float], size: Size) -> list[int]:
+    """A box in pixels as whole numbers of a model's coordinates, inside the image: `to_pixels` up to half a unit."""
+    left, top, right, bottom = box
+    across, down = extent[0] / size.width, extent[1] / size.height
+    edges = (left * across, top * down, right * across, bottom * down)
+    return [round(min(max(edge, 0.0), extent[place % 2])) for place, edge in enumerate(edges)]
+
+
 def _within(value: float, side: int) -> float:
     return min(max(value, 0.0), float(side))
 
 
-def _objects(text: str) -> Iterator[WrittenBox]:
+def _objects(text: str, keys: Sequence[str]) -> Iterator[WrittenBox]:
     place = text.find("{")
     while place >= 0:
         value, end = _object(text, place)
@@ -80,7 +89,7 @@ def _objects(text: str) -> Iterator[WrittenBox]:
         if box is None:
             end = place + 1  # another object may be inside
         else:
-            yield WrittenBox(box, _label(value), place, end)
+            yield WrittenBox(box, _label(value, keys), place, end)
         place = text.find("{", end)
 
 
@@ -100,8 +109,8 @@ def _object(text: str, place: int) -> tuple[Any, int]:
         return None, place
 
 
-def _label(value: dict[str, Any]) -> str:
-    label = value.get("label")
+def _label(value: dict[str, Any], keys: Sequence[str]) -> str:
+    label = next((value[key] for key in keys if key in value), None)
     return label.strip().encode("utf-8", "replace").decode() if isinstance(label, str) else ""
 
 

@@ -601,6 +601,7 @@ class Task(Generic[V]):
         hidden_splits       splits that are answered for a server, which alone has their targets; "all" leaves them out
         train_splits        splits that a model can be trained on
         load                a Source to its Samples, in a fixed order
+        kind                the kind of all its questions, for `models --kinds`; None where it is not stated
         candidates_of       the task of the first run whose candidates the samples are; "" for samples of the data alone
         files               what must be on disk
         predictions         the benchmark's official result file
@@ -640,6 +641,7 @@ class Task(Generic[V]):
     remarks: Callable[[Sequence[Row[V]]], Sequence[str]] = _no_remarks
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     candidates_of: str = ""
+    kind: Kind | None = None
 
 
 # ---------------------------------------------------------------------------- models

@@ -127,6 +127,7 @@ def _task(
         name=name,
         version=1,
         about=about,
+        kind=KIND,
         splits=splits,
         train_splits=train_splits,
         load=load,

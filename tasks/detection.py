@@ -42,6 +42,7 @@ TASK: Task[Objects] = Task(
     name="coco_detection",
     version=1,
     about="COCO detection: find all objects of 80 categories",
+    kind="detect",
     splits=("val2017",),
     train_splits=("train2017",),
     load=load,

@@ -60,6 +60,7 @@ TASKS: tuple[Task[Any], ...] = (
         name="docvqa",
         version=1,
         about="DocVQA: answer a question about a page of a document (a server has the answers of test)",
+        kind="vqa",
         splits=("val",),
         hidden_splits=("test",),
         load=load,

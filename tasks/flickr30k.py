@@ -127,6 +127,7 @@ TASK: Task[Grounded] = Task(
     name="flickr30k",
     version=1,
     about="Flickr30k Entities: find the boxes of each phrase of a sentence (phrase grounding, not retrieval)",
+    kind="ground",
     splits=("test", "val"),
     train_splits=("train",),
     load=load,

@@ -77,6 +77,7 @@ TASKS: tuple[Task[Any], ...] = (
         name="icdar2015",
         version=1,
         about="ICDAR 2015 incidental scene text: find and read the words in a photograph",
+        kind="ocr_regions",
         splits=("test",),
         load=load,
         score=score,

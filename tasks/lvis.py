@@ -59,6 +59,7 @@ def _task(
         name=name,
         version=1,
         about=about,
+        kind="detect",
         splits=(split,),
         load=partial(load, file=file, origin=origin),
         score=score,

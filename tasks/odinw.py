@@ -199,6 +199,7 @@ def task(
         name=name,
         version=version,
         about=about,
+        kind="find",
         splits=splits,
         load=partial(load, sets=sets, folder=folder, origin=origin),
         score=score,

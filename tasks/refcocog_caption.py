@@ -98,6 +98,7 @@ TASKS: tuple[Task[Any], ...] = (
         name="refcocog_caption",
         version=1,
         about="RefCOCOg: describe the object in a box (umd splits)",
+        kind="describe",
         splits=("val", "test"),
         load=load,
         score=captions.score,

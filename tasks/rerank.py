@@ -141,6 +141,7 @@ def _task(first: Task[Text]) -> Task[Candidate]:
         name=first.name.replace("_retrieval", "_rerank"),
         version=1,
         about=f"{first.about.partition(':')[0]}: re-rank the candidates of a run of {first.name} (--candidates RUN)",
+        kind="match",
         splits=first.splits,
         load=partial(load, first=first),
         score=score,

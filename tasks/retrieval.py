@@ -121,6 +121,7 @@ def _task(
         name=f"{folder}_retrieval",
         version=1,
         about=f"{title}: find the captions of an image, and the image of a caption (Karpathy's splits)",
+        kind="embed",
         splits=("test", "val"),
         load=load,
         score=score,

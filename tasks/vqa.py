@@ -200,6 +200,7 @@ def _task(
         name=name,
         version=1,
         about=about,
+        kind="vqa",
         splits=splits,
         hidden_splits=hidden,
         train_splits=("train",),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from cyclopts import App, Parameter
 
 import baselines
+import tasks
 from baselines import Entry
 from harness import store
 from harness.cli.options import Json
-from harness.core import Kind
+from harness.core import Kind, Task
 from harness.report import text
 
 app = App()
@@ -21,7 +22,11 @@ app = App()
 def list_models(
     *,
     kinds: Annotated[
-        bool, Parameter(negative=(), help="The kinds of question that each model answers, as a table in Markdown")
+        bool,
+        Parameter(
+            negative=(),
+            help="The kinds of question that each model answers, and the tasks that ask them, as tables in Markdown",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -29,6 +34,7 @@ def list_models(
     entries = baselines.every()
     if kinds:
         print(matrix(entries.values()))
+        print(f"\n{askers(tasks.every().values())}")
         return
     if json:
         records = [
@@ -62,3 +68,13 @@ def matrix(entries: Iterable[Entry]) -> str:
         marks = ("●" if kind in answered else "" for kind in every)
         lines.append(f"| {', '.join(names)} | {' | '.join(marks)} |")
     return "\n".join(lines)
+
+
+def askers(every: Iterable[Task[Any]]) -> str:
+    """A table in Markdown of the tasks that ask each kind of question; those that state no kind are in the last row."""
+    asked: dict[Kind | None, list[str]] = {}
+    for task in every:
+        asked.setdefault(task.kind, []).append(f"`{task.name}`")
+    lines = ["| kind | tasks that ask it |", "|---|---|"]
+    lines += [f"| {kind.replace('_', ' ')} | {', '.join(asked.get(kind, ()))} |" for kind in get_args(Kind)]
+    return "\n".join([*lines, *(f"| not stated | {', '.join(asked[kind])} |" for kind in asked if kind is None)])

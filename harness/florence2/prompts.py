@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.core import Boxes, Kind, Question, Size
+from harness.core import Box, Boxes, Kind, Question, Size
 from harness.errors import DataError, UsageError
 from harness.florence2.locations import write_boxes
 from harness.geometry.boxes import is_finite
@@ -181,8 +181,16 @@ def prompts_of(question: Question, form: str = "", size: Size | None = None) -> 
 def region_tokens(question: Question, size: Size | None) -> str:
     """The question's region as four location tokens; `size` is the image's, in pixels.
 
-    An edge outside the image becomes the nearest bin.  DataError if the region or the size is missing, or if the region
-    is inverted, empty, or entirely outside the image.
+    An edge outside the image becomes the nearest bin.  DataError as for `region_in`.
+    """
+    region, size = region_in(question, size)
+    return write_boxes(Boxes((region,)), size)
+
+
+def region_in(question: Question, size: Size | None) -> tuple[Box, Size]:
+    """The question's region, which may reach beyond the image, and the image's size, in pixels.
+
+    DataError if the region or the size is missing, or if the region is inverted, empty, or entirely outside the image.
     """
     region = question.region
     if region is None:
@@ -194,4 +202,4 @@ def region_tokens(question: Question, size: Size | None) -> str:
         raise DataError(f"the region {tuple(region)} is inverted or empty; left < right and top < bottom are needed")
     if right <= 0 or bottom <= 0 or left >= size.width or top >= size.height:
         raise DataError(f"the region {tuple(region)} is outside the image, which is {size.width}x{size.height}")
-    return write_boxes(Boxes((region,)), size)
+    return region, size

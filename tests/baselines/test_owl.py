@@ -22,7 +22,7 @@ from transformers import (
 
 from baselines import owl
 from baselines.entry import Entry, Setting
-from harness.core import Boxes, Model, Phrase, Question
+from harness.core import Boxes, Grounded, Model, Phrase, Question
 from tests.baselines import detectors, rivals
 
 ENTRIES = {entry.name: entry for entry in owl.ENTRIES}
@@ -163,6 +163,34 @@ def test_refer_box_is_that_of_the_highest_score_of_the_expression_alone(
     detectors.assert_boxes(value, [max(pairs)])
 
 
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_ground_boxes_of_a_phrase_are_the_ten_best_of_the_phrase_alone(
+    tiny: tuple[str, Entry, Path], number: int
+) -> None:
+    kind, entry, folder = tiny
+    image = rivals.images(folder)[number]
+    text = "A red circle, and a blue square"
+    spans = (Phrase("A red circle", 0, 12), Phrase("a blue square", 18, 31))
+    value = answer(entry, folder, Question(image, None, "ground", text=text, phrases=spans)).value
+    assert isinstance(value, Grounded) and len(value.boxes) == 2
+    for boxes, phrase in zip(value.boxes, ("a red circle", "a blue square"), strict=True):
+        logits, shares = forward(kind, folder, folder / image, [phrase])  # without the other phrase
+        pairs = [(float(logits[patch, 0]), in_image(kind, shares[patch], *rivals.SIZES[number])) for patch in range(16)]
+        full = [(score, box) for score, box in pairs if box[0] < box[2] and box[1] < box[3]]
+        expected = [box for _, box in sorted(full, key=lambda pair: -pair[0])][:10]
+        assert 0 < len(expected) <= 10
+        assert [pytest.approx(box, abs=0.01) for box in expected] == list(boxes)
+
+
+def test_ground_box_of_a_phrase_is_that_of_the_same_expression(tiny: tuple[str, Entry, Path]) -> None:
+    _, entry, folder = tiny
+    [image, *_] = rivals.images(folder)
+    spans = (Phrase("the star", 0, 8), Phrase("the star", 13, 21))  # a phrase may occur twice
+    grounded = answer(entry, folder, Question(image, None, "ground", text="the star and the star", phrases=spans)).value
+    referred = answer(entry, folder, Question(image, None, "refer", text="the star")).value
+    assert [boxes[0] for boxes in grounded.boxes] == [referred.boxes[0]] * 2
+
+
 def test_text_of_more_than_16_tokens_is_cut_and_counted(tiny: tuple[str, Entry, Path], tmp_path: Path) -> None:
     kind, entry, folder = tiny
     image = rivals.images(folder)[0]
@@ -172,6 +200,8 @@ def test_text_of_more_than_16_tokens_is_cut_and_counted(tiny: tuple[str, Entry, 
     assert (long.truncated, fits.truncated) == (True, False)
     assert long.raw == ("1 boxes for a text that was cut",)
     logits, _ = forward(kind, folder, folder / image, [words.rpartition(" ")[0]])  # the 14 words that are left
+    spans = (Phrase(words, 0, len(words)), Phrase("star", 80, 84))
+    assert answer(entry, folder, Question(image, None, "ground", text=words, phrases=spans)).truncated
     assert long.value.region_scores == fits.value.region_scores
     assert float(logits.sigmoid().max()) >= long.value.region_scores[0] - 1e-6
 
@@ -207,6 +237,8 @@ def test_absurd_names_give_finite_scores(tiny: tuple[str, Entry, Path], tmp_path
     value = answer(entry, folder, Question(image, None, "find", phrases=tuple(map(Phrase, names)))).value
     assert isinstance(value, Boxes) and value.region_scores is not None
     assert all(0 <= score <= 1 for score in value.region_scores)
+    grounded = answer(entry, folder, Question(image, None, "ground", phrases=tuple(map(Phrase, names)))).value
+    assert len(grounded.boxes) == 5 and all(1 <= len(boxes) <= 10 for boxes in grounded.boxes)
     empty = answer(entry, folder, Question(image, None, "refer", text="")).value
     assert len(empty.boxes) == 1
 
@@ -215,6 +247,7 @@ def test_question_without_names_has_no_boxes(tiny: tuple[str, Entry, Path]) -> N
     _, entry, folder = tiny
     [image, *_] = rivals.images(folder)
     assert answer(entry, folder, Question(image, None, "find")).value == Boxes((), (), ())
+    assert answer(entry, folder, Question(image, None, "ground", text="a red circle")).value == Grounded(())
 
 
 def test_map_equals_pycocotools_on_the_exported_results(tiny: tuple[str, Entry, Path], tmp_path: Path) -> None:
@@ -225,7 +258,7 @@ def test_map_equals_pycocotools_on_the_exported_results(tiny: tuple[str, Entry, 
 @pytest.mark.parametrize("tiny", ["owlv2"], indirect=True)
 def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[str, Entry, Path], tmp_path: Path) -> None:
     _, entry, folder = tiny
-    tasks = [*rivals.DETECT, *rivals.FIND, *rivals.REFER]
+    tasks = [*rivals.DETECT, *rivals.FIND, *rivals.REFER, "flickr30k"]
     rivals.check_commands(entry, folder, tmp_path, tasks)
 
 

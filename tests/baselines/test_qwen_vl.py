@@ -24,7 +24,7 @@ from transformers import (
 from baselines import qwen_vl
 from baselines.entry import Entry, Setting
 from baselines.generative import Written
-from harness.core import Boxes, Failure, Grounded, Phrase, Question, Size, Text
+from harness.core import Boxes, Failure, Grounded, Phrase, Quads, Question, Size, Text
 from harness.errors import CheckpointError, UsageError
 from tests.baselines import chats, rivals
 
@@ -219,6 +219,7 @@ def test_answers_do_not_depend_on_the_batch(tiny: tuple[Entry, Path], tmp_path: 
 def test_tasks_are_run_scored_compared_and_reported(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
     tasks = [
         *rivals.CAPTION, *rivals.VQA, *rivals.DETECT, *rivals.FIND, *rivals.REFER, "flickr30k",
+        "icdar2015", "refcocog_caption",
     ]  # fmt: skip
     rivals.check_commands(*tiny, tmp_path, tasks, max_new_tokens=2)
 
@@ -263,6 +264,67 @@ def test_prompts_are_those_of_their_sources(tiny: tuple[Entry, Path], tmp_path: 
     assert prompts("detailed_caption") == prompts("more_detailed_caption") == ["Describe this image."]
     assert prompts("ocr") == ["Read all the text in the image."]
     assert prompts("vqa", "is <|image_pad|> a word?")[0].startswith("is   a word?")
+
+
+def test_prompt_of_text_spotting_is_that_of_the_cookbook(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
+    """`cookbooks/ocr.ipynb` of QwenLM/Qwen2.5-VL, and of QwenLM/Qwen3-VL after the same repository's new name."""
+    family = load(tiny, tmp_path).family
+    expected = "Spotting all the text in the image with line-level, and output in JSON format."
+    if family.third:
+        expected = (
+            "Spotting all the text in the image with line-level, and output in JSON format as "
+            "[{'bbox_2d': [x1, y1, x2, y2], 'text_content': 'text'}, ...]."
+        )
+    assert list(family.prompts(Question("a.jpg", Size(4, 3), "ocr_regions"))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("size", "region", "resized"),
+    [  # a third and a half of the sides; Qwen2.5-VL's sizes are those of the next test but one
+        (Size(640, 480), (160.0, 120.0, 320.0, 480.0), [161, 119, 322, 476]),
+        (Size(480, 640), (120.0, 160.0, 240.0, 640.0), [119, 161, 238, 644]),
+        (Size(20, 10), (5.0, 2.5, 10.0, 10.0), [21, 14, 42, 56]),
+    ],
+)
+def test_region_in_a_prompt_is_in_the_coordinates_of_the_answers(
+    tiny: tuple[Entry, Path], tmp_path: Path, size: Size, region: Any, resized: list[int]
+) -> None:
+    """QwenLM/Qwen3-VL issues #782 (pixels after resizing) and #1427 (0 to 1000; the prompt, in Chinese)."""
+    family = load(tiny, tmp_path).family
+    family._smallest, family._largest = 56 * 56, 12_845_056  # as published, for the sizes of Qwen2.5-VL
+    family._pixels.patch_size = 14
+    written = "[250, 250, 500, 1000]" if family.third else str(resized)
+
+    def prompt(kind: Any) -> str:
+        [text] = family.prompts(Question("a.jpg", size, kind, region=region))
+        return str(text)
+
+    assert prompt("describe") == f"Describe the object in the bbox region {written}."
+    assert prompt("name") == (
+        f"What is the object in the bbox region {written}?\nAnswer the question using a single word or phrase."
+    )
+    assert prompt("read") == f"Read all the text in the bbox region {written}."
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        (None, "needs a region, and this question has none"),
+        ((9.0, 1.0, 3.0, 4.0), "is inverted or empty"),
+        ((1.0, 1.0, float("nan"), 4.0), "is inverted or empty"),
+        ((400.0, 1.0, 500.0, 4.0), "is outside the image, which is 40x24"),
+    ],
+)
+@pytest.mark.parametrize("tiny", ["qwen3"], indirect=True)
+def test_region_that_cannot_be_written_is_a_failure_of_its_own(
+    tiny: tuple[Entry, Path], tmp_path: Path, region: Any, message: str
+) -> None:
+    [name, *_] = rivals.images(tmp_path)
+    model = load(tiny, tmp_path, max_new_tokens=2)
+    asked = [Question(name, None, "describe", region=where) for where in (region, (30.0, 10.0, 90.0, 99.0))]
+    results = dict(model.answer(enumerate(asked)))
+    assert isinstance(results[0], Failure) and message in results[0].reason
+    assert isinstance(results[1].value, Text)
 
 
 def bare(*, third: bool) -> qwen_vl.QwenVl:
@@ -332,6 +394,43 @@ def test_lists_that_are_empty_cut_off_or_prose_are_no_boxes() -> None:
     assert value(family, "find", '[{"bbox_2d": [5, 5,') is None
     apart = '[{"bbox_2d": [0, 0, 10, 10], "label": "toy, small"}]'
     assert value(family, "find", cut, apart).labels == ("dog", "toy, small")
+
+
+WORDS = [
+    ('```json\n[\n\t{"bbox_2d": [100, 200, 300, 400], "text_content": "EXIT 7"}\n]\n```', ["EXIT 7"]),
+    ("[{'bbox_2d': [100, 200, 300, 400], 'text_content': 'EXIT'}]", ["EXIT"]),  # as the prompt of Qwen3-VL shows
+    ('[{"bbox_2d": [300, 400, 100, 200], "text_content": "turned"}]', ["turned"]),
+    ('[{"bbox_2d": [100, 200, 300, 400], "label": "EXIT"}]', ["EXIT"]),
+    ('[{"bbox_2d": [100, 200, 300, 400], "text_content": "a\\"b{c}"}, {"bbox_2d": [5, 6', ['a"b{c}']),  # cut off
+    ('[{"bbox_2d": [100, 200, 300, 400]}]', [""]),
+    ('[{"bbox_2d": [100, 200, 300, 400], "text_content": 7}]', [""]),
+    ('[{"bbox_2d": [1, 2], "text_content": "A"}, {"bbox_2d": [100, 200, 300, 400], "text_content": "B"}]', ["B"]),
+]
+
+
+@pytest.mark.parametrize(("text", "labels"), WORDS)
+@pytest.mark.parametrize("size", [Size(1000, 500), Size(200, 3000)])
+def test_spotted_text_has_the_corners_of_its_box_clockwise_from_the_top_left(
+    text: str, labels: list[str], size: Size
+) -> None:
+    left, top, right, bottom = size.width * 0.1, size.height * 0.2, size.width * 0.3, size.height * 0.4
+    spotted = value(bare(third=True), "ocr_regions", text, size=size)
+    assert isinstance(spotted, Quads) and list(spotted.labels) == labels
+    [quad] = spotted.quads
+    for point, expected in zip(quad, ((left, top), (right, top), (right, bottom), (left, bottom)), strict=True):
+        assert point == pytest.approx(expected)
+
+
+def test_spotted_text_of_qwen25_is_in_pixels_of_the_resized_image() -> None:
+    text = '[{"bbox_2d": [161, 119, 322, 476], "text_content": "EXIT"}]'  # quarters and halves of 644 x 476
+    spotted = value(bare(third=False), "ocr_regions", text, size=Size(640, 480))
+    assert spotted == Quads((((160.0, 120.0), (320.0, 120.0), (320.0, 480.0), (160.0, 480.0)),), ("EXIT",))
+
+
+@pytest.mark.parametrize("text", ["", "EXIT 7", '{"text_content": "EXIT"}', '[{"bbox_2d": [NaN, 1, 2, 3]}]', "{" * 999])
+def test_spotting_without_a_box_is_unparsable_and_an_empty_list_is_no_text(text: str) -> None:
+    assert value(bare(third=True), "ocr_regions", text) is None
+    assert value(bare(third=True), "ocr_regions", "```json\n[]\n```") == Quads(())
 
 
 def test_phrases_are_grounded_one_by_one() -> None:

@@ -20,7 +20,7 @@ from baselines.generative import Written
 from baselines.qwen_vl import class_name
 from baselines.qwen_vl_training import teach
 from baselines.text_training import AnswerLesson, TextLearner
-from harness.core import Boxes, Grounded, Mask, Phrase, Question, Size, Source, Text, Value
+from harness.core import Boxes, Grounded, Mask, Phrase, Quads, Question, Sample, Size, Source, Text, Value
 from harness.errors import DataError
 from harness.images import BadImage
 from harness.training.lessons import Batch
@@ -150,6 +150,32 @@ def test_each_phrase_and_each_prompt_of_categories_is_an_example(start: tuple[En
     assert pupil.writer.texts(Question("x.png", size, "vqa", "is it ?"), Text(("<|im_end|>yes",)), size)[0][1] == "yes"
     with pytest.raises(DataError, match="a Mask is not written"):
         pupil.writer.texts(detect, Mask((1, 1), b"1"), size)  # type: ignore[call-arg,arg-type]
+
+
+def test_texts_in_the_image_are_written_as_the_cookbook_shows_and_read_back(start: tuple[Entry, Path]) -> None:
+    pupil, size = learner(start), Size(64, 64)
+    slanted = ((16.0, 20.0), (40.0, 16.0), (48.0, 32.0), (20.0, 30.0))
+    question = Question("x.png", size, "ocr_regions")
+    [(prompt, answer)] = pupil.writer.texts(question, Quads((slanted,), ("EXIT",)), size)
+    assert [prompt] == list(pupil.writer.family.prompts(question))
+    numbers = "[250, 250, 750, 500]" if start[0].name.startswith("qwen3") else "[16, 16, 48, 32]"
+    assert answer == f'```json\n[\n\t{{"bbox_2d": {numbers}, "text_content": "EXIT"}}\n]\n```'
+    around = ((16.0, 16.0), (48.0, 16.0), (48.0, 32.0), (16.0, 32.0))
+    assert read(pupil, question, [answer], size) == Quads((around,), ("EXIT",))
+
+
+@ONE
+def test_region_of_a_text_to_learn_is_written_for_the_size_of_its_image(
+    start: tuple[Entry, Path], images: Path
+) -> None:
+    pupil = learner(start)
+    with Image.open(images / "red.png") as image:
+        width, height = image.size
+    question = Question("red.png", None, "describe", region=(0.0, 0.0, float(width), float(height)))
+    [(ids, _)] = pupil.examples(Sample("1", question, Text(("a dog",)), "red.png"), images)
+    across, down = pupil.writer.family.extent(Size(width, height))
+    expected = pupil.writer.prompt_ids(f"Describe the object in the bbox region [0, 0, {across:.0f}, {down:.0f}].")
+    assert list(ids) == expected
 
 
 @ONE

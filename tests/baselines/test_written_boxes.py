@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from baselines.written_boxes import LONGEST, from_json, from_lists, says_none, to_pixels
+from baselines.written_boxes import LONGEST, from_json, from_lists, from_pixels, says_none, to_pixels
 from harness.core import Size
 
 DOG = ((1.0, 2.0, 3.0, 4.0), "dog")
@@ -54,6 +54,29 @@ def test_from_json_well_or_half_formed_gives_the_whole_boxes(text: str, expected
 )  # fmt: skip
 def test_from_json_absurd_text_gives_no_boxes(text: str) -> None:
     assert from_json(text) == []
+
+
+def test_label_is_under_the_first_key_that_an_object_has() -> None:
+    text = (
+        '[{"bbox_2d": [1, 2, 3, 4], "label": "word", "text_content": "EXIT"}, {"bbox_2d": [1, 2, 3, 4], "label": "A"}]'
+    )
+    assert [found.label for found in from_json(text, ("text_content", "label"))] == ["EXIT", "A"]
+    assert [found.label for found in from_json(text)] == ["word", "A"]
+
+
+@pytest.mark.parametrize("size", [Size(640, 480), Size(480, 640), Size(20, 10), Size(3000, 17)])
+@pytest.mark.parametrize("extent", [(1000.0, 1000.0), (644.0, 476.0)])
+def test_numbers_of_a_box_are_read_back_within_half_a_unit(size: Size, extent: tuple[float, float]) -> None:
+    box = (size.width / 7, size.height / 3, size.width / 1.5, size.height * 0.99)
+    back = to_pixels(tuple(from_pixels(box, extent, size)), extent, size)  # type: ignore[arg-type]
+    for side in range(4):
+        unit = (size.width, size.height)[side % 2] / extent[side % 2]
+        assert abs(back[side] - box[side]) <= unit / 2 + 1e-9
+
+
+def test_numbers_of_a_box_that_reaches_beyond_the_image_end_at_its_edges() -> None:
+    # 20 of 200 is 100 thousandths; 90 of 100 is 900
+    assert from_pixels((-5.0, 90.0, 20.0, 300.0), (1000.0, 1000.0), Size(200, 100)) == [0, 900, 100, 1000]
 
 
 def test_label_with_half_a_letter_is_made_valid_text() -> None:
