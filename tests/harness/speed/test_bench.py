@@ -48,7 +48,7 @@ def test_meter_covers_timed_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
     spans: list[tuple[float, float]] = []
 
     class Watch:
-        def __init__(self, device: torch.device) -> None:
+        def __init__(self, device: torch.device, *, alone: bool) -> None:
             self.begun = 0.0
 
         def start(self) -> None:
