@@ -30,7 +30,7 @@ ENDING = ".toml"
 ORIGIN = "`python -m harness data new`"
 BASES: Mapping[str, Task[Any]] = {
     "detect": TASKS["coco_detection"],
-    "find": TASKS["coco_detection"],
+    "find": replace(TASKS["coco_detection"], kind="find"),
     "caption": TASKS["coco_caption"],
     "vqa": replace(TASKS["vqav2"], load=load_textvqa),  # questions in TextVQA's file, scored as VQA v2
     "refer": TASKS["refcoco"],

@@ -267,7 +267,7 @@ def test_prompts_are_those_of_their_sources(tiny: tuple[Entry, Path], tmp_path: 
 
 
 def test_prompt_of_text_spotting_is_that_of_the_cookbook(tiny: tuple[Entry, Path], tmp_path: Path) -> None:
-    """`cookbooks/ocr.ipynb` of QwenLM/Qwen2.5-VL, and of QwenLM/Qwen3-VL after the same repository's new name."""
+    """`cookbooks/ocr.ipynb` of QwenLM/Qwen2.5-VL, now QwenLM/Qwen3-VL with another wording; as programs quote it."""
     family = load(tiny, tmp_path).family
     expected = "Spotting all the text in the image with line-level, and output in JSON format."
     if family.third:

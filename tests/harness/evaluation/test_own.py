@@ -50,6 +50,7 @@ def test_own_task_is_the_official_one_without_anything_published() -> None:
     assert len(own) == len(BASES)
     for task in own.values():
         base = BASES[task.name.removeprefix("shop-")]
+        assert task.kind == task.name.removeprefix("shop-")
         assert (task.metrics, task.headline, task.version) == (base.metrics, base.headline, base.version)
         assert (task.splits, task.train_splits, task.hidden_splits) == (("val", "night"), ("train",), ())
         assert not task.published and not task.seen_in_training
