@@ -66,9 +66,11 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def evaluated(folder: Path) -> None:
-    """Two runs to report."""
-    for model in ("oracle-quantised", "whole-image"):
-        harness.evaluate("refcoco", model, data="miniature", limit=30, out=folder / "results")
+    """Two runs to report, the same for both folders: a report has their dates, rates and paths."""
+    made = folder.parent / "results"
+    if not made.exists():
+        for model in ("oracle-quantised", "whole-image"):
+            harness.evaluate("refcoco", model, data="miniature", limit=30, out=made)
 
 
 def copied(folder: Path) -> None:
@@ -102,7 +104,7 @@ COMMANDS = {
     ),
     "report": Command(
         lambda folder: [
-            "report", "--results", str(folder / "results"), "--to", str(folder / "report"), "--pictures", "2",
+            "report", "--results", str(folder.parent / "results"), "--to", str(folder / "report"), "--pictures", "2",
         ],
         files,
         evaluated,
