@@ -276,6 +276,7 @@ def test_commands_are_listed() -> None:
         "rm",
         "export",
         "report",
+        "view",
     }
 
 
