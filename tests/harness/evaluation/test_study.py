@@ -69,7 +69,7 @@ def small_cell(
 ) -> dict[str, Any]:
     """`run_cell` with few scenes and small batches, whose folder of results is another one than the driver's."""
     ablate.SCENES = 12  # type: ignore[misc]
-    ablate.plan_of = lambda phase, seed: replace(studies.plan_of(phase, seed), batch=4)  # type: ignore[attr-defined]
+    ablate.plan_of = lambda *of: replace(studies.plan_of(*of), batch=4)  # type: ignore[attr-defined]
     try:
         return run_cell(cell, world, out.parent / "runs", out.parent / "elsewhere", "cpu", command, 1)
     finally:
