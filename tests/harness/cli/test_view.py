@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from tests.harness.cli.calling import ROOT, Call
 
@@ -18,7 +19,9 @@ def test_view_serves_until_interrupted_and_changes_no_file(here: Call, tmp_path:
     assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     command = [sys.executable, "-m", "harness", "view", "--results", str(out)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as started:
+    settings: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "env": dict(os.environ)}
+    settings["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # background shells ignore it
+    with subprocess.Popen(command, **settings) as started:
         assert started.stdout is not None
         url = re.search(r"http://127\.0\.0\.1:\d+/\S+/", started.stdout.readline())
         assert url is not None
