@@ -142,7 +142,7 @@ def options_type(entry: Entry | None) -> Any:
     Without a model, there are no options and no group.
     """
     if entry is None:
-        return Annotated[baselines.NoOptions, Parameter(name="*", show=False)]
+        return Annotated[baselines.NoOptions | None, Parameter(name="*", show=False)]
     return Annotated[entry.options, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))]
 
 

@@ -426,6 +426,13 @@ def test_several_models_print_a_matrix_and_the_missing_runs(here: Call, monkeypa
     assert "1 failed; the reason and the command that tries again are above" in error
 
 
+def test_several_models_run_where_pydantic_is_loaded(here: Call) -> None:
+    """Trackers and spaCy load it, and cyclopts then validates every option with it."""
+    pytest.importorskip("pydantic")
+    words = ("run", "--task", "refcoco", "--data", "miniature", "--limit", "2")
+    assert here(*words, "--model", "whole-image,random").status == 0
+
+
 def test_option_of_one_model_is_refused_for_several(here: Call) -> None:
     status, _, error = here("run", "--task", "refcoco", "--model", "florence2-b,florence2-l", "--beams", "2")
     assert status == 2 and "--beams" in error
