@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.origin import Quiet
 
 
 class Asked:
@@ -79,7 +81,7 @@ def serving(respond: Callable[[Asked, int], None]) -> Iterator[Loopback]:
 
         def log_message(self, *args: object) -> None: ...
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = Quiet(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
     http.block_on_close = False
     server = Loopback(http.server_address[1])

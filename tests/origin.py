@@ -7,13 +7,14 @@ A path's faults are used up one by one, each by one request.
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 
@@ -123,11 +124,20 @@ def redirect(to: str, **headers: str) -> Fault:
 LOGIN = status(200, b"<!DOCTYPE html><html><body>Please log in</body></html>", Content_Type="text/html")
 
 
+class Quiet(ThreadingHTTPServer):
+    """A server that prints nothing of a client that hangs up: what a command prints is under test."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Other errors of a request are printed, as usual."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[Origin]:
     """Serves the files until the block ends."""
     origin = Origin(files)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"origin": origin}))
+    server = Quiet(("127.0.0.1", 0), type("Bound", (Handler,), {"origin": origin}))
     server.daemon_threads = True
     server.block_on_close = False
     origin.url = f"http://127.0.0.1:{server.server_port}"

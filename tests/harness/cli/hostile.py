@@ -34,7 +34,7 @@ def assert_safe(outcome: Outcome) -> None:
         # tqdm, which draws over its own line, is quiet where stderr is no terminal.
         assert not unsafe(text), unsafe(text)
         assert not any(line.strip().startswith("::error::") for line in lines)
-        assert "Traceback" not in text
+        assert "Traceback" not in text, text
 
 
 def assert_files_are_safe(folder: Path) -> None:
