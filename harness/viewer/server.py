@@ -116,7 +116,11 @@ class Handler(BaseHTTPRequestHandler):
             return kind, chunks.script("stamp", library.stamp()).encode()
         if folder == "data" and name.endswith(".js"):
             chunk = name.removesuffix(".js")
-            return kind, chunks.script(chunk, contents.payload(library, chunk, live=True)).encode()
+            stamps = library.stamp()  # before the payload is made, so that no change after it is missed
+            payload = contents.payload(library, chunk, live=True)
+            if chunk == "overview":
+                payload["stamps"] = stamps
+            return kind, chunks.script(chunk, payload).encode()
         if folder in ("images", "thumbs"):
             side = pictures.LONG_SIDE if folder == "images" else pictures.SMALL_SIDE
             return kind, library.image(name, side)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -377,6 +378,14 @@ def test_missing_data_and_pictures_are_said(browser: Any, tmp_path: Path) -> Non
     context.close()
 
 
+def until(tab: Any, condition: str) -> None:
+    """Waits until a condition holds; `wait_for_function` evaluates it by means that the pages' policy forbids."""
+    end = time.monotonic() + 90
+    while not tab.evaluate(condition):
+        assert time.monotonic() < end, condition
+        time.sleep(0.1)
+
+
 def test_run_in_progress_updates_by_itself(browser: Any, tmp_path: Path) -> None:
     out = tmp_path / "results"
     harness.evaluate("refcoco", "whole-image", data="miniature", limit=5, out=out)
@@ -391,6 +400,7 @@ def test_run_in_progress_updates_by_itself(browser: Any, tmp_path: Path) -> None
         thread = threading.Thread(target=lambda: server.serve_forever(0.01), daemon=True)
         thread.start()
         with opened(browser) as tab:
+            tab.set_default_timeout(90_000)  # a busy machine
             tab.goto(server.url)
             tab.get_by_text(f"7 of {len(answers)} answered").wait_for()
             tab.get_by_label("Task", exact=True).first.fill("ref")
@@ -406,6 +416,6 @@ def test_run_in_progress_updates_by_itself(browser: Any, tmp_path: Path) -> None
             tab.locator("section.progress").wait_for(state="detached")
             tab.goto(f"{server.url}#/samples/{run.id}")
             tab.get_by_text(f"{len(answers)} of {len(answers)} samples").wait_for()
-            tab.wait_for_function("document.querySelector('.thumb img')?.naturalWidth > 0")
+            until(tab, "document.querySelector('.thumb img')?.naturalWidth > 0")
         server.shutdown()
         thread.join()

@@ -68,9 +68,10 @@
     const look = async () => {
       if (!document.hidden) {
         try {
+          stamps = stamps || (await H.load("overview")).stamps;
           const now = JSON.parse(await request("stamp"));
-          const runs = new Set([...Object.keys(now), ...Object.keys(stamps || now)]);
-          const different = [...runs].filter((run) => stamps && stamps[run] !== now[run]);
+          const runs = new Set([...Object.keys(now), ...Object.keys(stamps)]);
+          const different = [...runs].filter((run) => stamps[run] !== now[run]);
           stamps = now;
           document.body.classList.remove("away");
           if (different.length) {
