@@ -3,7 +3,7 @@
     python -m benchmarks.texts [--images 2000]
 
 parse     texts a second that spaCy parses, by length and by the number of texts in a batch
-stages    images a second of the stages `texts`, `phrases` and `choice`, with their parses at hand, and with parsing
+stages    images a second of the stages `texts`, `phrases` and `choice`, with texts parsed before, and with parsing
 memory    the process's memory after each quarter of the images, none of whose texts repeat
 
 Times are meaningful on an idle machine, with OMP_NUM_THREADS=1.
@@ -106,7 +106,7 @@ def main() -> None:
     few = list(records(400))
     with_parsing = rate(len(few), lambda: apply([*parsed_ahead(few)]))
     without = rate(len(few), lambda: apply(few))
-    print(f"stages    with parsing {with_parsing:6.0f} images/s, parses at hand {without:6.0f} images/s")
+    print(f"stages    with parsing {with_parsing:6.0f} images/s, parsed before {without:6.0f} images/s")
     print(f"chunks    {rate(800, lambda: noun_chunks([f'{n} red dogs and a cat' for n in range(800)])):6.0f} texts/s")
     process = psutil.Process()
     for place, record in enumerate(parsed_ahead(records(images)), 1):

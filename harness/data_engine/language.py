@@ -35,7 +35,7 @@ from harness.data_engine.texts import BANDS
 NAME = "language"
 PROMPT_VERSION = 1  # raise it whenever the messages change
 LONGEST = 4000  # characters of a text; a longer one is refused
-MOST_COMPLAINTS = 8  # that are told to the model
+MOST_COMPLAINTS = 8  # in one message to the model
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {

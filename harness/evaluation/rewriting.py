@@ -152,7 +152,7 @@ def _records(engine: Engine, number: int) -> Iterator[Record]:
 
 
 def _keep(engine: Engine, number: int, settings: Rewriting, pairs: Iterable[tuple[Record, Record]]) -> None:
-    """Writes the accepted texts of a shard as a raw file, and beside it why others were refused."""
+    """Writes the accepted texts of a shard as annotations, and every outcome and its reason as a row."""
     last, origin = engine.rounds[-1], settings.origin.id
     there = {row["question"] for row in engine.answers(last, number)}
     rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What a tracker is told, and the trackers by name."""
+"""The events that a tracker receives, and the trackers by name."""
 
 from __future__ import annotations
 
