@@ -73,7 +73,8 @@ class Reader:
             image = image.resize(size, self._resampling)
         else:
             scale = np.ones(2)
-        output = self._engine(np.asarray(image)[..., ::-1])  # blue, green, red
+        # blue, green, red; both stages run, so the output is RapidOCROutput of the four that the package types
+        output: Any = self._engine(np.asarray(image)[..., ::-1])
         if output.boxes is None or output.txts is None:
             return Quads(())
         corners = np.asarray(output.boxes, np.float64) / scale
