@@ -112,14 +112,18 @@ def _fit(
 def _deterministic(device: torch.device) -> Iterator[None]:
     """Deterministic algorithms on a CPU, where threads otherwise add gradients of gathered rows in any order.
 
-    A GPU keeps its setting: deterministic kernels are slower there, and some operations have none.
+    A GPU keeps its setting: deterministic kernels are slower there, and some operations have none.  New memory is not
+    filled, which torch adds by default: every operation writes what it returns, and filling takes a seventh of a step.
     """
     before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(before or device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = before and filled  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def _step(
