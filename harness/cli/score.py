@@ -42,6 +42,16 @@ def score(
     strict: Strict = False,
     seed: Annotated[int, Parameter(help="Random seed for the bootstrap", validator=validators.Number(gte=0))] = 0,
     scorers: Annotated[Scorers, Parameter(name="*")] = Scorers(),
+    calibrate_on: Annotated[
+        str | None,
+        Parameter(
+            help="With RUN: a run of the same model on other images, whose boxes calibrate the scores; adds AP by "
+            "calibrated scores, and the calibration error before and after"
+        ),
+    ] = None,
+    calibration_data: Annotated[
+        str | None, Parameter(help="Data root of the run of --calibrate-on [default: as for --data]")
+    ] = None,
     out: Out = RESULTS,
     json: Json = False,
 ) -> None:
@@ -52,13 +62,20 @@ def score(
     python -m harness score --task flickr30k_rerank --predictions pairs.npz --candidates 3f2a --data /data
 
     python -m harness score 3f2a
+
+    python -m harness score 3f2a --calibrate-on 9c01
     """
     if run is not None:
         if predictions or annotations or candidates or top is not None:
             raise UsageError("give either a RUN, or --task with --predictions")
-        scored = score_again(run, task=task, data=data, scorers=scorers, out=out, command=command_line())
+        scored = score_again(
+            run, task=task, data=data, scorers=scorers, calibrate_on=calibrate_on,
+            calibration_data=data if calibration_data is None else calibration_data, out=out, command=command_line(),
+        )  # fmt: skip
         show_run(*scored, json)
         return
+    if calibrate_on is not None:
+        raise UsageError("--calibrate-on is for a RUN, whose boxes have scores of the model")
     if task is None or predictions is None:
         raise UsageError("score needs a RUN, or --task T with --predictions FILE; see `score --help`")
     scored = score_predictions(

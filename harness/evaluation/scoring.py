@@ -10,11 +10,12 @@ import tasks
 from harness import runner, store
 from harness.core import Answer, Run, Task
 from harness.data import manifest, sanity
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
 from harness.evaluation import first_run
 from harness.evaluation.evaluate import spec_of
 from harness.evaluation.plan import Loaded, loaded_of, named, source_of, splits_of
 from harness.evaluation.request import RESULTS, Scorers, refuse_name
+from harness.metrics.calibrated import calibrated, fit
 from harness.provenance import provenance
 from harness.store import RunFolder
 
@@ -88,14 +89,50 @@ def score_again(
     task: str | None = None,
     data: str | None = None,
     scorers: Scorers | None = None,
+    calibrate_on: str | None = None,
+    calibration_data: str | None = None,
     out: Path = RESULTS,
     command: Sequence[str] = COMMAND,
 ) -> tuple[Run, RunFolder]:
     """Scores the kept answers of a run again; returns the new record and its folder.
 
     `run` is an id, its beginning, or a folder.  `task` is `package.module:NAME` for a task of another package.
+
+    `calibrate_on` names another run of the same model and task, on other images: the scores of boxes are calibrated on
+    its answers (`metrics/calibrated.py`), and the record has AP by calibrated scores beside AP by the model's own.
+    `calibration_data` is its data root (None: where its record says).
     """
     folder, record = store.find(out, run)
     task_of_run, loaded, _ = loaded_of(record, data, task)
+    scored = (scorers or Scorers()).of(task_of_run)
+    if calibrate_on is not None:
+        scored = _calibrated(scored, record, loaded, calibrate_on, calibration_data, out)
     now = {**provenance(command), **loaded.described()}
-    return runner.remark((scorers or Scorers()).of(task_of_run), loaded.samples, record, folder, now)
+    return runner.remark(scored, loaded.samples, record, folder, now)
+
+
+def _calibrated(task: Task[Any], record: Run, loaded: Loaded, other: str, data: str | None, out: Path) -> Task[Any]:
+    """The task with box scores calibrated on the answers of the run `other`.
+
+    UsageError for a run of another task or model; DataError for one with the same images, or without answers.
+    """
+    folder, before = store.find(out, other)
+    for what, ours, theirs in (
+        ("task", record.spec.task, before.spec.task),
+        ("model", record.spec.fingerprint, before.spec.fingerprint),
+    ):
+        if ours != theirs:
+            raise UsageError(
+                f"--calibrate-on {other}: run {before.id} is of {what} {theirs}, run {record.id} of {ours}"
+            )
+    own_task, training, _ = loaded_of(before, data)
+    shared = {sample.cluster for sample in loaded.all} & {sample.cluster for sample in training.samples}
+    if before.id == record.id or shared:
+        raise DataError(
+            f"--calibrate-on {other} has {len(shared):,} of the images that are scored: calibrate on a training split"
+            + (f" ({', '.join(task.train_splits)})" if task.train_splits else "")
+        )
+    answers = runner.kept_answers(training.samples, folder, before.spec.fingerprint)
+    answered = [sample for sample in training.samples if sample.id in answers]
+    calibration, boxes = fit(task, runner.mark(own_task, answered, answers))
+    return calibrated(task, calibration, f"{boxes:,} boxes of run {before.id} ({before.spec.data} {before.spec.split})")

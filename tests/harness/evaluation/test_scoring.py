@@ -55,3 +55,26 @@ def test_answer_of_no_sample_is_refused(predictions: Path, tmp_path: Path) -> No
     predictions.write_text(json.dumps([*given, {"image": "stranger.jpg", "answer": "yes"}]))
     with pytest.raises(DataError, match=r"stranger\.jpg"):
         harness.score("vizwiz", predictions, data="miniature", out=tmp_path / "s")
+
+
+def test_scores_are_calibrated_on_a_run_of_other_images(miniature: Path, tmp_path: Path) -> None:
+    content = json.loads((miniature / "coco/annotations/instances_val2017.json").read_text())
+    halves = [content["images"][0::2], content["images"][1::2]]
+    runs = []
+    for number, images in enumerate(halves):
+        path = tmp_path / f"half{number}.json"
+        path.write_text(json.dumps({**content, "images": images[:25]}))
+        runs.append(
+            harness.evaluate(
+                "coco_detection", "florence2-nano-ft", data="miniature", annotations=path, out=tmp_path / "r"
+            )
+        )
+    again, _ = scoring.score_again(runs[0].id, calibrate_on=runs[1].id, out=tmp_path / "r")
+    assert {name: again.metrics[name] for name in runs[0].metrics} == runs[0].metrics
+    assert again.metrics["calibration error calibrated"].value < again.metrics["calibration error"].value
+    assert f"boxes of run {runs[1].id}" in again.provenance["policy"]
+    with pytest.raises(DataError, match="has 25 of the images that are scored: calibrate on a training split"):
+        scoring.score_again(runs[0].id, calibrate_on=runs[0].id, out=tmp_path / "r")
+    whole = harness.evaluate("coco_detection", "whole-image", data="miniature", limit=4, out=tmp_path / "r")
+    with pytest.raises(UsageError, match="is of model"):
+        scoring.score_again(runs[0].id, calibrate_on=whole.id, out=tmp_path / "r")
