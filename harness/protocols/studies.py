@@ -14,7 +14,7 @@ from typing import Literal
 from harness.core import Kind
 from harness.errors import UsageError
 from harness.florence2.config import NANO, Config, TextConfig, VisionConfig
-from harness.training.recipe import OPTIMISERS, Optimiser, Plan
+from harness.training.recipe import OPTIMISERS, Optimiser, Plan, Precision
 from harness.training.targets import Targets
 
 Slots = tuple[tuple[Kind, ...], ...]
@@ -85,6 +85,7 @@ class Arm:
     frozen_tower: bool = False  # during the phases
     optimiser: Optimiser = "adamw"  # of the phases
     rate_factor: float = 1.0  # on the learning rate of the phases
+    phase_precision: Precision = "bfloat16"  # of the phases; at these sizes a CPU is quicker in float32
     widths: tuple[float, float] = SIGMA  # width of a location token's target in bins, at the first and the last step
     targets: Targets = UNCHANGED
     form: str = ""  # form of the prompts in training; "": the default form of each kind
@@ -226,7 +227,11 @@ STUDIES: Mapping[str, Study] = {
             question="In equal steps, each at its best of three rates: does Muon learn more than AdamW?",
             arms={
                 f"{optimiser} x{factor:g}": replace(
-                    PLAIN, about=f"{factor:g} times the rate", optimiser=optimiser, rate_factor=factor
+                    PLAIN,
+                    about=f"{factor:g} times the rate",
+                    optimiser=optimiser,
+                    rate_factor=factor,
+                    phase_precision="float32",
                 )
                 for optimiser in OPTIMISERS
                 for factor in (0.5, 1.0, 2.0)
@@ -274,7 +279,7 @@ def plan_of(phase: Phase, arm: Arm, seed: int) -> Plan:
         rate=2e-3 * arm.rate_factor,
         warmup=100,
         average=0.995,
-        precision="bfloat16",
+        precision=arm.phase_precision,
         save_every=250,
         seed=seed,
         optimiser=arm.optimiser,

@@ -144,6 +144,7 @@ class RivalRecipe(Recipe):
 LATER: tuple[tuple[str, object], ...] = (
     ("optimiser", "adamw"),
     ("rate_factor", 1.0),
+    ("phase_precision", "bfloat16"),
     ("widths", (20.0, 8.0)),
     ("targets", {}),
     ("bins", 1000),

@@ -26,7 +26,7 @@ WORLD = World("small", small_world.small_scene, small_world.FIRST_TRAINING_SEED)
 def test_equal_arms_of_all_studies_are_one_cell_with_all_evaluations() -> None:
     plain = {name: Cell(STUDIES[name].arms[arm], 0).identity for name, arm in (
         ("prompts", "own"), ("init", "V"), ("resolution", "high"), ("scale", "small, all"),
-        ("optimiser", "adamw x1"), ("decoding", "all tasks"), ("locations", "smooth to sharp"))}  # fmt: skip
+        ("decoding", "all tasks"), ("locations", "smooth to sharp"))}  # fmt: skip
     assert len(set(plain.values())) == 1
     cell = ablate.cells_of(STUDIES["scale"], [0])["small, all", 0]
     assert set(cell.arm.evaluations) == {
@@ -34,7 +34,7 @@ def test_equal_arms_of_all_studies_are_one_cell_with_all_evaluations() -> None:
         *("2 beams", "3 beams", "5 beams", "repetition allowed", "3 beams, length 0", "3 beams, length 2"),
     }
     identities = {c.identity for study in STUDIES.values() for c in ablate.cells_of(study, [0, 1, 2]).values()}
-    assert len(identities) == 3 * (sum(len(study.arms) for study in STUDIES.values()) - 6)
+    assert len(identities) == 3 * (sum(len(study.arms) for study in STUDIES.values()) - 5)
 
 
 def test_identity_of_cell_depends_on_training_alone() -> None:
@@ -47,6 +47,7 @@ def test_identity_of_cell_depends_on_training_alone() -> None:
         Cell(replace(arm, form="generic"), 0),
         Cell(replace(arm, optimiser="muon"), 0),
         Cell(replace(arm, rate_factor=2.0), 0),
+        Cell(replace(arm, phase_precision="float32"), 0),
         Cell(replace(arm, widths=(0.0, 0.0)), 0),
         Cell(replace(arm, targets=Targets(bins=100)), 0),
         Cell(replace(arm, phases=(Phase(steps=7),)), 0),
@@ -57,7 +58,7 @@ def test_identity_of_cell_depends_on_training_alone() -> None:
 def test_cell_with_optimiser_and_rate_trains_by_them() -> None:
     arm = STUDIES["optimiser"].arms["muon x0.5"]
     plan = studies.plan_of(arm.phases[0], arm, 3)
-    assert (plan.optimiser, plan.rate, plan.seed) == ("muon", 1e-3, 3)
+    assert (plan.optimiser, plan.rate, plan.seed, plan.precision) == ("muon", 1e-3, 3, "float32")
 
 
 def test_identities_of_recorded_cells_are_those_of_their_time() -> None:
