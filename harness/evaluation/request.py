@@ -15,8 +15,8 @@ from harness.core import Model, Sample, Task
 from harness.errors import UsageError
 from harness.metrics.java import LACKING, java
 from harness.shards import Shard
+from harness.store import RESULTS as RESULTS
 
-RESULTS = Path("results")
 PROTOCOLS = ("zero_shot", "few_shot", "fine_tuned")
 log = logging.getLogger(__name__)
 
