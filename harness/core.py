@@ -4,7 +4,7 @@ Coordinates are floats in pixels of the original image: x to the right, y down. 
 right and bottom are exclusive edges, so `right = x + width`.
 
 `Kind` lists what each kind of question carries and what its answer is.  The module opens no file, device or network
-connection, and does not import torch.
+connection, and imports neither torch nor NumPy: a command such as `ls` needs the types alone.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # ---------------------------------------------------------------------------- questions
 
@@ -239,6 +240,8 @@ class Embedding:
 
         ValueError for another shape, a number that is not finite, and a vector of length 0, which has no direction.
         """
+        import numpy as np
+
         array = np.atleast_2d(np.asarray(numbers, np.float64))
         if array.ndim != 2 or not array.size:
             raise ValueError(f"an embedding of shape {np.shape(numbers)}; expected (D,) or (N, D)")
@@ -254,6 +257,8 @@ class Embedding:
     @property
     def array(self) -> NDArray[np.float16]:
         """The vectors (N, D)."""
+        import numpy as np
+
         return np.frombuffer(self.data, "<f2").reshape(self.vectors, -1)
 
 
@@ -407,7 +412,8 @@ class Estimate:
 
 # ---------------------------------------------------------------------------- metrics and tasks
 
-Weights = NDArray[np.float64]  # (clusters,): one weight per cluster, in order of first appearance among the rows
+# (clusters,): one weight per cluster, in order of first appearance among the rows
+Weights: TypeAlias = "NDArray[np.float64]"
 Statistic = Callable[[Weights], float]  # a metric under a weighting; weights of 1 give the metric's value
 
 
@@ -562,7 +568,7 @@ class Corpus(Generic[V]):
 class Intervals:
     """How a task's intervals are computed.
 
-    - `resamples` is the number of bootstrap resamples of the images.
+    - `resamples` is the number of bootstrap resamples of the images; 0: no intervals.
     - `stratified` resamples the images of each data set (a sample's first group) separately.
     """
 

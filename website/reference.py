@@ -15,8 +15,9 @@ import harness
 import tasks
 from harness import tracking
 from harness.cli import EXAMPLES, application
+from harness.cli.model_options import field_help
 from harness.cli.models import matrix
-from harness.cli.options import ModelSetting, Workers, field_help
+from harness.cli.options import ModelSetting, Workers
 from harness.evaluation.request import Scorers
 from harness.sinks import cell
 

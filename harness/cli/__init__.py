@@ -11,42 +11,94 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import cyclopts
 from cyclopts import App
 
-from baselines import Entry
 from harness import __version__
-from harness.cli import (
-    ablate,
-    bench,
-    compare,
-    data,
-    engine,
-    finetune,
-    gate,
-    merge,
-    models,
-    report,
-    run,
-    score,
-    serve,
-    store,
-    tasks,
-    train,
-    view,
-)
-from harness.cli.options import model_named
 from harness.errors import HarnessError, ResourceError, UsageError
 from harness.sinks import block, line
 
-COMMANDS = (score, compare, merge, gate, train, finetune, ablate, engine, tasks, models, data, store, report, view)
+if TYPE_CHECKING:
+    from baselines import Entry
+
+COMMANDS = {  # the module of each command, which is imported when the command is used, and its line in `--help`
+    "ablate": ("ablate", "Run an ablation study of the paper on small models, and write its table and figure."),
+    "bench": (
+        "bench",
+        "Measure latency or throughput by fixed rules, and report each measurement as VALID, or INVALID with reasons.",
+    ),
+    "compare": (
+        "compare",
+        "Compare two runs sample by sample: every difference with its interval and p-value, and which answers changed.",
+    ),
+    "data": ("data", "List, fetch, check and pack the data that tasks need on disk; make a set of your own."),
+    "engine": (
+        "engine", "The data engine: specialists annotate images, filters decide what is kept, as for FLD-5B."
+    ),
+    "export": (
+        "export",
+        "Write the answers of one run as the benchmark's official result file or for another tool, or the metrics of "
+        "all runs as one table.",
+    ),
+    "finetune": (
+        "finetune",
+        "Fine-tune a checkpoint on the training splits of one task, of several tasks, or of the paper's mixture of "
+        "tasks.",
+    ),
+    "gate": (
+        "gate",
+        "Judge promises about a model, such as a least score; the exit status is 5 where a promise does not hold.",
+    ),
+    "ls": ("store", "List kept runs: data, task, split, model, state, headline metric and age."),
+    "merge": (
+        "merge",
+        "Join the shards that `run --shard 1/16` to `16/16` asked into whole runs, and score these; needs no model.",
+    ),
+    "models": (
+        "models",
+        "List models: number of parameters, repository, pinned revision, and the folder of the weights on this "
+        "machine.",
+    ),
+    "recipes": ("train", "List training recipes, or show the settings of one and which of them the paper states."),
+    "report": (
+        "report", "Write a page of all runs, with the published figures and the worst predictions of each run."
+    ),
+    "rm": ("store", "Remove one run below OUT and its answers.  Files that no run wrote stay, with their folder."),
+    "run": (
+        "run",
+        "Evaluate a model on tasks: query the model, keep its answers, score them, and print metrics with intervals.",
+    ),
+    "score": (
+        "score", "Score kept answers again, or predictions made elsewhere; needs no model, no torch and no GPU."
+    ),
+    "serve": ("serve", "Serve a Florence-2 model by the chat-completions protocol of OpenAI, until Ctrl-C."),
+    "show": ("store", "Print one run: every metric with its interval, counts, speed, and folder."),
+    "tasks": (
+        "tasks", "List tasks: splits, training splits, headline metric, and the format of `score --predictions`."
+    ),
+    "train": (
+        "train",
+        "Pre-train a model by a recipe, on drawn scenes or an engine folder; the same command resumes a training.",
+    ),
+    "view": (
+        "view",
+        "Show all runs in a browser, until Ctrl-C: leaderboard, runs, tasks and samples.  Runs in progress update.",
+    ),
+}  # fmt: skip
+WITH_MODEL = ("run", "bench", "serve")  # commands that have the options of their model
 EXAMPLES = ("python -m", "torchrun")  # the first words of lines of examples in help
 LOGGERS = ("harness", "tasks", "baselines")
 
 
-def application(entry: Entry | None = None) -> App:
-    """The application of all commands; `run`, `bench` and `serve` have the options of the model `entry`."""
+def application(entry: Entry | None = None, only: str | None = None) -> App:
+    """The application of all commands; `run`, `bench` and `serve` have the options of the model `entry`.
+
+    `only` names the command whose module is imported; the others then have their line of help and nothing else.
+    None imports all of them.
+    """
     app = App(
         name="python -m harness",
         help="Benchmark Florence-2 and its rivals.  A first run: run --task refcoco_res --model florence2-nano",
@@ -55,11 +107,12 @@ def application(entry: Entry | None = None) -> App:
         suppress_keyboard_interrupt=False,
         help_format="plaintext",
     )
-    app.command(run.command(entry))
-    app.command(bench.command(entry))
-    app.command(serve.command(entry))
-    for command in COMMANDS:
-        app.update(command.app)
+    for name, (module, about) in COMMANDS.items():
+        if only not in (None, name):
+            app.command(App(name=name, help=about))
+            continue
+        commands = import_module(f"harness.cli.{module}")
+        app.command(commands.command(entry) if name in WITH_MODEL else commands.app[name], name=name)
     _wrap_help(app)
     return app
 
@@ -69,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     with _log_on_stderr():
         try:
-            application(_model_of(words))(words, exit_on_error=False, print_error=False)
+            application(_model_of(words), _command_of(words))(words, exit_on_error=False, print_error=False)
         except cyclopts.CycloptsError as error:
             hint = "`--help` after a command lists its options"
             if isinstance(error, cyclopts.UnknownOptionError) and "--model" in words:
@@ -104,9 +157,18 @@ def _wrap_help(app: App) -> None:
             _wrap_help(command)
 
 
+def _command_of(arguments: list[str]) -> str:
+    """The first word of a command line that names a command; "" without one."""
+    return next((word for word in arguments if word in COMMANDS), "")
+
+
 def _model_of(arguments: list[str]) -> Entry | None:
     """The model of a command that has options of its model; None for other commands."""
-    return model_named(arguments) if arguments[:1] in (["run"], ["bench"], ["serve"]) else None
+    if arguments[:1] not in ([name] for name in WITH_MODEL):
+        return None
+    from harness.cli.model_options import model_named
+
+    return model_named(arguments)
 
 
 class _LineFormatter(logging.Formatter):

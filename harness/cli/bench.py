@@ -15,6 +15,7 @@ from cyclopts import Parameter, validators
 import baselines
 from baselines import Entry
 from harness import store
+from harness.cli.model_options import listed_options, settings_of
 from harness.cli.options import (
     ONE_PROCESS,
     RESULTS,
@@ -24,8 +25,6 @@ from harness.cli.options import (
     Out,
     Workers,
     command_line,
-    listed_options,
-    settings_of,
 )
 from harness.errors import UsageError
 from harness.evaluation.benchmark import Plan, Point

@@ -1,31 +1,25 @@
-"""Options that several commands share, and how a run is printed."""
+"""Options that several commands share, and how a run is printed.
+
+This module imports no model and no task, so that commands on records start fast.
+"""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import sys
-import textwrap
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, make_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter, validators
 
-import baselines
-from baselines import Entry
 from harness import store
 from harness.cli.colour import painter
-from harness.cluster.ray_cluster import Spread
+from harness.cluster.connection import Spread
 from harness.core import Run
+from harness.data import DATA_VARIABLE
 from harness.errors import UsageError
-from harness.evaluation.grid import several
-from harness.evaluation.plan import DATA_VARIABLE
-from harness.evaluation.request import RESULTS
 from harness.report import text
-from harness.store import RunFolder
+from harness.store import RESULTS, RunFolder
 
 __all__ = ["RESULTS"]
 Data = Annotated[
@@ -126,60 +120,6 @@ class Workers:
 ONE_PROCESS = Workers()
 
 
-def model_named(arguments: list[str]) -> Entry | None:
-    """The model that a command line names with `--model`; None where it names none, or several."""
-    for place, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option == "--model":
-            name = value if equals else next(iter(arguments[place + 1 :]), "")
-            return baselines.find(name) if name and not name.startswith("--") and not several(name) else None
-    return None
-
-
-def options_type(entry: Entry | None) -> Any:
-    """The annotation of a command's `options`: the model's options class, in its own help group.
-
-    Without a model, there are no options and no group.
-    """
-    if entry is None:
-        return Annotated[baselines.NoOptions | None, Parameter(name="*", show=False)]
-    return Annotated[entry.options, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))]
-
-
-def listed_options(entry: Entry | None) -> tuple[Any, Any]:
-    """The annotation of the options of `bench`, and its default: each option takes a list with commas, for a sweep."""
-    if entry is None:
-        return options_type(None), None
-    helps = field_help(entry.options)
-    listed = [
-        (field.name, Annotated[str | None, Parameter(help=f"{helps.get(field.name, '')}; with commas: a sweep")], None)
-        for field in fields(entry.options)
-    ]
-    kind = make_dataclass("Listed", listed, frozen=True, kw_only=True)
-    kind.__module__ = __name__  # cyclopts resolves the annotations of the class in this module
-    return Annotated[kind, Parameter(name="*", negative=(), group=Group(f"Options of {entry.name}"))], kind()
-
-
-def field_help(kind: type[Any]) -> dict[str, str]:
-    """The help of each field of a dataclass: the string literal below it; {} where the class has no source file."""
-    try:
-        [definition] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    except (OSError, TypeError, ValueError):
-        return {}
-    helps: dict[str, str] = {}
-    statements = definition.body if isinstance(definition, ast.ClassDef) else []
-    for field, below in itertools.pairwise(statements):
-        literal = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(literal, str):
-            helps[field.target.id] = literal
-    return helps
-
-
-def changed_options(options: Any) -> dict[str, Any]:
-    """The options whose values are not the defaults."""
-    return {field.name: value for field in fields(options) if (value := getattr(options, field.name)) != field.default}
-
-
 def key_values(pairs: list[str] | None) -> dict[str, str]:
     """Keys and values of `--set key=value`; UsageError for a pair without "="."""
     values: dict[str, str] = {}
@@ -202,8 +142,3 @@ def command_line() -> list[str]:
     Bytes that are not UTF-8 become "?", since JSON cannot hold them.
     """
     return ["python -m harness", *(argument.encode("utf-8", "replace").decode() for argument in sys.argv[1:])]
-
-
-def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options whose values are not None."""
-    return {name: value for name, value in options.items() if value is not None}

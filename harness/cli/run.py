@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from baselines import Entry
 from harness import store, tracking
+from harness.cli.model_options import changed_options, options_type
 from harness.cli.options import (
     ONE_PROCESS,
     RESULTS,
@@ -29,9 +30,7 @@ from harness.cli.options import (
     TaskNames,
     Top,
     Workers,
-    changed_options,
     command_line,
-    options_type,
     show_run,
 )
 from harness.core import Run

@@ -11,7 +11,8 @@ from cyclopts import Parameter, validators
 
 import baselines
 from baselines import Entry, Setting
-from harness.cli.options import ModelSetting, changed_options, options_type
+from harness.cli.model_options import changed_options, options_type
+from harness.cli.options import ModelSetting
 from harness.errors import UsageError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")

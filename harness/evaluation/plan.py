@@ -13,13 +13,13 @@ from typing import Any
 import tasks
 from harness import runner
 from harness.core import EMBEDDED, Candidates, FileNeed, Noted, Reading, Run, Sample, Source, Task
+from harness.data import DATA_VARIABLE as DATA_VARIABLE
 from harness.data import check, files, manifest
 from harness.errors import DataError, UsageError
 from harness.evaluation import copies, first_run
 from harness.evaluation.copies import Copied, Prepared
 from harness.evaluation.own import Own, is_own, open_own
 
-DATA_VARIABLE = "FLORENCE2_HARNESS_DATA"
 MINIATURE = "miniature"
 log = logging.getLogger(__name__)
 

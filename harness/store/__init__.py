@@ -21,6 +21,8 @@
     speed.py      the records of `bench`
 """
 
+from pathlib import Path
+
 from harness.store.files import replace_file
 from harness.store.folder import RunFolder, pack, run_folder
 from harness.store.lines import Appender, Kept, encoded
@@ -28,8 +30,10 @@ from harness.store.records import SCHEMA, as_json, edited, run_id, sealed, with_
 from harness.store.search import find, runs, sharded, shards
 from harness.store.speed import keep_speed, read_speed, speeds
 
+RESULTS = Path("results")  # the default folder
+
 __all__ = [
-    "SCHEMA", "Appender", "Kept", "RunFolder", "as_json", "edited", "encoded", "find", "keep_speed", "pack",
+    "RESULTS", "SCHEMA", "Appender", "Kept", "RunFolder", "as_json", "edited", "encoded", "find", "keep_speed", "pack",
     "read_speed", "replace_file", "run_folder", "run_id", "runs", "sealed", "sharded", "shards", "speeds",
     "with_status",
 ]  # fmt: skip

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 from harness.core import (
@@ -138,6 +137,8 @@ def _refuse_contradictory(value: Any) -> None:
     if isinstance(value, Embedding):
         if value.vectors < 1 or not value.data or len(value.data) % (2 * value.vectors):
             raise ValueError(f"{len(value.data)} bytes are not {value.vectors} vectors of float16 numbers")
+        import numpy as np  # here, since most records hold no embedding
+
         if not np.isfinite(value.array).all():
             raise ValueError("an embedding with a number that is not finite")
     if isinstance(value, Polygons) and not all(value.rings):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
 from harness import cli
-from harness.cli import options
+from harness.cli import model_options
 from harness.errors import (
     CheckpointError,
     DataError,
@@ -15,6 +18,7 @@ from harness.errors import (
     ResourceError,
     UsageError,
 )
+from tests.harness.cli.calling import ROOT
 
 
 @pytest.mark.parametrize(("error", "status", "line"), [
@@ -32,7 +36,7 @@ def test_error_of_a_command_is_one_line_and_its_status(
     def raising(*arguments: object, **more: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "application", lambda entry=None: raising)
+    monkeypatch.setattr(cli, "application", lambda entry, only: raising)
     assert cli.main(["models"]) == status
     streams = capsys.readouterr()
     assert (streams.out, streams.err.strip()) == ("", line)
@@ -42,7 +46,7 @@ def test_error_of_the_program_itself_is_not_hidden(monkeypatch: pytest.MonkeyPat
     def raising(*arguments: object, **more: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "application", lambda entry=None: raising)
+    monkeypatch.setattr(cli, "application", lambda entry, only: raising)
     with pytest.raises(ZeroDivisionError):
         cli.main(["models"])
 
@@ -76,8 +80,52 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{command}  " in listed, command
 
 
+def test_help_of_commands_that_are_not_imported_is_that_of_imported_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.application()(["--help"])
+    imported = capsys.readouterr().out
+    cli.application(only="")(["--help"])
+    assert capsys.readouterr().out == imported
+
+
+@pytest.mark.parametrize(("words", "command"), [
+    (["ls", "refcoco"], "ls"), (["--help", "tasks"], "tasks"), (["runn"], ""), (["--version"], ""), ([], ""),
+    (["data", "list"], "data"),
+])  # fmt: skip
+def test_only_the_command_of_the_first_word_is_imported(words: list[str], command: str) -> None:
+    assert cli._command_of(words) == command
+
+
+LISTS = {"harness.cli", "harness.cluster", "harness.core", "harness.data", "harness.errors", "harness.migrations",
+         "harness.report", "harness.shards", "harness.sinks", "harness.store"}  # fmt: skip
+SCORERS = {"harness.geometry", "harness.memo", "harness.metrics", "harness.outside", "harness.statistics", "tasks"}
+
+
+@pytest.mark.parametrize(("command", "rooms", "packages"), [
+    ("--help", {"harness.cli", "harness.errors", "harness.sinks"}, {"rich"}),
+    ("ls", LISTS, {"msgspec"}),
+    ("tasks", LISTS | SCORERS, {"msgspec", "numpy", "pycocotools"}),
+])  # fmt: skip
+def test_listing_command_imports_no_model_and_no_large_package(
+    command: str, rooms: set[str], packages: set[str]
+) -> None:
+    """Rooms of this project that may be loaded, and which of the large packages."""
+    code = f"""if True:
+        import json, sys
+        from harness.cli import main
+        main([{command!r}])
+        print(json.dumps(sorted(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    ours = {".".join(name.split(".")[:2]) for name in loaded if name.startswith(("harness.", "baselines."))}
+    ours |= {"tasks"} & set(loaded)
+    assert ours <= rooms
+    large = {"numpy", "PIL", "torch", "transformers", "pandas", "matplotlib", "scipy", "tqdm", "ray", "tokenizers",
+             "pycocotools", "hotcoco", "rich", "msgspec", "lmdb", "safetensors"}  # fmt: skip
+    assert large & set(loaded) <= packages
+
+
 def test_model_options_are_for_the_commands_that_load_a_model() -> None:
-    assert cli._model_of(["run", "--model", "oracle"]) is options.model_named(["--model", "oracle"])
+    assert cli._model_of(["run", "--model", "oracle"]) is model_options.model_named(["--model", "oracle"])
     assert cli._model_of(["score", "--model", "oracle"]) is None
 
 

@@ -48,21 +48,6 @@ def test_run_show_export_score_report_rm(here: Call, root: Path, tmp_path: Path)
     assert not list((tmp_path / "results").rglob(f"*{rec['id']}*/run.json"))
 
 
-def test_export_writes_metrics_of_all_runs_as_one_table(here: Call, tmp_path: Path) -> None:
-    out = tmp_path / "results"
-    assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
-    [(_, record)] = store.runs(out)
-    jsonl, parquet = tmp_path / "runs.jsonl", tmp_path / "runs.parquet"
-    assert here("export", "--jsonl", jsonl, "--parquet", parquet, "--out", out).status == 0
-    pandas = pytest.importorskip("pandas")
-    for frame in (pandas.read_json(jsonl, lines=True, dtype=False), pandas.read_parquet(parquet)):
-        assert list(frame["metric"]) == list(record.metrics)
-        [headline] = frame[frame["headline"]]["value"]
-        assert headline == record.metrics[record.headline].value
-    assert here("export", "--out", out).status == 2
-    assert here("export", record.id, "--jsonl", jsonl, "--out", out).status == 2
-
-
 def test_torn_record_leaves_other_records_readable(
     here: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
