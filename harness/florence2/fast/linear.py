@@ -3,14 +3,16 @@
 In float32 without gradients a CPU has two libraries: MKL, torch's default, and oneDNN, through the operator that code
 from torch.compile calls.  oneDNN can compute a GELU inside the product.  `_by_onednn` has the rules:
     tiny products          MKL: a call of oneDNN takes longer than the product
-    Intel CPU              MKL, which is as fast or faster; oneDNN for many rows with a GELU inside, with AVX-512
+    Intel CPU              MKL, which is as fast or faster; with AVX-512, oneDNN for many rows with a GELU inside, and
+                           for few rows with heavy weights, but not for three and fewer, for which MKL has kernels
     other CPU, AVX-512     oneDNN
     other CPU, no AVX-512  oneDNN for few rows with many weights; MKL otherwise: a GELU inside slows the product down
 In bfloat16, oneDNN computes all products if the CPU supports bfloat16: torch adds bias and GELU in separate passes.
 In all other cases the map is torch's `linear`.
 
 A product of few rows with many weights is bound by reading the weights.  oneDNN reads them faster from a copy that is
-packed in blocks, with the same results in every bit.  So each such weight has a second, packed copy (`Linear.packed`).
+packed in blocks, and otherwise packs them in every product of many rows.  So each such weight has a second, packed copy
+(`Linear.packed`): on an Intel CPU only for few rows, since a product of many rows hardly gains.
 
 oneDNN builds and keeps a kernel for every row count, and building takes longer than a small product.  Row counts change
 as sequences begin and end, so the rows of small products are padded to one of a few counts (`padded_count`).
@@ -32,6 +34,8 @@ from harness.florence2.fast.fused import linear_gelu
 
 MANY = 256  # rows; from here on, oneDNN with a GELU inside is faster than MKL on an Intel CPU
 LIGHT = 2**18  # weights; fewer stay in a core's cache, so 32 rows take hardly longer than eight
+HEAVY = 2**19  # weights; with fewer, MKL on an Intel CPU is as fast for few rows
+SINGLE = 3  # rows; for so many and fewer, MKL has kernels of its own on an Intel CPU
 MAPPED = 2**11  # rows; text has fewer, and a strip of a map has about as many
 TINY = 2**21  # multiplications; below it, with light weights, a call of oneDNN takes longer than MKL's product
 SMALL = 2**27  # multiplications; such a product takes a few times as long as oneDNN needs to build a kernel
@@ -161,14 +165,11 @@ def _derived(previous: Derived | None, weight: Tensor, derive: Callable[[Tensor]
 
 
 def _is_packed(x: Tensor, weight: Tensor, gelu: bool) -> bool:
-    """Whether oneDNN multiplies few rows with many weights, so that packed weights are faster.
-
-    A single row has another kernel, which gains nothing.
-    """
-    count = weight.numel()
+    """Whether oneDNN multiplies with many weights, so that packed weights are faster."""
+    count, rows = weight.numel(), x.numel() // x.shape[-1]
     if count < LIGHT or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
         return False
-    return 1 < x.numel() // x.shape[-1] < MANY and _by_onednn(x, count, gelu)
+    return rows > 0 and (rows < MANY or not mkl_is_quick()) and _by_onednn(x, count, gelu)
 
 
 def _by_onednn(x: Tensor, weight: int, gelu: bool) -> bool:
@@ -177,7 +178,8 @@ def _by_onednn(x: Tensor, weight: int, gelu: bool) -> bool:
         many, light = rows >= MANY, weight < LIGHT
         if light and rows * weight < TINY:
             return False
-        if mkl_is_quick() and not (gelu and many and has_avx512()):
+        quicker = gelu if many else rows > SINGLE and weight >= HEAVY  # than MKL on an Intel CPU
+        if mkl_is_quick() and not (quicker and has_avx512()):
             return False
         if (light or many) and not has_avx512():
             return False

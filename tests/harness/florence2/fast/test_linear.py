@@ -10,8 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.florence2.fast import linear as module
-from harness.florence2.fast.linear import LARGE, LIGHT, SMALL, TINY, linear, pad_rows, padded_count
+from harness.florence2.fast.linear import HEAVY, LARGE, LIGHT, SMALL, TINY, linear, pad_rows, padded_count
 from tests.rounding import assert_within, gelu_bound, product_bound
+
+needs_onednn = pytest.mark.skipif(
+    not module._has_onednn(torch.float32), reason="this torch has no linear map by oneDNN"
+)
 
 
 def test_padded_counts_are_few_and_at_most_a_quarter_or_a_sixteenth_larger() -> None:
@@ -71,9 +75,12 @@ def test_choice_of_library_follows_the_rules_of_each_cpu(monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "has_avx512", lambda: True)
     few, many = torch.ones(255, 4), torch.ones(16, 16, 4)
     monkeypatch.setattr(module, "mkl_is_quick", lambda: True)
-    # An Intel CPU with AVX-512: oneDNN for many rows with a GELU, and in bfloat16.
+    # An Intel CPU with AVX-512: oneDNN for many rows with a GELU, for few rows with heavy weights, and in bfloat16.
     chosen = [module._by_onednn(x, LIGHT, gelu) for x in (few, many) for gelu in (False, True)]
     assert chosen == [False, False, False, True]
+    assert [module._by_onednn(few[:rows], HEAVY, False) for rows in (0, 1, 3, 4, 255)] == 3 * [False] + 2 * [True]
+    assert not module._by_onednn(few[:4], HEAVY - 1, True)
+    assert not module._by_onednn(many, HEAVY, False)
     assert module._by_onednn(few.bfloat16(), LIGHT, False)
     # Another CPU with AVX-512: oneDNN for all these.
     monkeypatch.setattr(module, "mkl_is_quick", lambda: False)
@@ -86,6 +93,7 @@ def test_choice_of_library_follows_the_rules_of_each_cpu(monkeypatch: pytest.Mon
     assert module._by_onednn(many.bfloat16(), LIGHT, True)
     # An Intel CPU without AVX-512: MKL for all.
     monkeypatch.setattr(module, "mkl_is_quick", lambda: True)
+    assert not module._by_onednn(few, HEAVY, True)
     assert not any(module._by_onednn(*size, gelu) for size in sizes for gelu in (False, True))
 
 
@@ -109,12 +117,9 @@ def test_rows_of_a_large_product_are_not_padded(monkeypatch: pytest.MonkeyPatch)
     assert len(pad_rows(rows, 99)) == 32
 
 
-@pytest.mark.skipif(not module._has_onednn(torch.float32), reason="this torch has no linear map by oneDNN")
-def test_packed_weights_are_used_for_few_rows_and_packed_again_after_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are not used for a single row, for many rows, or with gradients."""
-    monkeypatch.setattr(module, "mkl_is_quick", lambda: False)
-    generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
+@pytest.fixture
+def packings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one for each call of `Linear.packed`."""
     calls: list[int] = []
     packed = module.Linear.packed
 
@@ -123,18 +128,61 @@ def test_packed_weights_are_used_for_few_rows_and_packed_again_after_a_change(mo
         return packed(self)
 
     monkeypatch.setattr(module.Linear, "packed", counted)
-    layer = module.Linear(512, 512)
-    rows = {count: torch.randn(count, 512, generator=generator) for count in (1, 2, 3, 12, 100, 300)}
-    assert layer(rows[3]).requires_grad
+    monkeypatch.setattr(module, "has_avx512", lambda: True)
+    return calls
+
+
+def assert_exact(layer: module.Linear, x: Tensor, *, gelu: bool = False) -> None:
+    """The map of x is within rounding of float64's."""
+    mapped = layer(x, gelu=gelu)
+    exact = F.linear(x.double(), layer.weight.double(), layer.bias.double())
+    bound = product_bound(x, layer.weight, layer.bias)
+    if gelu:  # its slope is below 1.13
+        exact, bound = F.gelu(exact), 1.13 * bound + gelu_bound(exact)
+    assert_within(mapped, exact, bound)
+
+
+@needs_onednn
+@pytest.mark.parametrize("by_mkl", [False, True])
+@pytest.mark.parametrize("gelu", [False, True])
+def test_packed_weights_of_every_row_count_are_within_rounding_of_float64(
+    by_mkl: bool, gelu: bool, packings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row, one row, few rows and many; in rows of a larger tensor, and transposed.
+
+    On an Intel CPU, MKL multiplies up to three rows, and a product of many rows is not worth a second copy.
+    """
+    monkeypatch.setattr(module, "mkl_is_quick", lambda: by_mkl)
+    torch.manual_seed(0)
+    layer = module.Linear(514, 1025)  # heavy, and of odd sizes
+    counts = (0, 1, 2, 3, 4, 12, 101, 255, 256, 300)
     with torch.no_grad():
-        for x in rows.values():
-            exact = F.linear(x.double(), layer.weight.double(), layer.bias.double())
-            assert_within(layer(x), exact, product_bound(x, layer.weight, layer.bias))
-        assert len(calls) == 4
+        for count in counts:
+            assert_exact(layer, torch.randn(count, 514), gelu=gelu)
+        packed = [4, 12, 101, 255] if by_mkl else counts[1:]
+        assert len(packings) == len(packed)
+        assert_exact(layer, torch.randn(5, 3, 600)[..., 20:534], gelu=gelu)
+        assert_exact(layer, torch.randn(514, 7).T, gelu=gelu)
+        assert len(packings) == len(packed) + 2
+
+
+@needs_onednn
+def test_packed_weights_follow_the_weight_and_stay_out_of_the_state(
+    packings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not used with gradients."""
+    monkeypatch.setattr(module, "mkl_is_quick", lambda: False)
+    torch.manual_seed(0)
+    layer, x = module.Linear(512, 512), torch.randn(3, 512)
+    assert layer(x).requires_grad
+    assert not packings
+    with torch.no_grad():
+        assert_exact(layer, x)
         before = copy.deepcopy(layer)
         layer.weight.mul_(2)
         # A factor of 2 is exact in the products; sums with the bias are below 4, and rounded by at most 2 eps.
-        torch.testing.assert_close(before(rows[3]) - before.bias, (layer(rows[3]) - layer.bias) / 2, rtol=0, atol=1e-6)
+        torch.testing.assert_close(before(x) - before.bias, (layer(x) - layer.bias) / 2, rtol=0, atol=1e-6)
+    assert len(packings) == 3
     assert set(layer.state_dict()) == {"weight", "bias"}
 
 
