@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from harness.core import Answer, Failure, Kind, Model
 from harness.data_engine.images import read_unchanged
-from harness.data_engine.questions import OF_IMAGES, Asked, Chunks, annotations_of, questions
-from harness.data_engine.records import Annotation, Origin, Record, digest
+from harness.data_engine.questions import OF_IMAGES, Asked, Chunks, annotations_of, measures_of, questions
+from harness.data_engine.records import Origin, Record, digest
 from harness.data_engine.shards import Engine
+from harness.data_engine.similarity import COMPARED
 from harness.data_engine.tables import Row
 from harness.errors import ModelError
 from harness.store.files import disk_errors, lines, remove_incomplete_line
@@ -108,6 +109,8 @@ def _asked(engine: Engine, specialist: Specialist, number: int, chunks: Chunks |
     """Every question of a shard; of equal files, the first is asked about."""
     seen: set[str] = set()
     recipe = engine.recipe.resolved(engine.origins)
+    if specialist.kind in COMPARED:  # all texts of a region are compared, whichever was chosen before
+        recipe = recipe.until("choice")
     for record in _records(engine, specialist, number):
         if record.image.sha256 not in seen:
             seen.add(record.image.sha256)
@@ -152,15 +155,16 @@ class _Shard:
             return counts
         counts.asked = self._ask(progress)
         answers, failures = self._answers(), self._failures()
-        rows, annotations = [], []
+        rows, annotations, measures = [], [], []
         for key in sorted(self.todo):
             rows.append(self._row(self.todo[key], answers.get(key), failures.get(key, [])))
             self._count(counts, rows[-1])
             if key in answers:
-                annotations += self._annotations(self.todo[key], answers[key])
+                annotations += annotations_of(self.todo[key], answers[key].value, self.origin)
+                measures += measures_of(self.todo[key], answers[key].value, self.origin)
         annotations.sort(key=lambda each: (each.image, each.kind, each.id))
         counts.annotations = len(annotations)
-        self.engine.write_part(self.round, self.number, self.inputs, rows, annotations)
+        self.engine.write_part(self.round, self.number, self.inputs, rows, annotations, measures)
         self.answered_path.unlink(missing_ok=True)
         self.failed_path.unlink(missing_ok=True)
         return counts
@@ -265,9 +269,6 @@ class _Shard:
             "failure": failures[-1] if answer is None else "",
             "tries": len(failures) + (answer is not None),
         }
-
-    def _annotations(self, asked: Asked, answer: Answer) -> list[Annotation]:
-        return annotations_of(asked, answer.value, self.origin)
 
     def _count(self, counts: Asking, row: Row) -> None:
         if row["failure"]:

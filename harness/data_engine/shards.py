@@ -5,6 +5,7 @@
       images.parquet            every image, by reference; a row group is a shard
       origins.jsonl             who made annotations; append only
       round0/raw/00017-DIGEST.parquet      annotations as they were given; never rewritten
+      round0/measures/00017-DIGEST.parquet numbers that a specialist gave for annotations; never rewritten
       round0/answers/00017-DIGEST.parquet  the questions that they answer, with what the model wrote; never rewritten
       round0/asking/            answers of questions in progress, line by line
       round0/told/00017.parquet every annotation so far with its measures and verdicts; rewritten when a setting changes
@@ -34,6 +35,7 @@ import msgspec
 from harness.data_engine import tables
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, ImageRow, Origin, Record, digest
+from harness.data_engine.similarity import COMPARED
 from harness.data_engine.tables import Row
 from harness.errors import DataError, UsageError
 from harness.store.files import disk_errors, lines, remove_incomplete_line
@@ -203,10 +205,18 @@ class Engine:
         return self.path / f"round{round_}" / part
 
     def write_part(
-        self, round_: int, number: int, inputs: str, answers: Sequence[Row], annotations: Sequence[Annotation]
+        self,
+        round_: int,
+        number: int,
+        inputs: str,
+        answers: Sequence[Row],
+        annotations: Sequence[Annotation],
+        measures: Sequence[Row] = (),
     ) -> None:
-        """Writes what was answered and the annotations of it, once and for all."""
+        """Writes what was answered, and the annotations and measures of it, once and for all."""
         name = f"{number:05d}-{inputs}.parquet"
+        if measures:
+            tables.write(self.folder(round_, "measures") / name, "measures", measures, inputs)
         tables.write(self.folder(round_, "answers") / name, "answers", answers, inputs)
         rows = map(tables.annotation_row, annotations)
         tables.write(self.folder(round_, "raw") / name, "annotations", rows, inputs)
@@ -233,21 +243,52 @@ class Engine:
                 found.setdefault(row["id"], tables.annotation_of(row))
         return sorted(found.values(), key=lambda each: (each.kind, each.id))
 
+    def measures(self, number: int, last: int) -> dict[str, dict[str, dict[str, float]]]:
+        """What a specialist measured in a shard: image, annotation and name to number.
+
+        If several specialists measured, the one that the recipe names counts, else the last that was asked.  An
+        annotation with several numbers, such as the text of two regions, has the highest.
+        """
+        by_origin: dict[str, list[Row]] = {}
+        for path in self._measured(number, last):
+            for row in tables.read(path, "measures"):
+                by_origin.setdefault(row["origin"], []).append(row)
+        order = [id_ for id_ in self.origins if id_ in by_origin]
+        named = [id_ for id_ in order if self.origins[id_].name in self._comparing]
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for row in by_origin[(named or order)[-1]] if order else ():
+            of = found.setdefault(row["image"], {}).setdefault(row["annotation"], {})
+            of[row["name"]] = max(of.get(row["name"], row["value"]), row["value"])
+        return found
+
+    def _measured(self, number: int, last: int) -> list[Path]:
+        files = [path.parent.with_name("measures") / path.name for path in self.parts(number, last)]
+        return [path for path in files if path.exists()]
+
+    @property
+    def _comparing(self) -> list[str]:
+        return sorted(name for kind in COMPARED for name in self.recipe.specialists.get(kind, ()))
+
     def raw_records(self, number: int, last: int, *, dropped: bool = False) -> Iterator[Record]:
-        """The records of a shard's images with nothing measured and nothing decided; `dropped` adds dropped images."""
+        """The records of a shard with what was answered, and nothing decided; `dropped` adds dropped images."""
         of: dict[str, list[Annotation]] = {}
         for annotation in self.raw(number, last):
             of.setdefault(annotation.image, []).append(annotation)
+        measures = self.measures(number, last)
         for image in self.images_of(number):
             if dropped or not image.stage:
-                yield Record(image=image, annotations=tuple(of.get(image.sha256, ())))
+                sha256 = image.sha256
+                yield Record(image=image, annotations=tuple(of.get(sha256, ())), measures=measures.get(sha256, {}))
 
     # ------------------------------------------------------------------------ told
 
     def told_inputs(self, number: int, last: int, stages: Any) -> str:
         """The digest of what the verdicts of a shard depend on; `stages` describes the stages and their settings."""
         images = [tables.image_row(image) for image in self.images_of(number)]
-        return digest([tables.SCHEMA, [path.name for path in self.parts(number, last)], images, stages])
+        inputs: list[Any] = [tables.SCHEMA, [path.name for path in self.parts(number, last)], images, stages]
+        if self._measured(number, last):
+            inputs.append(self._comparing)
+        return digest(inputs)
 
     def told_path(self, number: int, round_: int) -> Path:
         """The file of a shard's verdicts."""

@@ -25,7 +25,7 @@ SCHEMA = 1  # raise it whenever a column changes
 INPUTS = b"florence2_harness.inputs"  # the footer's key of the digest of inputs
 SCHEMA_KEY = b"florence2_harness.schema"
 INSTALL = "the data engine keeps its annotations as parquet: pip install 'florence2-harness[parquet]'"
-Form = Literal["images", "answers", "annotations", "told"]
+Form = Literal["images", "answers", "annotations", "measures", "told"]
 Row = dict[str, Any]
 
 _ANNOTATION = {
@@ -56,6 +56,9 @@ COLUMNS: Mapping[Form, Mapping[str, str]] = {
         "origin": "string", "raw": "list<string>", "readable": "bool", "failure": "string", "tries": "int32",
     },
     "annotations": _ANNOTATION,
+    "measures": {
+        "image": "string", "annotation": "string", "origin": "string", "name": "string", "value": "double",
+    },
     "told": {
         **_ANNOTATION,
         "status": "string", "stage": "string", "measured": "double", "bound": "double", "by": "string",
@@ -67,6 +70,7 @@ COLUMNS: Mapping[Form, Mapping[str, str]] = {
 """The columns of each form of file.
 
 - `answers` has a row for each question that was answered, or that failed for good after `tries`.
+- `measures` has a row for each number that a specialist gave for an annotation, such as its similarity to a crop.
 - `told` has a row for each annotation, with the verdict that holds (status "kept" and an empty stage where there is
   none), all its measures, and all its verdicts with their places among those of the image.
 """

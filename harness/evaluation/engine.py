@@ -24,6 +24,7 @@ from harness.data_engine.questions import KINDS, Chunks
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, ImageRow, Record
 from harness.data_engine.shards import Engine
+from harness.data_engine.similarity import COMPARED, Comparing
 from harness.errors import UsageError
 from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
@@ -87,6 +88,8 @@ def annotate(
     loaders = {(kind, name_of(named)): partial(load, named, root, device, batch_size) for kind, named in wanted}
     for kind, named in wanted:
         check(kind, named)
+    if len(comparing := [f"{kind}={name_of(named)}" for kind, named in wanted if kind in COMPARED]) > 1:
+        raise UsageError(f"{' and '.join(comparing)}: texts of regions are compared by one model; name one")
     chosen.apply(PROBE)  # what a stage needs and is not installed is said before anything is asked
     engine = engine_of(Path(to), root, where, chosen, limit, source, licence)
     dropped = filter_images(engine, benchmark_images_of(root, benchmarks))
@@ -96,7 +99,7 @@ def annotate(
     for (kind, name), build in loaders.items():
         model = before[1] if before is not None and before[0] == name else build()
         before = name, model
-        specialist = Specialist(kind, name, model)
+        specialist = Specialist(kind, name, Comparing(model, root) if kind in COMPARED else model)
         asked[kind, name] = ask(engine, specialist, root, shards=numbers, chunks=_chunks(kind))
     return Annotated(engine, asked, dropped, filter_annotations(engine, shards=numbers))
 

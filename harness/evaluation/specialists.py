@@ -14,6 +14,7 @@ from harness.data_engine import recipes
 from harness.data_engine.questions import refuse_unknown
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.shards import Engine
+from harness.data_engine.similarity import COMPARED
 from harness.errors import UsageError
 
 SIMULATED = "simulated-"
@@ -34,9 +35,11 @@ def recipe_of(
     for kind in [*(specialists or {}), *chosen.specialists]:
         refuse_unknown(kind)
     given = {cast(Kind, kind): tuple(map(name_of, listed_names(named))) for kind, named in (specialists or {}).items()}
+    replaced = COMPARED if any(kind in given for kind in COMPARED) else ()
+    rest = {kind: names for kind, names in chosen.specialists.items() if kind not in replaced}
     return replace(
         chosen,
-        specialists={**chosen.specialists, **given},
+        specialists={**rest, **given},
         categories=tuple(categories) or chosen.categories,
     )
 
