@@ -46,6 +46,7 @@ STAGES: Mapping[str, str] = {
     "phrases": "harness.data_engine.phrases:Phrases",
     "chunks": "harness.data_engine.choose:Chunks",
     "choice": "harness.data_engine.choose:Choice",
+    "outlines": "harness.data_engine.outlines:Outlines",
     "parents": "harness.data_engine.parents:Parents",
 }
 """Every stage by its name in recipes and verdicts, in the order in which they run: its module and class, which is
