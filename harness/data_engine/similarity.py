@@ -1,13 +1,15 @@
 """How similar a region's crop and a text are, by a model that answers `match` or `embed`.
 
 Questions have the kind of the model's answers, a region of an image, and a text; the answer is a `Match`.  Of a model
-with two towers, which answers `embed`, it is the largest cosine of a vector of the crop and one of the text.
+with two towers, which answers `embed`, it is the largest cosine of a vector of the crop and one of the text.  Numbers
+have `DIGITS` significant digits, because those after them depend on what else was in a network's batch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 COMPARED: tuple[Kind, ...] = ("match", "embed")
 VERSION = 1  # raise it whenever a crop, or an answer made of two vectors, could change
+DIGITS = 4
 BATCH = 256  # questions whose vectors are asked for together
 
 
@@ -110,4 +113,10 @@ def _cosine(seen: Answer | Failure | None, said: Answer | Failure | None) -> Ans
             return Failure("the model that compares texts with regions gave no embedding")
     vectors = [each.value.array.astype("f8") for each in (seen, said)]  # type: ignore[union-attr]
     score = float((vectors[0] @ vectors[1].T).max())
-    return Answer((f"{score:.6f}",), Match(score))
+    return _rounded(Answer((f"{score:.6f}",), Match(score)))
+
+
+def _rounded(answer: Answer | Failure) -> Answer | Failure:
+    if isinstance(answer, Answer) and isinstance(answer.value, Match):
+        return replace(answer, value=Match(float(f"{answer.value.score:.{DIGITS}g}")))
+    return answer
