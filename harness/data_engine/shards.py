@@ -10,6 +10,7 @@
       round0/asking/            answers of questions in progress, line by line
       round0/told/00017.parquet every annotation so far with its measures and verdicts; rewritten when a setting changes
       round1/...                raw and answers of the taught model alone; told of everything so far
+      benchmarks.jsonl          hashes of benchmarks' images (harness.data_engine.hash_cache)
       locks/                    one process at a time works on a shard
 
 A shard is a fixed range of the images in the order of their references, so shard 17 is the same on every machine.  A
@@ -20,13 +21,15 @@ again.  Files are written aside, onto the disk, and renamed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -92,28 +95,30 @@ class Engine:
     ) -> Engine:
         """The engine of these images in a folder, which is made unless it is there.
 
+        `images` is a sequence, or yields images in the order of their references, and is then not held in memory.
         `shard` is the number of images in a shard (None: SHARD).
 
         DataError if a folder of other images is there, or a file of it cannot be written.  The recipe of a folder that
         is there is replaced by `recipe`; nothing that was asked is lost.
         """
-        rows = sorted(images, key=lambda image: image.reference)
-        if not rows:
-            raise DataError(f"{data}: there is no image to annotate")
-        identity = digest([[image.reference, image.sha256] for image in rows])
-        made = cls(path, recipe, data, len(rows), shard or SHARD, identity)
-        with made.locked(SETUP):
-            if (path / "engine.json").exists():
-                there = cls.open(path)
-                if there.images_digest != identity:
-                    raise DataError(
-                        f"{path} was made of {there.count:,} images that are not the {len(rows):,} of {data}, "
-                        "or an image has changed since; make another engine folder"
-                    )
-                made = replace(there, recipe=recipe, data=data)
-            else:
-                made._write_images(rows)
-            made._write_state()
+        rows = _Ordered(images)
+        file, size = path / "images.parquet", shard or SHARD
+        with tables.written_aside(file, "images", rows.groups(size)) as partial:
+            if not rows.count:
+                raise DataError(f"{data}: there is no image to annotate")
+            made = cls(path, recipe, data, rows.count, size, rows.digest)
+            with made.locked(SETUP):
+                if (path / "engine.json").exists():
+                    there = cls.open(path)
+                    if there.images_digest != rows.digest:
+                        raise DataError(
+                            f"{path} was made of {there.count:,} images that are not the {rows.count:,} of {data}, "
+                            "or an image has changed since; make another engine folder"
+                        )
+                    made = replace(there, recipe=recipe, data=data)
+                else:
+                    partial.replace(file)
+                made._write_state()
         return made
 
     def with_recipe(self, recipe: Recipe) -> Engine:
@@ -145,13 +150,18 @@ class Engine:
         """The images of a shard."""
         return [tables.image_of(row) for row in tables.read_group(self.path / "images.parquet", "images", number)]
 
-    def replace_images(self, images: Iterable[ImageRow]) -> None:
-        """Writes hashes and verdicts of images; UsageError if they are not the images of this engine."""
-        rows = sorted(images, key=lambda image: image.reference)
-        if digest([[image.reference, image.sha256] for image in rows]) != self.images_digest:
-            raise UsageError(f"the {len(rows):,} images are not the {self.count:,} of {self.path}")
-        with self.locked(SETUP):
-            self._write_images(rows)
+    def replace_images(self, images: Iterable[ImageRow], *, only_if: Callable[[], bool] = lambda: True) -> None:
+        """Writes hashes and verdicts of images; UsageError if they are not the images of this engine.
+
+        `images` is as in `create`.  `only_if` is asked after the last of them: without it, the file stays as it is.
+        """
+        rows, file = _Ordered(images), self.path / "images.parquet"
+        with tables.written_aside(file, "images", rows.groups(self.shard)) as partial:
+            if rows.digest != self.images_digest:
+                raise UsageError(f"the {rows.count:,} images are not the {self.count:,} of {self.path}")
+            if only_if():
+                with self.locked(SETUP):
+                    partial.replace(file)
 
     @cached_property
     def origins(self) -> Mapping[str, Origin]:
@@ -326,10 +336,40 @@ class Engine:
 
     # ------------------------------------------------------------------------ writing
 
-    def _write_images(self, rows: Sequence[ImageRow]) -> None:
-        path = self.path / "images.parquet"
-        tables.write(path, "images", map(tables.image_row, rows), self.images_digest, group=self.shard)
-
     def _write_state(self) -> None:
         state = _State(tables.SCHEMA, self.data, self.count, self.images_digest, self.shard, self.recipe.as_data())
         tables.write_durably(self.path / "engine.json", json.dumps(msgspec.to_builtins(state), indent=1).encode())
+
+
+class _Ordered:
+    """Images in the order of their references, and, once they were all yielded, their number and digest."""
+
+    def __init__(self, images: Iterable[ImageRow]) -> None:
+        self._images = sorted(images, key=_reference) if isinstance(images, Sequence) else images
+        self.count = 0
+        self._sha256 = hashlib.sha256(b"[")
+
+    def groups(self, size: int) -> Iterator[list[Row]]:
+        """The rows of `size` images at a time; ValueError for an image that is out of order."""
+        images = iter(self._images)
+        last = ""
+        while group := list(islice(images, size)):
+            for image in group:
+                if image.reference < last:
+                    raise ValueError(f"{image.reference} comes after {last}; images are in the order of references")
+                last = image.reference
+                said = json.dumps([image.reference, image.sha256], ensure_ascii=False, separators=(",", ":"))
+                self._sha256.update((("," if self.count else "") + said).encode("utf-8", "surrogatepass"))
+                self.count += 1
+            yield list(map(tables.image_row, group))
+
+    @property
+    def digest(self) -> str:
+        """What `records.digest` gives for the list of references and digests."""
+        whole = self._sha256.copy()
+        whole.update(b"]")
+        return whole.hexdigest()[:24]
+
+
+def _reference(image: ImageRow) -> str:
+    return image.reference

@@ -99,7 +99,7 @@ def annotate(
         raise UsageError(f"{' and '.join(comparing)}: texts of regions are compared by one model; name one")
     chosen.apply(PROBE)  # what a stage needs and is not installed is said before anything is asked
     engine = engine_of(Path(to), root, where, chosen, limit, source, licence)
-    dropped = filter_images(engine, benchmark_images_of(root, benchmarks))
+    dropped = filter_images(engine, benchmark_images_of(root, benchmarks, Path(to)))
     numbers = [number for number in engine.shards if shard is None or number % shard.count == shard.number - 1]
     asked: dict[tuple[str, str], Asking] = {}
     with connected(workers), ExitStack() as held:
