@@ -11,6 +11,7 @@
       round0/told/00017.parquet every annotation so far with its measures and verdicts; rewritten when a setting changes
       round1/...                raw and answers of the taught model alone; told of everything so far
       benchmarks.jsonl          hashes of benchmarks' images (harness.data_engine.hash_cache)
+      costs.jsonl               seconds of asking (harness.data_engine.costs)
       locks/                    one process at a time works on a shard
 
 A shard is a fixed range of the images in the order of their references, so shard 17 is the same on every machine.  A
