@@ -183,6 +183,21 @@ def exists(root: Path, reference: str) -> bool:
         return False
 
 
+def stamp(root: Path, reference: str) -> tuple[int, int, int] | None:
+    """The size, the time of change and the inode of an image's file; None for one that has no file of its own.
+
+    The same stamp is the same file.  MissingImage as `inside`.
+    """
+    reference = inside(reference)
+    if root in _mounted or _locate(root, reference) is not None:
+        return None
+    try:
+        status = file_of(root, reference).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
 def read_file(path: Path, nor: str = "") -> bytes:
     """The bytes of an image file; MissingImage if it cannot be read, or is a folder, a pipe or a device.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from baselines.endpoint.options import Options
-from harness.cli.options import Device
+from harness.cli.options import ONE_PROCESS, Device, Workers
 from harness.data_engine.annotate import Asking
 from harness.data_engine.asking import Budget
 from harness.data_engine.audit_estimates import AuditResult
@@ -60,6 +60,7 @@ def annotate(
     batch_size: Annotated[int | None, Parameter(help="Batch size [default: the model's own]")] = None,
     source: Annotated[str, Parameter(help="Source of the images, for exports")] = "",
     licence: Annotated[str, Parameter(help="Licence of the images, for exports")] = "",
+    workers: Workers = ONE_PROCESS,
 ) -> None:
     """Ask specialists about every image, keep what they answer, and filter it.
 
@@ -80,7 +81,7 @@ def annotate(
     done = python.annotate(
         data, to, recipe=recipe, specialists=named, categories=listed,
         benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
-        batch_size=batch_size, source=source, licence=licence,
+        batch_size=batch_size, source=source, licence=licence, spread=workers.spread(),
     )  # fmt: skip
     rows = [_asked(kind, name, asked) for (kind, name), asked in done.asked.items()]
     print(text.table(("kind", "specialist", "questions", "asked now", "unreadable", "failed", "why"), rows))

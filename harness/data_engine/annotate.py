@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +22,12 @@ from typing import Any
 from tqdm import tqdm
 
 from harness.core import Answer, Failure, Kind, Model
+from harness.data_engine.costs import Spent, add
 from harness.data_engine.images import read_unchanged
-from harness.data_engine.questions import OF_IMAGES, Asked, Chunks, annotations_of, questions
-from harness.data_engine.records import Annotation, Origin, Record, digest
+from harness.data_engine.questions import OF_IMAGES, Asked, Chunks, annotations_of, measures_of, questions
+from harness.data_engine.records import Origin, Record, digest
 from harness.data_engine.shards import Engine
+from harness.data_engine.similarity import COMPARED
 from harness.data_engine.tables import Row
 from harness.errors import ModelError
 from harness.store.files import disk_errors, lines, remove_incomplete_line
@@ -108,6 +111,8 @@ def _asked(engine: Engine, specialist: Specialist, number: int, chunks: Chunks |
     """Every question of a shard; of equal files, the first is asked about."""
     seen: set[str] = set()
     recipe = engine.recipe.resolved(engine.origins)
+    if specialist.kind in COMPARED:  # all texts of a region are compared, whichever was chosen before
+        recipe = recipe.until("choice")
     for record in _records(engine, specialist, number):
         if record.image.sha256 not in seen:
             seen.add(record.image.sha256)
@@ -152,15 +157,16 @@ class _Shard:
             return counts
         counts.asked = self._ask(progress)
         answers, failures = self._answers(), self._failures()
-        rows, annotations = [], []
+        rows, annotations, measures = [], [], []
         for key in sorted(self.todo):
             rows.append(self._row(self.todo[key], answers.get(key), failures.get(key, [])))
             self._count(counts, rows[-1])
             if key in answers:
-                annotations += self._annotations(self.todo[key], answers[key])
+                annotations += annotations_of(self.todo[key], answers[key].value, self.origin)
+                measures += measures_of(self.todo[key], answers[key].value, self.origin)
         annotations.sort(key=lambda each: (each.image, each.kind, each.id))
         counts.annotations = len(annotations)
-        self.engine.write_part(self.round, self.number, self.inputs, rows, annotations)
+        self.engine.write_part(self.round, self.number, self.inputs, rows, annotations, measures)
         self.answered_path.unlink(missing_ok=True)
         self.failed_path.unlink(missing_ok=True)
         return counts
@@ -182,14 +188,32 @@ class _Shard:
                 return sent
             for asked in left:
                 read_unchanged(self.root, asked.image)
-            sent += len(left)
+            started = time.perf_counter()
             failed = self._stream(left, progress)
+            self._spent(left, time.perf_counter() - started, again=sent > 0)
+            sent += len(left)
             if len(failed) >= BROKEN and not self._answers():
                 self.failed_path.unlink(missing_ok=True)
                 raise ModelError(
                     f"{self.specialist.name} failed on all {len(self.todo):,} questions of shard {self.number}: "
                     f"{failed[0]}; nothing of it is final, and the same command asks again"
                 )
+
+    def _spent(self, left: Sequence[Asked], seconds: float, *, again: bool) -> None:
+        """Keeps what asking took; images of a second try were counted at the first."""
+        facts = self.specialist.model.provenance
+        workers = facts.get("executor", {})
+        spent = Spent(
+            kind=self.specialist.kind,
+            origin=self.origin,
+            shard=self.number,
+            images=0 if again else len({asked.image.sha256 for asked in left}),
+            questions=len(left),
+            seconds=round(seconds, 6),
+            devices=workers.get("workers", 1),
+            device=", ".join(workers["devices"]) if "devices" in workers else str(facts.get("device", "")),
+        )
+        add(self.engine.path, spent)
 
     def _stream(self, left: Sequence[Asked], progress: tqdm[Any]) -> list[str]:
         """Sends questions to the model, and appends each answer or failure; returns the reasons of failures."""
@@ -265,9 +289,6 @@ class _Shard:
             "failure": failures[-1] if answer is None else "",
             "tries": len(failures) + (answer is not None),
         }
-
-    def _annotations(self, asked: Asked, answer: Answer) -> list[Annotation]:
-        return annotations_of(asked, answer.value, self.origin)
 
     def _count(self, counts: Asking, row: Row) -> None:
         if row["failure"]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from harness.data_engine import tables
 from harness.data_engine.images import BenchmarkImages
 from harness.data_engine.recipes import Recipe
-from harness.data_engine.records import Origin, Record
+from harness.data_engine.records import ImageRow, Origin, Record
 from harness.data_engine.shards import Engine
 from harness.errors import UsageError
 
@@ -35,19 +35,28 @@ def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> 
     `benchmarks` are the images that must not be taught; None: the images that are dropped for one stay dropped.
     UsageError if another process works on the folder.
     """
-    rows = list(engine.images())
     human = {id_ for id_, origin in engine.origins.items() if origin.kind == "human"}
     annotated: set[str] = set()
     if human and engine.rounds:
         last = engine.rounds[-1]
         annotated = {each.image for n in engine.shards for each in engine.raw(n, last) if each.origin in human}
-    refused = {row.reference: row for row in rows if benchmarks is None and row.stage == BENCHMARK}
-    left = [row for row in rows if row.reference not in refused]
-    decided = [*engine.recipe.images(left, benchmarks, annotated), *refused.values()]
-    decided.sort(key=lambda row: row.reference)
-    if decided != rows:
-        engine.replace_images(decided)
-    return sum(1 for row in decided if row.stage)
+
+    def left() -> Iterator[ImageRow]:
+        return (row for row in engine.images() if benchmarks is not None or row.stage != BENCHMARK)
+
+    decided = engine.recipe.images.decide(left, benchmarks, annotated)
+    differ = dropped = 0
+
+    def rows() -> Iterator[ImageRow]:
+        nonlocal differ, dropped
+        for row in engine.images():
+            now = row if benchmarks is None and row.stage == BENCHMARK else next(decided)
+            differ += now != row
+            dropped += bool(now.stage)
+            yield now
+
+    engine.replace_images(rows(), only_if=lambda: differ > 0)
+    return dropped
 
 
 def filter_annotations(engine: Engine, *, shards: Iterable[int] | None = None, round_: int | None = None) -> Filtered:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+VERSION = 1  # raise it whenever the hash of an image could change
 Hashes = NDArray[np.uint64]
 FLAT = (0, 1 << 63)  # the hashes of images of one colour, black and others: nothing but the mean is above the median
 GRID = 32  # pixels; the side of the grey image

@@ -16,16 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import images
 from harness.core import Size, Source, Task
 from harness.data import manifest
+from harness.data_engine.hash_cache import HashCache
 from harness.data_engine.hashes import FLAT, Hashes, nearest, owners, perceptual_hash
 from harness.data_engine.records import ImageRow
 from harness.errors import DataError, UsageError
@@ -74,19 +77,40 @@ class ImageFilter:
 
     def __call__(
         self,
-        rows: Iterable[ImageRow],
+        rows: Sequence[ImageRow],
         benchmarks: BenchmarkImages | None = None,
         human: Collection[str] = (),
     ) -> list[ImageRow]:
-        """The rows in the same order, each with the rule that drops its image in `stage`, or "".
+        """The rows in the same order, as `decide` decides."""
+        ordered = sorted(rows, key=lambda row: row.reference)
+        decided = {row.reference: row for row in self.decide(lambda: ordered, benchmarks, human)}
+        return [decided[row.reference] for row in rows]
 
-        `human` has the SHA-256 of images with annotations by people.  Earlier decisions are replaced, except that an
-        image cannot be decoded or has changed.
+    def decide(
+        self,
+        rows: Callable[[], Iterable[ImageRow]],
+        benchmarks: BenchmarkImages | None = None,
+        human: Collection[str] = (),
+    ) -> Iterator[ImageRow]:
+        """Yields each row with the rule that drops its image in `stage`, or "".
+
+        `rows` gives the images by reference, and is called several times: of each image, some fifty bytes are held in
+        memory.  `human` has the SHA-256 of images with annotations by people.  Earlier decisions are replaced, except
+        that an image cannot be decoded or has changed.
         """
         known = benchmarks if benchmarks is not None else BenchmarkImages()
-        decided = [self._alone(row) for row in rows]
-        decided = self._without_benchmarks(decided, known)
-        return self._without_duplicates(decided, frozenset(human))
+        columns = _Columns.of(map(self._alone, rows()), known, human)
+        self._find_benchmarks(columns, known)
+        self._find_duplicates(columns)
+        needed = frozenset(columns.owner[columns.owner >= 0].tolist())
+        names = {place: row.reference for place, row in enumerate(rows()) if place in needed} if needed else {}
+        for place, row in enumerate(rows()):
+            if (benchmark := columns.benchmark[place]) >= 0:
+                yield replace(row, stage="images.benchmark", by=known.references[benchmark])
+            elif (owner := columns.owner[place]) >= 0:
+                yield replace(row, stage="images.duplicate", by=names[owner])
+            else:
+                yield self._alone(row)
 
     def _alone(self, row: ImageRow) -> ImageRow:
         """The row with the rules that look at one image."""
@@ -96,38 +120,65 @@ class ImageFilter:
         rule = "images.small" if short < self.side else "images.narrow" if long > self.aspect * short else ""
         return replace(row, stage=rule, by="")
 
-    def _without_benchmarks(self, rows: list[ImageRow], known: BenchmarkImages) -> list[ImageRow]:
-        same = dict(zip(known.digests, known.references, strict=True))
+    def _find_benchmarks(self, columns: _Columns, known: BenchmarkImages) -> None:
+        """Fills in the places of benchmarks' images that are near."""
         uneven = np.array([place for place, value in enumerate(known.hashes) if int(value) not in FLAT], np.int64)
-        places = [place for place, row in enumerate(rows) if not row.stage and _comparable(row)]
-        near = nearest(_hashes(rows, places), known.hashes[uneven], self.benchmark)
-        found = {place: known.references[uneven[i]] for place, i in zip(places, near, strict=True) if i >= 0}
-        return [
-            replace(row, stage="images.benchmark", by=same.get(row.sha256) or found[place])
-            if not row.stage and (row.sha256 in same or place in found)
-            else row
-            for place, row in enumerate(rows)
-        ]
+        places = np.flatnonzero(columns.left & columns.comparable & (columns.benchmark < 0))
+        near = nearest(columns.hashes[places], known.hashes[uneven], self.benchmark)
+        columns.benchmark[places[near >= 0]] = uneven[near[near >= 0]]
 
-    def _without_duplicates(self, rows: list[ImageRow], human: frozenset[str]) -> list[ImageRow]:
-        """The rows with near duplicates of a preferred image dropped, and equal files, whatever they show."""
+    def _find_duplicates(self, columns: _Columns) -> None:
+        """Fills in the owners of near duplicates of a preferred image, and of equal files, whatever they show."""
+        places = np.flatnonzero(columns.left & (columns.benchmark < 0))
+        order = places[np.lexsort((places, -columns.pixels[places], ~columns.human[places]))]
+        _, first, equal = np.unique(columns.files[order], return_index=True, return_inverse=True)
+        owner = np.arange(len(columns.left))
+        owner[order] = order[first[equal]]
+        alone = order[(owner[order] == order) & columns.comparable[order]]
+        owner[alone] = alone[owners(columns.hashes[alone], self.duplicate)]
+        best = owner[owner[order]]  # of equal files: the one that the first of them repeats
+        columns.owner[order[best != order]] = best[best != order]
 
-        def preference(place: int) -> tuple[bool, int, str]:
-            row = rows[place]
-            return row.sha256 not in human, -row.size.width * row.size.height, row.reference
 
-        order = sorted((place for place, row in enumerate(rows) if not row.stage), key=preference)
-        first: dict[str, int] = {}
-        owner = {place: first.setdefault(rows[place].sha256, place) for place in order}
-        places = [place for place in order if owner[place] == place and _comparable(rows[place])]
-        kept = owners(_hashes(rows, places), self.duplicate)
-        owner |= {place: places[other] for place, other in zip(places, kept, strict=True)}
-        decided = list(rows)
-        for place in order:
-            best = owner[owner[place]]  # of equal files: the one that the first of them repeats
-            if best != place:
-                decided[place] = replace(rows[place], stage="images.duplicate", by=rows[best].reference)
-        return decided
+@dataclass(slots=True)
+class _Columns:
+    """What is known of N images, in their order.
+
+    `hashes`, `comparable` (whether the hash tells an image from others), `pixels`, `human`, `left` (no rule that looks
+    at one image drops it), `files` (16 bytes that name the file), `benchmark` (the place of the benchmark's image that
+    it is, or -1) and `owner` (the place of the image that it repeats, or -1).
+    """
+
+    hashes: Hashes
+    comparable: NDArray[np.bool_]
+    pixels: NDArray[np.int64]
+    human: NDArray[np.bool_]
+    left: NDArray[np.bool_]
+    files: NDArray[np.void]
+    benchmark: NDArray[np.int64]
+    owner: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Iterable[ImageRow], known: BenchmarkImages, human: Collection[str]) -> _Columns:
+        """The columns of these images; benchmarks' images with the same bytes are filled in."""
+        same = {digest: place for place, digest in enumerate(known.digests)}
+        people = frozenset(human)
+        hashes, pixels, benchmark = array("Q"), array("q"), array("q")
+        comparable, by_people, left, files = bytearray(), bytearray(), bytearray(), bytearray()
+        for row in rows:
+            hashes.append(row.hash or 0)
+            pixels.append(row.size.width * row.size.height)
+            comparable.append(row.hash is not None and row.hash not in FLAT)
+            by_people.append(row.sha256 in people)
+            left.append(not row.stage)
+            files += hashlib.blake2b(row.sha256.encode(), digest_size=16).digest()
+            benchmark.append(same.get(row.sha256, -1) if not row.stage else -1)
+        flags = [np.frombuffer(flag, np.bool_) for flag in (comparable, by_people, left)]
+        places = np.array(benchmark, np.int64)
+        return cls(
+            np.array(hashes, np.uint64), flags[0], np.array(pixels, np.int64), flags[1], flags[2],
+            np.frombuffer(files, "V16"), places, np.full(len(places), -1, np.int64),
+        )  # fmt: skip
 
 
 def read_row(root: Path, reference: str, *, source: str = "", licence: str = "") -> ImageRow:
@@ -188,37 +239,40 @@ def evaluation_references(tasks: Iterable[Task[Any]], root: Path) -> Iterator[st
                     yield name
 
 
-def benchmark_images(root: Path, references: Iterable[str]) -> BenchmarkImages:
+def benchmark_images(root: Path, references: Iterable[str], cache: HashCache | None = None) -> BenchmarkImages:
     """The hashes and digests of benchmarks' images; images that the root does not hold are left out.
 
-    A warning is logged for those that are there and cannot be decoded: nothing can be compared with them.
+    `cache` knows those of files that were read before.  A warning is logged for images that are there and cannot be
+    decoded: nothing can be compared with them.
     """
-    found: list[ImageRow] = []
+    names: list[str] = []
+    hashes: list[int] = []
+    digests: list[str] = []
     unread: list[str] = []
     for reference in references:
         try:
-            data = images.read_bytes(root, reference)
-            digest, hash_ = hashlib.sha256(data).hexdigest(), perceptual_hash(images.decode(data, reference))
+            known = cache.get(reference) if cache is not None else None
+            digest, hash_ = known or _hashed(root, reference)
         except MissingImage:
             continue
-        except BadImage:
+        if cache is not None and known is None:
+            cache.add(reference, digest, hash_)
+        if hash_ is None:
             unread.append(reference)
-            continue
-        found.append(ImageRow(reference=reference, sha256=digest, size=Size(0, 0), hash=hash_))
+        else:
+            names.append(reference)
+            hashes.append(hash_)
+            digests.append(digest)
     if unread:
         log.warning("%d images of benchmarks cannot be decoded: no copy of them is found: %s", len(unread), unread[0])
-    return BenchmarkImages(
-        tuple(row.reference for row in found),
-        _hashes(found, range(len(found))),
-        tuple(row.sha256 for row in found),
-        tuple(unread),
-    )
+    return BenchmarkImages(tuple(names), np.array(hashes, np.uint64), tuple(digests), tuple(unread))
 
 
-def _comparable(row: ImageRow) -> bool:
-    """Whether the hash of an image tells it from others."""
-    return row.hash is not None and row.hash not in FLAT
-
-
-def _hashes(rows: Sequence[ImageRow], places: Iterable[int]) -> Hashes:
-    return np.array([rows[place].hash for place in places], np.uint64)
+def _hashed(root: Path, reference: str) -> tuple[str, int | None]:
+    """The SHA-256 of an image's file, and its hash; None for the hash if it cannot be decoded."""
+    data = images.read_bytes(root, reference)
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return digest, perceptual_hash(images.decode(data, reference))
+    except BadImage:
+        return digest, None

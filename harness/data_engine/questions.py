@@ -7,6 +7,7 @@
     regions                                 the image             a region, and a brief text of it, for each box
     ocr_regions                             the image             written text for each quadrilateral
     name, describe                          each kept region      text of the region: category, brief
+    match, embed                            each text of a region none: a measure, its similarity to the crop
     outline                                 each kept region      its outline
     ground                                  each kept text        a phrase with its boxes for each noun chunk found
     segment                                 each kept phrase      its outline, where the phrase has one box
@@ -20,8 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from harness.core import Boxes, Grounded, Kind, Mask, Phrase, Polygons, Quads, Question, Text, Value
+from harness.core import Boxes, Grounded, Kind, Mask, Match, Phrase, Polygons, Quads, Question, Text, Value
+from harness.data_engine.choose import SIMILARITY, candidates, label_of
 from harness.data_engine.records import Annotation, AnnotationKind, ImageRow, Length, Record, digest
+from harness.data_engine.similarity import COMPARED, has_pixels
+from harness.data_engine.tables import Row
 from harness.errors import UsageError
 
 LENGTHS: dict[Kind, Length] = {
@@ -31,7 +35,7 @@ LENGTHS: dict[Kind, Length] = {
 OF_IMAGES: tuple[Kind, ...] = (
     "caption", "detailed_caption", "more_detailed_caption", "detect", "find", "propose", "regions", "ocr_regions",
 )  # fmt: skip
-OF_PARENTS: tuple[Kind, ...] = ("name", "describe", "outline", "ground", "segment")
+OF_PARENTS: tuple[Kind, ...] = ("name", "describe", *COMPARED, "outline", "ground", "segment")
 KINDS = (*OF_IMAGES, *OF_PARENTS)
 Chunks = Callable[[Sequence[str]], list[tuple[Phrase, ...]]]  # the noun chunks of each text, with their spans
 
@@ -77,11 +81,20 @@ def questions(
         for region in record.kept("region"):
             if isinstance(region.value, Boxes):
                 yield asked(Question(image.reference, image.size, kind, region=region.value.boxes[0]), region.id)
+    elif kind in COMPARED:
+        regions = {region.id: region for region in record.kept("region")}
+        for id_, texts in candidates(record).items():
+            value = regions[id_].value
+            if isinstance(value, Boxes) and has_pixels(value.boxes[0], image.size):
+                for each in texts:
+                    said = each.value.texts[0] if isinstance(each.value, Text) else label_of(each)
+                    question = Question(image.reference, image.size, kind, region=value.boxes[0], text=said)
+                    yield asked(question, each.id, id_)
     elif kind == "ground":
         if chunks is None:
             raise ValueError("to ground texts, their noun chunks are needed")
-        texts = list(_texts_of_image(record))
-        for (id_, text), spans in zip(texts, chunks([text for _, text in texts]), strict=True):
+        captions = list(_texts_of_image(record))
+        for (id_, text), spans in zip(captions, chunks([text for _, text in captions]), strict=True):
             if spans:
                 yield asked(Question(image.reference, image.size, kind, text=text, phrases=spans), id_)
     else:
@@ -109,6 +122,16 @@ def annotations_of(asked: Asked, value: Value | None, origin: str) -> list[Annot
         if known is None or (each.score or 0.0) > (known.score or 0.0):
             best[each.id] = each
     return list(best.values())
+
+
+def measures_of(asked: Asked, value: Value | None, origin: str) -> list[Row]:
+    """The rows of what an answer measures of an annotation; none for an answer that asserts something."""
+    if not isinstance(value, Match) or asked.question.kind not in COMPARED:
+        return []
+    annotation, image = asked.parents[0], asked.image.sha256
+    return [
+        {"image": image, "annotation": annotation, "origin": origin, "name": SIMILARITY, "value": float(value.score)}
+    ]
 
 
 def _annotations(asked: Asked, value: Value | None, origin: str) -> Iterator[Annotation]:

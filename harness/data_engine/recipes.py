@@ -46,13 +46,11 @@ STAGES: Mapping[str, str] = {
     "phrases": "harness.data_engine.phrases:Phrases",
     "chunks": "harness.data_engine.choose:Chunks",
     "choice": "harness.data_engine.choose:Choice",
+    "outlines": "harness.data_engine.outlines:Outlines",
     "parents": "harness.data_engine.parents:Parents",
 }
 """Every stage by its name in recipes and verdicts, in the order in which they run: its module and class, which is
 imported when a recipe needs it."""
-ASKED_FOR = ("chunks",)
-"""Stages that no named recipe has.  Noun chunks are of use where their similarity to a region's crop is measured (see
-`choose.measure`); else all of them are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +121,11 @@ class Recipe:
         for each in self.stages:
             record = each(record)
         return record
+
+    def until(self, name: str) -> Recipe:
+        """The recipe with the stages before the one of this name; all of them, if there is none."""
+        names = [stage.name for stage in self.stages]
+        return replace(self, stages=self.stages[: names.index(name)] if name in names else self.stages)
 
     def with_settings(self, settings: Sequence[str]) -> Recipe:
         """The recipe with settings such as "boxes.nms=0.6" or "boxes.scores.owlv2-b=0.3".
@@ -207,17 +210,19 @@ def fld() -> Recipe:
 
     Models are named by the user: the paper's are its own, or services.
     """
-    return Recipe(name="fld", stages=tuple(stage(name, {}) for name in STAGES if name not in ASKED_FOR))
+    return Recipe(name="fld", stages=tuple(stage(name, {}) for name in STAGES))
 
 
 def nano() -> Recipe:
-    """The embedded world, offline: simulated specialists, and a real, tiny captioner."""
+    """The embedded world, offline: simulated specialists, and a real, tiny captioner and two-tower model."""
     return replace(
         fld(),
         name="nano",
         specialists={
             "caption": ("florence2-nano",),
             "detect": ("simulated-detector", "simulated-detector-2"),
+            "describe": ("simulated-captioner",),
+            "match": ("clip-nano",),
             "ocr_regions": ("simulated-reader",),
             "outline": ("simulated-segmenter",),
             "ground": ("simulated-grounder",),

@@ -5,10 +5,13 @@
       images.parquet            every image, by reference; a row group is a shard
       origins.jsonl             who made annotations; append only
       round0/raw/00017-DIGEST.parquet      annotations as they were given; never rewritten
+      round0/measures/00017-DIGEST.parquet numbers that a specialist gave for annotations; never rewritten
       round0/answers/00017-DIGEST.parquet  the questions that they answer, with what the model wrote; never rewritten
       round0/asking/            answers of questions in progress, line by line
       round0/told/00017.parquet every annotation so far with its measures and verdicts; rewritten when a setting changes
       round1/...                raw and answers of the taught model alone; told of everything so far
+      benchmarks.jsonl          hashes of benchmarks' images (harness.data_engine.hash_cache)
+      costs.jsonl               seconds of asking (harness.data_engine.costs)
       locks/                    one process at a time works on a shard
 
 A shard is a fixed range of the images in the order of their references, so shard 17 is the same on every machine.  A
@@ -19,13 +22,15 @@ again.  Files are written aside, onto the disk, and renamed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,7 @@ import msgspec
 from harness.data_engine import tables
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, ImageRow, Origin, Record, digest
+from harness.data_engine.similarity import COMPARED
 from harness.data_engine.tables import Row
 from harness.errors import DataError, UsageError
 from harness.store.files import disk_errors, lines, remove_incomplete_line
@@ -90,28 +96,30 @@ class Engine:
     ) -> Engine:
         """The engine of these images in a folder, which is made unless it is there.
 
+        `images` is a sequence, or yields images in the order of their references, and is then not held in memory.
         `shard` is the number of images in a shard (None: SHARD).
 
         DataError if a folder of other images is there, or a file of it cannot be written.  The recipe of a folder that
         is there is replaced by `recipe`; nothing that was asked is lost.
         """
-        rows = sorted(images, key=lambda image: image.reference)
-        if not rows:
-            raise DataError(f"{data}: there is no image to annotate")
-        identity = digest([[image.reference, image.sha256] for image in rows])
-        made = cls(path, recipe, data, len(rows), shard or SHARD, identity)
-        with made.locked(SETUP):
-            if (path / "engine.json").exists():
-                there = cls.open(path)
-                if there.images_digest != identity:
-                    raise DataError(
-                        f"{path} was made of {there.count:,} images that are not the {len(rows):,} of {data}, "
-                        "or an image has changed since; make another engine folder"
-                    )
-                made = replace(there, recipe=recipe, data=data)
-            else:
-                made._write_images(rows)
-            made._write_state()
+        rows = _Ordered(images)
+        file, size = path / "images.parquet", shard or SHARD
+        with tables.written_aside(file, "images", rows.groups(size)) as partial:
+            if not rows.count:
+                raise DataError(f"{data}: there is no image to annotate")
+            made = cls(path, recipe, data, rows.count, size, rows.digest)
+            with made.locked(SETUP):
+                if (path / "engine.json").exists():
+                    there = cls.open(path)
+                    if there.images_digest != rows.digest:
+                        raise DataError(
+                            f"{path} was made of {there.count:,} images that are not the {rows.count:,} of {data}, "
+                            "or an image has changed since; make another engine folder"
+                        )
+                    made = replace(there, recipe=recipe, data=data)
+                else:
+                    partial.replace(file)
+                made._write_state()
         return made
 
     def with_recipe(self, recipe: Recipe) -> Engine:
@@ -143,13 +151,18 @@ class Engine:
         """The images of a shard."""
         return [tables.image_of(row) for row in tables.read_group(self.path / "images.parquet", "images", number)]
 
-    def replace_images(self, images: Iterable[ImageRow]) -> None:
-        """Writes hashes and verdicts of images; UsageError if they are not the images of this engine."""
-        rows = sorted(images, key=lambda image: image.reference)
-        if digest([[image.reference, image.sha256] for image in rows]) != self.images_digest:
-            raise UsageError(f"the {len(rows):,} images are not the {self.count:,} of {self.path}")
-        with self.locked(SETUP):
-            self._write_images(rows)
+    def replace_images(self, images: Iterable[ImageRow], *, only_if: Callable[[], bool] = lambda: True) -> None:
+        """Writes hashes and verdicts of images; UsageError if they are not the images of this engine.
+
+        `images` is as in `create`.  `only_if` is asked after the last of them: without it, the file stays as it is.
+        """
+        rows, file = _Ordered(images), self.path / "images.parquet"
+        with tables.written_aside(file, "images", rows.groups(self.shard)) as partial:
+            if rows.digest != self.images_digest:
+                raise UsageError(f"the {rows.count:,} images are not the {self.count:,} of {self.path}")
+            if only_if():
+                with self.locked(SETUP):
+                    partial.replace(file)
 
     @cached_property
     def origins(self) -> Mapping[str, Origin]:
@@ -203,10 +216,18 @@ class Engine:
         return self.path / f"round{round_}" / part
 
     def write_part(
-        self, round_: int, number: int, inputs: str, answers: Sequence[Row], annotations: Sequence[Annotation]
+        self,
+        round_: int,
+        number: int,
+        inputs: str,
+        answers: Sequence[Row],
+        annotations: Sequence[Annotation],
+        measures: Sequence[Row] = (),
     ) -> None:
-        """Writes what was answered and the annotations of it, once and for all."""
+        """Writes what was answered, and the annotations and measures of it, once and for all."""
         name = f"{number:05d}-{inputs}.parquet"
+        if measures:
+            tables.write(self.folder(round_, "measures") / name, "measures", measures, inputs)
         tables.write(self.folder(round_, "answers") / name, "answers", answers, inputs)
         rows = map(tables.annotation_row, annotations)
         tables.write(self.folder(round_, "raw") / name, "annotations", rows, inputs)
@@ -233,21 +254,52 @@ class Engine:
                 found.setdefault(row["id"], tables.annotation_of(row))
         return sorted(found.values(), key=lambda each: (each.kind, each.id))
 
+    def measures(self, number: int, last: int) -> dict[str, dict[str, dict[str, float]]]:
+        """What a specialist measured in a shard: image, annotation and name to number.
+
+        If several specialists measured, the one that the recipe names counts, else the last that was asked.  An
+        annotation with several numbers, such as the text of two regions, has the highest.
+        """
+        by_origin: dict[str, list[Row]] = {}
+        for path in self._measured(number, last):
+            for row in tables.read(path, "measures"):
+                by_origin.setdefault(row["origin"], []).append(row)
+        order = [id_ for id_ in self.origins if id_ in by_origin]
+        named = [id_ for id_ in order if self.origins[id_].name in self._comparing]
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for row in by_origin[(named or order)[-1]] if order else ():
+            of = found.setdefault(row["image"], {}).setdefault(row["annotation"], {})
+            of[row["name"]] = max(of.get(row["name"], row["value"]), row["value"])
+        return found
+
+    def _measured(self, number: int, last: int) -> list[Path]:
+        files = [path.parent.with_name("measures") / path.name for path in self.parts(number, last)]
+        return [path for path in files if path.exists()]
+
+    @property
+    def _comparing(self) -> list[str]:
+        return sorted(name for kind in COMPARED for name in self.recipe.specialists.get(kind, ()))
+
     def raw_records(self, number: int, last: int, *, dropped: bool = False) -> Iterator[Record]:
-        """The records of a shard's images with nothing measured and nothing decided; `dropped` adds dropped images."""
+        """The records of a shard with what was answered, and nothing decided; `dropped` adds dropped images."""
         of: dict[str, list[Annotation]] = {}
         for annotation in self.raw(number, last):
             of.setdefault(annotation.image, []).append(annotation)
+        measures = self.measures(number, last)
         for image in self.images_of(number):
             if dropped or not image.stage:
-                yield Record(image=image, annotations=tuple(of.get(image.sha256, ())))
+                sha256 = image.sha256
+                yield Record(image=image, annotations=tuple(of.get(sha256, ())), measures=measures.get(sha256, {}))
 
     # ------------------------------------------------------------------------ told
 
     def told_inputs(self, number: int, last: int, stages: Any) -> str:
         """The digest of what the verdicts of a shard depend on; `stages` describes the stages and their settings."""
         images = [tables.image_row(image) for image in self.images_of(number)]
-        return digest([tables.SCHEMA, [path.name for path in self.parts(number, last)], images, stages])
+        inputs: list[Any] = [tables.SCHEMA, [path.name for path in self.parts(number, last)], images, stages]
+        if self._measured(number, last):
+            inputs.append(self._comparing)
+        return digest(inputs)
 
     def told_path(self, number: int, round_: int) -> Path:
         """The file of a shard's verdicts."""
@@ -285,10 +337,40 @@ class Engine:
 
     # ------------------------------------------------------------------------ writing
 
-    def _write_images(self, rows: Sequence[ImageRow]) -> None:
-        path = self.path / "images.parquet"
-        tables.write(path, "images", map(tables.image_row, rows), self.images_digest, group=self.shard)
-
     def _write_state(self) -> None:
         state = _State(tables.SCHEMA, self.data, self.count, self.images_digest, self.shard, self.recipe.as_data())
         tables.write_durably(self.path / "engine.json", json.dumps(msgspec.to_builtins(state), indent=1).encode())
+
+
+class _Ordered:
+    """Images in the order of their references, and, once they were all yielded, their number and digest."""
+
+    def __init__(self, images: Iterable[ImageRow]) -> None:
+        self._images = sorted(images, key=_reference) if isinstance(images, Sequence) else images
+        self.count = 0
+        self._sha256 = hashlib.sha256(b"[")
+
+    def groups(self, size: int) -> Iterator[list[Row]]:
+        """The rows of `size` images at a time; ValueError for an image that is out of order."""
+        images = iter(self._images)
+        last = ""
+        while group := list(islice(images, size)):
+            for image in group:
+                if image.reference < last:
+                    raise ValueError(f"{image.reference} comes after {last}; images are in the order of references")
+                last = image.reference
+                said = json.dumps([image.reference, image.sha256], ensure_ascii=False, separators=(",", ":"))
+                self._sha256.update((("," if self.count else "") + said).encode("utf-8", "surrogatepass"))
+                self.count += 1
+            yield list(map(tables.image_row, group))
+
+    @property
+    def digest(self) -> str:
+        """What `records.digest` gives for the list of references and digests."""
+        whole = self._sha256.copy()
+        whole.update(b"]")
+        return whole.hexdigest()[:24]
+
+
+def _reference(image: ImageRow) -> str:
+    return image.reference

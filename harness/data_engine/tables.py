@@ -3,8 +3,8 @@
 The columns are flat and plain, so that DuckDB, pandas, Ray Data and `datasets` read the files as they are.  Boxes are
 (left, top, right, bottom) in pixels; a quadrilateral has its four corners and a ring all its points as x, y, x, y, ...
 
-A file's footer holds a digest of what the rows were made of.  Equality of two files is that of `rows_digest`, because
-versions of pyarrow write the same rows as different bytes.
+A file's footer holds a digest of what the rows were made of; that of images has none.  Equality of two files is that of
+`rows_digest`, because versions of pyarrow write the same rows as different bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -25,7 +26,7 @@ SCHEMA = 1  # raise it whenever a column changes
 INPUTS = b"florence2_harness.inputs"  # the footer's key of the digest of inputs
 SCHEMA_KEY = b"florence2_harness.schema"
 INSTALL = "the data engine keeps its annotations as parquet: pip install 'florence2-harness[parquet]'"
-Form = Literal["images", "answers", "annotations", "told"]
+Form = Literal["images", "answers", "annotations", "measures", "told"]
 Row = dict[str, Any]
 
 _ANNOTATION = {
@@ -56,6 +57,9 @@ COLUMNS: Mapping[Form, Mapping[str, str]] = {
         "origin": "string", "raw": "list<string>", "readable": "bool", "failure": "string", "tries": "int32",
     },
     "annotations": _ANNOTATION,
+    "measures": {
+        "image": "string", "annotation": "string", "origin": "string", "name": "string", "value": "double",
+    },
     "told": {
         **_ANNOTATION,
         "status": "string", "stage": "string", "measured": "double", "bound": "double", "by": "string",
@@ -67,6 +71,7 @@ COLUMNS: Mapping[Form, Mapping[str, str]] = {
 """The columns of each form of file.
 
 - `answers` has a row for each question that was answered, or that failed for good after `tries`.
+- `measures` has a row for each number that a specialist gave for an annotation, such as its similarity to a crop.
 - `told` has a row for each annotation, with the verdict that holds (status "kept" and an empty stage where there is
   none), all its measures, and all its verdicts with their places among those of the image.
 """
@@ -213,19 +218,44 @@ def image_of(row: Row) -> ImageRow:
 # ---------------------------------------------------------------------------- files
 
 
-def write(path: Path, form: Form, rows: Iterable[Row], inputs: str, group: int | None = None) -> None:
+def write(path: Path, form: Form, rows: Iterable[Row], inputs: str) -> None:
     """Writes rows whole or not at all, and onto the disk before the file has its name.
 
-    `inputs` is the digest that the footer holds; `group` is the number of rows in a row group (None: pyarrow's choice).
-    ResourceError if the disk is full, or pyarrow is not installed.
+    `inputs` is the digest that the footer holds.  ResourceError if the disk is full, or pyarrow is not installed.
     """
     arrow, parquet = _pyarrow()
-    fields = [(name, _type(arrow, kind)) for name, kind in COLUMNS[form].items()]
-    metadata = {INPUTS: inputs.encode(), SCHEMA_KEY: f"{form} {SCHEMA}".encode()}
-    table = arrow.Table.from_pylist(list(rows), arrow.schema(fields, metadata=metadata))
+    table = arrow.Table.from_pylist(list(rows), _schema(arrow, form, inputs))
     buffer = arrow.BufferOutputStream()
-    parquet.write_table(table, buffer, compression="zstd", compression_level=3, row_group_size=group)
+    parquet.write_table(table, buffer, compression="zstd", compression_level=3)
     write_durably(path, buffer.getvalue().to_pybytes())
+
+
+@contextmanager
+def written_aside(path: Path, form: Form, groups: Iterable[Sequence[Row]]) -> Iterator[Path]:
+    """Writes row groups, one at a time, into a file beside `path`, onto the disk; the caller may rename that file.
+
+    The footer has no digest.  ResourceError as `write`.
+    """
+    arrow, parquet = _pyarrow()
+    schema = _schema(arrow, form, "")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as stream:
+                with parquet.ParquetWriter(stream, schema, compression="zstd", compression_level=3) as writer:
+                    for rows in groups:
+                        writer.write_table(arrow.Table.from_pylist(list(rows), schema), row_group_size=len(rows))
+                stream.flush()
+                os.fsync(stream.fileno())
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _schema(arrow: Any, form: Form, inputs: str) -> Any:
+    fields = [(name, _type(arrow, kind)) for name, kind in COLUMNS[form].items()]
+    return arrow.schema(fields, metadata={INPUTS: inputs.encode(), SCHEMA_KEY: f"{form} {SCHEMA}".encode()})
 
 
 def write_durably(path: Path, data: bytes) -> None:

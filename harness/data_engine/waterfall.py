@@ -1,4 +1,4 @@
-"""From raw to kept: what was decided of each origin's annotations, how far origins agree, and what asking costs."""
+"""From raw to kept: what was decided of each origin's annotations, and how far origins agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from harness.geometry.boxes import iou
 
 AGREE = 0.5  # IoU at which two origins mean the same place
 UNKNOWN = "unknown"
-DAY = 86_400.0  # seconds
 K = TypeVar("K")
 
 
@@ -45,25 +44,6 @@ class Agreement:
     regions: int
     located: int
     same: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one origin took: seconds of one device for `images`, and days of it for a million at the same rate."""
-
-    origin: str
-    images: int
-    seconds: float
-
-    @property
-    def images_per_second(self) -> float | None:
-        """The rate; None if no time was measured."""
-        return self.images / self.seconds if self.seconds else None
-
-    @property
-    def days_per_million(self) -> float | None:
-        """Days of one device for a million images; None without images."""
-        return 1e6 * self.seconds / self.images / DAY if self.images else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +93,6 @@ def waterfall(records: Iterable[Record], origins: Mapping[str, Origin]) -> Water
     agreements = [Agreement(*pair, *numbers) for pair, numbers in sorted(pairs.items())]
     by_witnesses = dict(sorted(witnesses.items()))
     return Waterfall(images, dict(_most(dropped)), tuple(flows), tuple(agreements), by_witnesses)
-
-
-def costs(seconds: Mapping[str, float], images: Mapping[str, int], origins: Mapping[str, Origin]) -> tuple[Cost, ...]:
-    """The cost of each origin, dearest first, from the seconds that it took and the images that it was asked about.
-
-    Both are by an origin's id.
-    """
-    found = [Cost(name_of(origins.get(id_)), images.get(id_, 0), spent) for id_, spent in seconds.items()]
-    return tuple(sorted(found, key=lambda cost: (-(cost.days_per_million or 0), cost.origin)))
 
 
 def name_of(origin: Origin | None) -> str:

@@ -11,10 +11,12 @@ for record in harness.engine.open("ENGINE").records():
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
+from harness.cluster.connection import Spread, connected
 from harness.core import Model, Size, Text
 from harness.data_engine import recipes
 from harness.data_engine.annotate import Asking, Specialist
@@ -24,12 +26,13 @@ from harness.data_engine.questions import KINDS, Chunks
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, ImageRow, Record
 from harness.data_engine.shards import Engine
+from harness.data_engine.similarity import COMPARED
 from harness.errors import UsageError
 from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
 from harness.evaluation.engine_outputs import audit, audited, export
 from harness.evaluation.plan import MINIATURE
-from harness.evaluation.specialists import Named, check, listed_names, load, name_of, recipe_of
+from harness.evaluation.specialists import Named, check, listed_names, load, name_of, recipe_of, spread_over
 from harness.shards import Shard
 
 __all__ = ["Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "images", "open"]
@@ -64,6 +67,8 @@ def annotate(
     batch_size: int | None = None,
     source: str = "",
     licence: str = "",
+    executor: str = "local",
+    spread: Spread | None = None,
 ) -> Annotated:
     """Asks specialists about the images of a folder, keeps what they answer in `to`, and filters it.
 
@@ -71,7 +76,8 @@ def annotate(
     of `to`, else "fld").  `specialists` has models by kind of question, which replace the recipe's of that kind.
     `benchmarks` is a data root (None: $FLORENCE2_HARNESS_DATA, and `data` itself): an image that a benchmark evaluates
     there is dropped.  `limit` is a number of images, the first by name.  `shard` is a part of the folder's shards.
-    `source` and `licence` are those of the images.
+    `source` and `licence` are those of the images.  `executor="ray"` puts each specialist on the workers of a local Ray
+    cluster; `spread` (`harness.cluster.ray_cluster.Spread`) says of which cluster, and how many.
 
     The same call resumes, and asks nothing that was answered.  Raises a HarnessError for what the caller can correct.
     """
@@ -84,20 +90,31 @@ def annotate(
         raise UsageError(
             f"the recipe {chosen.name} names no specialist: give --specialist KIND=MODEL, such as detect=owlv2-b"
         )
-    loaders = {(kind, name_of(named)): partial(load, named, root, device, batch_size) for kind, named in wanted}
+    if executor not in ("local", "ray"):
+        raise UsageError(f"executor={executor!r}: 'local', in this process, or 'ray', on the workers of a Ray cluster")
+    workers = spread or (Spread() if executor == "ray" else None)
     for kind, named in wanted:
-        check(kind, named)
+        check(kind, named, elsewhere=workers is not None)
+    if len(comparing := [f"{kind}={name_of(named)}" for kind, named in wanted if kind in COMPARED]) > 1:
+        raise UsageError(f"{' and '.join(comparing)}: texts of regions are compared by one model; name one")
     chosen.apply(PROBE)  # what a stage needs and is not installed is said before anything is asked
     engine = engine_of(Path(to), root, where, chosen, limit, source, licence)
-    dropped = filter_images(engine, benchmark_images_of(root, benchmarks))
+    dropped = filter_images(engine, benchmark_images_of(root, benchmarks, Path(to)))
     numbers = [number for number in engine.shards if shard is None or number % shard.count == shard.number - 1]
     asked: dict[tuple[str, str], Asking] = {}
-    before: tuple[str, Model] | None = None
-    for (kind, name), build in loaders.items():
-        model = before[1] if before is not None and before[0] == name else build()
-        before = name, model
-        specialist = Specialist(kind, name, model)
-        asked[kind, name] = ask(engine, specialist, root, shards=numbers, chunks=_chunks(kind))
+    with connected(workers), ExitStack() as held:
+        before: tuple[Any, Model] | None = None
+        for (kind, name), named in {(kind, name_of(named)): named for kind, named in wanted}.items():
+            key = named if isinstance(named, str) else id(named), kind in COMPARED
+            if before is None or before[0] != key:  # a model of several kinds is built once
+                held.close()
+                if workers is None:
+                    model = load(kind, named, root, device, batch_size)
+                else:
+                    model = held.enter_context(spread_over(workers, kind, named, where, root, device, batch_size))
+                before = key, model
+            specialist = Specialist(kind, name, before[1])
+            asked[kind, name] = ask(engine, specialist, root, shards=numbers, chunks=_chunks(kind))
     return Annotated(engine, asked, dropped, filter_annotations(engine, shards=numbers))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.data_engine.costs import costs
 from harness.data_engine.counts import WORDS, Tokeniser, count
 from harness.data_engine.parsing import identity
 from harness.data_engine.shards import Engine
@@ -25,4 +26,5 @@ def report(engine: str | Path, to: str | Path, *, tokeniser: Tokeniser = WORDS) 
     except ResourceError:  # the texts were parsed on another machine
         parser = ""
     name = f"{Path(engine).resolve().name}, recipe {opened.recipe.name}"
-    return write(EngineReport(name=name, counts=counts, waterfall=flows, parser=parser), Path(to))
+    spent = costs(opened.path, opened.origins)
+    return write(EngineReport(name=name, counts=counts, waterfall=flows, costs=spent, parser=parser), Path(to))

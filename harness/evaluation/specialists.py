@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import baselines
 from baselines import Entry, Setting
@@ -14,7 +15,13 @@ from harness.data_engine import recipes
 from harness.data_engine.questions import refuse_unknown
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.shards import Engine
+from harness.data_engine.similarity import COMPARED, Comparing
 from harness.errors import UsageError
+from harness.evaluation.engine_data import root_of
+from harness.evaluation.spreading import impossible
+
+if TYPE_CHECKING:
+    from harness.cluster.ray_cluster import RayCluster, Spread
 
 SIMULATED = "simulated-"
 Named = str | Entry | Model
@@ -34,9 +41,11 @@ def recipe_of(
     for kind in [*(specialists or {}), *chosen.specialists]:
         refuse_unknown(kind)
     given = {cast(Kind, kind): tuple(map(name_of, listed_names(named))) for kind, named in (specialists or {}).items()}
+    replaced = COMPARED if any(kind in given for kind in COMPARED) else ()
+    rest = {kind: names for kind, names in chosen.specialists.items() if kind not in replaced}
     return replace(
         chosen,
-        specialists={**chosen.specialists, **given},
+        specialists={**rest, **given},
         categories=tuple(categories) or chosen.categories,
     )
 
@@ -51,8 +60,13 @@ def name_of(named: Named) -> str:
     return named.name if isinstance(named, Entry) else type(named).__name__
 
 
-def check(kind: str, named: Named) -> None:
-    """UsageError for a model that cannot be asked questions of a kind, before anything is read."""
+def check(kind: str, named: Named, *, elsewhere: bool = False) -> None:
+    """UsageError for a model that cannot be asked questions of a kind, before anything is read.
+
+    With `elsewhere`, the model is built on the workers of a cluster.
+    """
+    if elsewhere and not isinstance(named, str | Entry):
+        raise UsageError(f"--specialist {kind}={name_of(named)}: {impossible(None, {})}")
     if isinstance(named, str) and named.startswith(SIMULATED):
         from tasks.miniature.specialists import KINDS as simulated
         from tasks.miniature.specialists import SPECIALISTS
@@ -71,12 +85,41 @@ def check(kind: str, named: Named) -> None:
         raise UsageError(f"--specialist {kind}={name}: {name} answers {', '.join(sorted(answers))}")
 
 
-def load(named: Named, root: Path, device: str | None, batch_size: int | None) -> Model:
+def load(kind: str, named: Named, root: Path, device: str | None, batch_size: int | None) -> Model:
+    """The model of a specialist; `root` is the data root of the images."""
+    model = _loaded(named, root, root, device, batch_size)
+    return Comparing(model, root) if kind in COMPARED else model
+
+
+def spread_over(
+    workers: Spread, kind: str, named: Named, data: str, root: Path, device: str | None, batch_size: int | None
+) -> RayCluster:
+    """The model of a specialist on the workers of a cluster, each of which builds the model and reads images itself.
+
+    `data` names the folder of images, or is "miniature"; `root` is where this process reads images that are shipped.
+    """
+    from harness.cluster.ray_cluster import RayCluster
+
+    factory = partial(_on_worker, kind, named, data, device, batch_size)
+    return RayCluster(factory, workers, root, partial(root_of, data))
+
+
+def _on_worker(
+    kind: str, named: Named, data: str, device: str | None, batch_size: int | None, shipped: Path | None
+) -> Model:
+    """The model of a worker, which reads images from `shipped` or from its own copy of the data."""
+    own = root_of(data)
+    root = own if shipped is None else shipped
+    model = _loaded(named, root, own, device, batch_size)
+    return Comparing(model, root) if kind in COMPARED else model
+
+
+def _loaded(named: Named, root: Path, truths: Path, device: str | None, batch_size: int | None) -> Model:
     if isinstance(named, str) and named.startswith(SIMULATED):
         from tasks.miniature.engine_world import truths_of
         from tasks.miniature.specialists import SPECIALISTS, Simulated
 
-        return Simulated(truths_of(root), SPECIALISTS[named], named)
+        return Simulated(truths_of(truths), SPECIALISTS[named], named)
     entry = baselines.find(named) if isinstance(named, str) else named
     if not isinstance(entry, Entry):
         return entry

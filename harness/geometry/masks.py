@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from harness.core import Mask, Polygons, Ring, Size
+from harness.core import Box, Mask, Polygons, Ring, Size
 from harness.geometry.polygons import from_flat, to_flat
 
 FARTHEST = 1e15  # pixels; a larger coordinate is treated as malformed
@@ -51,6 +51,12 @@ def is_drawable(value: Polygons | Mask) -> bool:
 def area(mask: Mask) -> int:
     """The number of pixels in a mask."""
     return int(coco.area(_code(mask)))
+
+
+def box(mask: Mask) -> Box:
+    """The smallest box with all pixels of a mask, with exclusive edges; without area for an empty mask."""
+    x, y, width, height = map(float, coco.toBbox(_code(mask)))
+    return x, y, x + width, y + height
 
 
 def pixels(mask: Mask) -> NDArray[np.bool_]:

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.data_engine.costs import Cost
 from harness.data_engine.counts import ELEMENTS, PAPER_ELEMENTS, PAPER_IMAGES, PAPER_ROWS, Counts, Row
-from harness.data_engine.waterfall import Cost, Waterfall
+from harness.data_engine.waterfall import Waterfall
 from harness.report import engine_figures
 from harness.report.tables import Table, comma_separated, markdown, template
 from harness.sinks import csv_text
@@ -168,12 +169,22 @@ def _witnesses(flow: Waterfall) -> Table:
 
 def _cost(costs: Sequence[Cost]) -> Table:
     rows = [
-        [each.origin, f"{each.images:,}", f"{each.seconds:,.1f}", _decimal(each.images_per_second),
-         _decimal(each.days_per_million), _decimal(each.days_per_million, PAPER_IMAGES / 1e6)]
+        [each.kind, each.origin, f"{each.images:,}", f"{each.questions:,}", f"{each.seconds:,.1f}",
+         _decimal(each.images_per_second), _decimal(each.days_per_million),
+         _decimal(each.days_per_million, PAPER_IMAGES / 1e6), each.device or NONE]
         for each in costs
     ]  # fmt: skip
-    head = ["origin", "images", "seconds", "images/s", "days a million", "days for the paper's 126 M"]
-    return Table("cost", "Cost of asking, in days of one device", head, rows)
+    head = [
+        "kind", "origin", "images", "questions", "seconds", "images/s", "days a million", "days for the paper's 126 M",
+        "device",
+    ]  # fmt: skip
+    total = sum(each.days_per_million or 0.0 for each in costs)
+    notes = [
+        f"all kinds together: {total:,.2f} days of one device for a million images",
+        "seconds are of the clock, from the first question of a shard to its last answer, on each device of a cluster; "
+        "those of runs that were killed are not counted",
+    ]
+    return Table("cost", "Cost of asking, in days of one device", head, rows, 2, notes)
 
 
 def _decimal(value: float | None, times: float = 1.0) -> str:

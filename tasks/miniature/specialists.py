@@ -38,7 +38,9 @@ from tasks.miniature.language import counted
 from tasks.miniature.shapes import COLOURS, SEEN
 
 ANSWERS_VERSION = 1  # raise it whenever an answer could change
-KINDS: frozenset[Kind] = frozenset({"detect", "find", "propose", "caption", "ground", "outline", "name", "ocr_regions"})
+KINDS: frozenset[Kind] = frozenset(
+    {"detect", "find", "propose", "caption", "ground", "outline", "name", "describe", "ocr_regions"}
+)
 ALT_TEXTS = ("IMG_2034 final", "free shipping on all orders", "stock illustration download", "click to enlarge")
 NORMAL = NormalDist()
 
@@ -135,9 +137,11 @@ class Simulated:
             signs = [thing for thing in truth.things if thing.word]
             quads = tuple((t.quad[0], t.quad[1], t.quad[2], t.quad[3]) for t in signs)
             return Quads(quads, tuple(thing.word for thing in signs))
-        if question.kind in ("outline", "name") and question.region is not None:
+        if question.kind in ("outline", "name", "describe") and question.region is not None:
             box = question.region
             thing = max(truth.things, key=lambda thing: iou(thing.box, box))
+            if question.kind == "describe":
+                return Text((self._caption(draw, replace(truth, things=(thing,))),))
             return self._outline(draw, thing) if question.kind == "outline" else Text((thing.category,))
         return None
 

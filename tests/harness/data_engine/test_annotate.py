@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from harness.core import Answer, Boxes, Failure, Question, Text, Ticket
 from harness.data_engine import tables
 from harness.data_engine.annotate import TRIES, Specialist, annotate
+from harness.data_engine.costs import costs
 from harness.data_engine.images import read_row
 from harness.data_engine.recipes import Recipe, fld
 from harness.data_engine.shards import Engine
@@ -109,6 +111,26 @@ def test_failure_is_asked_three_times_and_then_final(root: Path) -> None:
     again = Scripted(reply)
     assert annotate(engine, specialist(again), root).failed == 1
     assert again.asked == []
+
+
+def test_time_of_asking_is_kept_and_changes_no_digest(root: Path) -> None:
+    """Five images in shards of two; one image fails three times, so three lines are of its shard."""
+
+    def reply(question: Question) -> Answer | Failure:
+        return Failure("too dark") if question.image_name == "001.png" else Answer(("",), Boxes(()))
+
+    engine = made(root)
+    annotate(engine, specialist(Scripted(reply)), root)
+    lines = [json.loads(line) for line in (engine.path / "costs.jsonl").read_text().splitlines()]
+    assert [(line["shard"], line["images"], line["questions"]) for line in lines] == [
+        (0, 2, 2), (0, 0, 1), (0, 0, 1), (1, 2, 2), (2, 1, 1),
+    ]  # fmt: skip
+    (cost,) = costs(engine.path, engine.origins)
+    assert (cost.kind, cost.origin, cost.images, cost.questions) == ("detect", "one", 5, 7)
+    before = digest_of(engine)
+    (engine.path / "costs.jsonl").write_text("damaged\n")
+    assert annotate(engine, specialist(Scripted(reply)), root).asked == 0
+    assert digest_of(engine) == before and costs(engine.path, engine.origins) == ()
 
 
 def test_failure_that_passes_has_an_answer_and_its_tries(root: Path) -> None:

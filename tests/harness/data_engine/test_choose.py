@@ -1,23 +1,16 @@
-"""The choice of a region's text: ties, labels as categories, what was not measured, and a real two-tower model."""
+"""The choice of a region's text: ties, labels as categories, merged regions, and what was not measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
-from PIL import Image
 
-from baselines import find
-from baselines.entry import Setting
-from harness.core import Answer, Failure, Question, Source, Text, Ticket
+from harness.core import Text
 from harness.data_engine import choose
-from harness.data_engine.choose import Choice, chunk_origin, cropped, measure, similarity_of, with_chunks
-from harness.data_engine.records import Annotation, Record
-from harness.errors import ResourceError
-from harness.images import open_rgb
-from tasks import TASKS
-from tests.harness.data_engine.rows import record, region, statuses, text
+from harness.data_engine.choose import Choice, candidates, chunk_origin, with_chunks
+from harness.data_engine.records import Annotation, Record, Verdict
+from tests.harness.data_engine.rows import reasons, record, region, statuses, text
 
 BOX = region((10, 10, 50, 50))
 CATEGORY = text("dog", "category", parents=(BOX.id,))
@@ -59,9 +52,11 @@ def test_most_similar_text_is_kept_and_others_are_superseded_by_it(
     assert (loser.measured, loser.bound) == (numbers[place], numbers[TEXTS.index(chosen)])
 
 
-def test_region_with_a_text_that_was_not_measured_is_left() -> None:
-    assert decided((0.3, None, 0.1)).verdicts == ()
-    assert decided((None, None, None)).verdicts == ()
+@pytest.mark.parametrize("numbers", [(0.3, None, 0.1), (None, None, None)])
+def test_region_with_a_text_that_was_not_measured_loses_its_chunks_alone(numbers: Sequence[float | None]) -> None:
+    after = decided(numbers)
+    assert reasons(after) == {CHUNK.id: "choice.unmeasured"}
+    assert statuses(after, TEXTS) == ["kept", "kept", "dropped"]
 
 
 def test_label_of_a_region_is_its_category() -> None:
@@ -101,65 +96,17 @@ def test_chunk_that_repeats_the_text_or_the_label_is_left_out() -> None:
     assert chunks == [Text(("grass",))]
 
 
-def test_measure_asks_once_about_each_region() -> None:
-    asked: list[tuple[tuple[int, int], list[str]]] = []
-
-    def similarity(crop: Image.Image, texts: Sequence[str]) -> list[float]:
-        asked.append((crop.size, list(texts)))
-        return [len(each) / 100 for each in texts]
-
-    image = Image.new("RGB", (100, 100))
-    after = measure(record(BOX, *TEXTS, CAPTION, region((200, 200, 300, 300))), image, similarity)
-    assert asked == [((40, 40), ["dog", "a black dog with a ball", "a black dog"])]
-    assert after.measures[CATEGORY.id] == {"similarity": 0.03} and CAPTION.id not in after.measures
-    measure(after, image, similarity)
-    assert len(asked) == 1
-
-
-@pytest.mark.parametrize(
-    ("box", "size"),
-    [
-        ((10.2, 10.2, 10.4, 10.4), (1, 1)),
-        ((-5, -5, 200, 30.5), (100, 31)),
-        ((100, 0, 120, 10), None),
-        ((5, 5, 5, 9), None),
-        ((float("nan"), 0, 9, 9), None),
-    ],
-)
-def test_crop_has_the_pixels_that_the_box_touches(
-    box: tuple[float, float, float, float], size: tuple[int, int] | None
-) -> None:
-    crop = cropped(Image.new("RGB", (100, 100)), box)
-    assert (crop.size if crop else None) == size
-
-
-def test_two_tower_model_prefers_the_caption_of_its_image(miniature: Path) -> None:
-    """clip-nano on five drawings: each crop (the whole drawing) is most similar to a caption of its own."""
-    samples = {}
-    for sample in TASKS["flickr30k_retrieval"].load(Source(miniature, "test")):
-        if sample.question.image and isinstance(sample.target, Text):
-            samples[sample.question.image_name] = sample.target.texts[0]
-    chosen = dict(list(samples.items())[:5])
-    model = find("clip-nano").load(Setting(root=miniature, device="cpu"))
-    similarity = similarity_of(model)
-    hits = 0
-    for place, name in enumerate(chosen):
-        numbers = similarity(open_rgb(miniature, name), list(chosen.values()))
-        assert len(numbers) == 5 and all(-1.001 <= number <= 1.001 for number in numbers)
-        hits += max(range(5), key=numbers.__getitem__) == place
-    assert hits >= 4
-
-
-def test_model_that_fails_is_named() -> None:
-    class Broken:
-        fingerprint = "broken"
-        provenance: dict[str, object] = {}  # noqa: RUF012
-
-        def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
-            yield from ((ticket, Failure("no memory")) for ticket, _ in questions)
-
-    with pytest.raises(ResourceError, match="failed: no memory; use one that answers `embed`"):
-        similarity_of(Broken())(Image.new("RGB", (5, 5)), ["a dog"])
+def test_text_of_a_merged_region_is_a_candidate_of_the_merged_one() -> None:
+    """Two boxes became one, and that one another: their texts describe the last."""
+    first, second, last = region((0, 0, 9, 9)), region((0, 0, 9, 8)), region((0, 0, 9, 8.5), "dog")
+    of_first, of_last = text("a black dog", parents=(first.id,)), text("a wet dog", parents=(last.id,))
+    verdicts = [
+        Verdict(annotation=one.id, status="merged", stage="boxes.agreement", by=other.id)
+        for one, other in ((first, second), (second, last))
+    ]
+    told = record(first, second, last, of_first, of_last).extended(verdicts=verdicts)
+    assert candidates(told) == {last.id: [last, of_first, of_last]}
+    assert [each.parents for each in with_chunks(told).annotations[5:]] == []  # each text is one chunk
 
 
 def test_negative_margin_is_refused() -> None:

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from harness.core import Boxes, Grounded, Kind, Mask, Phrase, Polygons, Quads, Question, Size, Text, Value
-from harness.data_engine.questions import KINDS, OF_IMAGES, Asked, annotations_of, questions, refuse_unknown
+from harness.core import Boxes, Grounded, Kind, Mask, Match, Phrase, Polygons, Quads, Question, Size, Text, Value
+from harness.data_engine.questions import (
+    KINDS,
+    OF_IMAGES,
+    Asked,
+    annotations_of,
+    measures_of,
+    questions,
+    refuse_unknown,
+)
 from harness.data_engine.records import Annotation, Verdict
 from harness.errors import UsageError
 from tests.harness.data_engine.engines import IMAGE, ONE, record, region
@@ -45,6 +53,20 @@ def test_question_about_an_image_is_one_whatever_is_known_of_it(kind: Kind) -> N
 def test_question_about_regions_is_one_for_each_kept_region(kind: Kind) -> None:
     (one,) = questions(kind, RECORD, "o")
     assert (one.question.region, one.parents) == ((1.0, 2.0, 30.0, 40.0), (CAT.id,))
+
+
+@pytest.mark.parametrize("kind", ["match", "embed"])
+def test_each_text_of_a_kept_region_is_compared_with_it_and_its_label_too(kind: Kind) -> None:
+    outside = region((500.0, 500.0, 600.0, 600.0), "cow")
+    of_outside = replace(BRIEF, value=Text(("a cow",)), parents=(outside.id,))
+    told = RECORD.extended([outside, of_outside])
+    pairs = [(each.question.text, each.question.region, each.parents) for each in questions(kind, told, "o")]
+    box = (1.0, 2.0, 30.0, 40.0)
+    assert pairs == [("cat", box, (CAT.id, CAT.id)), ("grey fur", box, (OF_CAT.id, CAT.id))]
+    (first, _) = questions(kind, told, "o")
+    measured = {"image": IMAGE.sha256, "annotation": CAT.id, "origin": "o", "name": "similarity", "value": 0.25}
+    assert measures_of(first, Match(0.25), "o") == [measured]
+    assert annotations_of(first, Match(0.25), "o") == [] == measures_of(first, None, "o")
 
 
 def test_ground_asks_the_chunks_of_texts_of_the_image() -> None:

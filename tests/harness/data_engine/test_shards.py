@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.data_engine.filtering import filter_images
 from harness.data_engine.recipes import Recipe
-from harness.data_engine.records import ImageRow, Verdict
+from harness.data_engine.records import ImageRow, Verdict, digest
 from harness.data_engine.shards import Engine
 from harness.errors import DataError, UsageError
 from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, image_row, region
@@ -30,6 +32,32 @@ def test_shards_are_ranges_of_the_sorted_references(tmp_path: Path) -> None:
         ["000.png", "001.png"], ["002.png", "003.png"], ["004.png"],
     ]  # fmt: skip
     assert list(Engine.open(tmp_path).images()) == IMAGES
+
+
+def test_images_that_are_yielded_are_not_held_and_have_the_same_digest(tmp_path: Path) -> None:
+    """The digest is that of the list; peaks of Python's memory grow by less than 200 bytes for each further image."""
+    made = engine(tmp_path / "list")
+    assert Engine.create(tmp_path / "e", iter(IMAGES), RECIPE, "photos", shard=2).images_digest == made.images_digest
+    assert made.images_digest == digest([[image.reference, image.sha256] for image in IMAGES])
+    with pytest.raises(ValueError, match=r"001\.png comes after 002\.png; images are in the order of references"):
+        Engine.create(tmp_path / "x", iter([IMAGES[2], IMAGES[1]]), RECIPE, "photos")
+    assert not (tmp_path / "x/engine.json").exists() and not list((tmp_path / "x").glob("*.partial"))
+    peaks = {count: peak_of(tmp_path / str(count), count) for count in (500, 3000)}
+    assert peaks[3000] - peaks[500] < 200 * 2500
+
+
+def peak_of(path: Path, count: int) -> int:
+    """The peak of Python's memory, in bytes, while an engine of so many images is made and its images are decided."""
+    rows = (
+        replace(image, reference=f"{place:06d}.png", hash=int(image.sha256[:16], 16))
+        for place, image in enumerate(map(image_row, range(count)))
+    )
+    tracemalloc.start()
+    made = Engine.create(path, rows, RECIPE, "photos", shard=250)
+    filter_images(made)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 def test_opened_engine_equals_the_one_that_was_made(tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
-"""The way from raw to kept of two images counted by hand, agreement in both directions, and costs."""
+"""The way from raw to kept of two images counted by hand, and agreement in both directions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from harness.core import Size
 from harness.data_engine.records import ImageRow, Origin, Record, Verdict
-from harness.data_engine.waterfall import Agreement, Cost, Flow, costs, waterfall
-from tests.harness.data_engine.rows import CAPTIONER, DETECTOR, ORIGINS, record, region, text
+from harness.data_engine.waterfall import Agreement, Flow, waterfall
+from tests.harness.data_engine.rows import ORIGINS, record, region, text
 
 TEACHER = Origin(kind="model", name="nano", fingerprint="n", round=1)
 RULE = Origin(kind="rule", name="boxes.agreement", fingerprint="v1")
@@ -69,14 +67,3 @@ def test_dropped_image_takes_its_annotations_with_it() -> None:
 def test_origin_that_is_not_listed_is_unknown() -> None:
     found = waterfall([record(replace(DOG, origin="0" * 24))], ALL)
     assert [flow.origin for flow in found.flows] == ["unknown"]
-
-
-def test_cost_is_days_of_a_device_for_a_million_images() -> None:
-    """25 images in a second: a million take 40,000 s, which are 0.463 days; 126 million take 58 days."""
-    [slow, fast, never] = costs(
-        {CAPTIONER.id: 1.0, DETECTOR.id: 100.0, "x": 3.0}, {CAPTIONER.id: 25, DETECTOR.id: 50}, ALL
-    )
-    assert (slow, fast, never) == (Cost("detector", 50, 100.0), Cost("captioner", 25, 1.0), Cost("unknown", 0, 3.0))
-    assert fast.images_per_second == 25 and fast.days_per_million == pytest.approx(40_000 / 86_400)
-    assert 126 * (fast.days_per_million or 0) == pytest.approx(58, abs=0.5)
-    assert never.days_per_million is None and Cost("a", 5, 0.0).images_per_second is None

@@ -11,14 +11,17 @@ import pytest
 from PIL import Image
 
 import harness
-from harness.core import Answer, Boxes, Failure, Question, Text, Ticket
+from baselines import Entry
+from harness.core import Answer, Boxes, Failure, Kind, Match, Question, Text, Ticket
 from harness.data_engine import shards
 from harness.data_engine.filtering import is_stale
+from harness.data_engine.recipes import stage
 from harness.errors import DataError, ResourceError, UsageError
 from harness.shards import Shard
 from tests.harness.evaluation.engine_scenes import SCENES, benchmark, recipe, scenes
 
 BARE = replace(recipe(), specialists={})
+MATCH: frozenset[Kind] = frozenset({"match"})
 
 
 class Counting:
@@ -64,6 +67,58 @@ def test_changed_threshold_asks_nothing_and_changes_what_is_kept(root: Path, tmp
     assert (before, after, filtered.made) == ([1] * SCENES, [2] * SCENES, 1)
     assert len(model.asked) == SCENES
     assert harness.engine.open(tmp_path / "e").recipe.as_data()["stages"][0]["score"] == 0.2
+
+
+class Comparer:
+    """Finds a text the more similar to a region, the longer it is; counts what it is asked."""
+
+    provenance: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, fingerprint: str = "longer", sign: float = 1.0) -> None:
+        self.fingerprint, self.sign = fingerprint, sign
+        self.asked: list[str] = []
+
+    def answer(self, questions: Iterable[tuple[Ticket, Question]]) -> Iterator[tuple[Ticket, Answer | Failure]]:
+        for ticket, question in questions:
+            self.asked.append(question.text)
+            yield ticket, Answer(("x",), Match(self.sign * len(question.text) / 100))
+
+
+def chosen(folder: Path) -> set[str]:
+    """The texts of regions that are kept."""
+    records = harness.engine.open(folder).records()
+    return {each.value.texts[0] for record in records for each in record.kept("text") if isinstance(each.value, Text)}
+
+
+def test_similarity_is_computed_once_and_the_choice_follows_from_what_is_kept(root: Path, tmp_path: Path) -> None:
+    """Each image has one kept region, "cat", and its text "a cat", which is 5 characters and not 3."""
+    model, comparer = Counting(), Comparer()
+    bare = replace(BARE, stages=(stage("boxes", {}), stage("choice", {}), stage("parents", {})))
+    given: dict[str, Any] = {"specialists": {"detect": model, "describe": model, "match": comparer}}
+    harness.engine.annotate(root, tmp_path / "e", recipe=bare, **given)
+    assert comparer.asked == ["cat", "a cat"] * SCENES
+    assert chosen(tmp_path / "e") == {"a cat"}
+    record = next(harness.engine.open(tmp_path / "e").records())
+    text = next(record.kept("text"))
+    assert record.measures[text.id]["similarity"] == 0.05
+    assert harness.engine.filter(tmp_path / "e", ["choice.margin=0.03"]).made == 1  # 0.05 - 0.03 is not more than 0.03
+    assert chosen(tmp_path / "e") == set()
+    assert harness.engine.filter(tmp_path / "e", ["choice.margin=0.01"]).made == 1
+    assert chosen(tmp_path / "e") == {"a cat"}
+    harness.engine.annotate(root, tmp_path / "e", **given)
+    assert len(comparer.asked) == 2 * SCENES
+    assert len(list((tmp_path / "e/round0/measures").iterdir())) == 1
+
+
+def test_last_model_that_compares_texts_counts_and_nothing_of_the_first_is_lost(root: Path, tmp_path: Path) -> None:
+    bare = replace(BARE, stages=(stage("boxes", {}), stage("choice", {}), stage("parents", {})))
+    model, shorter = Counting(), Entry(name="shorter", about="", build=lambda *_: Comparer("s", -1.0), kinds=MATCH)
+    longer = Entry(name="longer", about="", build=lambda *_: Comparer(), kinds=MATCH)
+    detectors: dict[str, Any] = {"detect": model, "describe": model}
+    for comparer, kept in ((longer, {"a cat"}), (shorter, set()), (longer, {"a cat"})):
+        done = harness.engine.annotate(root, tmp_path / "e", recipe=bare, specialists={**detectors, "match": comparer})
+        assert chosen(tmp_path / "e") == kept, comparer.name
+    assert done.asked["match", "longer"].asked == 0
 
 
 def test_same_call_asks_nothing_and_keeps_the_settings_of_the_folder(root: Path, tmp_path: Path) -> None:
@@ -133,7 +188,12 @@ def test_what_a_stage_needs_is_said_before_anything_is_asked(
         ({"specialists": {"detect": "simulated-dtector"}}, UsageError, "there is no specialist 'simulated-dtector'"),
         ({"specialists": {"detect": "oracle"}}, UsageError, "oracle is made for a task, and can be no specialist"),
         ({"specialists": {"describe": "clip-b16"}}, UsageError, "clip-b16"),
-        ({"specialists": {"regions": "simulated-detector"}}, UsageError, "simulated-detector answers caption, detect"),
+        ({"specialists": {"regions": "simulated-detector"}}, UsageError, "simulated-detector answers caption"),
+        (
+            {"specialists": {"match": ["clip-nano", "clip-vit-b-16"]}}, UsageError,
+            "match=clip-nano and match=clip-vit-b-16: texts of regions are compared by one model; name one",
+        ),
+        ({"specialists": {"match": "florence2-nano"}}, UsageError, "--specialist match=florence2-nano: florence2-nano"),
         ({"limit": 0, "specialists": {"detect": "simulated-detector"}}, UsageError, "--limit 0: at least one image"),
         (
             {"benchmarks": "nowhere", "specialists": {"detect": "simulated-detector"}}, DataError,

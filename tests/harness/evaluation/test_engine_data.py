@@ -63,9 +63,9 @@ def test_benchmarks_are_those_of_the_data_root_and_of_the_folder_itself(
     tmp_path: Path, miniature: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = benchmark(miniature, tmp_path / "data")
-    assert benchmark_images_of(photos(tmp_path / "p", "1.png"), None).references == ()
-    of_folder = benchmark_images_of(root, None)
+    assert benchmark_images_of(photos(tmp_path / "p", "1.png"), None, tmp_path).references == ()
+    of_folder = benchmark_images_of(root, None, tmp_path)
     images = {path.name for path in (root / "coco/val2017").iterdir()}
     assert {Path(reference).name for reference in of_folder.references} == images
     monkeypatch.setenv(DATA_VARIABLE, str(root))
-    assert benchmark_images_of(tmp_path / "p", None).references == of_folder.references
+    assert benchmark_images_of(tmp_path / "p", None, tmp_path).references == of_folder.references

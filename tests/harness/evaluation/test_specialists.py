@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import baselines
-from harness.data_engine.recipes import Recipe
+import harness
+from baselines import Entry
+from harness.cluster.connection import Spread, connected
+from harness.data_engine import tables
+from harness.data_engine.recipes import Recipe, stage
 from harness.errors import UsageError
 from harness.evaluation.specialists import check, listed_names, load, name_of, recipe_of
 from tasks.miniature.specialists import Noise, Simulated
 from tests.harness.evaluation.engine_scenes import scenes
 
+SHIPS = Spread(workers=1, chunk=4, ship_images=True)
+PARTS: dict[str, tables.Form] = {"raw": "annotations", "measures": "measures", "answers": "answers", "told": "told"}
 RECIPE = Recipe(name="r", specialists={"detect": ("one", "two"), "caption": ("writer",)}, categories=("cat",))
 
 
@@ -50,5 +58,70 @@ def test_entry_that_answers_the_kind_passes_and_another_names_what_it_answers() 
 
 
 def test_simulated_specialist_is_built_for_the_scenes_of_its_root(tmp_path: Path) -> None:
-    model = load("simulated-detector", scenes(tmp_path, 1), None, None)
+    model = load("detect", "simulated-detector", scenes(tmp_path, 1), None, None)
     assert model.fingerprint.startswith("simulated:v1:simulated-detector:")
+
+
+def test_model_of_whole_images_becomes_one_of_regions_where_texts_are_compared(tmp_path: Path) -> None:
+    entry = Entry(name="oracle of crops", about="", build=lambda *_: Simulated({}, Noise(), "x"))
+    assert load("match", entry, tmp_path, None, None).fingerprint.endswith(" crops:v1")
+    assert not load("detect", entry, tmp_path, None, None).fingerprint.endswith(" crops:v1")
+
+
+def test_model_of_both_kinds_of_comparison_replaces_the_recipes() -> None:
+    recipe = replace(RECIPE, specialists={"match": ("one",), "caption": ("writer",)})
+    assert recipe_of(Path("none"), recipe, {"embed": "two"}, ()).specialists == {
+        "embed": ("two",),
+        "caption": ("writer",),
+    }
+
+
+def test_object_is_refused_where_workers_build_the_model() -> None:
+    check("detect", Simulated({}, Noise(), "x"))  # type: ignore[arg-type]
+    message = "--specialist detect=Simulated: --executor ray: workers build the model themselves"
+    with pytest.raises(UsageError, match=message):
+        check("detect", Simulated({}, Noise(), "x"), elsewhere=True)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    pytest.importorskip("ray")
+    with connected(Spread(workers=2)):
+        yield
+
+
+@pytest.mark.usefixtures("cluster")
+def test_cluster_of_specialists_makes_the_folder_of_one_process(tmp_path: Path) -> None:
+    """Simulated boxes and texts, and a network that compares them; digests are over all rows.
+
+    The network answers one question at a time, since the last digits of its numbers depend on the batch.
+    """
+    root = scenes(tmp_path / "scenes", 4)
+    recipe = Recipe(name="small", stages=(stage("boxes", {}), stage("choice", {}), stage("parents", {})))
+    models = {"detect": "simulated-detector", "describe": "simulated-captioner", "match": "clip-nano"}
+    given: dict[str, Any] = {"recipe": recipe, "specialists": models, "device": "cpu", "batch_size": 1}
+    digests, asked = [], []
+    for name, workers in (("alone", None), ("spread", Spread(workers=2, chunk=4)), ("ships", SHIPS)):
+        done = harness.engine.annotate(root, tmp_path / name, spread=workers, **given)
+        asked.append({key: (each.questions, each.asked, each.annotations) for key, each in done.asked.items()})
+        digests.append(digests_of(tmp_path / name))
+    assert digests[0] == digests[1] == digests[2]
+    assert asked[0] == asked[1] == asked[2]
+    again = harness.engine.annotate(root, tmp_path / "alone", executor="ray", **given)
+    assert {each.asked for each in again.asked.values()} == {0}
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """A digest over the rows of all files of each form, and the names of files, which name what was asked."""
+    found = {}
+    for part, form in PARTS.items():
+        paths = sorted(folder.glob(f"round0/{part}/*.parquet"))
+        found[part] = tables.rows_digest(row for path in paths for row in tables.read(path, form))
+        found[f"names of {part}"] = " ".join(path.name for path in paths)
+    assert len(paths) >= 1
+    return found
+
+
+def test_unknown_executor_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="executor='dask': 'local', in this process, or 'ray'"):
+        harness.engine.annotate(tmp_path, tmp_path / "e", specialists={"detect": "simulated-detector"}, executor="dask")

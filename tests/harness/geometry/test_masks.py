@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from harness.core import Mask, Polygons, Ring, Size
-from harness.geometry.masks import area, from_coco, from_runs, is_drawable, overlap, rasterise, to_coco, union
+from harness.geometry.masks import area, box, from_coco, from_runs, is_drawable, overlap, rasterise, to_coco, union
 from harness.geometry.polygons import rectangle
 
 SIZE = Size(20, 10)
@@ -208,3 +208,13 @@ def test_to_coco_and_from_coco_of_polygons_are_inverse() -> None:
 def test_from_coco_of_malformed_segmentation_raises(segmentation: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_coco(segmentation, SIZE)
+
+
+@given(PIXELS)
+def test_box_of_a_mask_touches_its_outermost_pixels(pixels: np.ndarray[Any, Any]) -> None:
+    rows, columns = np.nonzero(pixels)
+    found = box(encode(pixels))
+    if len(rows):
+        assert found == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    else:
+        assert found[0] == found[2] and found[1] == found[3]

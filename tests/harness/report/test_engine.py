@@ -6,9 +6,10 @@ import csv
 from html.parser import HTMLParser
 from pathlib import Path
 
+from harness.data_engine.costs import Cost
 from harness.data_engine.counts import count
 from harness.data_engine.records import Origin, Verdict
-from harness.data_engine.waterfall import Cost, waterfall
+from harness.data_engine.waterfall import waterfall
 from harness.report.engine import EngineReport, tables, write
 from tests.harness.data_engine.rows import ORIGINS, phrase, record, region, text
 
@@ -21,7 +22,7 @@ REPORT = EngineReport(
     name="mine",
     counts=count([RECORD, RECORD]),
     waterfall=waterfall([RECORD, RECORD], ORIGINS),
-    costs=[Cost("captioner", 50, 2.0)],
+    costs=[Cost("captioner", 50, 2.0, "caption", 50, "cpu")],
 )
 
 
@@ -45,7 +46,9 @@ def test_waterfall_and_reasons_have_shares_of_raw(tmp_path: Path) -> None:
     assert ["region", "detector", "4", "2", "50.0", "2", "0", "0"] in cells(tmp_path / "waterfall.csv")
     assert cells(tmp_path / "reasons.csv")[1:] == [["region", "detector", "dropped", "boxes.score", "2", "50.0"]]
     # 25 images a second: 1e6 / 25 / 86,400 s = 0.46 days, and 126 times that
-    assert cells(tmp_path / "cost.csv")[1:] == [["captioner", "50", "2.0", "25.00", "0.46", "58.33"]]
+    assert cells(tmp_path / "cost.csv")[1:] == [
+        ["caption", "captioner", "50", "50", "2.0", "25.00", "0.46", "58.33", "cpu"]
+    ]
 
 
 def test_table_without_rows_is_left_out_and_unparsed_texts_are_said() -> None:
