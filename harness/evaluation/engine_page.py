@@ -25,4 +25,5 @@ def report(engine: str | Path, to: str | Path, *, tokeniser: Tokeniser = WORDS) 
     except ResourceError:  # the texts were parsed on another machine
         parser = ""
     name = f"{Path(engine).resolve().name}, recipe {opened.recipe.name}"
-    return write(EngineReport(name=name, counts=counts, waterfall=flows, parser=parser), Path(to))
+    rounds = [state for number in opened.rounds if (state := opened.state(number)) is not None]
+    return write(EngineReport(name=name, counts=counts, waterfall=flows, parser=parser, rounds=rounds), Path(to))
