@@ -19,13 +19,13 @@ def tables(states: Sequence[RoundState]) -> list[Table]:
 
 def _rounds(states: Sequence[RoundState]) -> Table:
     head = [
-        "round", "on round", "model", "verdict", "folds", "images", "F1 before", "F1 after", "gain [95 %]",
+        "round", "on round", "model", "verdict", "images", "F1 before", "F1 after", "gain [95 %]",
         "precision before", "after", "recall before", "after",
     ]  # fmt: skip
     rows = [
         [
             str(state.round), str(state.base), str(state.settings.get("model", "")), _verdict(state.outcome),
-            str(state.settings.get("folds", "")), *_numbers(state.outcome),
+            *_numbers(state.outcome),
         ]
         for state in states
     ]  # fmt: skip

@@ -31,9 +31,9 @@ def test_rounds_say_whether_they_were_promoted_and_with_which_gain() -> None:
         ["3", "1", "florence2-nano", "not finished"],
     ]  # fmt: skip
     assert rounds.rows[0][4:] == [
-        "2", "30", "64.2", "72.5", "+8.25 [+3.00, +12.50]", "90.0", "91.5", "50.0", "60.0",
+        "30", "64.2", "72.5", "+8.25 [+3.00, +12.50]", "90.0", "91.5", "50.0", "60.0",
     ]  # fmt: skip
-    assert rounds.rows[1][8] == "-1.00"
+    assert rounds.rows[1][7] == "-1.00"
     assert all(len(row) == len(rounds.head) for row in rounds.rows)
 
 
