@@ -48,7 +48,7 @@ from harness.core import (
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.data_engine.records import Annotation, Record
+    from harness.data_engine.records import Annotation, ImageRow, Record
 
 NAME = "fld"
 TRAIN = "train"
@@ -60,8 +60,18 @@ Made = Iterator[Sample[Any]]
 X = TypeVar("X")
 
 
-def of(engine: Path, root: Path, kinds: frozenset[Kind] | None = None) -> Task[Any]:
+def of(
+    engine: Path,
+    root: Path,
+    kinds: frozenset[Kind] | None = None,
+    *,
+    round_: int | None = None,
+    images: Callable[[ImageRow], bool] | None = None,
+) -> Task[Any]:
     """The task of an engine folder, whose images are under `root`; with `kinds`, its questions of these kinds alone.
+
+    With `round_`, it is of what that round keeps, and of no other file: other rounds do not change its data.  With
+    `images`, it is of the images for which that is true.
 
     DataError if the folder is no engine's.
     """
@@ -69,8 +79,10 @@ def of(engine: Path, root: Path, kinds: frozenset[Kind] | None = None) -> Task[A
 
     Engine.open(engine)
     names = ["engine.json", "images.parquet", "origins.jsonl"]
-    needs = [FileNeed(_below(root, engine / name), ORIGIN) for name in names]
     parts = sorted(path for part in ("raw", "told") for path in engine.glob(f"round*/{part}"))
+    if round_ is not None:
+        names, parts = ["images.parquet"], [engine / f"round{round_}" / "told"]
+    needs = [FileNeed(_below(root, engine / name), ORIGIN) for name in names]
     needs += [FileNeed(_below(root, path), ORIGIN, annotations=True) for path in parts]
     return Task(
         name=NAME,
@@ -78,7 +90,7 @@ def of(engine: Path, root: Path, kinds: frozenset[Kind] | None = None) -> Task[A
         about="what an engine kept, for training",
         splits=(),
         train_splits=(TRAIN,),
-        load=partial(load, engine=engine, kinds=kinds),
+        load=partial(load, engine=engine, kinds=kinds, round_=round_, images=images),
         score=_refuse,
         metrics={},
         headline="",
@@ -87,11 +99,19 @@ def of(engine: Path, root: Path, kinds: frozenset[Kind] | None = None) -> Task[A
     )
 
 
-def load(source: Source, engine: Path, kinds: frozenset[Kind] | None = None) -> Made:
-    """The samples of the images that an engine kept, image by image."""
+def load(
+    source: Source,
+    engine: Path,
+    kinds: frozenset[Kind] | None = None,
+    round_: int | None = None,
+    images: Callable[[ImageRow], bool] | None = None,
+) -> Made:
+    """The samples of the images that an engine kept, image by image; see `of`."""
     from harness.data_engine.shards import Engine
 
-    for record in Engine.open(engine).records():
+    for record in Engine.open(engine).records(round_):
+        if images is not None and not images(record.image):
+            continue
         yield from (sample for sample in samples(record) if kinds is None or sample.question.kind in kinds)
 
 

@@ -1,4 +1,4 @@
-"""The commands `engine annotate`, `calibrate`, `filter`, `inspect`, `audit`, `export`, `rewrite` and `report`."""
+"""The commands of `engine`: `annotate`, `calibrate`, `filter`, `refine`, `inspect`, `audit`, `export` and others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from baselines.endpoint.options import Options
-from harness.cli.options import ONE_PROCESS, Device, Workers
+from harness.cli.options import ONE_PROCESS, Device, Workers, key_values
 from harness.data_engine.annotate import Asking
 from harness.data_engine.asking import Budget
 from harness.data_engine.audit_estimates import AuditResult
@@ -25,6 +25,7 @@ from harness.evaluation import engine as python
 from harness.evaluation import engine_page, rewriting
 from harness.evaluation.specialists import Named
 from harness.report import text
+from harness.report.engine_rounds import tables as rounds_tables
 from harness.shards import parse as parse_shard
 from harness.sinks import line
 
@@ -134,6 +135,59 @@ def filter_(
     filtered = python.filter(folder, set_ or (), recipe=recipe)
     print(line(f"shards with new verdicts: {filtered.made:,}; unchanged: {filtered.already:,}"))
     _print_flows(Engine.open(folder))
+
+
+@engine_app.command
+def refine(
+    folder: Folder,
+    /,
+    *,
+    rounds: Annotated[int, Parameter(help="Number of rounds that the folder shall have")] = 1,
+    model: Annotated[str | None, Parameter(help="Model that is taught [default: the start of the recipe]")] = None,
+    weights: Annotated[
+        str | None,
+        Parameter(help="Checkpoint folder or hub repository that every round begins from [default: its own]"),
+    ] = None,
+    teaching: Annotated[str | None, Parameter(help="Recipe of the training [default: the model's]")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="Setting of that recipe, as in --set steps=500; may be repeated", negative=()),
+    ] = None,
+    taught: Annotated[
+        list[str] | None, Parameter(help="Kind of question that is taught; may be repeated [default: all]", negative=())
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Kind of question that the taught model is asked [default: the recipe's of regions]", negative=()
+        ),
+    ] = None,
+    folds: Annotated[int, Parameter(help="Parts of the images; a model is taught for each, without it")] = 10,
+    truth: Annotated[
+        str | None,
+        Parameter(help="TASK:SPLIT, a split for training that a round is judged on [default: the embedded scenes']"),
+    ] = None,
+    data: Annotated[str | None, Parameter(help="Data root of the truth [default: the engine's]")] = None,
+    precision: Annotated[float, Parameter(help="Precision of what the taught model alone adds, from 0 to 1")] = 0.9,
+    device: Device = None,
+    batch_size: Annotated[int | None, Parameter(help="Batch size of asking [default: the model's own]")] = None,
+) -> None:
+    """Teach a model what is kept, have it annotate the images again, and combine it with the specialists.
+
+    A round is promoted only if it is better on images with truth; else it is recorded, and nothing is built on it.  The
+    same command resumes an interrupted one, and asks nothing twice.
+
+    python -m harness engine refine ENGINE --model florence2-nano --folds 2 --set steps=400 --set optimiser=muon
+    """
+    states = python.refine(
+        folder, rounds=rounds, model=model, weights=weights, teaching=teaching, changes=key_values(set_),
+        taught=taught or (), kinds=kind or (), folds=folds, truth=truth, data=data, precision=precision, device=device,
+        batch_size=batch_size,
+    )  # fmt: skip
+    for table in rounds_tables(states):
+        print(text.table(table.head, table.rows))
+        for note in table.notes:
+            print(line(note))
 
 
 @engine_app.command

@@ -110,7 +110,7 @@ def annotate(
 def _asked(engine: Engine, specialist: Specialist, number: int, chunks: Chunks | None) -> Iterator[Asked]:
     """Every question of a shard; of equal files, the first is asked about."""
     seen: set[str] = set()
-    recipe = engine.recipe.resolved(engine.origins)
+    recipe = engine.decided_by(engine.current)
     if specialist.kind in COMPARED:  # all texts of a region are compared, whichever was chosen before
         recipe = recipe.until("choice")
     for record in _records(engine, specialist, number):
@@ -122,7 +122,7 @@ def _asked(engine: Engine, specialist: Specialist, number: int, chunks: Chunks |
 
 def _records(engine: Engine, specialist: Specialist, number: int) -> Iterator[Record]:
     if specialist.kind not in OF_IMAGES:
-        yield from engine.raw_records(number, specialist.round)
+        yield from engine.raw_records(number, engine.current)
         return
     for image in engine.images_of(number):
         if not image.stage:

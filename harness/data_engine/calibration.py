@@ -99,7 +99,7 @@ def curve(
     chosen = thresholds[max(fits)] if fits else None
     kept_labels = [(is_right, label) for score, is_right, label in marked if score >= (chosen or 0.0)]
     return Curve(
-        origin.name, images, tuple(thresholds[::-1]), tuple(precision[::-1]), tuple(recall[::-1]), tuple(kept[::-1]),
+        origin.called, images, tuple(thresholds[::-1]), tuple(precision[::-1]), tuple(recall[::-1]), tuple(kept[::-1]),
         wanted, chosen, label_precisions(kept_labels),
     )  # fmt: skip
 

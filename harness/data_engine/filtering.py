@@ -38,7 +38,7 @@ def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> 
     human = {id_ for id_, origin in engine.origins.items() if origin.kind == "human"}
     annotated: set[str] = set()
     if human and engine.rounds:
-        last = engine.rounds[-1]
+        last = engine.current
         annotated = {each.image for n in engine.shards for each in engine.raw(n, last) if each.origin in human}
 
     def left() -> Iterator[ImageRow]:
@@ -60,7 +60,7 @@ def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> 
 
 
 def filter_annotations(engine: Engine, *, shards: Iterable[int] | None = None, round_: int | None = None) -> Filtered:
-    """Makes the verdicts of these shards (None: all) in a round (None: the last).
+    """Makes the verdicts of these shards (None: all) in a round (None: the last that was promoted).
 
     UsageError if nothing was asked yet, or another process works on a shard; ResourceError if the disk is full.
     """
@@ -69,9 +69,9 @@ def filter_annotations(engine: Engine, *, shards: Iterable[int] | None = None, r
         return Filtered(0, 0)
     if not engine.rounds:
         raise UsageError(f"{engine.path} has no annotations yet; `engine annotate` asks for them")
-    last = engine.rounds[-1] if round_ is None else round_
+    last = engine.current if round_ is None else round_
     engine.add_origins(made_by(engine))
-    recipe = engine.recipe.resolved(engine.origins)
+    recipe = engine.decided_by(last)
     described = recipe.described()
     made = 0
     for number in tqdm(numbers, "filtering", unit="shard", disable=None):
@@ -103,8 +103,8 @@ def is_stale(engine: Engine) -> bool:
     """Whether annotations or settings have changed since the last filter."""
     if not engine.rounds:
         return False
-    last = engine.rounds[-1]
-    described = engine.recipe.resolved(engine.origins).described()
+    last = engine.current
+    described = engine.decided_by(last).described()
     return any(
         tables.inputs_of(engine.told_path(number, last)) != engine.told_inputs(number, last, described)
         for number in engine.shards
@@ -112,6 +112,6 @@ def is_stale(engine: Engine) -> bool:
 
 
 def raw_records(engine: Engine) -> Iterator[Record]:
-    """Every record of kept images with its annotations as they were given in all rounds."""
+    """Every record of kept images with its annotations as they were given up to the last promoted round."""
     for number in engine.shards if engine.rounds else ():
-        yield from engine.raw_records(number, engine.rounds[-1])
+        yield from engine.raw_records(number, engine.current)

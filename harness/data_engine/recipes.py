@@ -37,7 +37,7 @@ from harness.data_engine.images import ImageFilter
 from harness.data_engine.records import Origin, Record, Stage, digest
 from harness.errors import DataError, UsageError
 
-KEYS = ("name", "categories", "specialists", "images", "stages", "calibration")
+KEYS = ("name", "start", "categories", "specialists", "images", "stages", "calibration")
 STAGES: Mapping[str, str] = {
     "sources": "harness.data_engine.sources:Sources",
     "boxes": "harness.data_engine.regions:Boxes",
@@ -61,6 +61,7 @@ class Recipe:
     - `images`: decides which images are kept.
     - `stages`: decide which annotations are kept, in this order.
     - `categories`: the phrases of questions that need some.
+    - `start`: the name of the model that rounds teach, each from its own weights; "" leaves it to the command.
     - `calibration`: the curve that a threshold was chosen from, by origin.
     """
 
@@ -69,12 +70,14 @@ class Recipe:
     images: ImageFilter = field(default_factory=ImageFilter)
     stages: tuple[Stage, ...] = ()
     categories: tuple[str, ...] = ()
+    start: str = ""
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:
         """The recipe as plain data for JSON and TOML."""
         return {
             "name": self.name,
+            **({"start": self.start} if self.start else {}),
             "categories": list(self.categories),
             "specialists": {kind: list(models) for kind, models in self.specialists.items()},
             "images": _settings(self.images),
@@ -89,6 +92,7 @@ class Recipe:
             raise DataError(f"{where}: a recipe has no {unknown[0]!r}; it has {', '.join(KEYS)}")
         try:
             name = msgspec.convert(data.get("name"), str)
+            start = msgspec.convert(data.get("start", ""), str)
             categories = msgspec.convert(data.get("categories", []), tuple[str, ...])
             specialists = msgspec.convert(data.get("specialists", {}), dict[Kind, tuple[str, ...]])
             listed = msgspec.convert(data.get("stages", []), list[dict[str, Any]])
@@ -99,7 +103,7 @@ class Recipe:
             raise DataError(f"{where}: {error}") from error
         return cls(
             name=name, categories=categories, specialists=specialists, images=images, stages=stages,
-            calibration=calibration,
+            calibration=calibration, start=start,
         )  # fmt: skip
 
     @property
@@ -126,6 +130,16 @@ class Recipe:
         """The recipe with the stages before the one of this name; all of them, if there is none."""
         names = [stage.name for stage in self.stages]
         return replace(self, stages=self.stages[: names.index(name)] if name in names else self.stages)
+
+    def completed(self, thresholds: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Recipe:
+        """The recipe with thresholds by stage, setting and origin; a threshold that it has of its own stays."""
+
+        def completed(each: Stage) -> Stage:
+            chosen = thresholds.get(each.name, {})
+            settings = {name: {**of, **getattr(each, name)} for name, of in chosen.items()}
+            return replace(each, **settings) if settings else each  # type: ignore[type-var]
+
+        return replace(self, stages=tuple(map(completed, self.stages)))
 
     def with_settings(self, settings: Sequence[str]) -> Recipe:
         """The recipe with settings such as "boxes.nms=0.6" or "boxes.scores.owlv2-b=0.3".
@@ -154,7 +168,8 @@ class Recipe:
     def toml(self) -> str:
         """The recipe as TOML."""
         data = self.as_data()
-        out = [f"name = {_toml(data['name'])}", f"categories = {_toml(data['categories'])}", "", "[specialists]"]
+        out = [f"{key} = {_toml(data[key])}" for key in ("name", "start") if key in data]
+        out += [f"categories = {_toml(data['categories'])}", "", "[specialists]"]
         out += [f"{_toml(kind)} = {_toml(models)}" for kind, models in data["specialists"].items()]
         out += ["", "[images]", *(f"{_toml(key)} = {_toml(value)}" for key, value in data["images"].items())]
         for entry in data["stages"]:
@@ -218,6 +233,7 @@ def nano() -> Recipe:
     return replace(
         fld(),
         name="nano",
+        start="florence2-nano",
         specialists={
             "caption": ("florence2-nano",),
             "detect": ("simulated-detector", "simulated-detector-2"),

@@ -59,6 +59,11 @@ class Origin:
         """The digest of all fields."""
         return digest(asdict(self))
 
+    @property
+    def called(self) -> str:
+        """Its name in settings and tables: with ` round N` for a model of a later round."""
+        return f"{self.name} round {self.round}" if self.round else self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:

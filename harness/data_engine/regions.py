@@ -75,10 +75,10 @@ class Boxes:
 
     def for_origins(self, origins: Mapping[str, Origin]) -> Boxes:
         """The stage with thresholds by the origins' ids, and with people pinned and models apart."""
-        scores = {id_: self.scores[origin.name] for id_, origin in origins.items() if origin.name in self.scores}
+        scores = {id_: self.scores[origin.called] for id_, origin in origins.items() if origin.called in self.scores}
         people = tuple(sorted(id_ for id_, origin in origins.items() if origin.kind == "human"))
         precisions = {
-            id_: self.precisions[origin.name] for id_, origin in origins.items() if origin.name in self.precisions
+            id_: self.precisions[origin.called] for id_, origin in origins.items() if origin.called in self.precisions
         }
         models = tuple(sorted(id_ for id_, origin in origins.items() if origin.kind == "model"))
         return replace(self, scores=scores, precisions=precisions, pinned=people, apart=models)

@@ -12,6 +12,8 @@
       round1/...                raw and answers of the taught model alone; told of everything so far
       benchmarks.jsonl          hashes of benchmarks' images (harness.data_engine.hash_cache)
       costs.jsonl               seconds of asking (harness.data_engine.costs)
+      round1/round.json         what the round was begun with, and how it ended (`harness.data_engine.round_states`)
+      round1/models/            what was taught for it
       locks/                    one process at a time works on a shard
 
 A shard is a fixed range of the images in the order of their references, so shard 17 is the same on every machine.  A
@@ -39,6 +41,7 @@ import msgspec
 from harness.data_engine import tables
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, ImageRow, Origin, Record, digest
+from harness.data_engine.round_states import RoundState, read_state, write_state
 from harness.data_engine.similarity import COMPARED
 from harness.data_engine.tables import Row
 from harness.errors import DataError, UsageError
@@ -142,6 +145,38 @@ class Engine:
         numbers = [re.fullmatch(r"round(\d+)", entry.name) for entry in self.path.glob("round*")]
         return range(max((int(match[1]) for match in numbers if match), default=-1) + 1)
 
+    @property
+    def current(self) -> int:
+        """The last round that was promoted, from which everything else is read; 0 before any."""
+        return max((number for number in self.rounds[1:] if self._is_promoted(number)), default=0)
+
+    def lineage(self, round_: int) -> tuple[int, ...]:
+        """The rounds whose annotations a round decides about: the promoted ones before it, and itself."""
+        return (*(n for n in range(round_) if n == 0 or self._is_promoted(n)), round_)
+
+    def state(self, round_: int) -> RoundState | None:
+        """What a round was begun with, and how it ended; None for round 0.  DataError for a damaged file."""
+        return read_state(self.path / f"round{round_}")
+
+    def keep_state(self, state: RoundState) -> None:
+        """Writes the state of a round."""
+        write_state(self.path / f"round{state.round}", state)
+
+    def _is_promoted(self, round_: int) -> bool:
+        state = self.state(round_)
+        return state is not None and state.outcome is not None and state.outcome.promoted
+
+    def origins_of(self, round_: int) -> Mapping[str, Origin]:
+        """Who made the annotations that a round decides about, by id."""
+        rounds = self.lineage(round_)
+        return {id_: origin for id_, origin in self.origins.items() if origin.round in rounds}
+
+    def decided_by(self, round_: int) -> Recipe:
+        """The recipe for the origins of a round, with the round's thresholds where it has none of its own."""
+        state = self.state(round_)
+        recipe = self.recipe if state is None else self.recipe.completed(state.thresholds)
+        return recipe.resolved(self.origins_of(round_))
+
     def images(self) -> Iterator[ImageRow]:
         """Every image, dropped ones too, by reference."""
         for number in self.shards:
@@ -233,9 +268,9 @@ class Engine:
         tables.write(self.folder(round_, "raw") / name, "annotations", rows, inputs)
 
     def parts(self, number: int, last: int) -> list[Path]:
-        """The raw files of a shard of the rounds up to `last`, in the order of rounds and names."""
+        """The raw files of a shard of the rounds that `last` decides about, in the order of rounds and names."""
         found = []
-        for round_ in range(last + 1):
+        for round_ in self.lineage(last):
             found += sorted(self.folder(round_, "raw").glob(f"{number:05d}-*.parquet"))
         return found
 
@@ -247,7 +282,7 @@ class Engine:
                 yield from tables.read(path, "answers")
 
     def raw(self, number: int, last: int) -> list[Annotation]:
-        """The annotations of a shard as they were given, in the rounds up to `last`; each once, by kind and id."""
+        """The annotations of a shard as they were given, for the round `last`; each once, by kind and id."""
         found: dict[str, Annotation] = {}
         for path in self.parts(number, last):
             for row in tables.read(path, "annotations"):
@@ -311,14 +346,14 @@ class Engine:
         tables.write(self.told_path(number, round_), "told", rows, inputs)
 
     def records(self, round_: int | None = None, *, dropped: bool = False) -> Iterator[Record]:
-        """The record of every kept image, with the verdicts of the last filter; of the last round, unless one is named.
+        """The record of every kept image, with the verdicts of the last filter; of `current`, unless a round is named.
 
         A shard that was not filtered has its annotations as they were given; so has a dropped image, which `dropped`
         adds.  DataError for a damaged file.
         """
         if not self.rounds:
             return
-        last = self.rounds[-1] if round_ is None else round_
+        last = self.current if round_ is None else round_
         for number in self.shards:
             path = self.told_path(number, last)
             if not path.exists():

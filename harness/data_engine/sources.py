@@ -14,8 +14,9 @@ class Sources:
     """Drops what ignored origins said, and supersedes what an earlier version of a specialist said.
 
     A model whose weights or settings changed has another fingerprint, and is another origin of the same name.  Only the
-    last one that was asked counts, so that a model is no witness for itself.  `ignored` are names in a recipe, and ids
-    after `for_origins`; `earlier` are ids.
+    last one that was asked counts, so that a model is no witness for itself.  Of models that the engine taught, only
+    the last round's counts: they began from one start.  `ignored` are names in a recipe, and ids after `for_origins`;
+    `earlier` are ids.
     """
 
     name: ClassVar[str] = "sources"
@@ -26,14 +27,16 @@ class Sources:
 
     def for_origins(self, origins: Mapping[str, Origin]) -> Sources:
         """The stage with the ids of these origins, which are in the order in which they were first asked."""
+        rounds = [origin.round for origin in origins.values() if origin.kind == "model"]
         last = {(origin.kind, origin.name, origin.round): id_ for id_, origin in origins.items()}
         return replace(
             self,
-            ignored=tuple(id_ for id_, origin in origins.items() if origin.name in self.ignored),
+            ignored=tuple(id_ for id_, origin in origins.items() if origin.called in self.ignored),
             earlier=tuple(
                 id_
                 for id_, origin in origins.items()
-                if origin.kind in ("specialist", "model") and last[origin.kind, origin.name, origin.round] != id_
+                if (origin.kind == "model" and origin.round < max(rounds))
+                or (origin.kind in ("specialist", "model") and last[origin.kind, origin.name, origin.round] != id_)
             ),
         )
 

@@ -97,9 +97,7 @@ def waterfall(records: Iterable[Record], origins: Mapping[str, Origin]) -> Water
 
 def name_of(origin: Origin | None) -> str:
     """The name of an origin in tables."""
-    if origin is None:
-        return UNKNOWN
-    return f"{origin.name} round {origin.round}" if origin.round else origin.name
+    return UNKNOWN if origin is None else origin.called
 
 
 def _agree(record: Record, origins: Mapping[str, Origin], pairs: dict[tuple[str, str], list[int]]) -> None:

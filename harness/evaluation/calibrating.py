@@ -40,7 +40,7 @@ def calibrate(
     stage = next((each for each in engine.recipe.stages if isinstance(each, BoxesStage)), None)
     if stage is None:
         raise UsageError(f"the recipe {engine.recipe.name} has no stage boxes, whose thresholds are calibrated")
-    objects = _truth(truth, root_of(engine.data if data is None else data))
+    objects = truth_of(truth, root_of(engine.data if data is None else data))
     records = [record for record in filtering.raw_records(engine) if record.image.reference in objects]
     records = records[:limit]
     if not records:
@@ -48,7 +48,7 @@ def calibrate(
     given = {each.origin for record in records for each in record.annotations if each.kind == "region"}
     curves = [
         curve(records, objects, origin, stage, precision)
-        for id_, origin in engine.origins.items()
+        for id_, origin in engine.origins_of(engine.current).items()
         if id_ in given and origin.kind in ("specialist", "model")
     ]
     for each in curves:
@@ -59,7 +59,7 @@ def calibrate(
     return curves
 
 
-def _truth(truth: str | None, root: Path) -> dict[str, list[Object]]:
+def truth_of(truth: str | None, root: Path) -> dict[str, list[Object]]:
     """The objects of each image by reference; UsageError for a split that is evaluated."""
     if truth is None:
         from tasks.miniature.engine_world import objects, truths_of

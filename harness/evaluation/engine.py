@@ -32,10 +32,11 @@ from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
 from harness.evaluation.engine_outputs import audit, audited, export
 from harness.evaluation.plan import MINIATURE
+from harness.evaluation.refining import refine
 from harness.evaluation.specialists import Named, check, listed_names, load, name_of, recipe_of, spread_over
 from harness.shards import Shard
 
-__all__ = ["Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "images", "open"]
+__all__ = ["Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "images", "open", "refine"]
 open = Engine.open
 PROBE = Record(
     image=ImageRow(reference="", sha256="", size=Size(1, 1)),

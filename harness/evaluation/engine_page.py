@@ -27,4 +27,6 @@ def report(engine: str | Path, to: str | Path, *, tokeniser: Tokeniser = WORDS) 
         parser = ""
     name = f"{Path(engine).resolve().name}, recipe {opened.recipe.name}"
     spent = costs(opened.path, opened.origins)
-    return write(EngineReport(name=name, counts=counts, waterfall=flows, costs=spent, parser=parser), Path(to))
+    rounds = [state for number in opened.rounds if (state := opened.state(number)) is not None]
+    page = EngineReport(name=name, counts=counts, waterfall=flows, costs=spent, parser=parser, rounds=rounds)
+    return write(page, Path(to))

@@ -64,8 +64,10 @@ def engine_data(data: str | None) -> EngineData | None:
         "recipe": engine.recipe.name,
         "recipe digest": engine.recipe.digest,
         "images": engine.images_digest,
-        "rounds": len(engine.rounds),
-        "origins": sorted(f"{each.kind} {each.name} {each.fingerprint}" for each in engine.origins.values()),
+        "rounds": engine.current + 1,
+        "origins": sorted(
+            f"{each.kind} {each.name} {each.fingerprint}" for each in engine.origins_of(engine.current).values()
+        ),
     }
     return EngineData(path, root, _benchmarks(engine.data, root), fld.of(path, root), {"engine": about})
 

@@ -146,14 +146,14 @@ def _annotated(to: str | Path) -> Engine:
 
 def _records(engine: Engine, number: int) -> Iterator[Record]:
     """The records of a shard's images, each image once, as the recipe filters them."""
-    recipe = engine.recipe.resolved(engine.origins)
-    images = {record.image.sha256: record for record in engine.raw_records(number, engine.rounds[-1])}
+    recipe = engine.decided_by(engine.current)
+    images = {record.image.sha256: record for record in engine.raw_records(number, engine.current)}
     return map(recipe.apply, parsed_ahead(images.values()))
 
 
 def _keep(engine: Engine, number: int, settings: Rewriting, pairs: Iterable[tuple[Record, Record]]) -> None:
     """Writes the accepted texts of a shard as annotations, and every outcome and its reason as a row."""
-    last, origin = engine.rounds[-1], settings.origin.id
+    last, origin = engine.current, settings.origin.id
     there = {row["question"] for row in engine.answers(last, number)}
     rows: list[dict[str, Any]] = []
     new: list[Annotation] = []

@@ -4,6 +4,7 @@
     waterfall, reasons    from raw to kept by kind and origin; what was dropped, by rule
     agreement, witnesses  how far origins confirm each other
     cost                  a million images at the rates of this folder
+    rounds, churn         which rounds were promoted, and what each changed
     boxes.svg             the paper's figure 5: sizes, aspect ratios and centres of boxes
     waterfall.svg         the waterfall as bars
 
@@ -18,8 +19,9 @@ from pathlib import Path
 
 from harness.data_engine.costs import Cost
 from harness.data_engine.counts import ELEMENTS, PAPER_ELEMENTS, PAPER_IMAGES, PAPER_ROWS, Counts, Row
+from harness.data_engine.round_states import RoundState
 from harness.data_engine.waterfall import Waterfall
-from harness.report import engine_figures
+from harness.report import engine_figures, engine_rounds
 from harness.report.tables import Table, comma_separated, markdown, template
 from harness.sinks import csv_text
 
@@ -39,6 +41,7 @@ class EngineReport:
     waterfall: Waterfall
     costs: Sequence[Cost] = ()
     parser: str = ""
+    rounds: Sequence[RoundState] = ()
 
 
 def write(report: EngineReport, folder: Path) -> Path:
@@ -64,6 +67,7 @@ def tables(report: EngineReport) -> list[Table]:
     shown = [
         _counts(report.counts), _elements(report), _waterfall(report.waterfall), _reasons(report.waterfall),
         _agreement(report.waterfall), _witnesses(report.waterfall), _cost(report.costs),
+        *engine_rounds.tables(report.rounds),
     ]  # fmt: skip
     return [table for table in shown if table.rows]
 

@@ -131,6 +131,24 @@ def test_report_writes_a_page(made: Call, tmp_path: Path) -> None:
     assert "simulated-detector" in (tmp_path / "page" / "waterfall.md").read_text()
 
 
+def test_refine_prints_the_verdict_of_the_round_and_its_churn(made: Call, tmp_path: Path) -> None:
+    few = [word for setting in ("steps=2", "batch=2", "rate=1e-6", "average=0") for word in ("--set", setting)]
+    command = ("engine", "refine", "engine", "--model", "florence2-nano", "--folds", "1", "--taught", "detect", *few)
+    status, _, err = made(*command)
+    assert status == 2 and "the recipe simulated has no stage sources, which a round needs" in err
+    stages = [f'[[stages]]\nname = "{name}"\n' for name in ("sources", "boxes", "combine", "parents")]
+    (tmp_path / "whole.toml").write_text('name = "whole"\n' + "".join(stages))
+    assert made("engine", "filter", "engine", "--recipe", "whole.toml")[0] == 0
+    status, out, _ = made(*command)
+    assert status == 0 and "F1 before" in out and "kept before" in out
+    assert "nothing is built on a round that was not promoted" in out
+    assert made(*command)[1] == out  # again: nothing is taught or asked
+    status, _, err = made(*command, "--precision", "0.8")
+    assert status == 2 and "was begun with precision 0.9, and not 0.8; give --rounds 2 for another" in err
+    assert made("engine", "report", "engine", "--to", "page")[0] == 0
+    assert "| 1 | 0 | florence2-nano |" in (tmp_path / "page" / "rounds.md").read_text()
+
+
 def test_rewrite_counts_first_and_then_asks_within_the_budget(made: Call) -> None:
     """The scenes' specialists are detectors: without a brief text, there is nothing to write about."""
     given = ("engine", "rewrite", "engine", "--base-url", "http://127.0.0.1:1/v1", "--served", "m")

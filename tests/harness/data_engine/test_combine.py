@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from harness.core import Box
-from harness.data_engine.combine import Combine, churn
+from harness.data_engine.combine import Combine
+from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, Origin, Record
 from harness.data_engine.regions import Boxes
+from harness.data_engine.sources import Sources
 from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, PERSON, record, region, stages_of
 
 TAUGHT = Origin(kind="model", name="taught", fingerprint="t", round=1)
@@ -59,14 +61,14 @@ def test_region_of_two_specialists_needs_no_model() -> None:
 
 def test_model_alone_is_added_above_its_threshold() -> None:
     low, high = model(BOX, score=0.6), model(FAR, score=0.8)
-    told = combined(low, high, alone={"taught": 0.7})
+    told = combined(low, high, alone={"taught round 1": 0.7})
     assert stages_of(told) == {low.id: ("dropped", "combine.alone")}
     assert list(told.kept()) == [high]
 
 
 def disputed(mine: float, theirs: float, origin: Origin = ONE) -> tuple[Record, Annotation, Annotation]:
     said, rival = region(BOX, "boat", 0.9, origin), model(NEAR, "house")
-    precisions = {origin.name: {"boat": mine, "": 0.9}, "taught": {"": theirs}}
+    precisions = {origin.name: {"boat": mine, "": 0.9}, "taught round 1": {"": theirs}}
     stage = replace(Combine(), precisions=precisions).for_origins(ALL)
     return stage(record(said, rival)), said, rival
 
@@ -92,17 +94,49 @@ def test_without_a_taught_model_nothing_is_decided() -> None:
     assert Combine().for_origins(ORIGINS)(before) == before
 
 
-def test_model_of_the_last_round_counts_and_earlier_ones_are_as_others() -> None:
+def test_model_of_the_last_round_is_the_taught_one() -> None:
     later = Origin(kind="model", name="taught", fingerprint="u", round=2)
     stage = Combine().for_origins(ALL | {later.id: later})
     assert stage.models == (later.id,)
 
 
-def test_churn_is_the_share_of_regions_that_one_round_alone_keeps() -> None:
-    weak, strong, new = region(BOX, score=0.45), region(FAR, score=0.55), model((40.0, 40.0, 60.0, 60.0))
-    before, after = record(weak, strong), combined(weak, strong, new)
-    assert churn(before, after) == (2, 3)  # weak went and new came; strong stayed
-    assert churn(before, before) == (0, 2)
+def test_region_below_its_score_is_kept_if_the_model_confirms_it_and_its_origin_has_such_a_threshold() -> None:
+    low, far, same = region(BOX, score=0.2), region(FAR, score=0.2), model(NEAR, score=0.8)
+    assert list(combined(low, far, same).kept()) == [same]  # without the threshold: the model's own box
+    told = combined(low, far, same, confirmed={"one": 0.15})
+    assert list(told.kept()) == [low]
+    assert stages_of(told) == {
+        low.id: ("kept", "combine.confirmed"), far.id: ("dropped", "boxes.score"),
+        same.id: ("merged", "combine.confirmed"),
+    }  # fmt: skip
+    assert (told.status()[low.id].measured, told.status()[low.id].bound) == (0.2, 0.15)
+    assert told.measures[low.id]["witnesses"] == 2
+    assert list(combined(low, same, confirmed={"one": 0.25}).kept()) == [same]
+    other = combined(low, model(NEAR, "dog", 0.8), confirmed={"one": 0.15})
+    assert [region.value.labels for region in other.kept()] == [("dog",)]  # type: ignore[union-attr]
+
+
+def test_second_region_of_the_model_at_one_place_is_superseded_and_not_added() -> None:
+    said, best, worse = region(BOX), model(NEAR), model((10.0, 10.0, 26.0, 30.0), "dog")  # IoU of the last: 16/20
+    told = combined(said, best, worse)
+    assert list(told.kept()) == [said]
+    assert stages_of(told)[worse.id] == ("superseded", "combine.beside")
+    assert told.status()[worse.id].by == said.id
+
+
+def test_earlier_round_is_superseded_and_is_no_witness() -> None:
+    """Both models began from one start: what both say is not said twice."""
+    later = Origin(kind="model", name="taught", fingerprint="u", round=2)
+    old, new = model(BOX), region(NEAR, "cat", 0.9, later)
+    recipe = Recipe(name="r", stages=(Sources(), Boxes(score=0.3), Combine())).resolved(ALL | {later.id: later})
+    told = recipe.apply(record(old, new))
+    assert list(told.kept()) == [new]
+    assert stages_of(told) == {old.id: ("superseded", "sources.earlier")}
+
+
+def test_settings_of_a_round_s_model_name_its_round() -> None:
+    stage = Combine(alone={"taught round 1": 0.7, "taught": 0.1}).for_origins(ALL)
+    assert stage.alone == {TAUGHT.id: 0.7}
 
 
 def test_setting_out_of_range_is_refused() -> None:

@@ -12,12 +12,15 @@ import pytest
 
 from harness.data_engine.filtering import filter_images
 from harness.data_engine.recipes import Recipe
-from harness.data_engine.records import ImageRow, Verdict, digest
+from harness.data_engine.records import ImageRow, Origin, Verdict, digest
+from harness.data_engine.regions import Boxes
+from harness.data_engine.round_states import Outcome, RoundState, Scores
 from harness.data_engine.shards import Engine
 from harness.errors import DataError, UsageError
 from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, image_row, region
 
 RECIPE = Recipe(name="test")
+NONE = Scores(0.0, 0.0, 0.0)
 IMAGES = [image_row(place) for place in range(5)]
 
 
@@ -173,6 +176,33 @@ def test_rounds_are_those_that_were_begun(tmp_path: Path) -> None:
     assert list(made.rounds) == [0, 1]
     assert [path.parent.parent.name for path in made.parts(0, 1)] == ["round1"]
     assert made.parts(0, 0) == []
+
+
+def test_round_that_was_not_promoted_is_no_part_of_a_later_one(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    assert made.current == 0
+    outcomes = {number: Outcome(number != 2, 1, NONE, NONE, (0.0, None, None), {}) for number in (1, 2, 3)}
+    taught = [Origin(kind="model", name="taught", fingerprint="t", round=number) for number in (1, 2, 3, 4)]
+    made.add_origins([*ORIGINS.values(), *taught])
+    for number, outcome in outcomes.items():
+        made.write_part(number, 0, f"d{number}", [], [])
+        made.keep_state(RoundState(number, 0, {}, "", {}, outcome))
+    made.keep_state(RoundState(4, 3, {}, ""))  # begun
+    assert list(made.rounds) == [0, 1, 2, 3, 4]
+    assert (made.current, made.lineage(4), made.lineage(2)) == (3, (0, 1, 3, 4), (0, 1, 2))
+    assert [path.parent.parent.name for path in made.parts(0, 4)] == ["round1", "round3"]
+    assert {origin.round for origin in made.origins_of(3).values()} == {0, 1, 3}
+
+
+def test_thresholds_of_a_round_complete_the_recipe_for_it_alone(tmp_path: Path) -> None:
+    made = engine(tmp_path)
+    recipe = Recipe(name="r", stages=(Boxes(scores={"one": 0.7}),))
+    made = made.with_recipe(recipe)
+    made.add_origins(ORIGINS.values())
+    made.keep_state(RoundState(1, 0, {}, "", {"boxes": {"scores": {"one": 0.1, "other": 0.2}}}))
+    scores = {each.name: id_ for id_, each in ORIGINS.items()}
+    assert made.decided_by(0) == recipe.resolved(ORIGINS)
+    assert made.decided_by(1).as_data()["stages"][0]["scores"] == {scores["one"]: 0.7, scores["other"]: 0.2}
 
 
 def test_origin_ids_of_the_tests_differ() -> None:

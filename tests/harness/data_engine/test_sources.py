@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.data_engine.recipes import Recipe
+from harness.data_engine.records import Origin
 from harness.data_engine.regions import Boxes
 from harness.data_engine.sources import Sources
 from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, PERSON, record, region, stages_of
@@ -27,6 +28,16 @@ def test_other_round_kind_or_name_is_another_source() -> None:
     assert Sources().for_origins(origins).earlier == ()
     people = {each.id: each for each in (PERSON, replace(PERSON, fingerprint="later"))}
     assert Sources().for_origins(people).earlier == ()
+
+
+def test_model_of_an_earlier_round_is_superseded_by_the_last_round() -> None:
+    first, again, second = (
+        Origin(kind="model", name=name, fingerprint=name, round=round_)
+        for name, round_ in (("taught", 1), ("other", 1), ("taught", 2))
+    )
+    origins = ORIGINS | {each.id: each for each in (first, again, second)}
+    assert Sources().for_origins(origins).earlier == (first.id, again.id)
+    assert Sources(ignored=("taught round 2",)).for_origins(origins).ignored == (second.id,)
 
 
 def test_ignored_origin_is_dropped_by_its_name() -> None:
