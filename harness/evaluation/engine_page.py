@@ -17,6 +17,11 @@ def report(engine: str | Path, to: str | Path, *, tokeniser: Tokeniser = WORDS) 
 
     DataError if there is no engine.
     """
+    return write(read(engine, tokeniser=tokeniser), Path(to))
+
+
+def read(engine: str | Path, *, tokeniser: Tokeniser = WORDS) -> EngineReport:
+    """What is shown of an engine folder.  DataError if there is no engine."""
     opened = Engine.open(Path(engine))
     counts = count(opened.records(), tokeniser)
     flows = waterfall(opened.records(dropped=True), opened.origins)
@@ -25,4 +30,4 @@ def report(engine: str | Path, to: str | Path, *, tokeniser: Tokeniser = WORDS) 
     except ResourceError:  # the texts were parsed on another machine
         parser = ""
     name = f"{Path(engine).resolve().name}, recipe {opened.recipe.name}"
-    return write(EngineReport(name=name, counts=counts, waterfall=flows, parser=parser), Path(to))
+    return EngineReport(name=name, counts=counts, waterfall=flows, parser=parser)
