@@ -7,6 +7,7 @@
     commands.py     the commands that fill empty cells of the leaderboard
     samples.py      the samples of a run: an index for the grid, and the details of each sample
     shapes.py       boxes, quads, outlines and masks as plain lists
+    prompts.py      the prompts of a sample, as they were sent
     tokens.py       the location tokens of a raw output, linked to the coordinates that were parsed from them
     analysis.py     the charts of a run, and the paired difference of two runs
     pairs.py        the pairs of runs that the pages on disk compare

@@ -296,6 +296,14 @@ def test_grid_filters_and_sample_pages_turn_by_key(browser: Any, pages: str) -> 
         assert "5 of 12" in tab.locator(".turn").text_content()
 
 
+def test_prompts_as_sent_are_on_the_pages_of_run_and_sample(browser: Any, pages: str) -> None:
+    with opened(browser) as tab:
+        show(tab, pages, "#/sample/id-alpha/s2", "thing 2")
+        assert tab.locator(".raw .prompt").text_content() == "Prompt Where is thing 2?"
+        show(tab, pages, "#/run/id-alpha", "alpha")
+        assert tab.locator(".example .prompt").text_content() == "Where is thing 0?"
+
+
 def test_location_tokens_and_shapes_light_each_other(browser: Any, pages: str) -> None:
     with opened(browser) as tab:
         show(tab, pages, "#/sample/id-alpha/s2", "thing 2")
