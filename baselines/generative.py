@@ -149,6 +149,7 @@ class Generative(Batched):
                 question,
                 Size(*images[place].size),
                 [written[place][number] for number in sorted(written[place])],
+                [pending[number].text for number in sorted(written[place])],
                 seconds[place],
                 beside[place],
             )
@@ -241,7 +242,13 @@ def without_tokens(text: str, tokenizer: Any) -> str:
 
 
 def _as_answer(
-    family: Family, question: Question, size: Size, written: Sequence[Written], seconds: float, batch: int
+    family: Family,
+    question: Question,
+    size: Size,
+    written: Sequence[Written],
+    prompts: Sequence[str],
+    seconds: float,
+    batch: int,
 ) -> Answer:
     return Answer(
         tuple(output.text for output in written),
@@ -250,6 +257,7 @@ def _as_answer(
         truncated=any(output.truncated for output in written),
         seconds=seconds,
         batch=batch,
+        prompts=tuple(prompts),
     )
 
 

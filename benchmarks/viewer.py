@@ -40,6 +40,7 @@ from harness.core import Answer, Boxes, Estimate, ImageRef, Question, Row, Run, 
 from harness.florence2.locations import write_boxes
 from harness.report.page import Shown
 from harness.viewer import pictures, static
+from harness.viewer.extras import NOTHING, Extras
 from harness.viewer.given import Listed
 from harness.viewer.server import Server
 from tasks import TASKS
@@ -93,6 +94,7 @@ class Generated:
 
     def __init__(self, runs: int, samples: int, root: Path) -> None:
         """Draws the pictures into `root`."""
+        self.extras: Extras = NOTHING
         shared = rows(samples, root)
         parts = None
         self.pictures: dict[str, tuple[Path, ImageRef]] = {}

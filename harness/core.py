@@ -359,6 +359,8 @@ class Answer:
     - `seconds` is the time from the start of the question's first prompt to the end of its last; 0 if the model does
       not measure time.  `batch` is the largest number of outputs that were generated together with it.
     - `trail` is None if the model does not record its stages.
+    - `prompts` are the texts that the model was given, one for each string of `raw`, without the frame that a chat
+      template puts around them; empty if the model does not record them.
     """
 
     raw: tuple[str, ...]
@@ -368,6 +370,7 @@ class Answer:
     seconds: float = 0.0
     batch: int = 1
     trail: Trail | None = None
+    prompts: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

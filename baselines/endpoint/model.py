@@ -192,7 +192,7 @@ class Endpoint:
             self.counts["empty"] += all(not reply.raw.strip() for reply in replies)
         return Answer(
             raw, value, sum(reply.generated for reply in replies), any(reply.truncated for reply in replies), seconds,
-            trail=Trail(_digest(texts), image.digest, "", _digest(raw)),
+            trail=Trail(_digest(texts), image.digest, "", _digest(raw)), prompts=texts,
         )  # fmt: skip
 
     def _failed(self, reason: str, *, lasting: bool) -> Failure:

@@ -46,6 +46,10 @@ Candidates = Annotated[
 ]
 Top = Annotated[int | None, Parameter(help="Candidates of each query of the first run [default: 128]")]
 Out = Annotated[Path, Parameter(help="Folder of results")]
+Engines = Annotated[
+    list[Path] | None,
+    Parameter(name="--engine", negative=(), help="Folder of the data engine, for its page; may be repeated"),
+]
 Json = Annotated[bool, Parameter(negative=(), help="Output as JSON")]
 TaskNames = Annotated[str, Parameter(help="Task names with commas, a glob such as 'refcoco*', or 'all'")]
 TaskOfRun = Annotated[

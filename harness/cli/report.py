@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from harness.cli.options import RESULTS, Data, TaskOfRun
+from harness.cli.options import RESULTS, Data, Engines, TaskOfRun
 from harness.evaluation.reporting import write_report
 from harness.sinks import line
 
@@ -23,6 +23,7 @@ def report(
     to: Annotated[Path, Parameter(help="Folder for the page, tables, figures and images")] = Path("reports"),
     task: TaskOfRun = None,
     data: Data = None,
+    engine: Engines = None,
     pictures: Annotated[
         int, Parameter(help="Largest number of images per run", validator=validators.Number(gte=0))
     ] = 24,
@@ -42,7 +43,7 @@ def report(
     python -m harness report --data /data
     """
     while True:
-        written = write_report(results, to, data, pictures=pictures, watch=watch, task=task)
+        written = write_report(results, to, data, pictures=pictures, watch=watch, task=task, engines=engine or ())
         print(line(f"tables: {written.tables}"), file=sys.stderr)
         print(line(f"viewer: {written.viewer}"), file=sys.stderr)
         print(line(f"report: {written.page}"), flush=True)

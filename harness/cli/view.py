@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from harness.cli.options import RESULTS, Data, TaskOfRun
+from harness.cli.options import RESULTS, Data, Engines, TaskOfRun
 from harness.errors import DataError
 from harness.sinks import line
 
@@ -21,8 +21,9 @@ def view(
     port: Annotated[int, Parameter(help="Port; 0 takes a free one", validator=validators.Number(gte=0, lte=65535))] = 0,
     task: TaskOfRun = None,
     data: Data = None,
+    engine: Engines = None,
 ) -> None:
-    """Show all runs in a browser, until Ctrl-C: leaderboard, runs, tasks and samples.  Runs in progress update.
+    """Show all runs in a browser, until Ctrl-C: leaderboard, runs, tasks, samples and more.  Runs in progress update.
 
     The pages are served on this machine only, read-only, under an address with a secret token.  `report` writes the
     same pages as files.
@@ -34,7 +35,7 @@ def view(
 
     if not results.is_dir():
         raise DataError(f"there is no results folder {results}; `python -m harness run --help` shows how to make runs")
-    with Server(Live(results, data, task), port) as server:
+    with Server(Live(results, data, task, engine or ()), port) as server:
         print(line(f"viewer: {server.url} (Ctrl-C stops)"), flush=True)
         try:
             server.serve_forever()

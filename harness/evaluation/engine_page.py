@@ -18,6 +18,11 @@ def report(engine: str | Path, to: str | Path, *, tokeniser: Tokeniser = WORDS) 
 
     DataError if there is no engine.
     """
+    return write(read(engine, tokeniser=tokeniser), Path(to))
+
+
+def read(engine: str | Path, *, tokeniser: Tokeniser = WORDS) -> EngineReport:
+    """What is shown of an engine folder.  DataError if there is no engine."""
     opened = Engine.open(Path(engine))
     counts = count(opened.records(), tokeniser)
     flows = waterfall(opened.records(dropped=True), opened.origins)
@@ -28,5 +33,4 @@ def report(engine: str | Path, to: str | Path, *, tokeniser: Tokeniser = WORDS) 
     name = f"{Path(engine).resolve().name}, recipe {opened.recipe.name}"
     spent = costs(opened.path, opened.origins)
     rounds = [state for number in opened.rounds if (state := opened.state(number)) is not None]
-    page = EngineReport(name=name, counts=counts, waterfall=flows, costs=spent, parser=parser, rounds=rounds)
-    return write(page, Path(to))
+    return EngineReport(name=name, counts=counts, waterfall=flows, costs=spent, parser=parser, rounds=rounds)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import published, store
 from harness.errors import UsageError
-from harness.evaluation import viewing
+from harness.evaluation import extras, viewing
 from harness.evaluation.viewing import each_once
 from harness.report import text
 from harness.viewer import static
@@ -29,14 +30,14 @@ class Report:
 
 def write_report(
     results: Path, to: Path, data: str | None = None, *, pictures: int = 24, watch: int | None = None,
-    task: str | None = None,
+    task: str | None = None, engines: Sequence[Path] = (),
 ) -> Report:  # fmt: skip
     """Writes the page, the tables and the images of every run in `results` once.
 
     `pictures` is the largest number of images per run.  `watch` is the number of seconds after which the page reloads
-    itself while a run is in progress.  `task` names a task of another package.  UsageError where there are no runs.
+    itself while a run is in progress.  `task` names a task of another package.  `engines` are folders of the data
+    engine.  UsageError where there are no runs.
     """
-    from harness.report import claims, miniature, papers
     from harness.report import tables as written_tables
     from harness.report.page import stale, write
 
@@ -59,16 +60,15 @@ def write_report(
     if not shown:
         raise UsageError(f"there are no runs in {results}; `python -m harness run --help` shows how to make one")
     runs = [item.run for item in shown]
-    tables = papers.tables(published.every(), published.tables(), runs)
-    tables = [*tables, claims.table(published.claims(), runs), *miniature.tables(runs)]
+    shown_extras = extras.collected(results, runs, engines)
     if old := stale(runs, to):
         log.warning(
             "%s: %d galleries are of runs that are not in %s: %s ...", to / "gallery", len(old), results, old[0]
         )
     again = watch is not None and busy
-    written = written_tables.write(tables, to / "tables")
+    written = written_tables.write(shown_extras.tables, to / "tables")
     page = write(shown, published.figures, to, pictures, watch if again else None)
     library = static.Fixed(
-        [(item, each.shown, each.problem) for item, each in zip(listed, read, strict=True)], pictures
+        [(item, each.shown, each.problem) for item, each in zip(listed, read, strict=True)], pictures, shown_extras
     )
     return Report(page, written, static.write(library, to / "viewer"), again)

@@ -178,7 +178,18 @@ def _evaluated(
 
 
 def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) -> Path:
-    """Writes `NAME.md`, `.csv`, `.svg` and `.png` of a study's records; the path of `NAME.md`.
+    """Writes `NAME.md`, `.csv`, `.svg` and `.png` of a study's records; the path of `NAME.md`."""
+    result = result_of(study, seeds, world, out)
+    to.mkdir(parents=True, exist_ok=True)
+    (to / f"{study.name}.md").write_text(shown.markdown(result))
+    (to / f"{study.name}.csv").write_text(shown.table(result))
+    if result.run:
+        shown.draw(result, to / study.name)
+    return to / f"{study.name}.md"
+
+
+def result_of(study: Study, seeds: Sequence[int], world: str, out: Path) -> shown.StudyResult:
+    """What the records of a study say.
 
     An evaluation that a record lacks is shown as not run; the others of the record are shown.
     """
@@ -204,16 +215,10 @@ def render(study: Study, seeds: Sequence[int], world: str, out: Path, to: Path) 
     abouts = {name: arm.about for name, arm in study.arms.items()}
     ordered = {key: values[key] for name in study.arms for key in values if key[0] == name}
     results = shown.results_of(ordered, (study.against, ""), abouts, paper)
-    result = shown.StudyResult(
+    return shown.StudyResult(
         study.name, study.question, study.against, study.says, study.locator, results, METRICS, done, len(cells), world,
         _claims(study), paper, MARGINS, _costs(study, seconds),
     )  # fmt: skip
-    to.mkdir(parents=True, exist_ok=True)
-    (to / f"{study.name}.md").write_text(shown.markdown(result))
-    (to / f"{study.name}.csv").write_text(shown.table(result))
-    if result.run:
-        shown.draw(result, to / study.name)
-    return to / f"{study.name}.md"
 
 
 def _costs(study: Study, seconds: Mapping[tuple[str, str], Mapping[int, float]]) -> dict[tuple[str, str], shown.Spread]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from harness import runner, store
 from harness.core import ImageRef, Run
 from harness.errors import HarnessError
+from harness.evaluation import extras
 from harness.evaluation.plan import samples_of
 from harness.report.page import Shown
 from harness.store import RunFolder
@@ -102,8 +103,11 @@ class Live:
     A run in progress is scored by a thread of its own, so that no page waits for it.
     """
 
-    def __init__(self, results: Path, data: str | None = None, task: str | None = None) -> None:
+    def __init__(
+        self, results: Path, data: str | None = None, task: str | None = None, engines: Sequence[Path] = ()
+    ) -> None:
         self.results, self.data, self.task = results, data, task
+        self.extras = extras.Live(results, engines, lambda: [item.run for item in self.listed()])
         self._lock = threading.Lock()  # one run is read and scored at a time
         self._folders: dict[str, tuple[RunFolder, Run]] = {}
         self._read: OrderedDict[str, tuple[str, Read]] = OrderedDict()
@@ -138,7 +142,7 @@ class Live:
 
     def stamp(self) -> dict[str, str]:
         """A text for each run, by id, that changes with its files; a folder that was not listed yet has its name."""
-        stamps, run_in = {}, {str(folder.path): run for run, (folder, _) in self._folders.items()}
+        stamps, run_in = self.extras.stamps(), {str(folder.path): run for run, (folder, _) in self._folders.items()}
         for folder, below, names in os.walk(self.results):
             if "run.json" in names:
                 below.clear()

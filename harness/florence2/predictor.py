@@ -35,6 +35,7 @@ from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.choose import accelerated
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
+from harness.florence2.prompts import DIGEST, digest
 from harness.florence2.tokenizer import Tokenizer
 from harness.images import open_rgb
 
@@ -52,7 +53,6 @@ IN_PIXELS = (  # kinds with coordinates in the question or in the scored value
     "detect", "find", "ground", "refer", "segment", "ocr_regions",
     "name", "describe", "outline", "read", "regions", "propose",
 )  # fmt: skip
-DIGEST = 8  # hexadecimal digits in each part of a trail
 AHEAD = 4  # batches whose images are opened ahead
 POLL_INTERVAL = 0.1  # seconds between polls of the engine: answers are cheaper to parse and store many at a time
 
@@ -304,11 +304,6 @@ class Predictor:
         if not pending.remaining:
             pending.seconds = done.ended - pending.begun
             yield pending.ticket, pending.answer(self.forms[pending.question.kind])
-
-
-def digest(sequences: Sequence[str] | Sequence[Sequence[int]]) -> str:
-    """The start of the sha256 of texts, or of lists of token ids."""
-    return hashlib.sha256(repr(sequences).encode()).hexdigest()[:DIGEST]
 
 
 def _device_name(device: torch.device) -> str:

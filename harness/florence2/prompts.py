@@ -20,7 +20,8 @@ of each kind that no checkpoint was trained with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +50,7 @@ PROMPTS_WITH_INPUT = {
     "<REGION_TO_OCR>": "What text is in the region {input}?",
 }
 AND = "<and>"
+DIGEST = 8  # hexadecimal digits in each part of a trail (`core.Trail`)
 GENERIC = "What is in the image?"
 
 
@@ -176,6 +178,11 @@ def prompts_of(question: Question, form: str = "", size: Size | None = None) -> 
     else:
         texts = [chosen.join.join(phrase.text.strip() for phrase in question.phrases)]
     return tuple(expand(chosen.text, text) for text in texts)
+
+
+def digest(sequences: Sequence[str] | Sequence[Sequence[int]]) -> str:
+    """The start of the sha256 of prompts, or of lists of token ids, as a trail has it."""
+    return hashlib.sha256(repr(sequences).encode()).hexdigest()[:DIGEST]
 
 
 def region_tokens(question: Question, size: Size | None) -> str:

@@ -55,7 +55,9 @@ def _by_model(key: str, spec: TableSpec, figures: Sequence[Figure], runs: Sequen
         *_uncertainty_note(figures),
         _sources_note(figures),
     ]
-    return Table(key, spec.title, head, [*published, *(row.cells for row in our_rows)], 4, notes, len(figures))
+    return Table(
+        key, spec.title, head, [*published, *(row.cells for row in our_rows)], 4, notes, len(figures), len(our_rows)
+    )
 
 
 def _by_data_set(

@@ -19,7 +19,7 @@ def describe(record: Record) -> str:
     """A record as text: its settings, its validity, and each number with its interval."""
     settings = record["settings"]
     lines = [
-        f"{record['model']} {record['scenario']} · {record['set']} · {_settings(settings)} · {record['device']}",
+        f"{record['model']} {record['scenario']} · {record['set']} · {described(settings)} · {record['device']}",
         f"  {_validity(record)}",
     ]
     for name, estimate in record["latency s"].items():
@@ -84,7 +84,8 @@ def _time(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
-def _settings(settings: Mapping[str, Any]) -> str:
+def described(settings: Mapping[str, Any]) -> str:
+    """The settings of a record in words."""
     beams = f"{settings['beams']} beams" if settings["beams"] else ""
     parts = [f"batch {settings['batch size']}", beams, settings["dtype"], settings["resolution"]]
     if settings["new tokens"]:
@@ -116,11 +117,11 @@ def markdown(records: Sequence[Record]) -> str:
         out.write("| model | images | settings | scenario | p50 | p99 ")
         out.write("| images/s | tokens/s | peak MiB | validity | version |\n")
         out.write("|---|---|---|---|--:|--:|--:|--:|--:|---|---|\n")
-        for record in sorted(of_device, key=_order):
+        for record in sorted(of_device, key=order):
             latency, throughput = record["latency s"], record["throughput"]
             unchecked = record["meter"].get("not checked")
             cells = [
-                record["model"], record["set"], _settings(record["settings"]),
+                record["model"], record["set"], described(record["settings"]),
                 f"{record['scenario']} ({record['level']})",
                 *(_time(latency[name]["value"]) if name in latency else "–" for name in ("p50", "p99")),
                 f"{throughput['images/s']:.4g}", f"{throughput['tokens/s']:.4g}",
@@ -136,14 +137,15 @@ def markdown(records: Sequence[Record]) -> str:
             )
             out.write("and token counts. The other implementation uses float32 weights if ours are int8.\n\n")
             out.write("| model | settings | versus | speed ratio | version |\n|---|---|---|---|---|\n")
-            for record, name, result in sorted(comparisons, key=lambda item: (*_order(item[0]), item[1])):
-                cells = [record["model"], _settings(record["settings"]), name, versus(result)]
+            for record, name, result in sorted(comparisons, key=lambda item: (*order(item[0]), item[1])):
+                cells = [record["model"], described(record["settings"]), name, versus(result)]
                 cells.append(record["provenance"]["harness"])
                 out.write(f"| {' | '.join(map(cell, cells))} |\n")
     return out.getvalue()
 
 
-def _order(record: Record) -> tuple[Any, ...]:
+def order(record: Record) -> tuple[Any, ...]:
+    """The sort key of a record: model, scenario, images and settings."""
     settings = record["settings"]
     numbers = (settings["batch size"], settings["beams"], settings["new tokens"])
     return record["model"], record["scenario"], record["set"], settings["dtype"], numbers, settings["resolution"]
@@ -168,7 +170,7 @@ def _stages(records: Sequence[Record], to: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    chosen = sorted(records, key=_order)[-BARS:]
+    chosen = sorted(records, key=order)[-BARS:]
     names = ["open", "transfer", "vision", "encoder", "prefill", "decode", "parsing"]
     figure = Figure(figsize=(9, 1.2 + 0.45 * len(chosen)), layout="constrained")
     axes = figure.subplots()
@@ -185,7 +187,7 @@ def _stages(records: Sequence[Record], to: Path) -> None:
         label = "roofline floor" if row == 0 else None
         axes.barh(row, floor, fill=False, edgecolor="black", linewidth=1.2, label=label)
     names = [
-        f"{sinks.label(record['model'] + ' · ' + record['device'])}\n{sinks.label(_settings(record['settings']))}"
+        f"{sinks.label(record['model'] + ' · ' + record['device'])}\n{sinks.label(described(record['settings']))}"
         for record in chosen
     ]
     axes.set_yticks(range(len(chosen)), names, fontsize=7)

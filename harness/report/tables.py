@@ -22,6 +22,7 @@ class Table:
     text_columns: int = 1  # left-aligned; the columns after them hold numbers
     notes: Sequence[str] = ()
     figure_count: int = 0  # published figures in the table
+    our_rows: int = 0  # rows of our runs, below those of published figures
 
 
 def write(tables: Sequence[Table], folder: Path) -> Path:

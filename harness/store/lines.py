@@ -83,6 +83,9 @@ class Appender:
         }
         if answer.trail is not None:
             record["trail"] = answer.trail
+        if answer.prompts:
+            # A question may have half a character, which has no UTF-8.
+            record["prompts"] = tuple(text.encode("utf-8", "replace").decode() for text in answer.prompts)
         self.stream.write(_line(record))
         self.stream.flush()
 
@@ -99,6 +102,7 @@ class _AnswerLine(msgspec.Struct):
     batch: Annotated[int, Meta(ge=1, le=MOST)]
     asked: str
     trail: Trail | None = None
+    prompts: tuple[str, ...] = ()
 
 
 class _Mask(msgspec.Struct):
@@ -126,6 +130,7 @@ def parse_answer(line: str) -> Kept:
         seconds=record.seconds,
         batch=record.batch,
         trail=record.trail,
+        prompts=record.prompts,
     )
     return Kept(record.id, record.asked, answer)
 

@@ -58,7 +58,7 @@ def _precision(parts: Breakdown) -> list[list[float]]:
 
 
 def pair(a: Shown, b: Shown) -> dict[str, Any]:
-    """The payload of `pair/<a>/<b>`: the headline of both runs and their paired difference, B minus A.
+    """The payload of `pair/<a>/<b>`: every metric of both runs and its paired difference, B minus A, headline first.
 
     `problem` says in a sentence why the runs cannot be compared.
     """
@@ -67,16 +67,17 @@ def pair(a: Shown, b: Shown) -> dict[str, Any]:
         task, rows_a, rows_b = _paired_rows(a, b)
     except HarnessError as error:
         return {"problem": str(error)}
-    compared = comparison.metrics_of(task, rows_a, rows_b, a.run.spec.seed, only=task.headline)
     metrics = [
         {
             "metric": name, "a": each.a, "b": each.b, "value": each.difference.value, "low": each.difference.low,
             "high": each.difference.high, "p": each.difference.p, "test": each.test, "smallest": each.smallest,
         }
-        for name, each in compared.items()
-        if name == task.headline
+        for name, each in comparison.metrics_of(task, rows_a, rows_b, a.run.spec.seed).items()
     ]  # fmt: skip
-    return {"problem": "" if metrics else f"{task.headline} is not defined for both runs", "metrics": metrics}
+    problem = (
+        "" if metrics and metrics[0]["metric"] == task.headline else f"{task.headline} is not defined for both runs"
+    )
+    return {"problem": problem, "metrics": metrics}
 
 
 def _paired_rows(a: Shown, b: Shown) -> tuple[Task[Any], Sequence[Row[Any]], Sequence[Row[Any]]]:

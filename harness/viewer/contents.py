@@ -6,7 +6,8 @@ samples/<id>                   the number of its samples, or why there are none
 index/<id>/<part>              the samples for the grid
 details/<id>/<part>            the samples for their own pages
 charts/<id>                    its error analysis
-pair/<id>/<id>                 the paired difference of two runs
+pair/<id>/<id>                 the paired differences of two runs, with sorted ids
+speed, studies, tables, engine results that belong to no single run
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 import msgspec
 
 from harness.report.text import title
-from harness.viewer import analysis, samples
+from harness.viewer import analysis, extras, pairs, samples
 from harness.viewer.given import Library
-from harness.viewer.overview import overview, role, warnings
+from harness.viewer.overview import overview, warnings
 from tasks import TASKS
 
 
@@ -27,7 +28,9 @@ def payload(library: Library, name: str, *, live: bool) -> Any:
     """The payload of a chunk; KeyError for a name that no chunk of these runs has."""
     kind, *ids = name.split("/")
     if kind == "overview" and not ids:
-        return overview(library.listed(), live=live)
+        return overview(library.listed(), () if live else pairs.chosen(library)[1], live=live)
+    if kind in extras.NAMES and not ids:
+        return extras.payload(library.extras, kind)
     if kind == "run" and len(ids) == 1:
         return record(library, ids[0])
     if kind == "pair" and len(ids) == 2:
@@ -56,14 +59,10 @@ def record(library: Library, run: str) -> dict[str, Any]:
 
 
 def names(library: Library) -> Iterator[str]:
-    """The names of all chunks of the pages on disk.
-
-    Of the pairs, each run is paired with the best model of its task, split and data; all pairs would take hours.
-    """
+    """The names of all chunks of the pages on disk; of the pairs, those of `pairs.chosen`."""
     yield "overview"
-    listed = list(library.listed())
-    best: dict[tuple[str, str, str], tuple[float, str]] = {}
-    for item in listed:
+    yield from extras.NAMES
+    for item in library.listed():
         run = item.run
         yield f"run/{run.id}"
         yield f"samples/{run.id}"
@@ -73,11 +72,4 @@ def names(library: Library) -> Iterator[str]:
         yield f"charts/{run.id}"
         for kind, size in (("index", samples.INDEXED), ("details", samples.DETAILED)):
             yield from (f"{kind}/{run.id}/{part}" for part in range(-(-len(shown.rows) // size)))
-        estimate, key = run.metrics.get(run.headline), (run.spec.data, run.spec.task, run.spec.split)
-        if run.finished and role(run.spec.model) == "model" and estimate is not None and estimate.value is not None:
-            best[key] = max(best.get(key, (estimate.value, run.id)), (estimate.value, run.id))
-    for item in listed:
-        run = item.run
-        top = best.get((run.spec.data, run.spec.task, run.spec.split))
-        if top is not None and top[1] != run.id and run.finished and library.shown(run.id)[0].rows:
-            yield f"pair/{top[1]}/{run.id}"
+    yield from (f"pair/{a}/{b}" for a, b in pairs.chosen(library)[0])

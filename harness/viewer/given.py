@@ -9,6 +9,7 @@ from typing import Protocol
 
 from harness.core import ImageRef, Run
 from harness.report.page import Shown
+from harness.viewer.extras import Extras
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Listed:
 
 class Library(Protocol):
     """The runs behind the pages."""
+
+    @property
+    def extras(self) -> Extras:
+        """Results that belong to no single run."""
+        ...
 
     def listed(self) -> Sequence[Listed]:
         """Every run once, in a fixed order."""

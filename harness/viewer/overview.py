@@ -30,8 +30,8 @@ FAMILY = {entry.name: family.__name__.rpartition(".")[2] for family in baselines
 FIGURES = 12  # published figures of one task
 
 
-def overview(listed: Sequence[Listed], *, live: bool) -> dict[str, Any]:
-    """The payload of the chunk `overview`."""
+def overview(listed: Sequence[Listed], left_out: Sequence[tuple[str, str]] = (), *, live: bool) -> dict[str, Any]:
+    """The payload of the chunk `overview`.  `left_out` are pairs of runs that the pages do not compare."""
     runs = [item.run for item in listed]
     columns: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
@@ -43,6 +43,7 @@ def overview(listed: Sequence[Listed], *, live: bool) -> dict[str, Any]:
         "models": _models(runs),
         "tasks": [_task(*key, of_key) for key, of_key in columns.items()],
         "runs": [_run(item) for item in listed],
+        "pairs left out": [" ".join(pair) for pair in left_out],
         "missing": [cell._asdict() for cell in missing(runs)],
     }
 

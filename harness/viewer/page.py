@@ -20,7 +20,8 @@ from harness.sinks import html
 
 APP = Path(__file__).with_name("app")
 SCRIPTS = (
-    "dom.js", "load.js", "charts.js", "overview.js", "missing.js", "run.js", "task.js", "shapes.js", "stage.js",
+    "dom.js", "load.js", "charts.js", "overview.js", "missing.js", "compare.js", "speed.js", "studies.js",
+    "tables.js", "run.js", "task.js", "shapes.js", "stage.js",
     "tokens.js", "notes.js", "filters.js", "samples.js", "sample.js", "main.js",
 )  # fmt: skip
 STYLES = ("look.css", "pages.css")

@@ -15,6 +15,7 @@ from harness.images import size_of
 from harness.report.breakdown import Breakdown
 from harness.report.gallery import OUTCOMES, images_of
 from harness.report.page import Shown
+from harness.viewer import prompts
 from harness.viewer.given import Library
 from harness.viewer.shapes import shapes_of, texts_of
 from harness.viewer.tokens import linked
@@ -33,6 +34,7 @@ def head(shown: Shown, problem: str, parts: Breakdown) -> dict[str, Any]:
         "problem": problem, "count": count, "indexed": INDEXED, "detailed": DETAILED, "columns": COLUMNS,
         "outcomes": OUTCOMES, "scores": list(shown.rows[0].score.values) if count else [],
         "kind": shown.rows[0].sample.question.kind if count else "", "analysed": bool(parts.mistakes),
+        "prompts": prompts.examples(shown.run, shown.rows),
     }  # fmt: skip
 
 
@@ -76,7 +78,8 @@ def _details(rows: Sequence[Row[Any]], shown: Shown, parts: Breakdown, library: 
             "region": [round(side, 2) for side in question.region] if question.region else None,
             "target": shapes_of(sample.target, question.phrases), "references": texts_of(sample.target)[:TEXTS],
             "hidden": sample.target is None, "answer": drawn, "texts": texts_of(answer.value)[:TEXTS],
-            "raw": linked(answer.raw, drawn, size), "parsed": answer.value is not None, "tokens": answer.tokens,
+            "raw": linked(answer.raw, drawn, size), "prompts": prompts.sent(shown.run, row, size),
+            "parsed": answer.value is not None, "tokens": answer.tokens,
             "truncated": answer.truncated, "seconds": round(answer.seconds, 4), "batch": answer.batch,
             "scores": {name: round(value, 5) for name, value in row.score.values.items()},
             "readable": row.score.readable, "mistakes": list(parts.mistakes.get(sample.id, ())),

@@ -12,6 +12,7 @@ from harness.errors import DataError
 from harness.report.gallery import chosen
 from harness.report.page import Shown
 from harness.viewer import chunks, contents, page, pictures
+from harness.viewer.extras import NOTHING, Extras
 from harness.viewer.given import Listed
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,9 @@ OWN = ("app", "data", "images", "thumbs")  # folders that each report writes ane
 class Fixed:
     """Runs whose samples are all read.  A run has pictures of at most `count` samples (`gallery.chosen`)."""
 
-    def __init__(self, runs: Sequence[tuple[Listed, Shown, str]], count: int) -> None:
+    def __init__(self, runs: Sequence[tuple[Listed, Shown, str]], count: int, extras: Extras = NOTHING) -> None:
         self._runs = {listed.run.id: (listed, shown, problem) for listed, shown, problem in runs}
+        self.extras = extras
         self.pictures: dict[str, tuple[Path, ImageRef]] = {}
         for _, shown, _ in runs:
             for row in chosen(shown.rows, count) if count else ():

@@ -136,6 +136,7 @@ def test_output_equals_a_plain_greedy_loop(folder: Path, root: Path) -> None:
     assert answer.raw == (tokenizer.decode(ids, skip_special_tokens=True),)
     assert family.written[0].ids == tuple(ids)
     assert (answer.tokens, answer.batch) == (len(ids), 1)
+    assert answer.prompts == ("what color is the circle",)
     assert answer.seconds > 0
 
 
@@ -269,6 +270,7 @@ def test_prompts_of_one_question_make_one_answer_in_their_order(folder: Path, ro
     assert results[0].tokens == sum(answer.tokens for answer in alone.values())
     assert results[0].truncated == any(answer.truncated for answer in alone.values())
     assert results[0].value == Text((" | ".join(results[0].raw),))
+    assert results[0].prompts == ("red circle", "blue square", "red star")
 
 
 def test_answers_do_not_depend_on_the_batch_or_the_order(folder: Path, root: Path) -> None:

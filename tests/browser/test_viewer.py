@@ -5,6 +5,7 @@ The tests are skipped without Chromium, unless BROWSER_TESTS=required (as in `.c
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -21,14 +22,19 @@ import pytest
 from pycocotools import mask as coco_mask
 
 import harness
-from harness import store
+from harness import comparison, store
 from harness.core import Question, Sample
 from harness.evaluation.viewing import Live
 from harness.report.page import Shown
+from harness.report.tables import Table
 from harness.viewer import static
+from harness.viewer.extras import Collected
 from harness.viewer.given import Listed
 from harness.viewer.server import Server
+from tests.harness.report.test_engine import REPORT
+from tests.harness.viewer.test_extras import study
 from tests.harness.viewer.viewed import library, picture, renamed, shown_of
+from tests.speeds import PEER, record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("BROWSER_TESTS") == "required"
@@ -42,9 +48,16 @@ PAGES = {
     "alpha": "#/run/id-alpha",
     "Samples": "#/samples/id-alpha",
     "thing 2": "#/sample/id-alpha/s2?with=id-beta",
+    "Compare two models": "#/compare",
+    "Speed": "#/speed",
+    "Studies": "#/studies",
+    "Paper tables": "#/tables",
+    "Data engine": "#/engine",
     "Missing runs": "#/missing",
     "Tags and notes": "#/notes",
 }
+TABLE = Table("t", "A table", ["model", "value"], [["theirs", "1.0"], ["alpha (ours)", "2.0"]], our_rows=1)
+EXTRAS = Collected([record(against={"transformers": PEER})], [study(20.6)], [TABLE], [REPORT])
 HOSTILE = (
     "\x1b[2J\x07\u202e]]></script><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload=alert(3) "
     "javascript:alert(4) ${alert(5)} =cmd() &amp; \u2028\x9b\ud800 %00 #/../ ?with="
@@ -66,7 +79,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("viewer")
     root = picture(folder / "data")
     third = renamed(shown_of("gamma", root), split="testA")
-    return static.write(library([shown_of("alpha", root), shown_of("beta", root), third]), folder / "out").as_uri()
+    runs = library([shown_of("alpha", root), shown_of("beta", root), third])
+    runs.extras = EXTRAS
+    return static.write(runs, folder / "out").as_uri()
 
 
 @contextmanager
@@ -161,6 +176,91 @@ def test_pair_on_the_task_page_is_the_paired_difference(browser: Any, pages: str
         assert tab.locator("figure.chart svg[role=img]").count() >= 3
 
 
+def saved(tab: Any, button: Any) -> list[list[str]]:
+    """The rows of the CSV file that a button saves."""
+    with tab.expect_download() as download:
+        button.click()
+    return list(csv.reader(Path(download.value.path()).read_text().splitlines()))
+
+
+def test_compare_page_lists_differences_and_links_samples_that_change(browser: Any, tmp_path: Path) -> None:
+    """Of 13 samples, six of `abc` and seven of `beta` are right."""
+    root = picture(tmp_path / "data")
+    runs = [shown_of(name, root, 13) for name in ("abc", "beta")]
+    pages = static.write(library(runs), tmp_path / "out").as_uri()
+    scores = {run.run.spec.model: [row.score.values["hit"] for row in run.rows] for run in runs}
+    pairs = list(zip(scores["abc"], scores["beta"], strict=True))
+    assert [sum(each) for each in scores.values()] == [6, 7]
+    with opened(browser, accept_downloads=True) as tab:
+        show(tab, pages, "#/compare?a=abc+zero_shot&b=beta+zero_shot", "Compare two models")
+        cells = tab.locator("table[class=plain] tbody tr").first.locator("th, td")
+        tab.get_by_text("Differences on coco").or_(cells.nth(8)).first.wait_for()
+        until(tab, "!document.body.textContent.includes('comparing …')")
+        assert cells.nth(4).text_content() == "+7.7"  # 1 of 13
+        count = tab.locator(".count").text_content()
+        worse, better = (sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
+        assert count.startswith(
+            f"B is worse in {worse}, better in {better}, equal in {13 - worse - better} of 13 samples"
+        )
+        assert worse and better
+        rows = saved(tab, tab.get_by_role("button", name="All changes as CSV"))
+        assert len(rows) == 1 + worse + better
+        for row in rows[1:]:
+            assert (float(row[2]), float(row[3])) == pairs[int(row[0].removeprefix("s"))]
+        tab.get_by_label("Show").select_option("better")
+        assert tab.get_by_role("region", name="Samples that change").locator("tbody tr").count() == better
+        tab.get_by_role("region", name="Samples that change").locator("tbody a").first.click()
+        tab.locator(".panel").nth(1).wait_for()  # both models beside each other
+        tab.go_back()
+        tab.get_by_role("link", name="Swap").click()
+        until(tab, "location.hash.includes('a=beta')")
+        until(tab, "document.querySelector('table.plain') && !document.body.textContent.includes('comparing …')")
+        assert cells.nth(4).text_content() == "−7.7"
+
+
+def test_holm_on_the_page_is_that_of_compare(browser: Any, pages: str) -> None:
+    with opened(browser) as tab:
+        show(tab, pages, "#/", "Results")
+        values = np.random.default_rng(0).random(9).tolist()
+        found = tab.evaluate("values => H.holm(values)", [*values[:4], None, *values[4:]])
+        assert found.pop(4) is None
+        assert found == pytest.approx(comparison.holm(values))
+
+
+def test_published_figures_have_rows_of_their_own(browser: Any, pages: str) -> None:
+    with opened(browser, accept_downloads=True) as tab:
+        show(tab, pages, "#/studies", "Studies")
+        ours, theirs = tab.get_by_role("region", name="Differences of test").locator("tbody tr").all()
+        assert "small models" in ours.text_content() and "+10.0" in ours.text_content()
+        assert "the paper" in theirs.text_content() and "+2.0" in theirs.text_content()
+        assert "agrees" in theirs.text_content() and "published" in theirs.get_attribute("class")
+        rows = saved(tab, tab.get_by_role("button", name="Study as CSV"))
+        sources = {row[6]: row[12] for row in rows if row[2] == "rich"}
+        assert float(sources["small models"]) == 10 and float(sources["paper"]) == pytest.approx(2.0)
+        show(tab, pages, "#/tables", "Paper tables")
+        assert [row.get_attribute("class") for row in tab.locator("tbody tr").all()] == [None, "ours first"]
+        rows = saved(tab, tab.get_by_role("button", name="CSV"))
+        assert [row[-1] for row in rows] == ["source", "published", "this harness"]
+        show(tab, pages, "#/speed", "Speed")
+        assert "2.50 ×2.25 to 3.00" in tab.get_by_role("region", name="Comparisons on A, 2 cores").text_content()
+        assert "A, 2 cores" in tab.locator("h2").first.text_content()
+
+
+def test_pages_without_results_give_the_command(browser: Any, tmp_path: Path) -> None:
+    pages = static.write(library([]), tmp_path / "out").as_uri()
+    said = {
+        "#/": "harness run", "#/compare": "harness run", "#/speed": "harness bench", "#/studies": "harness ablate",
+        "#/engine": "--engine ENGINE",
+    }  # fmt: skip
+    with opened(browser, viewport={"width": 390, "height": 844}) as tab:
+        for address, command in said.items():
+            tab.goto("about:blank")
+            tab.goto(pages + address)
+            tab.locator(".page .command code").first.wait_for()
+            assert command in tab.locator(".page .command").first.text_content()
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+
+
 def test_records_without_predictions_are_shown_without_errors(browser: Any, tmp_path: Path) -> None:
     records = [Shown(shown_of(name, tmp_path).run, None, (), Path()) for name in ("alpha", "beta")]
     listed = [(Listed(item.run, "record", ""), item, "the predictions are not here") for item in records]
@@ -194,6 +294,14 @@ def test_grid_filters_and_sample_pages_turn_by_key(browser: Any, pages: str) -> 
         assert tab.get_by_label("Error type").input_value() == "background"
         show(tab, "", address, "thing 4")  # its own address, opened anew: all samples in order of the data
         assert "5 of 12" in tab.locator(".turn").text_content()
+
+
+def test_prompts_as_sent_are_on_the_pages_of_run_and_sample(browser: Any, pages: str) -> None:
+    with opened(browser) as tab:
+        show(tab, pages, "#/sample/id-alpha/s2", "thing 2")
+        assert tab.locator(".raw .prompt").text_content() == "Prompt Where is thing 2?"
+        show(tab, pages, "#/run/id-alpha", "alpha")
+        assert tab.locator(".example .prompt").text_content() == "Where is thing 0?"
 
 
 def test_location_tokens_and_shapes_light_each_other(browser: Any, pages: str) -> None:
@@ -288,8 +396,20 @@ def test_hostile_data_is_text_on_every_page(browser: Any, tmp_path: Path) -> Non
         metrics = {**shown.run.metrics, HOSTILE: shown.run.metrics["Acc@0.5"]}
         run = replace(shown.run, provenance=provenance | {"remarks": [HOSTILE]}, metrics=metrics)
         items.append(replace(shown, run=run, rows=tuple(rows)))
-    pages = static.write(library(items), tmp_path / "out").as_uri()
+    runs = library(items)
+    strange = replace(study(20.6), name=HOSTILE, question=HOSTILE, paper_summary=HOSTILE, claims=[(HOSTILE,) * 3])
+    table = Table(HOSTILE, HOSTILE, [HOSTILE] * 2, [[HOSTILE] * 2], notes=[HOSTILE])
+    measured = record(device=HOSTILE, model=HOSTILE, against={HOSTILE: PEER, f"{HOSTILE}2": {"cannot run": HOSTILE}})
+    runs.extras = Collected([measured], [strange], [table], [replace(REPORT, name=HOSTILE)])
+    pages = static.write(runs, tmp_path / "out").as_uri()
     with opened(browser) as tab:
+        for address in ("#/compare", "#/speed", "#/studies", "#/tables", "#/engine"):
+            tab.goto("about:blank")
+            tab.goto(pages + address)
+            tab.locator(".page h1").wait_for()
+            tab.wait_for_timeout(300)
+            assert "<script>alert(1)</script>" in tab.locator("main").text_content(), address
+        tab.goto("about:blank")
         tab.goto(pages)
         for selector in ("table.board tbody th a", "a[href^='#/samples/']", ".card a", ".turn button:not([disabled])"):
             tab.locator(selector).first.click()

@@ -55,7 +55,7 @@
     const all = options.series.flatMap((each) => each.points);
     const x = d3.scaleLinear().domain(options.domain || d3.extent(all, (point) => point[0]))
       .range([MARGIN.left, width - MARGIN.right]);
-    const y = d3.scaleLinear().domain([0, 100]).range([height - MARGIN.bottom, MARGIN.top]);
+    const y = d3.scaleLinear().domain([0, options.top || 100]).range([height - MARGIN.bottom, MARGIN.top]);
     axes(svg, x, y, width, height, options);
     if (options.diagonal) {
       svg.append("line").attr("class", "diagonal").attr("x1", x(0)).attr("y1", y(0)).attr("x2", x(100)).attr("y2", y(100));
@@ -94,8 +94,9 @@
         .call(d3.axisBottom(x).ticks(Math.max(2, Math.floor(width / 110))).tickSize(-(height - 30)));
       options.rows.forEach(([name, bars], row) => {
         const start = row * group + 8;
+        const letters = Math.min(24, Math.floor((left - 8) / 6.3));
         const text = svg.append("text").attr("class", "name").attr("x", left - 8).attr("text-anchor", "end")
-          .attr("y", start + (group - 12) / 2 + 4).text(name.length > 24 ? `${name.slice(0, 23)}…` : name);
+          .attr("y", start + (group - 12) / 2 + 4).text(name.length > letters ? `${name.slice(0, letters - 1)}…` : name);
         text.append("title").text(name);
         bars.forEach((bar, place) => {
           if (!bar || bar[0] === null) return;
@@ -113,6 +114,33 @@
             .text(H.number(value));
         });
       });
+    });
+  };
+
+  // Values with intervals beside a line at `at`; rows: [{ name, value, low, high, faint, said }], band: [low, high] or null
+  H.ranges = (options) => {
+    const height = options.rows.length * 24 + 48;
+    return figure(options, height, (svg, width, say) => {
+      const left = Math.min(width * 0.5, 18 + 6.4 * Math.max(...options.rows.map((row) => row.name.length)));
+      const all = options.rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value]).concat(options.at, options.log ? [] : options.band || []);
+      const [least, most] = d3.extent(options.log ? all.filter((value) => value > 0) : all);
+      const spare = (most - least) * 0.04 || 1;
+      const x = (options.log ? d3.scaleLog().domain([least / 1.1, most * 1.1]) : d3.scaleLinear().domain([least - spare, most + spare])).range([left, width - 24]);
+      const bottom = height - 40;
+      if (options.band) svg.append("rect").attr("class", "band").attr("x", x(options.band[0])).attr("width", x(options.band[1]) - x(options.band[0])).attr("y", 4).attr("height", bottom - 4);
+      svg.append("g").attr("class", "axis grid").attr("transform", `translate(0,${bottom})`)
+        .call(d3.axisBottom(x).ticks(Math.max(2, Math.floor((width - left) / 80)), options.log ? "~g" : undefined).tickSize(4 - bottom));
+      svg.append("line").attr("class", "zero").attr("x1", x(options.at)).attr("x2", x(options.at)).attr("y1", 4).attr("y2", bottom);
+      const letters = Math.floor((left - 12) / 6.3);
+      options.rows.forEach((row, place) => {
+        const y = place * 24 + 16;
+        svg.append("text").attr("class", "name").attr("x", left - 10).attr("y", y + 4).attr("text-anchor", "end")
+          .text(row.name.length > letters ? `${row.name.slice(0, letters - 1)}…` : row.name).append("title").text(row.name);
+        if (row.low !== null) svg.append("line").attr("class", "whisker").attr("x1", x(options.log ? Math.max(row.low, least / 1.1) : row.low)).attr("x2", x(row.high)).attr("y1", y).attr("y2", y);
+        svg.append("circle").attr("r", 5).attr("cx", x(row.value)).attr("cy", y).attr("class", row.faint ? "dot faint" : "dot")
+          .on("pointerenter", () => say(row.said)).on("pointerleave", () => say("")).append("title").text(row.said);
+      });
+      svg.append("text").attr("class", "title").attr("x", width - 24).attr("y", height - 8).attr("text-anchor", "end").text(options.x);
     });
   };
 

@@ -76,7 +76,7 @@
           document.body.classList.remove("away");
           if (different.length) {
             for (const name of [...kept.keys()]) {
-              if (name === "overview" || different.some((run) => name.split("/").includes(run))) kept.delete(name);
+              if (["overview", "tables"].includes(name) || different.some((run) => name.split("/").includes(run))) kept.delete(name);
             }
             changed(different);
           }

@@ -80,11 +80,12 @@
     return button;
   }
 
+  const LINKS = { compare: "Compare", speed: "Speed", studies: "Studies", tables: "Paper tables", engine: "Data engine", missing: "Missing", notes: "Notes" };
   const themeButton = theme();
   function bar(name) {
     const here = (page) => (page === name ? "page" : null);
-    const links = [["#/", "Overview", "overview"], ["#/missing", "Missing", "missing"], ["#/notes", "Notes", "notes"]];
-    if (!H.live()) links.push(["../tables/index.html", "Paper tables", ""], ["../index.html", "One page", ""]);
+    const links = [["#/", "Overview", "overview"], ...["compare", "speed", "studies", "tables", "engine", "missing", "notes"].map((page) => [`#/${page}`, LINKS[page], page])];
+    if (!H.live()) links.push(["../index.html", "One page", ""]);
     const top = document.getElementById("top");
     top.replaceChildren();
     H.add(top,
@@ -92,6 +93,8 @@
       H.el("nav", { "aria-label": "Pages" }, links.map(([href, text, key]) =>
         H.el("a", { href, "aria-current": key ? here(key) : null }, text))),
       H.live() ? H.el("span", { class: "live" }, "live") : null, themeButton);
+    const current = top.querySelector("nav [aria-current]");
+    if (current) current.parentElement.scrollLeft = current.offsetLeft - current.parentElement.offsetLeft - 40; // on a phone the bar scrolls
   }
 
   H.mark = () => H.svg("svg", { viewBox: "0 0 20 20", width: 20, height: 20, "aria-hidden": "true", class: "logo" },

@@ -31,6 +31,15 @@
       : H.el("p", { class: "note" }, "None recorded."), H.el("h3", {}, "Counts"), facts(counts)];
   }
 
+  // One example for each kind of question; the page of each sample has its own.
+  function sent(id, head) {
+    if (!head.count) return null;
+    return [H.el("h3", {}, "Prompts as sent"), head.prompts.length ? head.prompts.map((each) => H.el("div", { class: "example" },
+      H.el("p", { class: "note" }, `${each.kind.replaceAll("_", " ")}, sample `, H.el("a", { href: H.link("sample", id, each.sample) }, each.sample),
+        each.prompts.length > 1 ? `, the first of ${H.plural(each.prompts.length, "prompt")}` : ""), H.el("p", { class: "code prompt" }, each.prompts[0])))
+      : H.el("p", { class: "note" }, "The prompts of this run were not recorded.")];
+  }
+
   H.pages.run = async (page, [id]) => {
     const { record: run, title, state, folder, warnings, about, seen } = await H.load(`run/${id}`);
     const { head, problem } = await H.load(`samples/${id}`).then((found) => ({ head: found, problem: found.problem }));
@@ -61,7 +70,7 @@
       H.el("div", { class: "columns" },
         H.el("section", {}, H.el("h2", {}, "Model"), facts({ ...other, fingerprint: spec.fingerprint }),
           decoding ? [H.el("h3", {}, "Decoding"), H.el("p", { class: "code" }, String(decoding))] : null,
-          prompts && typeof prompts === "object" ? [H.el("h3", {}, "Prompts by kind of question"), facts(prompts)] : null),
+          sent(id, head), prompts && typeof prompts === "object" ? [H.el("h3", {}, "Prompts by kind of question"), facts(prompts)] : null),
         H.el("section", {}, H.el("h2", {}, "Speed"), timings(run.timings, run.counts),
           H.el("h2", {}, "Environment"), facts({ ...(from.machine || {}), ...(from.packages || {}) })),
         H.el("section", {}, H.el("h2", {}, "Record"), facts({ id: run.id, status: run.status, schema: run.schema, ...spec, fingerprint: null, ...rest }))),

@@ -67,20 +67,15 @@
       }
       result.replaceChildren(H.el("p", { class: "note" }, "Comparing …"));
       const command = H.command(`python -m harness compare ${a} ${b}`);
-      let found = null;
-      let turned = false;
-      try { found = await H.load(`pair/${a}/${b}`); } catch {
-        try { found = await H.load(`pair/${b}/${a}`); turned = true; } catch { /* below */ }
-      }
+      const found = await H.pair(a, b);
       if (chosen[0] !== a || chosen[1] !== b) return;
       if (!found || found.problem) {
         result.replaceChildren(H.el("p", {}, found ? `Not compared: ${found.problem}.` : "This report has no paired difference of these two runs; the command computes it."), command);
         return;
       }
       const each = found.metrics[0];
-      const sign = turned ? -1 : 1;
-      const [value, low, high] = [sign * each.value, each.low === null ? null : sign * (turned ? each.high : each.low), each.low === null ? null : sign * (turned ? each.low : each.high)];
-      const beyond = low !== null && (low > 0 || high < 0);
+      const { value, low, high } = each;
+      const beyond = H.beyond(each);
       result.replaceChildren();
       H.add(result, H.el("p", { class: "verdict" }, H.el("b", { class: beyond ? (value > 0 ? "up" : "down") : "" }, H.signed(value)),
         ` ${each.metric}, B minus A`, low === null ? "" : `, 95 % interval ${H.signed(low)} to ${H.signed(high)}`),

@@ -19,7 +19,8 @@ H.tokens = (detail, stage) => {
     for (const [event, call] of [["pointerenter", on], ["focus", on], ["pointerleave", off], ["blur", off]]) made.addEventListener(event, call);
     return made;
   };
-  const lines = detail.raw.map((pieces) => H.el("p", { class: "tokens" }, pieces.length ? pieces.map(token) : H.el("span", { class: "note" }, "(empty)")));
+  const prompt = (place) => (detail.prompts[place] === undefined ? null : H.el("p", { class: "code prompt" }, H.el("span", { class: "note" }, "Prompt "), detail.prompts[place]));
+  const lines = detail.raw.map((pieces, place) => [prompt(place), H.el("p", { class: "tokens" }, pieces.length ? pieces.map(token) : H.el("span", { class: "note" }, "(empty)"))]);
   let lit = null;
   if (stage) {
     stage.onhover((shape) => {
@@ -30,7 +31,7 @@ H.tokens = (detail, stage) => {
     });
   }
   const shaded = detail.answer.some((shape) => shape.score !== undefined);
-  return H.el("div", { class: "raw", role: "group", "aria-label": "Raw output" }, lines,
+  return H.el("div", { class: "raw", role: "group", "aria-label": "Prompts and raw output" }, lines, detail.prompts.length ? null : H.el("p", { class: "note" }, "The prompt was not recorded."),
     byShape.size ? H.el("p", { class: "note" }, `Numbers are location tokens (0 to 999); point at one to see its edge or vertex.${shaded ? " The stronger its line, the more confident its box." : ""}`) : null);
 };
 

@@ -59,7 +59,7 @@ def test_request_has_the_file_s_bytes_prompt_seed_and_temperature(root: Path) ->
     assert asked.prompt == "Is it a dog?\nAnswer the question using a single word or phrase."
     rest = {name: value for name, value in asked.body.items() if name != "messages"}
     assert rest == {"model": "m", "temperature": 0.0, "seed": 0, "max_tokens": 32}
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Answer) and answer.prompts == (asked.prompt,)
     assert (answer.raw, answer.value, answer.tokens, answer.truncated) == (("yes",), Text(("yes",)), 3, False)
     assert answer.trail is not None and answer.trail.pixels.startswith("64x48:")
     assert model.provenance["images sent"]["sizes"] == ["64x48", "64x48"]

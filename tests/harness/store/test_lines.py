@@ -60,6 +60,13 @@ def test_answer_round_trips(value: Value | None) -> None:
     assert parse_answer(written(kept)) == kept
 
 
+def test_prompts_round_trip_and_lines_without_them_are_as_before() -> None:
+    bare = Kept("7", "digest", Answer(("x",), None))
+    assert "prompts" not in json.loads(written(bare))
+    kept = Kept("7", "digest", replace(bare.answer, prompts=("What is <this>?", "a \ud800 b")))
+    assert parse_answer(written(kept)).answer.prompts == ("What is <this>?", "a ? b")
+
+
 def test_answer_line_has_the_documented_fields() -> None:
     record = json.loads(written(Kept("7", "digest", Answer(("a<loc_1>",), Text(("a",))))))
     assert record == {

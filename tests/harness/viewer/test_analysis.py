@@ -29,7 +29,8 @@ def test_pair_is_the_difference_of_the_mean_hits(tmp_path: Path) -> None:
     a, b = shown_of("alpha", tmp_path, 60), shown_of("be", tmp_path, 60)
     hits = [100 * sum(row.score.values["hit"] for row in shown.rows) / 60 for shown in (a, b)]
     found = pair(a, b)
-    [metric] = found["metrics"]
+    metric = found["metrics"][0]  # the headline; the others follow
+    assert [each["metric"] for each in found["metrics"]][-2:] == ["unreadable", "truncated"]
     assert found["problem"] == "" and metric["metric"] == "Acc@0.5"
     assert metric["a"] == pytest.approx(hits[0]) and metric["value"] == pytest.approx(hits[1] - hits[0])
     assert metric["low"] <= metric["value"] <= metric["high"] and 0 < metric["p"] <= 1

@@ -51,7 +51,9 @@ def shown_of(model: str, root: Path, count: int = 12, text: str = "thing") -> Sh
         sample = Sample(f"s{place}", question, Boxes(((1.0, 1.0, 60.0, 60.0),), ("",)), f"i{place}")
         wrong, readable = (place + len(model)) % 3 == 0, place % 5 != 0
         value = Boxes((BOX,), ("car",), (0.9 - place / 100,), (1.0,)) if readable else None
-        answer = Answer((f"car{BINS}" if readable else f"{text}?",), value, tokens=5, seconds=0.25)
+        answer = Answer(
+            (f"car{BINS}" if readable else f"{text}?",), value, 5, seconds=0.25, prompts=(f"Where is {text} {place}?",)
+        )
         score = {"hit": float(readable and not wrong), "iou": 0.05 if wrong or not readable else 0.8}
         rows.append(Row(sample, answer, Score(score, readable=readable)))
     return Shown(run_of(model, count), TASKS["refcoco"], tuple(rows), root)
