@@ -27,6 +27,7 @@ from harness.cli import (
     gate,
     merge,
     models,
+    push,
     report,
     run,
     score,
@@ -40,7 +41,9 @@ from harness.cli.options import model_named
 from harness.errors import HarnessError, ResourceError, UsageError
 from harness.sinks import block, line
 
-COMMANDS = (score, compare, merge, gate, train, finetune, ablate, engine, tasks, models, data, store, report, view)
+COMMANDS = (
+    score, compare, merge, gate, train, finetune, ablate, engine, tasks, models, data, store, push, report, view,
+)  # fmt: skip
 EXAMPLES = ("python -m", "torchrun")  # the first words of lines of examples in help
 LOGGERS = ("harness", "tasks", "baselines")
 
