@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from baselines.endpoint.options import Options
-from harness.cli.options import Device
+from harness import tracking
+from harness.cli.options import Device, LogTo
 from harness.data_engine.annotate import Asking
 from harness.data_engine.asking import Budget
 from harness.data_engine.audit_estimates import AuditResult
@@ -60,6 +61,7 @@ def annotate(
     batch_size: Annotated[int | None, Parameter(help="Batch size [default: the model's own]")] = None,
     source: Annotated[str, Parameter(help="Source of the images, for exports")] = "",
     licence: Annotated[str, Parameter(help="Licence of the images, for exports")] = "",
+    log_to: LogTo = None,
 ) -> None:
     """Ask specialists about every image, keep what they answer, and filter it.
 
@@ -77,11 +79,12 @@ def annotate(
             raise UsageError(f"--specialist {each}: KIND=MODEL, such as detect=owlv2-b")
         named.setdefault(kind.strip(), []).append(model.strip())
     listed = [name.strip() for name in categories.split(",") if name.strip()]
-    done = python.annotate(
-        data, to, recipe=recipe, specialists=named, categories=listed,
-        benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
-        batch_size=batch_size, source=source, licence=licence,
-    )  # fmt: skip
+    with tracking.to(log_to or ()):
+        done = python.annotate(
+            data, to, recipe=recipe, specialists=named, categories=listed,
+            benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
+            batch_size=batch_size, source=source, licence=licence,
+        )  # fmt: skip
     rows = [_asked(kind, name, asked) for (kind, name), asked in done.asked.items()]
     print(text.table(("kind", "specialist", "questions", "asked now", "unreadable", "failed", "why"), rows))
     print(line(f"images: {done.engine.count:,}, {done.dropped_images:,} of them dropped"))

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import tasks
+from harness import progress
 from harness.data.own.listing import IMAGES, listed
 from harness.data_engine.images import BenchmarkImages, benchmark_images, evaluation_references, read_row
 from harness.data_engine.recipes import Recipe
@@ -46,7 +46,7 @@ def engine_of(to: Path, root: Path, data: str, recipe: Recipe, limit: int | None
     if not (to / "engine.json").exists():
         read = partial(read_row, root, source=source, licence=licence)
         with ThreadPoolExecutor(READERS) as pool:
-            rows = list(tqdm(pool.map(read, names), "reading images", len(names), disable=None))
+            rows = list(progress.over(pool.map(read, names), "reading images", unit="images", total=len(names)))
         return Engine.create(to, rows, recipe, data)
     engine = Engine.open(to)
     if data != engine.data:
