@@ -4,15 +4,18 @@ A log gets its first line after `FIRST` seconds and one every `EVERY` seconds fr
 
     querying: 1,280 of 5,000 answers (26 %), 42.1/s, 1 min 28 s left; 3 unparsable; Acc@0.5 61.2 [58, 64]
 
-The numbers after the semicolon come from the caller and go to the trackers as well (`harness.tracking`).
+The numbers after the semicolon come from the caller and go to the trackers as well (`harness.tracking`), with the rate.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -34,7 +37,8 @@ def no_numbers() -> Numbers:
 class Progress:
     """The progress of work on `total` units, of which `done` are done; use it in a `with` statement.
 
-    `total` is None where it is not known; there is no time left then.
+    `total` is None where it is not known; there is no time left then.  The unit "B" is bytes, shown as kB, MB or GB.
+    Several threads may call `update`.
 
     `numbers()` is called when a line is due; `tracked` sends the numbers to the trackers.  `leave` keeps the bar on the
     terminal when the work has ended.  Work that is not `enabled` shows nothing, as in the second process of a training.
@@ -59,9 +63,11 @@ class Progress:
         self._first = self._before = done
         self._due = self._start + FIRST
         self._said = False
+        self._lock, self._context = threading.Lock(), copy_context()  # the trackers are those of the thread that began
         self._bar: tqdm[Any] = tqdm(
-            desc=self.name, total=total, initial=done, unit=f" {unit}", leave=leave, disable=None if enabled else True
-        )
+            desc=self.name, total=total, initial=done, leave=leave, disable=None if enabled else True,
+            unit=unit if unit == "B" else f" {unit}", unit_scale=unit == "B",
+        )  # fmt: skip
         self._in_log = self._bar.disable
 
     def __enter__(self) -> Progress:
@@ -72,12 +78,13 @@ class Progress:
         if self._said and self._in_log:
             log.info("%s", self._line(self._clock() - self._start, self.done - self._first, {}, ended=True))
 
-    def update(self) -> None:
-        """One more unit is done."""
-        self.done += 1
-        self._bar.update()
-        if self._enabled and (now := self._clock()) >= self._due:
-            self._report(now)
+    def update(self, units: int = 1) -> None:
+        """More units are done; a negative number of units is to be done again."""
+        with self._lock:
+            self.done += units
+            self._bar.update(units)
+            if self._enabled and (now := self._clock()) >= self._due:
+                self._report(now)
 
     def write(self, text: str) -> None:
         """Prints a line beside the bar, or as a line of the log."""
@@ -90,7 +97,8 @@ class Progress:
         else:
             self._bar.set_postfix_str(line(said(numbers)))
         if self._tracked:
-            tracking.log(numbers, self.done)
+            rate = (self.done - self._before) / max(now - self._last, 1e-9)
+            self._context.run(tracking.log, {"rate": rate, **numbers}, self.done)
         after = self._clock()
         self._last, self._before, self._said = now, self.done, True
         self._due = max(now + EVERY, after + 50 * (after - now))  # at most 2 % of the time goes into numbers
@@ -98,13 +106,20 @@ class Progress:
     def _line(self, seconds: float, units: int, numbers: Numbers, ended: bool = False) -> str:
         rate = units / max(seconds, 1e-9)
         if self.total is None:
-            parts = [f"{self.done:,} {self.unit}"]
+            parts = [self._amount(self.done)]
         else:
-            parts = [f"{self.done:,} of {self.total:,} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"]
-        parts += [f"in {duration(seconds)}"] * ended + [f"{rate:.3g}/s"]
+            whole = self._amount(self.total)
+            done = self._amount(self.done) if self.unit == "B" else f"{self.done:,}"
+            parts = [f"{done} of {whole} ({100 * self.done / max(self.total, 1):.0f} %)"]
+        parts += [f"in {duration(seconds)}"] * ended
+        parts.append(f"{self._amount(round(rate))}/s" if self.unit == "B" else f"{rate:.3g}/s")
         if not ended and rate > 0 and self.total is not None:
-            parts.append(f"{duration((self.total - self.done) / rate)} left")
+            parts.append(f"{duration(max(self.total - self.done, 0) / rate)} left")
         return line(f"{self.name}: {', '.join(parts)}" + (f"; {said(numbers)}" if numbers else ""))
+
+    def _amount(self, units: int) -> str:
+        """A number of units, as "1,280 answers" and "1.28GB"."""
+        return str(tqdm.format_sizeof(units, "B")) if self.unit == "B" else f"{units:,} {self.unit}"
 
 
 def over(items: Iterable[T], name: str, *, unit: str, total: int | None = None) -> Iterator[T]:
@@ -115,6 +130,20 @@ def over(items: Iterable[T], name: str, *, unit: str, total: int | None = None) 
         for item in items:
             yield item
             progress.update()
+
+
+@contextmanager
+def counted(name: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """A function that takes how many units are done so far, and shows them; a smaller number begins a new series."""
+    with Progress(name, None, unit=unit) as progress:
+        before = 0
+
+        def tick(done: int) -> None:
+            nonlocal before
+            progress.update(done - before if done >= before else done)
+            before = done
+
+        yield tick
 
 
 def said(numbers: Numbers) -> str:

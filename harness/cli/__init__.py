@@ -62,6 +62,10 @@ COMMANDS = {  # the module of each command, which is imported when the command i
         "List models: number of parameters, repository, pinned revision, and the folder of the weights on this "
         "machine.",
     ),
+    "push": (
+        "push",
+        "Push the numbers of one run to its model's repository on the hub, as `export --hub` writes them to a folder.",
+    ),
     "recipes": ("train", "List training recipes, or show the settings of one and which of them the paper states."),
     "report": (
         "report", "Write a page of all runs, with the published figures and the worst predictions of each run."
@@ -85,7 +89,8 @@ COMMANDS = {  # the module of each command, which is imported when the command i
     ),
     "view": (
         "view",
-        "Show all runs in a browser, until Ctrl-C: leaderboard, runs, tasks and samples.  Runs in progress update.",
+        "Show all runs in a browser, until Ctrl-C: leaderboard, runs, tasks, samples and more.  Runs in progress "
+        "update.",
     ),
 }  # fmt: skip
 WITH_MODEL = ("run", "bench", "serve")  # commands that have the options of their model

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
-from harness.cli.options import ONE_PROCESS, RESULTS, Device, Out, Workers, command_line
+from harness import tracking
+from harness.cli.options import ONE_PROCESS, RESULTS, Device, LogTo, Out, Workers, command_line
 from harness.errors import UsageError
 from harness.evaluation.study import render, run_cells
 from harness.sinks import line
@@ -48,6 +49,7 @@ def ablate(
     only_report: Annotated[bool, Parameter(negative=(), help="Table and figure only; no cell is run")] = False,
     to: Annotated[Path, Parameter(help="Folder for tables and figures")] = REPORTS,
     out: Out = RESULTS,
+    log_to: LogTo = None,
 ) -> None:
     """Run an ablation study of the paper on small models, and write its table and figure.
 
@@ -69,7 +71,8 @@ def ablate(
         if name not in arms:
             raise UsageError(f"--arm {name}: no such arm; there are {', '.join(arms)}")
     if not only_report:
-        run_cells(named, arm, range(seeds), world, jobs, device, minutes, out, command_line(), spread)
+        with tracking.to(log_to or ()):
+            run_cells(named, arm, range(seeds), world, jobs, device, minutes, out, command_line(), spread)
     if report or only_report:
         for each in named:
             print(line(f"study: {render(each, range(seeds), world, out, to)}"))

@@ -14,7 +14,7 @@ from cyclopts import Parameter, validators
 
 import baselines
 from baselines import Entry
-from harness import store
+from harness import store, tracking
 from harness.cli.model_options import listed_options, settings_of
 from harness.cli.options import (
     ONE_PROCESS,
@@ -22,6 +22,7 @@ from harness.cli.options import (
     Data,
     Device,
     Json,
+    LogTo,
     Out,
     Workers,
     command_line,
@@ -111,6 +112,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
         to: Annotated[Path, Parameter(help="Folder for the table and figures")] = REPORTS,
         out: Out = RESULTS,
         json: Json = False,
+        log_to: LogTo = None,
         options: Any = None,
     ) -> None:
         """Measure latency or throughput by fixed rules, and report each measurement as VALID, or INVALID with reasons.
@@ -132,7 +134,7 @@ def command(entry: Entry | None) -> Callable[..., None]:
             measured, scenario, split, data, weights, level, new_tokens, device, peers, rate, target, stages,
             workers.spread(),
         )  # fmt: skip
-        for record, path in sweep(plan, points, out, command_line()):
+        for record, path in tracking.sent(sweep(plan, points, out, command_line()), log_to or ()):
             described = f"{shown.describe(record)}\n  {line(f'record: {path}')}"
             print(encoder.dumps(record) if json else described, flush=True)
         shown.render(store.speeds(out), to)

@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 import tasks
-from harness.cli.options import Annotations, Data, Images, Split, Strict, TaskNames
+from harness import tracking
+from harness.cli.options import Annotations, Data, Images, LogTo, Split, Strict, TaskNames
 from harness.errors import DataError
 from harness.evaluation.checking import Checked, check_each, pack_each
 from harness.evaluation.fetching import TABLE, fetch
@@ -52,6 +53,7 @@ def data_fetch(
     sources: Annotated[
         Path | None, Parameter(help="Table of sources, in place of the project's own (its format: tasks/sources.toml)")
     ] = None,
+    log_to: LogTo = None,
 ) -> None:
     """Fetch the files that tasks lack below a data root, and check the data root.
 
@@ -61,7 +63,7 @@ def data_fetch(
     python -m harness data fetch --task refcoco_res,vqav2 --data /data --dry-run
     """
     fetching = fetch(task, split, data, dry_run=dry_run, table=sources)
-    for line in fetching:
+    for line in tracking.sent(fetching, log_to or ()):
         print(text.block(line), flush=True)
     if dry_run:
         return

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from baselines.endpoint.options import Options
-from harness.cli.options import ONE_PROCESS, Device, Workers, key_values
+from harness import tracking
+from harness.cli.options import ONE_PROCESS, Device, LogTo, Workers, key_values
 from harness.data_engine.annotate import Asking
 from harness.data_engine.asking import Budget
 from harness.data_engine.audit_estimates import AuditResult
@@ -62,6 +63,7 @@ def annotate(
     source: Annotated[str, Parameter(help="Source of the images, for exports")] = "",
     licence: Annotated[str, Parameter(help="Licence of the images, for exports")] = "",
     workers: Workers = ONE_PROCESS,
+    log_to: LogTo = None,
 ) -> None:
     """Ask specialists about every image, keep what they answer, and filter it.
 
@@ -79,11 +81,12 @@ def annotate(
             raise UsageError(f"--specialist {each}: KIND=MODEL, such as detect=owlv2-b")
         named.setdefault(kind.strip(), []).append(model.strip())
     listed = [name.strip() for name in categories.split(",") if name.strip()]
-    done = python.annotate(
-        data, to, recipe=recipe, specialists=named, categories=listed,
-        benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
-        batch_size=batch_size, source=source, licence=licence, spread=workers.spread(),
-    )  # fmt: skip
+    with tracking.to(log_to or ()):
+        done = python.annotate(
+            data, to, recipe=recipe, specialists=named, categories=listed,
+            benchmarks=benchmarks, limit=limit, shard=None if shard is None else parse_shard(shard), device=device,
+            batch_size=batch_size, source=source, licence=licence, spread=workers.spread(),
+        )  # fmt: skip
     rows = [_asked(kind, name, asked) for (kind, name), asked in done.asked.items()]
     print(text.table(("kind", "specialist", "questions", "asked now", "unreadable", "failed", "why"), rows))
     print(line(f"images: {done.engine.count:,}, {done.dropped_images:,} of them dropped"))

@@ -137,12 +137,14 @@ def _is_mask(value: Value | None) -> bool:
 
 def _tiny(found: _Found) -> Flags:
     width, height = _sides(found.boxes).T
-    return ((width < 1) | (height < 1)) & ~_inverted(found)
+    tiny: Flags = ((width < 1) | (height < 1)) & ~_inverted(found)
+    return tiny
 
 
 def _inverted(found: _Found) -> Flags:
     left, top, right, bottom = found.boxes.T
-    return (right < left) | (bottom < top)
+    inverted: Flags = (right < left) | (bottom < top)
+    return inverted
 
 
 def _sides(boxes: Numbers) -> Numbers:

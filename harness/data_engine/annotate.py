@@ -13,14 +13,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from harness import tracking
 from harness.core import Answer, Failure, Kind, Model
 from harness.data_engine.costs import Spent, add
 from harness.data_engine.images import read_unchanged
@@ -30,6 +30,7 @@ from harness.data_engine.shards import Engine
 from harness.data_engine.similarity import COMPARED
 from harness.data_engine.tables import Row
 from harness.errors import ModelError
+from harness.progress import Progress
 from harness.store.files import disk_errors, lines, remove_incomplete_line
 from harness.store.lines import MALFORMED, Appender, Kept, parse_answer
 
@@ -99,12 +100,49 @@ def annotate(
     engine.add_origins([specialist.origin])
     numbers = list(engine.shards if shards is None else shards)
     counts = Asking()
-    with tqdm(total=None, desc=f"{specialist.kind}: {specialist.name}", unit="question", disable=None) as progress:
+    seen, name = Seen(shards=len(numbers)), f"{specialist.kind}: {specialist.name}"
+    shown = Progress(name, None, unit="questions", numbers=seen.numbers, tracked=True)
+    with ExitStack() as tracked, shown:
         for number in numbers:
             with engine.locked(f"{number:05d}"):
                 asked = list(_asked(engine, specialist, number, chunks))
-                counts += _Shard(engine, specialist, root, number, asked).ask(progress)
+                shard = _Shard(engine, specialist, root, number, asked)
+                if shard.todo and not seen.asks:
+                    seen.asks = True
+                    tracked.enter_context(tracking.run(name, _facts(engine, specialist)))
+                counts += shard.ask(shown, seen)
+            seen.shards -= 1
+        if seen.asks:
+            tracking.log(_tracked(counts), shown.done)
     return counts
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the progress of a specialist tells: failures and unreadable answers of now, and the shards that are left."""
+
+    shards: int
+    unreadable: int = 0
+    failed: int = 0
+    asks: bool = False  # whether anything is asked at all
+
+    def numbers(self) -> dict[str, float]:
+        """The counts by name."""
+        return {"unreadable": self.unreadable, "failed": self.failed, "shards left": self.shards}
+
+
+def _facts(engine: Engine, specialist: Specialist) -> dict[str, Any]:
+    """The identity of a specialist's questions, for trackers."""
+    return {
+        "engine": engine.path.name, "recipe": engine.recipe.name, "kind": specialist.kind,
+        "specialist": specialist.name, "fingerprint": specialist.origin.fingerprint, "round": specialist.round,
+    }  # fmt: skip
+
+
+def _tracked(counts: Asking) -> dict[str, float]:
+    """The counts of a specialist, for trackers."""
+    names = ("questions", "asked", "unreadable", "failed", "annotations")
+    return {f"count/{name}": getattr(counts, name) for name in names}
 
 
 def _asked(engine: Engine, specialist: Specialist, number: int, chunks: Chunks | None) -> Iterator[Asked]:
@@ -147,7 +185,7 @@ class _Shard:
         self.answered_path = folder / f"{number:05d}-{self.inputs}.jsonl"
         self.failed_path = folder / f"{number:05d}-{self.inputs}.failed.jsonl"
 
-    def ask(self, progress: tqdm[Any]) -> Asking:
+    def ask(self, progress: Progress, seen: Seen) -> Asking:
         """Asks what is left, writes the raw file, and returns the counts."""
         counts = Asking(questions=self.count)
         for row in self.before.values():
@@ -155,7 +193,7 @@ class _Shard:
         progress.update(self.count - len(self.todo))
         if not self.todo:
             return counts
-        counts.asked = self._ask(progress)
+        counts.asked = self._ask(progress, seen)
         answers, failures = self._answers(), self._failures()
         rows, annotations, measures = [], [], []
         for key in sorted(self.todo):
@@ -171,7 +209,7 @@ class _Shard:
         self.failed_path.unlink(missing_ok=True)
         return counts
 
-    def _ask(self, progress: tqdm[Any]) -> int:
+    def _ask(self, progress: Progress, seen: Seen) -> int:
         """Asks until every question has an answer or has failed for good; returns the number of questions sent."""
         sent = 0
         with disk_errors(self.answered_path):
@@ -189,7 +227,7 @@ class _Shard:
             for asked in left:
                 read_unchanged(self.root, asked.image)
             started = time.perf_counter()
-            failed = self._stream(left, progress)
+            failed = self._stream(left, progress, seen)
             self._spent(left, time.perf_counter() - started, again=sent > 0)
             sent += len(left)
             if len(failed) >= BROKEN and not self._answers():
@@ -215,7 +253,7 @@ class _Shard:
         )
         add(self.engine.path, spent)
 
-    def _stream(self, left: Sequence[Asked], progress: tqdm[Any]) -> list[str]:
+    def _stream(self, left: Sequence[Asked], progress: Progress, seen: Seen) -> list[str]:
         """Sends questions to the model, and appends each answer or failure; returns the reasons of failures."""
         waiting = set(range(len(left)))
         failed = []
@@ -242,8 +280,10 @@ class _Shard:
                     else:
                         answered.write(line)
                         answered.flush()
+                        seen.unreadable += answer.value is None
                         progress.update()
                 if reason:
+                    seen.failed += 1
                     failed.append(reason)
                     failures.write(json.dumps({"id": key, "reason": reason}).encode() + b"\n")
                     failures.flush()

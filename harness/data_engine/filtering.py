@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
+from harness import progress
 from harness.data_engine import tables
 from harness.data_engine.images import BenchmarkImages
 from harness.data_engine.recipes import Recipe
@@ -74,7 +73,7 @@ def filter_annotations(engine: Engine, *, shards: Iterable[int] | None = None, r
     recipe = engine.decided_by(last)
     described = recipe.described()
     made = 0
-    for number in tqdm(numbers, "filtering", unit="shard", disable=None):
+    for number in progress.over(numbers, "filtering", unit="shards"):
         inputs = engine.told_inputs(number, last, described)
         if tables.inputs_of(engine.told_path(number, last)) == inputs:
             continue

@@ -10,16 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from baselines import Entry, Setting
 from harness.core import Question
 from harness.errors import HarnessError, ResourceError, UsageError
 from harness.evaluation.cluster_bench import measured_on_workers
 from harness.evaluation.evaluate import unanswerable
 from harness.evaluation.plan import data_root, load, named, splits_of
+from harness.progress import counted
 from harness.provenance import provenance
-from harness.sinks import line
 
 if TYPE_CHECKING:
     from harness.cluster.ray_cluster import Spread
@@ -104,7 +102,7 @@ def _measured_whole(plan: Plan, point: Point, command: Sequence[str]) -> dict[st
     size = batch or int(model.provenance.get("batch size", len(questions)))
     system = WholeModel(model, decoded(root, questions), size)
     device = torch.device(model.provenance.get("device", "cpu"))
-    with tqdm(desc=f"{plan.scenario}, {point.task}", unit=" queries", disable=None) as bar:
+    with counted(f"{plan.scenario}, {point.task}", "queries") as tick:
         measured = rules.measure(
             system,
             len(questions),
@@ -113,7 +111,7 @@ def _measured_whole(plan: Plan, point: Point, command: Sequence[str]) -> dict[st
             device,
             target=plan.target,
             rate=plan.rate,
-            tick=lambda done: bar.update(done - bar.n),
+            tick=tick,
         )
     return {
         "device": device_name(device),
@@ -157,7 +155,7 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
         return _measured_remote(plan, point, command, subject, described)
     slots = min(subject.batch, len(queries)) if plan.scenario != "server" else subject.batch
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
-    with tqdm(desc=line(f"{plan.scenario}, {point.task}"), unit=" queries", disable=None) as bar:
+    with counted(f"{plan.scenario}, {point.task}", "queries") as tick:
         measured = rules.measure(
             ours,
             len(queries),
@@ -166,7 +164,7 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
             subject.device,
             target=plan.target,
             rate=plan.rate,
-            tick=lambda done: bar.update(done - bar.n),
+            tick=tick,
         )
     slots = ours.engine.slots  # the engine lowers the number where memory is short
     record: dict[str, Any] = {
@@ -200,7 +198,7 @@ def _measured_remote(
         system.close()
         raise UsageError(f"--against {','.join(plan.against)}: a model on another machine has no peers here")
     try:
-        with tqdm(desc=f"{plan.scenario}, {point.task}", unit=" queries", disable=None) as bar:
+        with counted(f"{plan.scenario}, {point.task}", "queries") as tick:
             measured = rules.measure(
                 system,
                 system.queries,
@@ -209,7 +207,7 @@ def _measured_remote(
                 torch.device("cpu"),
                 target=plan.target,
                 rate=plan.rate,
-                tick=lambda done: bar.update(done - bar.n),
+                tick=tick,
                 repeatable=False,
             )
     finally:

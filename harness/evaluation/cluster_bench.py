@@ -11,12 +11,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from harness.errors import UsageError
 from harness.evaluation import spreading
 from harness.evaluation.plan import source_of
 from harness.evaluation.request import Request
+from harness.progress import counted
 from harness.provenance import provenance
 
 if TYPE_CHECKING:
@@ -54,14 +53,14 @@ def measured_on_workers(
     with spreading.build(request, spread, plan.entry, source) as cluster:
         cluster.wait_for_all()
         system = WholeModel(cluster, questions, len(questions))
-        with tqdm(desc=f"offline, {point.task}", unit=" queries", disable=None) as bar:
+        with counted(f"offline, {point.task}", "queries") as tick:
             measured = rules.measure(
                 system,
                 len(questions),
                 plan.scenario,
                 levels.find(plan.level),
                 torch.device("cpu"),  # of the driver
-                tick=lambda done: bar.update(done - bar.n),
+                tick=tick,
                 repeatable=False,
                 alone=False,
             )

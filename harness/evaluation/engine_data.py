@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import tasks
+from harness import progress
 from harness.data.own.listing import IMAGES, listed
 from harness.data_engine.hash_cache import HashCache
 from harness.data_engine.images import BenchmarkImages, benchmark_images, evaluation_references, read_row
@@ -51,7 +51,8 @@ def engine_of(to: Path, root: Path, data: str, recipe: Recipe, limit: int | None
     if not (to / "engine.json").exists():
         read = partial(read_row, root, source=source, licence=licence)
         with ThreadPoolExecutor(READERS) as pool:
-            rows = tqdm(_mapped(pool, read, names), "reading images", len(names), disable=None)
+            images = _mapped(pool, read, names)
+            rows = progress.over(images, "reading images", unit="images", total=len(names))
             return Engine.create(to, rows, recipe, data)
     engine = Engine.open(to)
     if data != engine.data:

@@ -26,8 +26,7 @@ def exported(
     if tool == "hub":
         if file.is_file():
             raise UsageError(f"{file} is a file; --hub takes the folder of a model repository")
-        named = task_of(record, task) if "own data" not in record.provenance else None
-        return hub.write(record, file, named.about if named is not None else record.spec.task, benchmark)
+        return hub.write(record, file, about(record, task), benchmark)
     task_of_run, loaded, root = loaded_of(record, data, task)
     answers = runner.kept_answers(loaded.samples, folder, record.spec.fingerprint)
     runner.answered(loaded.samples, answers)
@@ -50,6 +49,11 @@ def exported(
         samples, fiftyone.write(shown, _targets(loaded.samples, root, task_of_run.name), root, record.spec.model)
     )
     return [samples]
+
+
+def about(record: Run, task: str | None = None) -> str:
+    """What the task of a run is, in words; its name alone for the user's own data."""
+    return record.spec.task if "own data" in record.provenance else task_of(record, task).about
 
 
 def _targets(samples: Sequence[Sample[Any]], root: Path, task: str) -> list[Picture]:

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import tasks
-from harness import images
+from harness import images, tracking
 from harness.core import EMBEDDED, FileNeed, Task
 from harness.data import manifest
 from harness.errors import DataError, ResourceError, UsageError
@@ -22,6 +20,7 @@ from harness.fetching import plan, sources
 from harness.fetching.fetch import Fetcher
 from harness.fetching.network import Network
 from harness.fetching.plan import Job, Need
+from harness.progress import Progress
 from harness.report import text
 
 TABLE = Path(tasks.__file__).with_name("sources.toml")
@@ -113,9 +112,14 @@ class Fetching:
             return
         plan.require_space(jobs, self.root, self.free)
         total = sum(job.bytes() or 0 for job in jobs) or None
-        bar = tqdm(total=total, unit="B", unit_scale=True, desc="fetching", disable=None)
-        with self.network() as network, bar:
-            failures = Fetcher(self.root, network, advance=bar.update, free=self.free).run(jobs)
+        facts = {"task": self.task, "split": self.split, "sources": len(jobs), "bytes": total}
+        with (
+            tracking.run(f"fetch {self.task}", facts),
+            self.network() as network,
+            Progress("fetching", total, unit="B", tracked=True) as progress,
+        ):
+            failures = Fetcher(self.root, network, advance=progress.update, free=self.free).run(jobs)
+            tracking.log({"count/sources": len(jobs), "count/failed": len(failures)}, progress.done)
         self.failures += failures
         for failure in failures:
             yield f"not fetched: {failure}"

@@ -13,15 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from baselines.florence2 import choose_device
-from harness import published
+from harness import published, tracking
 from harness.cluster.ray_calls import RayCalls
 from harness.cluster.ray_cluster import Spread
 from harness.errors import ResourceError
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.request import Request, Scorers
+from harness.progress import Progress
 from harness.provenance import provenance
 from harness.report import studies as shown
 
@@ -48,7 +47,7 @@ def run_cells(
     device = choose_device(device) if spread is None else device
     jobs = jobs or (4 if device is not None and device.startswith("cuda") else min(4, os.cpu_count() or 1))
     end = time.monotonic() + 60 * minutes if minutes is not None else None
-    with _pool(jobs, len(queue), spread) as pool, tqdm(total=len(queue), disable=None) as bar:
+    with _pool(jobs, len(queue), spread) as pool, Progress("running", len(queue), unit="cells") as progress:
         jobs = pool.workers if isinstance(pool, RayCalls) else jobs
         threads = 1 if isinstance(pool, RayCalls) else max(1, (os.cpu_count() or 1) // jobs)
         log.info("%d cells to run, %d in parallel", len(queue), jobs)
@@ -75,7 +74,8 @@ def run_cells(
             del pending[finished]
             _keep(out, world, cell, record)
             log.info("%s: %.0f s", title, record["seconds"])
-            bar.update()
+            _send(title, out, world, cell, record)
+            progress.update()
 
 
 def _pool(jobs: int, cells: int, spread: Spread | None) -> ProcessPoolExecutor | RayCalls:
@@ -91,6 +91,22 @@ def _keep(out: Path, world: str, cell: Cell, record: Mapping[str, Any]) -> None:
 
     if ablate.read_record(out, world, cell) is None:
         ablate.write_record(out, world, cell, record)
+
+
+def _send(title: str, out: Path, world: str, cell: Cell, record: Mapping[str, Any]) -> None:
+    """Sends a finished cell to the trackers, as a run."""
+    from harness.protocols import ablate
+
+    values: dict[str, float] = {"speed/seconds": record["seconds"]}
+    for evaluation, by_task in record["evaluations"].items():
+        for task, number in by_task.items():
+            name = f"{evaluation or 'as trained'}/{task} {number['metric']}"
+            bounds = {name: number["value"], f"{name} low": number.get("low"), f"{name} high": number.get("high")}
+            values |= {key: value for key, value in bounds.items() if value is not None}
+    facts: dict[str, str | int] = {"world": world, "seed": cell.seed, "arm": cell.arm.about, "cell": cell.identity}
+    with tracking.run(title, facts):
+        tracking.log(values, sum(phase.steps for phase in cell.arm.phases))
+        tracking.artifact(ablate.record_path(out, world, cell))
 
 
 def _missing(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import store
+from harness import store, tracking
 from harness.errors import DataError
 from harness.evaluation.benchmark import Plan, Point, measure
 from harness.provenance import provenance
@@ -36,7 +36,23 @@ def sweep(
             name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
             path = store.keep_speed(out, record["device"], name, record)
             done.add(place, path)
+            _send(record, path)
             yield record, path
+
+
+def _send(record: Mapping[str, Any], path: Path) -> None:
+    """Sends a measured point to the trackers, as a run; not before, which would disturb the measurement."""
+    names = ("model", "scenario", "device", "weights", "set", "level", "valid")
+    facts = {"harness": record["provenance"]["harness"], **{name: record[name] for name in names}, **record["settings"]}
+    values = dict(record["throughput"])
+    for name, each in record["latency s"].items():
+        values |= {f"latency s/{name}": each["value"], f"latency s/{name} low": each["low"],
+                   f"latency s/{name} high": each["high"]}  # fmt: skip
+    values |= {f"stage s/{each['stage']}": each["seconds"] for each in record.get("stages", {}).get("lines", ())}
+    values |= {f"ratio/{name}": each["ratio"]["value"] for name, each in record["against"].items() if "ratio" in each}
+    with tracking.run(f"{record['scenario']} {record['model']}", facts):
+        tracking.log({name: value for name, value in values.items() if value is not None}, record["queries"])
+        tracking.artifact(path)
 
 
 class Done:

@@ -10,7 +10,7 @@ is the older form, which the hub shows for any data.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.errors import DataError, UsageError
 from harness.report.text import number
 from harness.sinks import cell, file_name, line
 
-FOLDER = ".eval_results"
+FOLDER, CARD = ".eval_results", "README.md"
 TYPES = {"Acc": "accuracy", "CIDEr": "cider", "BLEU": "bleu", "METEOR": "meteor", "ROUGE": "rouge", "mAP": "mean_ap",
          "mIoU": "mean_iou", "ANLS": "anls"}  # fmt: skip
 
@@ -33,19 +33,40 @@ def write(run: Run, folder: Path, about: str, benchmark: str | None = None) -> l
 
     UsageError for a run without a headline, of the embedded data or of a sample, and for a `benchmark` of another form.
     """
+
+    def before(name: str) -> bytes:
+        return (folder / name).read_bytes() if (folder / name).is_file() else b""
+
+    texts = files(run, about, before, benchmark)
+    for name, text in texts.items():
+        store.replace_file(folder / name, text.encode())
+    return [folder / name for name in texts]
+
+
+def files(run: Run, about: str, before: Callable[[str], bytes], benchmark: str | None = None) -> dict[str, str]:
+    """The text of each file of a run by its name in the repository; `before` gives what a file holds, b"" for no file.
+
+    Errors as in `write`; DataError for a file that cannot be read.
+    """
     _refuse(run)
-    written = []
+    texts = {}
     if benchmark is not None:
-        path = folder / FOLDER / f"{file_name(f'{run.spec.task}_{run.spec.split}')}.yaml"
-        store.replace_file(path, entry(run, benchmark))
-        written.append(path)
-    card = folder / "README.md"
-    store.replace_file(card, card_with(run, about, card.read_text(encoding="utf-8") if card.is_file() else "").encode())
-    return [*written, card]
+        name = f"{FOLDER}/{file_name(f'{run.spec.task}_{run.spec.split}')}.yaml"
+        texts[name] = entries_with(run, benchmark, decoded(before(name), name))
+    texts[CARD] = card_with(run, about, decoded(before(CARD), CARD))
+    return texts
 
 
-def entry(run: Run, benchmark: str) -> bytes:
-    """The YAML of `.eval_results`, with one entry."""
+def decoded(content: bytes, name: str) -> str:
+    """The text of a file with its own line ends; DataError for a file that is not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: not a text in UTF-8 (byte {error.start})") from error
+
+
+def entries_with(run: Run, benchmark: str, text: str = "") -> str:
+    """The YAML of `.eval_results` with this run's entry in place of an earlier one of the same benchmark's task."""
     import yaml
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -57,8 +78,13 @@ def entry(run: Run, benchmark: str) -> bytes:
         dataset_id=name, task_id=task, value=_value(run), notes=_notes(run),
         date=date if re.fullmatch(r"\d{4}-\d\d-\d\d", date) else None,
     )  # fmt: skip
-    text: str = yaml.safe_dump(eval_result_entries_to_yaml([result]), sort_keys=False, allow_unicode=True)
-    return text.encode()
+    try:
+        entries = yaml.safe_load(text) or []
+        kept = [each for each in entries if (each["dataset"]["id"], each["dataset"]["task_id"]) != (name, task)]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError(f"{FOLDER}: its entries cannot be read: {' '.join(str(error).split())}") from error
+    written = [*kept, *eval_result_entries_to_yaml([result])]
+    return str(yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
 
 
 def card_with(run: Run, about: str, card: str) -> str:
@@ -146,8 +172,8 @@ def _metric_type(headline: str) -> Any:
 def _refuse(run: Run) -> None:
     headline = run.metrics.get(run.headline)
     if run.spec.data == "miniature":
-        raise UsageError("--hub: a number on the embedded miniature is not comparable with any; it is not for a card")
+        raise UsageError("a number on the embedded miniature is not comparable with any, so it is not for a model card")
     if run.status != "complete" or headline is None or headline.value is None:
-        raise UsageError(f"--hub: run {run.id} is {run.status} and has no headline over a whole split")
+        raise UsageError(f"run {run.id} is {run.status} and has no headline over a whole split for a model card")
     if store.edited(run):
-        raise UsageError(f"--hub: the record of run {run.id} was edited; `score {run.id}` writes it again")
+        raise UsageError(f"the record of run {run.id} was edited; `score {run.id}` writes it again")

@@ -53,6 +53,7 @@ NOT_RUN = {
     "python -m harness report": "a page of pictures; `tests/harness/cli/test_report.py`",
     "python -m harness score": "a file of predictions; `tests/harness/cli/test_store.py`",
     "python -m harness export": "files for other tools; `tests/harness/evaluation/test_exporting.py`",
+    "python -m harness push": "a repository on the hub; `tests/harness/cli/test_push.py` pushes to one on this machine",
     "python -m harness data check": "data that is not here; `tests/harness/cli/test_data.py`",
     "python -m harness view": "serves until Ctrl-C; the tests of the viewer",
     "python -m harness engine": "models and a folder of an engine; the tests of the data engine run each command",

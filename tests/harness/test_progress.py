@@ -6,11 +6,14 @@ import io
 import itertools
 import logging
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import pytest
 
-from harness import progress
-from harness.progress import Progress, duration, over, said
+from harness import progress, tracking
+from harness.progress import Progress, counted, duration, over, said
+from harness.tracking.events import TRACKERS, Kind
 
 
 class Clock:
@@ -136,3 +139,43 @@ def test_said_leaves_out_counts_of_zero_and_keeps_values_of_zero() -> None:
     assert said({"unparsable": 3, "truncated": 0, "failed": 1200, "loss": 0.0}) == "3 unparsable, 1,200 failed; loss 0"
     assert said({"Acc": 61.25, "Acc low": 58.0, "Acc high": 64.123, "low": 1.0}) == "Acc 61.25 [58, 64.12], low 1"
     assert said({}) == ""
+
+
+def test_bytes_from_several_threads_are_all_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    with Progress("fetching", 2_000_000, unit="B", clock=clock) as shown:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(shown.update, [1000] * 1000))
+        clock.now += 10.0
+        shown.update(-500_000)  # a file begins again
+        assert shown.done == 500_000
+    # 500,000 bytes in 10 s are 50 kB/s; 1,500,000 bytes are left.
+    assert caplog.messages[0] == "fetching: 500kB of 2.00MB (25 %), 50.0kB/s, 30 s left"
+
+
+def test_numbers_of_another_thread_reach_the_trackers_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread has its own context, in which no tracker is in use."""
+    told: list[tuple[dict[str, float], int, bool]] = []
+    monkeypatch.setitem(TRACKERS, "recorder", Kind("recorder.Recorder", "json", ""))
+    monkeypatch.setattr(tracking, "log", lambda values, step: told.append((values, step, tracking.used("recorder"))))
+    clock = Clock()
+    with tracking.to(["recorder"]), Progress("fetching", None, unit="B", tracked=True, clock=clock) as shown:
+        clock.now += 8.0
+        thread = Thread(target=shown.update, args=(400,))
+        thread.start()
+        thread.join()
+    assert told == [({"rate": 50.0}, 400, True)]
+
+
+def test_counted_goes_on_where_a_series_begins_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rates that `bench` tries each count from 1: 2 queries, then 3 more."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    with counted("server", "queries") as tick:
+        for done in (1, 2, 1, 3):
+            tick(done)
+    assert caplog.messages[-1].startswith("server: 5 queries, in ")

@@ -76,7 +76,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
     for command in ("run", "bench", "score", "compare", "gate", "train", "finetune", "ablate", "engine", "tasks",
-                    "models", "data", "ls", "show", "rm", "export", "report"):  # fmt: skip
+                    "models", "data", "ls", "show", "rm", "export", "push", "report"):  # fmt: skip
         assert f"{command}  " in listed, command
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness import progress, tracking
 from harness.core import Answer, Boxes, Failure, Question, Text, Ticket
 from harness.data_engine import tables
 from harness.data_engine.annotate import TRIES, Specialist, annotate
@@ -22,6 +24,7 @@ from harness.data_engine.recipes import Recipe, fld
 from harness.data_engine.shards import Engine
 from harness.errors import DataError, ModelError
 from tests.harness.data_engine.engines import drawn
+from tests.tracked import sent
 
 
 class Scripted:
@@ -291,3 +294,29 @@ def test_worker_that_is_alive_keeps_others_from_its_shard(root: Path) -> None:
 
     annotate(engine, specialist(Scripted(reply)), root)
     assert "another process is working on 00000" in str(inner[0])
+
+
+def test_questions_are_sent_to_the_trackers_and_their_progress_is_said(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 5 questions in shards of 2, 2 and 1, the first is unreadable.  A second call asks and sends nothing."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    first = min(path.name for path in root.iterdir())
+
+    def reply(question: Question) -> Answer:
+        return Answer(("",), None if question.image_name == first else Boxes(()))
+
+    engine = made(root)
+    with tracking.to(["tensorboard"], tmp_path / "tracking"):
+        annotate(engine, specialist(Scripted(reply)), root)
+        annotate(engine, specialist(Scripted(reply)), root)
+    [run] = sent(tmp_path / "tracking/tensorboard")
+    assert run.name == "detect__one" and "fingerprint: scripted" in run.texts["facts"]
+    counts = {name: values[-1] for name, values in run.numbers.items() if name.startswith("count/")}
+    assert counts == {
+        "count/questions": (5, 5.0), "count/asked": (5, 5.0), "count/unreadable": (5, 1.0),
+        "count/failed": (5, 0.0), "count/annotations": (5, 0.0),
+    }  # fmt: skip
+    assert any(message.startswith("detect: one: 5 questions, in ") for message in caplog.messages)
+    assert any("questions, " in message and "3 shards left" in message for message in caplog.messages)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness import progress, tracking
 from harness.core import EMBEDDED
 from harness.data import manifest
 from harness.errors import DataError, ResourceError, UsageError
@@ -19,6 +22,7 @@ from harness.fetching.network import Network
 from tasks import TASKS
 from tests import published_files
 from tests.origin import Origin, serving
+from tests.tracked import sent
 
 ROOT = Path(__file__).parents[3]
 NEEDS = {need.path: need for task in TASKS.values() for need in task.files if need.origin != EMBEDDED}
@@ -267,3 +271,25 @@ def test_root_that_is_full_already_needs_no_table_of_others(server: Origin, mini
     shutil.copytree(miniature / "nocaps", root / "nocaps")
     fetch(server, root, "nocaps").check()
     assert server.asked == []
+
+
+# ---------------------------------------------------------------------------- progress and trackers
+
+
+def test_fetch_says_how_far_it_is_and_sends_bytes_to_the_trackers(
+    server: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Annotations and images are two fetches, each with its own run; the bytes come from other threads."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    with tracking.to(["tensorboard"], tmp_path / "tracking"):
+        fetch(server, tmp_path / "root", "refcoco_res").check()
+    runs = sent(tmp_path / "tracking/tensorboard")
+    assert [run.name for run in runs] == ["fetch_refcoco_res"] * 2
+    for run in runs:
+        assert "task: refcoco_res" in run.texts["facts"] and run.numbers["rate"]
+        assert run.numbers["count/failed"][0][1] == 0.0
+    val = list((tmp_path / "root/coco/train2014").iterdir())
+    assert runs[1].numbers["count/sources"] == [(sum(path.stat().st_size for path in val), 1.0)]
+    assert any(re.match(r"fetching: [\d.]+k?B", message) for message in caplog.messages)

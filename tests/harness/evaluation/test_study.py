@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness import progress, tracking
 from harness.cluster.ray_cluster import Spread
 from harness.evaluation import study
 from harness.evaluation.study import render
 from harness.protocols import ablate, studies
 from harness.protocols.ablate import Cell, cells_of, record_path
 from harness.protocols.studies import METRICS, STUDIES, Arm, Evaluation, Phase, Study
+from tests.tracked import sent
 
 
 def test_render_record_without_an_evaluation_shows_the_others_and_not_run(tmp_path: Path) -> None:
@@ -89,3 +92,38 @@ def test_cells_on_a_cluster_have_the_records_of_this_machine(tmp_path: Path, mon
         records[name] = {arm: record["evaluations"] for arm, record in found.items() if record is not None}
     assert records["here"].keys() == TINY.arms.keys()
     assert records["cluster"] == records["here"]
+
+
+def test_finished_cell_is_sent_to_the_trackers(tmp_path: Path) -> None:
+    [cell, *_] = cells_of(TINY, [0]).values()
+    numbers = {"refcoco_res": {"metric": "mIoU", "value": 12.5, "low": 10.0, "high": None, "n": 3, "seconds": 2.0}}
+    record = {"seconds": 7.5, "evaluations": {"": numbers, "32": numbers}}
+    ablate.write_record(tmp_path, "small", cell, record)
+    with tracking.to(["tensorboard"], tmp_path / "tracking"):
+        study._send("tiny: 2, seed 0", tmp_path, "small", cell, record)
+    [run] = sent(tmp_path / "tracking/tensorboard")
+    assert run.name == "tiny__2__seed_0" and f"cell: {cell.identity}" in run.texts["facts"]
+    assert run.numbers == {  # TINY's first arm is trained for 2 steps
+        "speed/seconds": [(2, 7.5)],
+        "as_trained/refcoco_res_mIoU": [(2, 12.5)], "as_trained/refcoco_res_mIoU_low": [(2, 10.0)],
+        "32/refcoco_res_mIoU": [(2, 12.5)], "32/refcoco_res_mIoU_low": [(2, 10.0)],
+    }  # fmt: skip
+
+
+def test_study_sends_each_of_its_cells_and_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cells that take no time, in processes of their own."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(study, "run_cell", no_cell)
+    with tracking.to(["tensorboard"], tmp_path / "tracking"):
+        study.run_cells([TINY], None, range(1), "small", 1, "cpu", None, tmp_path, ["test"])
+    assert [run.name for run in sent(tmp_path / "tracking/tensorboard")] == ["tiny__2__seed_0", "tiny__3__seed_0"]
+    assert any(message.startswith("running: 1 of 2 cells (50 %), ") for message in caplog.messages)
+
+
+def no_cell(cell: Cell, *_: Any) -> dict[str, Any]:
+    """A record without a training."""
+    numbers = {task: {"metric": metric, "value": 1.0} for task, metric in METRICS.items()}
+    return {"seconds": 0.0, "evaluations": dict.fromkeys(cell.arm.evaluations, numbers)}

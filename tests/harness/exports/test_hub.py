@@ -69,7 +69,7 @@ def test_second_export_replaces_the_section_and_keeps_those_of_other_tasks(tmp_p
     ids=["miniature", "sample", "incomplete", "undefined"],
 )
 def test_run_that_is_no_result_of_a_split_is_refused(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^--hub: "):
+    with pytest.raises(UsageError, match=r"for a model card$"):
         hub.write(run, tmp_path, "boxes", BENCHMARK)
     assert not list(tmp_path.iterdir())
 
@@ -79,6 +79,29 @@ def test_benchmark_of_another_form_is_refused(benchmark: str, tmp_path: Path) ->
     with pytest.raises(UsageError, match="OWNER/NAME:TASK_ID"):
         hub.write(a_run_for_the_hub(), tmp_path, "boxes", benchmark)
     assert not (tmp_path / ".eval_results").exists()
+
+
+def test_second_entry_replaces_its_own_and_keeps_those_of_other_benchmarks(tmp_path: Path) -> None:
+    for value, benchmark in ((20.0, BENCHMARK), (30.0, "owner/referring:other"), (61.5, BENCHMARK)):
+        hub.write(a_run_for_the_hub(value=value), tmp_path, "boxes", benchmark)
+    entries = parse_eval_result_entries(yaml.safe_load((tmp_path / ".eval_results/refcoco_val.yaml").read_text()))
+    assert {entry.task_id: entry.value for entry in entries} == {"other": 30.0, "refcoco_val": 61.5}
+
+
+@pytest.mark.parametrize("content", [b"- a", b"a: [", b"3", b"- dataset: x", b"\xff"])
+def test_damaged_entries_are_refused_and_kept(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / ".eval_results/refcoco_val.yaml"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"^\.eval_results"):
+        hub.write(a_run_for_the_hub(), tmp_path, "boxes", BENCHMARK)
+    assert path.read_bytes() == content and not (tmp_path / "README.md").exists()
+
+
+def test_card_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match=r"^README\.md: not a text in UTF-8 \(byte 3\)"):
+        hub.write(a_run_for_the_hub(), tmp_path, "boxes")
 
 
 @pytest.mark.parametrize("metadata", ["a: [", "- a", "model-index: 3", "model-index:\n- {}"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.tracking.scenario import send, without_secret
+from tests.harness.tracking.scenario import BYTES, send, without_secret
 
 mlflow = pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow 3.17 with SQLAlchemy 2.1
@@ -26,9 +26,11 @@ def check(uri: str, artifacts: Path) -> None:
     first = runs["refcoco val"]
     assert (first.info.status, runs["second"].info.status) == ("FINISHED", "FAILED")
     assert first.data.params == {"task": "refcoco", "seed": "0", "folder": "a b"}
-    assert first.data.metrics == {"Acc_0.5": 62.5, "Acc_0.5_low": 60.0, "failed": 1.0}
+    assert first.data.metrics == {"Acc_0.5": 62.5, "Acc_0.5_low": 60.0, "failed": 1.0, "rate": 2.5}
     history = client.get_metric_history(first.info.run_id, "Acc_0.5")
     assert sorted((metric.step, metric.value) for metric in history) == [(10, 50.0), (20, 62.5)]
+    [last] = client.get_metric_history(first.info.run_id, "rate")
+    assert last.step == BYTES
     [kept] = artifacts.rglob("artifacts/run.json")
     assert kept.read_text() == '{"a": 1}'
 

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+from tests.harness.tracking.scenario import BYTES
 from tests.tools import ROOT, run_with
 
 
@@ -19,5 +20,6 @@ def test_trackio_keeps_the_numbers_by_step_and_prints_nothing_on_stdout(tmp_path
     assert [(name, step, json.loads(metrics)) for name, step, metrics in rows] == [
         ("refcoco val", 10, {"Acc_0.5": 50.0, "failed": 1.0}),
         ("refcoco val", 20, {"Acc_0.5": 62.5, "Acc_0.5_low": 60.0}),
+        ("refcoco val", BYTES, {"rate": 2.5}),
     ]
     assert json.loads(config)["task"] == "refcoco"

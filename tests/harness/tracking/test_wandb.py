@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.tracking.scenario import send, without_secret
+from tests.harness.tracking.scenario import BYTES, send, without_secret
 from tests.harness.tracking.wandb_file import records
 
 wandb = pytest.importorskip("wandb")
@@ -43,6 +43,7 @@ def test_wandb_holds_the_numbers_by_step_and_no_secret(
     assert history == [
         {"_step": 10, "Acc_0.5": 50.0, "failed": 1.0},
         {"_step": 20, "Acc_0.5": 62.5, "Acc_0.5_low": 60.0},
+        {"_step": BYTES, "rate": 2.5},
     ]
     exits = [
         [r.exit.exit_code for r in records(path) if r.WhichOneof("record_type") == "exit"] for path in (first, second)
