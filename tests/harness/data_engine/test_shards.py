@@ -38,7 +38,10 @@ def test_shards_are_ranges_of_the_sorted_references(tmp_path: Path) -> None:
 
 
 def test_images_that_are_yielded_are_not_held_and_have_the_same_digest(tmp_path: Path) -> None:
-    """The digest is that of the list; peaks of Python's memory grow by 190 bytes for each further image, and by 260 with the list."""
+    """The digest is that of the list.
+
+    Peaks of Python's memory grow by 190 bytes for each further image, and would by 260 with a list of the images.
+    """
     made = engine(tmp_path / "list")
     assert Engine.create(tmp_path / "e", iter(IMAGES), RECIPE, "photos", shard=2).images_digest == made.images_digest
     assert made.images_digest == digest([[image.reference, image.sha256] for image in IMAGES])
