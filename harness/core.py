@@ -568,7 +568,7 @@ class Corpus(Generic[V]):
 class Intervals:
     """How a task's intervals are computed.
 
-    - `resamples` is the number of bootstrap resamples of the images.
+    - `resamples` is the number of bootstrap resamples of the images; 0: no intervals.
     - `stratified` resamples the images of each data set (a sample's first group) separately.
     """
 

@@ -287,7 +287,7 @@ def mark(task: Task[Any], samples: Sequence[Sample[Any]], answers: Mapping[str, 
         return rows
     corpus_scores = task.corpus.scores(rows)
     return [
-        replace(row, score=replace(row.score, values={**values, **row.score.values}))
+        Row(row.sample, row.answer, Score({**values, **row.score.values}, row.score.readable))
         for row, values in zip(rows, corpus_scores, strict=True)
     ]
 
@@ -631,6 +631,9 @@ def _method(task: Task[Any], rows: Sequence[Row[Any]], seed: int) -> dict[str, A
     """The part of the provenance that describes scoring, with the remarks on this result."""
     strata = ", separately for each data set" if task.intervals.stratified else ""
     intervals = f"bootstrap, {task.intervals.resamples} resamples of images{strata}, seed {seed}: {METHODS}"
-    method: dict[str, Any] = {"intervals": intervals, "marking": list(task.marking)}
+    method: dict[str, Any] = {
+        "intervals": intervals if task.intervals.resamples else "none",
+        "marking": list(task.marking),
+    }
     method |= {"policy": task.corpus.policy} if task.corpus is not None and task.corpus.policy else {}
     return method | {"remarks": list(task.remarks(rows))}

@@ -55,8 +55,14 @@ class File:
         """The error that refuses a record."""
         return DataError(f"{self.path}: {place} {problem}; {self.todo}")
 
-    def id(self, value: Given, place: str) -> Id:
-        """An id as an integer or a string; DataError for a float that is not whole."""
+    def id(self, value: Given, place: str, number: int = 0) -> Id:
+        """An id as an integer or a string; DataError for a float that is not whole.
+
+        `place` is where the id is in the file, with "{}" for the `number` of its record.
+        """
+        if type(value) is int:  # of nearly every record, which this is fast for
+            return value
+        place = place.format(number)
         if isinstance(value, float):
             if not value.is_integer():
                 raise self.refused(place, f"is {value}; an id is an integer or a string")
@@ -68,7 +74,7 @@ class File:
 
     def by_id(self, records: Sequence[R], field: str, what: str) -> dict[Id, R]:
         """Records by their converted ids, in their order; DataError if two records have one id."""
-        pairs = [(self.id(record.id, f"$.{field}[{number}].id"), record) for number, record in enumerate(records)]
+        pairs = [(self.id(record.id, f"$.{field}[{{}}].id", number), record) for number, record in enumerate(records)]
         return {key: record for key, (_, record) in files.by_id(pairs, lambda pair: pair[0], self.path, what).items()}
 
     def one_type(self, ids: Iterable[Id], what: str) -> None:
@@ -91,9 +97,10 @@ class File:
             self.note("image sizes that are floats, read as integers", place, f"has the size {[width, height]}")
         return Size(int(width), int(height)) if width and height else None
 
-    def crowd(self, value: bool | float, place: str) -> bool:
-        """Whether an object is a crowd; notes an `iscrowd` that is no integer."""
+    def crowd(self, value: bool | float, number: int) -> bool:
+        """Whether an object is a crowd; notes an `iscrowd` that is no integer, of annotation `number`."""
         if not isinstance(value, int) or isinstance(value, bool):
+            place = f"$.annotations[{number}]"
             self.note("`iscrowd` that is no integer, read as 0 or 1", place, f"has iscrowd {value}")
         return bool(value)
 

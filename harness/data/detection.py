@@ -128,12 +128,12 @@ def _objects(
     number_of = {category: number for number, category in enumerate(categories)}
     objects: dict[Id, list[tuple[int, int, Annotation]]] = {}
     for number, annotation in enumerate(annotations):
-        place = f"$.annotations[{number}]"
-        image = file.id(annotation.image_id, f"{place}.image_id")
-        category = file.id(annotation.category_id, f"{place}.category_id")
+        image = file.id(annotation.image_id, "$.annotations[{}].image_id", number)
+        category = file.id(annotation.category_id, "$.annotations[{}].category_id", number)
         if annotation.id is not None:
-            file.id(annotation.id, f"{place}.id")
-        file.crowd(annotation.iscrowd, place)
+            file.id(annotation.id, "$.annotations[{}].id", number)
+        file.crowd(annotation.iscrowd, number)
+        place = f"$.annotations[{number}]"
         if image not in images:
             problem = f"is of image {image}, which the file does not list"
             file.note("annotations of unlisted images, dropped", place, problem)
@@ -209,25 +209,28 @@ def read_results(path: Path, samples: Sequence[Sample[Any]], reading: Reading | 
     names = dict(zip(_target(samples[0]).ids, texts, strict=True))
     results: dict[Id, list[tuple[Id, _Result]]] = {image: [] for image in by_image}
     for number, result in enumerate(files.predictions(path, list[_Result])):
+        image = file.id(result.image_id, "$[{}].image_id", number)
+        category = file.id(result.category_id, "$[{}].category_id", number)
         place = f"$[{number}]"
-        image = file.id(result.image_id, f"{place}.image_id")
-        category = file.id(result.category_id, f"{place}.category_id")
         if image not in by_image:
             problem = f"is of image {image!r}, which is not among the {len(by_image)} images of this split"
             raise DataError(f"{path}: {place} {problem}{_another_type(image, by_image)}")
         x, y, width, height = result.bbox
         unsigned = x, y, abs(width), abs(height)
-        problem = f"has the bbox {list(result.bbox)}; expected [x, y, width, height]"
         if category not in names:
             problem = f"is of category {category}, which the annotations do not have"
             file.note("detections of unknown categories, dropped", place, problem)
         elif not is_plausible(from_xywh(unsigned)):
-            raise DataError(f"{path}: {place} {problem}")
+            raise DataError(f"{path}: {place} {_bbox_problem(result)}")
         else:
             if unsigned != result.bbox:  # kept in the answer, for what pycocotools makes of it
-                file.note("detections with a negative width or height, dropped", place, problem)
+                file.note("detections with a negative width or height, dropped", place, _bbox_problem(result))
             results[image].append((category, result))
     return {sample.id: _answer(results[image], names) for image, sample in by_image.items()}
+
+
+def _bbox_problem(result: _Result) -> str:
+    return f"has the bbox {list(result.bbox)}; expected [x, y, width, height]"
 
 
 def _another_type(image: Id, known: Iterable[Id]) -> str:

@@ -118,7 +118,7 @@ def read(source: Source, *, outlines: bool = True) -> Iterator[Ref]:
     annotations = file.by_id(content.annotations, "annotations", "annotation id")
     sizes = file.sizes(images)
     for place, one in enumerate(content.annotations):
-        file.crowd(one.iscrowd, f"$.annotations[{place}]")
+        file.crowd(one.iscrowd, place)
     for entry in chosen:
         ids: list[Id] = [of_refs.id(given, f"an ann_id of ref {entry.ref_id}") for given in entry.objects]
         objects = [] if ids == [NOTHING] else [annotations.get(number) for number in ids]

@@ -11,8 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.core import Answer, Box, Boxes, Grounded, Objects, Polygons, Sample, Size, Text, Value
-from harness.geometry.boxes import area, to_xywh
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core import Answer, Box, Boxes, Grounded, Objects, Polygons, Sample, Text, Value
+
+Flags = NDArray[np.bool_]
+Numbers = NDArray[np.float64]
 
 TINY = 0.5  # shares from which on a file is suspect: boxes under a pixel, ...
 OUTSIDE = 0.1  # ... boxes of which more than half is outside of the image,
@@ -55,18 +60,28 @@ class Sanity:
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """A predicted box, the size of its image (None if unknown), and whether its format writes corners."""
+    """Predicted boxes, the sizes of their images (NaN if unknown), and whether their format writes corners."""
 
-    box: Box
-    size: Size | None
-    corners: bool
+    boxes: Numbers  # (N, 4)
+    sizes: Numbers  # (N, 2)
+    corners: NDArray[np.bool_]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def measured(self) -> _Found:
+        """Those in images of known size."""
+        known = ~np.isnan(self.sizes[:, 0])
+        return _Found(self.boxes[known], self.sizes[known], self.corners[known])
 
 
 def look(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> Sanity:
     """The counts and shares of the predictions of these samples, and the likely cause where they are suspect."""
-    found: list[_Found] = []
+    boxes: list[Box] = []
+    sizes: list[tuple[float, float]] = []
+    corners: list[bool] = []
     texts: list[str] = []
     expected = without = 0
     for sample in samples:
@@ -74,19 +89,25 @@ def look(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> Sanit
         if isinstance(value, Text):
             texts += value.texts
             continue
-        own = [_Found(box, sample.question.size, isinstance(value, Grounded)) for box in _boxes(value)]
-        found += own
+        own = list(_boxes(value))
+        boxes += own
+        size = sample.question.size
+        sizes += [(size.width, size.height) if size is not None else (np.nan, np.nan)] * len(own)
+        corners += [isinstance(value, Grounded)] * len(own)
         if not isinstance(sample.target, Text | None) and not (
             isinstance(sample.target, Objects) and not sample.target.xywh
         ):
             expected += 1
             without += not own and not _is_mask(value)
+    found = _Found(
+        np.array(boxes, np.float64).reshape(-1, 4), np.array(sizes, np.float64).reshape(-1, 2), np.array(corners, bool)
+    )
     count = len(found)
     shares = {
-        "tiny": _share(sum(_is_tiny(each.box) for each in found), count),
-        "outside": _share(sum(not _is_inside(each.box, each.size) for each in found), count),
-        "past": _share(sum(_is_past(each) for each in found), count),
-        "inverted": _share(sum(_is_inverted(each.box) for each in found), count),
+        "tiny": _share(_tiny(found).sum(), count),
+        "outside": _share((~_inside(found)).sum(), count),
+        "past": _share((found.boxes[:, 2:] > found.sizes + 1).any(axis=1).sum(), count),
+        "inverted": _share(_inverted(found).sum(), count),
         "without": _share(without, expected),
         "empty": _share(sum(not text.strip() for text in texts), len(texts)),
     }
@@ -94,7 +115,7 @@ def look(samples: Sequence[Sample[Any]], answers: Mapping[str, Answer]) -> Sanit
 
 
 def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+    return float(part / whole) if whole else 0.0
 
 
 def _boxes(value: Value | None) -> Iterator[Box]:
@@ -114,33 +135,35 @@ def _is_mask(value: Value | None) -> bool:
     return value is not None and not isinstance(value, Boxes | Grounded | Polygons)
 
 
-def _is_tiny(box: Box) -> bool:
-    return not _is_inverted(box) and min(box[2] - box[0], box[3] - box[1]) < 1
+def _tiny(found: _Found) -> Flags:
+    width, height = _sides(found.boxes).T
+    tiny: Flags = ((width < 1) | (height < 1)) & ~_inverted(found)
+    return tiny
 
 
-def _is_inverted(box: Box) -> bool:
-    return box[2] < box[0] or box[3] < box[1]
+def _inverted(found: _Found) -> Flags:
+    left, top, right, bottom = found.boxes.T
+    inverted: Flags = (right < left) | (bottom < top)
+    return inverted
 
 
-def _is_past(each: _Found) -> bool:
-    """Whether a box ends more than a pixel past the right or lower edge of its image."""
-    return each.size is not None and (each.box[2] > each.size.width + 1 or each.box[3] > each.size.height + 1)
+def _sides(boxes: Numbers) -> Numbers:
+    """(N, 2): widths and heights."""
+    return boxes[:, 2:] - boxes[:, :2]
 
 
-def _is_inside(box: Box, size: Size | None) -> bool:
-    """Whether at least half of a box is inside of its image; True for an inverted box and for an unknown size."""
-    if size is None or _is_inverted(box):
-        return True
-    clipped = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], size.width), min(box[3], size.height))
-    if not area(box):
-        return clipped[0] <= clipped[2] and clipped[1] <= clipped[3]
-    return area(clipped) >= area(box) / 2
+def _inside(found: _Found) -> Flags:
+    """Whether at least half of each box is inside of its image; True for inverted boxes and for unknown sizes."""
+    clipped = _sides(np.hstack([np.maximum(found.boxes[:, :2], 0.0), np.minimum(found.boxes[:, 2:], found.sizes)]))
+    area = _sides(found.boxes).clip(0.0).prod(axis=1)
+    half: Flags = np.where(area > 0, clipped.clip(0.0).prod(axis=1) >= area / 2, (clipped >= 0).all(axis=1))
+    return half | _inverted(found) | np.isnan(found.sizes[:, 0])
 
 
 # ---------------------------------------------------------------------------- likely causes
 
 
-def _suspect(shares: Mapping[str, float], found: Sequence[_Found]) -> str:
+def _suspect(shares: Mapping[str, float], found: _Found) -> str:
     """Why the predictions are suspect, with the likely cause; "" where they are not."""
     problems = [
         f"{shares[name]:.0%} of {what}"
@@ -161,28 +184,25 @@ def _suspect(shares: Mapping[str, float], found: Sequence[_Found]) -> str:
     return f"{'; '.join(problems)}" + (f": likely {cause}" if cause else "")
 
 
-def _one_sided(shares: Mapping[str, float], found: Sequence[_Found]) -> str:
+def _one_sided(shares: Mapping[str, float], found: _Found) -> str:
     """A problem of boxes that are too far right and down, if another reading explains it; else "".
 
     A detector that does not clip its boxes has as many past the left and upper edges.
     """
-    before = _share(sum(min(each.box[:2]) < -1 for each in found), len(found))
+    before = _share((found.boxes[:, :2] < -1).any(axis=1).sum(), len(found))
     if shares["past"] < PAST or before >= BEFORE:
         return ""
-    measured = [each for each in found if each.size is not None]
-    for reading, cause in ((_other_form, _form_cause(measured[0])), (_centred, CENTRED)):
+    measured = found.measured()
+    for reading, cause in ((_other_form, _form_cause(measured)), (_centred, CENTRED)):
         if _fits(measured, reading):
             return f"{shares['past']:.0%} of the boxes end past the right or lower edge of their image: likely {cause}"
     return ""
 
 
-def _in_corner(found: Sequence[_Found]) -> str:
+def _in_corner(found: _Found) -> str:
     """A problem of boxes that are all in the upper left of their images; "" if there is none."""
-    if len(found) < ENOUGH:
+    if len(found) < ENOUGH or not (found.boxes[:, 2:] <= CORNER * found.sizes).all():  # an unknown size is NaN
         return ""
-    for each in found:
-        if each.size is None or each.box[2] > CORNER * each.size.width or each.box[3] > CORNER * each.size.height:
-            return ""
     return (
         f"all {len(found):,} boxes are in the upper left {CORNER:.0%} of their images: likely coordinates in pixels of "
         f"a smaller image, or from 0 to {BINS}"
@@ -192,59 +212,52 @@ def _in_corner(found: Sequence[_Found]) -> str:
 CENTRED = "[centre x, centre y, width, height]; the format is [x, y, width, height]"
 
 
-def _form_cause(each: _Found) -> str:
-    if each.corners:
+def _form_cause(found: _Found) -> str:
+    """The form of the other kind, by the first prediction."""
+    if found.corners[0]:
         return "[x, y, width, height]; the format is [x0, y0, x1, y1]"
     return "[x0, y0, x1, y1]; the format is [x, y, width, height]"
 
 
-def _cause(found: Sequence[_Found]) -> str:
+def _cause(found: _Found) -> str:
     """The first other reading of the numbers under which nearly all boxes lie in their images; "" if there is none."""
-    measured = [each for each in found if each.size is not None]
-    if found and all(max(map(abs, each.box)) <= 2 for each in found):
+    measured = found.measured()
+    if len(found) and (abs(found.boxes) <= 2).all():
         return "normalised coordinates (0 to 1); the format is in pixels of the image"
     for reading, cause in (
-        (_other_form, _form_cause(found[0])),
+        (_other_form, _form_cause(found)),
         (_centred, CENTRED),
         (_swapped, "x and y in the wrong order"),
         (_from_bins, f"coordinates from 0 to {BINS}; the format is in pixels of the image"),
     ):
-        if measured and _fits(measured, reading):
+        if len(measured) and _fits(measured, reading):
             return cause
-    return "coordinates in pixels of a resized image, or predictions of other images" if measured else ""
+    return "coordinates in pixels of a resized image, or predictions of other images" if len(measured) else ""
 
 
-def _fits(found: Sequence[_Found], reading: Callable[[_Found], Box]) -> bool:
+def _fits(found: _Found, reading: Callable[[_Found], Numbers]) -> bool:
     """Whether nearly all boxes have a positive area within their image, up to a pixel, if they are read like this."""
-    inside = 0
-    for each in found:
-        left, top, right, bottom = reading(each)
-        width, height = each.size or Size(0, 0)
-        inside += -1 <= left < right <= width + 1 and -1 <= top < bottom <= height + 1
-    return inside >= EXPLAINED * len(found)
+    boxes = reading(found)
+    fits = (boxes[:, :2] >= -1) & (boxes[:, :2] < boxes[:, 2:]) & (boxes[:, 2:] <= found.sizes + 1)
+    return bool(fits.all(axis=1).sum() >= EXPLAINED * len(found))
 
 
-def _other_form(each: _Found) -> Box:
-    """The box if corners were written as [x, y, width, height], or the other way round."""
-    if each.corners:
-        left, top, width, height = each.box
-        return (left, top, left + width, top + height)
-    return to_xywh(each.box)
+def _other_form(found: _Found) -> Numbers:
+    """The boxes if corners were written as [x, y, width, height], or the other way round."""
+    as_corners = found.boxes[:, :2] + found.boxes[:, 2:]
+    as_sides = _sides(found.boxes).round(10)  # as `geometry.boxes.to_xywh`
+    return np.hstack([found.boxes[:, :2], np.where(found.corners[:, None], as_corners, as_sides)])
 
 
-def _centred(each: _Found) -> Box:
-    """The box if the centre was written in place of the upper left corner."""
-    left, top, right, bottom = each.box
-    width, height = right - left, bottom - top
-    return (left - width / 2, top - height / 2, left + width / 2, top + height / 2)
+def _centred(found: _Found) -> Numbers:
+    """The boxes if the centre was written in place of the upper left corner."""
+    half = _sides(found.boxes) / 2
+    return np.hstack([found.boxes[:, :2] - half, found.boxes[:, :2] + half])
 
 
-def _swapped(each: _Found) -> Box:
-    left, top, right, bottom = each.box
-    return (top, left, bottom, right)
+def _swapped(found: _Found) -> Numbers:
+    return found.boxes[:, [1, 0, 3, 2]]
 
 
-def _from_bins(each: _Found) -> Box:
-    width, height = each.size or Size(0, 0)
-    left, top, right, bottom = each.box
-    return (left * width / BINS, top * height / BINS, right * width / BINS, bottom * height / BINS)
+def _from_bins(found: _Found) -> Numbers:
+    return found.boxes * np.tile(found.sizes, 2) / BINS

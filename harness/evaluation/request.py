@@ -33,9 +33,13 @@ class Scorers:
     "SPICE of captions; needs Java, and Stanford's models in pycocoevalcap's folder"
     detection_scorer: Literal["pycocotools", "hotcoco"] = "pycocotools"
     "Scorer of detections; hotcoco gives the same numbers faster on large sets"
+    intervals: bool = True
+    "Intervals of the metrics; `score RUN` adds those of a run without"
 
     def of(self, task: Task[Any]) -> Task[Any]:
         """The task with those of these scorers that it has; ResourceError where a scorer is not installed."""
+        if not self.intervals:
+            task = replace(task, intervals=replace(task.intervals, resamples=0))
         variants: list[str] = [self.caption_scorer, self.detection_scorer]
         variants += [name for name, on in (("meteor", self.meteor), ("spice", self.spice)) if on]
         if self.meteor is None and "meteor" in task.variants:

@@ -38,12 +38,14 @@ def area(box: Box) -> float:
 
 def is_finite(box: Box) -> bool:
     """Whether no coordinate is NaN or infinite."""
-    return all(map(math.isfinite, box))
+    left, top, right, bottom = box
+    return math.isfinite(left) and math.isfinite(top) and math.isfinite(right) and math.isfinite(bottom)
 
 
 def is_plausible(box: Box) -> bool:
     """Whether all coordinates are within `FARTHEST` and no side is negative."""
-    return all(abs(number) <= FARTHEST for number in box) and box[0] <= box[2] and box[1] <= box[3]
+    left, top, right, bottom = box
+    return -FARTHEST <= left <= right <= FARTHEST and -FARTHEST <= top <= bottom <= FARTHEST
 
 
 def iou(one: Box, other: Box) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 
 from harness.core import Weights
 from harness.metrics.reduce import PERCENT
-from harness.metrics.whole_weights import RECALLS, Flags, Indices, Numbers, WholeSums
+from harness.metrics.whole_weights import RECALLS, Flags, Indices, Numbers, WholeSums, needed
 
 __all__ = ["RECALLS", "Flags", "Indices", "Numbers"]
 
@@ -176,6 +176,11 @@ class _Table:
         )
 
     @cached_property
+    def sums_of_all(self) -> WholeSums:
+        """The sums over all categories, for weights of which none is above 1: no run has copies."""
+        return WholeSums(self.image, self.category, self.right, self.counted, self.categories)
+
+    @cached_property
     def ties(self) -> _Table:
         """The rows of the tied categories."""
         rows = self.tied[self.category]
@@ -240,8 +245,9 @@ class MatchTable:
             if len(self._known) >= KEPT:
                 self._known.clear()
             best, sought = self._best(self._table(area), weights)
+            sums = best.sum(axis=2)  # (T, K), over the recalls
             self._known[key] = {
-                each: np.where(sought > 0, PERCENT * best[thresholds].mean(axis=(0, 2)), np.nan)
+                each: np.where(sought > 0, PERCENT * (sums[thresholds].sum(axis=0) / best[thresholds, 0].size), np.nan)
                 for each, (its_area, thresholds) in PRECISIONS.items()
                 if its_area == area
             }
@@ -252,6 +258,8 @@ class MatchTable:
         sought = self._sought(table, weights)
         if not (weights == np.floor(weights)).all():
             return _row_by_row(table, weights, sought, whole=False), sought
+        if weights.max(initial=0.0) <= 1:
+            return table.sums_of_all.best(weights, sought), sought
         best = table.sums.best(weights, sought)
         if table.tied.any():
             best[:, table.tied] = _row_by_row(table.ties, weights, sought, whole=True)[:, table.tied]
@@ -357,19 +365,11 @@ def _summed(flags: Flags, each: Numbers) -> Numbers:
 
 
 def _needed(sought: Numbers, whole: bool) -> Numbers:
-    """(K,) to (K, R): the smallest weight of right detections that reaches each recall.
-
-    COCOeval divides and compares doubles, so for integer weights this is the smallest integer whose quotient in doubles
-    is not below the recall.  For example, 57 of 100 do not reach COCOeval's recall of 0.57, which is
-    0.5700000000000001.
-    """
-    total = np.where(sought > 0, sought, 1.0)[:, None]
-    least: Numbers = RECALLS * total
-    if not whole:
-        return least * (1 - SLACK)
-    least = np.ceil(least)
-    least = np.where((least - 1) / total >= RECALLS, least - 1, least)
-    return np.maximum(np.where(least / total < RECALLS, least + 1, least), 0.0)
+    """(K,) to (K, R): the smallest weight of right detections that reaches each recall."""
+    if whole:
+        return needed(sought)
+    least: Numbers = RECALLS * np.where(sought > 0, sought, 1.0)[:, None] * (1 - SLACK)
+    return least
 
 
 def _mean(values: Numbers) -> float:

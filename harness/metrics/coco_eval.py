@@ -208,6 +208,10 @@ def constant_score_ap(
     check(truth, detections, images, categories)
     draw = np.random.default_rng(seed)
     any_area = np.array([AREAS["all"]])  # the first range of a table
+    group = detections.image * categories + detections.category
+    found, target, iou = _pairs(truth, detections, group, truth.image * categories + truth.category)
+    near = iou >= THRESHOLDS.min()
+    found, target, iou = found[near], target[near], iou[near]
     results = []
     for _ in range(orders):
         place = draw.permutation(images)
@@ -216,7 +220,8 @@ def constant_score_ap(
             place[detections.image[order]], detections.category[order], detections.boxes[order], np.ones(len(order))
         )
         moved = Truth(place[truth.image], truth.category, truth.boxes, truth.area, truth.crowd)
-        matches = _matches(moved, shuffled, categories, THRESHOLDS, any_area, MOST)
+        pairs = np.argsort(order)[found], target, iou
+        matches = _matches(moved, shuffled, categories, THRESHOLDS, any_area, MOST, pairs=pairs)
         results.append(MatchTable(matches, images, categories).average_precision(np.ones(images)))
     return float(np.mean(results)), min(results), max(results)
 
@@ -229,12 +234,14 @@ def _matches(
     ranges: Numbers,
     most: int,
     spared: Flags | None = None,
+    pairs: tuple[Indices, Indices, Numbers] | None = None,
 ) -> Matches:
     """Greedy matching for each area range and threshold.
 
     A group is all detections of one image and category.  The first detections of all groups are matched in one step,
     then the second, and so on.  `ranges` is (A, 2), lowest and highest area, both included; `most` limits the
-    detections of a group; `spared` is as for `match`.  Axis P: the pairs of one step.
+    detections of a group; `spared` is as for `match`; `pairs` are those of `_pairs` that reach the lowest threshold,
+    where they are known.  Axis P: the pairs of one step.
     """
     group = detections.image * categories + detections.category
     rank = ranks(group, detections.scores)
@@ -248,7 +255,9 @@ def _matches(
     right, matched = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     taken = np.zeros((*shape[:2], len(truth.image)), np.bool_)
     limits = np.minimum(thresholds, HIGHEST)
-    pair_detection, pair_truth, iou = _pairs(truth, detections, group, truth.image * categories + truth.category)
+    if pairs is None:
+        pairs = _pairs(truth, detections, group, truth.image * categories + truth.category)
+    pair_detection, pair_truth, iou = pairs
     near = np.flatnonzero((iou >= limits.min()) & (rank[pair_detection] < most))
     order = np.lexsort((iou[near], pair_detection[near], rank[pair_detection[near]]))
     near = near[order]  # by rank, detection and IoU: the best pair of a detection is last

@@ -120,7 +120,7 @@ class Evaluation:
     """Results that several metrics need from the same rows, each computed once."""
 
     def __init__(self, rows: Sequence[Row[Any]], synonyms: Synonyms, engine: coco_eval.Engine) -> None:
-        self.rows = rows  # a reference to the rows, so that their ids, which are the cache key, are not reused
+        self.rows = rows  # a reference, so that the ids of samples and answers, which are the cache key, are not reused
         self.engine = engine
         self.scene = scene(rows, synonyms)
         self.synonyms = synonyms
@@ -166,8 +166,8 @@ class Detector:
         self._cache: dict[tuple[int, ...], Evaluation] = {}
 
     def evaluation_of(self, rows: Sequence[Row[Any]]) -> Evaluation:
-        """The results of these rows, cached by the identity and order of the rows."""
-        key = tuple(map(id, rows))
+        """The results of these rows, cached by the identity and order of their samples and answers."""
+        key = tuple(id(part) for row in rows for part in (row.sample, row.answer))
         if key not in self._cache:
             if len(self._cache) >= CACHED:
                 self._cache.pop(next(iter(self._cache)))
@@ -223,7 +223,7 @@ class Detector:
         """
         scores: list[dict[str, float]] = []
         for group in by_categories(rows):
-            tables = scene(group, self.synonyms)
+            tables = self.evaluation_of(group).scene
             counts = coco_eval.precision_recall_f1(tables.truth, tables.found, tables.images, tables.categories)
             for row, (right, found, there) in zip(group, counts.tolist(), strict=True):
                 f1 = 2 * right / (found + there) if found + there else 1.0
@@ -281,12 +281,13 @@ class _Official:
     def prepare(self, rows: Sequence[Row[Any]]) -> Statistic:
         evaluation = self.detector.evaluation_of(rows)
         value = evaluation.official[self.name]
-        table, clusters = evaluation.matches, np.array(evaluation.scene.clusters)
-        reweighted = table.average_precision if self.name in PRECISIONS else table.average_recall
+        clusters = np.array(evaluation.scene.clusters)
 
         def statistic(weights: Weights) -> float:
             if (weights == 1.0).all():
                 return value  # the official code's own sum, to the last bit
+            table = evaluation.matches
+            reweighted = table.average_precision if self.name in PRECISIONS else table.average_recall
             return reweighted(weights[clusters], self.name)
 
         return Biased(statistic)

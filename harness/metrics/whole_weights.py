@@ -1,15 +1,15 @@
 """Precision at 101 recalls under whole weights of the images, as the bootstrap has them: few steps over few rows.
 
-Only a right detection can have the highest precision at its recall or above, so only right detections are visited, for
-all IoU thresholds in one pass.  The table must have no two right detections in a run of equal category, image and
-score, whose copies would alternate; `average_precision.MatchTable` sums such categories row by row.
+Only a right detection can have the highest precision at its recall or above, and of right detections without a wrong
+one between them only the last: each of them raises both precision and recall, or leaves both.  So only these last ones
+are visited, for all IoU thresholds in one pass.  The table must have no two right detections in a run of equal
+category, image and score, whose copies would alternate; `average_precision.MatchTable` sums such categories row by row.
 
-Axes: T thresholds, K categories, R recalls, N detections, H right detections over all thresholds, I ignored ones.
+Axes: T thresholds, K categories, R recalls, N detections, H right detections over all thresholds, L those that are the
+last of theirs, I ignored detections.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,21 +33,31 @@ class WholeSums:
         """`image` and `category` are (N,), `right` and `counted` (T, N)."""
         self.image = image
         self.shape = len(right), categories, len(RECALLS)
-        threshold, self.row = np.nonzero(right)  # (H,), by threshold, category and falling score
-        self.segment, self.first, self.of = np.unique(
-            threshold * categories + category[self.row], return_index=True, return_inverse=True
-        )
-        self.category = self.segment % categories  # (S,)
-        self.start = np.searchsorted(category, self.category)  # (S,) the first detection of the category
+        self.first_of_category = _firsts(category)
+        threshold, row = np.nonzero(right)  # (H,), by threshold, category and falling score
+        segment = threshold * categories + category[row]
+        self.row_image = image[row]
+        self.first = _firsts(segment)  # (S,)
+        wrong = np.cumsum(counted & ~right, axis=1)[threshold, row]  # (H,) wrong detections before
+        changes = (np.diff(wrong, append=-1) != 0) | (np.diff(segment, append=-1) != 0)
+        self.last = np.flatnonzero(changes)  # (L,)
+        self.row = row[self.last]  # (L,)
+        last_segment = segment[self.last]
+        self.segments = len(right) * categories
+        self.lengths = np.bincount(last_segment, minlength=self.segments)  # of the L
+        self.base = (len(RECALLS) - 1) * self.segments + last_segment  # (L,) the place of recall 0 in (R, T * K)
         out, ignored = np.nonzero(~counted)
         self.ignored = image[ignored]  # (I,) by threshold and row
-        keys = out * len(image) + ignored
-        self.ignored_before = np.searchsorted(keys, threshold * len(image) + self.row)  # (H,)
-        self.ignored_start = np.searchsorted(keys, self.segment // categories * len(image) + self.start)  # (S,)
+        of_ignored = out * categories + category[ignored]
+        self.first_ignored = _firsts(of_ignored)
+        before = np.searchsorted(out * len(image) + ignored, threshold[self.last] * len(image) + self.row)
+        none = before == np.searchsorted(of_ignored, last_segment)
+        self.latest_ignored = np.where(none, 0, before)  # (L,) one plus the last ignored one of the segment before it
         # The system would otherwise hand out and take back the pages of these for each resample, which takes longer
-        # than the sums: (H,) each
+        # than the sums
+        self._each = np.empty(len(row))
         self._right, self._counted, self._more = np.empty((3, len(self.row)))
-        self._place, self._level = np.empty((2, len(self.row)), np.int64)
+        self._place = np.empty(len(self.row), np.int64)
 
     def best(self, weights: Weights, sought: Numbers) -> Numbers:
         """(T, K, R): the highest precision at each recall or above, from recall 1 down; 0 where none reaches it.
@@ -55,43 +65,55 @@ class WholeSums:
         `weights` is (images,), of whole numbers; `sought` is (K,), the weight of the truths of each category.  All sums
         are whole, so they are exact in any order.
         """
-        best = np.zeros(self.shape)
+        best = np.zeros((len(RECALLS), self.segments))  # from recall 1 down
         if len(self.row):
-            each = weights[self.image]
-            right = np.cumsum(np.take(each, self.row, out=self._more, mode="clip"), out=self._right)
-            right -= self._spread(right[self.first] - self._more[self.first], self._more)
-            every = np.cumsum(each)
-            ignored = np.concatenate([[0.0], np.cumsum(weights[self.ignored])])
+            each = np.take(weights, self.row_image, out=self._each, mode="clip")
+            right = np.take(_sums(each, self.first), self.last, out=self._right, mode="clip")
+            every = _sums(weights[self.image], self.first_of_category)
+            ignored = np.concatenate([[0.0], _sums(weights[self.ignored], self.first_ignored)])
             counted = np.take(every, self.row, out=self._counted, mode="clip")
-            if len(self.ignored):
-                counted -= np.take(ignored, self.ignored_before, out=self._more, mode="clip")
-            before = every[self.start] - each[self.start]
-            counted -= self._spread(before - ignored[self.ignored_start], self._more)
-            level, starts = _levels(sought)
-            place = self._place  # of a detection in `best`
-            np.copyto(place, right, casting="unsafe")
-            place += self._spread(starts[self.category], self._level)
-            np.take(level, place, out=self._level, mode="clip")
-            np.add(self._level, self._spread(self.segment * len(RECALLS), place), out=place)
+            counted -= np.take(ignored, self.latest_ignored, out=self._more, mode="clip")
             counted += np.spacing(1)
+            level, starts = _levels(sought)
+            start = np.repeat(np.tile(starts, self.shape[0]), self.lengths)
+            place = np.add(right, start, out=self._place, casting="unsafe")
+            place = np.take(level, place, out=start, mode="clip")
+            place *= -self.segments
+            place += self.base
             np.maximum.at(best.reshape(-1), place, np.divide(right, counted, out=right))
-        return np.maximum.accumulate(best[..., ::-1], axis=-1)
+            for lower, higher in zip(best[1:], best[:-1], strict=True):
+                np.maximum(lower, higher, out=lower)
+        return np.ascontiguousarray(best.T).reshape(self.shape)
 
-    def _spread(self, values: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
-        """(S,) to (H,): the value of each detection's segment."""
-        return np.take(values, self.of, out=out, mode="clip")
+
+def _firsts(numbers: Indices) -> Indices:
+    """The place of the first of each run of equal numbers."""
+    return np.flatnonzero(np.diff(numbers, prepend=-1))
+
+
+def _sums(each: Numbers, firsts: Indices) -> Numbers:
+    """The cumulative sums of whole numbers, which begin anew at each of `firsts`; `each` is overwritten."""
+    if len(each):
+        totals = np.add.reduceat(each, firsts)
+        each[firsts[1:]] -= totals[:-1]
+    return np.cumsum(each, out=each)
+
+
+def needed(sought: Numbers) -> Numbers:
+    """(K,) to (K, R): the smallest whole weight of right detections that reaches each recall.
+
+    COCOeval divides and compares doubles, so this is the smallest integer whose quotient in doubles is not below the
+    recall.  For example, 57 of 100 do not reach COCOeval's recall of 0.57, which is 0.5700000000000001.
+    """
+    total = np.where(sought > 0, sought, 1.0)[:, None]
+    least = np.ceil(RECALLS * total)
+    least = np.where((least - 1) / total >= RECALLS, least - 1, least)
+    return np.maximum(np.where(least / total < RECALLS, least + 1, least), 0.0)
 
 
 def _levels(sought: Numbers) -> tuple[Indices, Indices]:
-    """For each category the last of RECALLS that 0, 1, ... of its `sought` truths reach, and where each one begins.
-
-    Recalls are quotients in doubles, as COCOeval compares them.
-    """
+    """For each category the last of RECALLS that 0, 1, ... of its `sought` truths reach, and where each one begins."""
     sizes = sought.astype(np.int64) + 1
-    starts = np.cumsum(sizes) - sizes
-    found = np.arange(sizes.sum()) - np.repeat(starts, sizes)
-    recall = found / np.repeat(np.maximum(sought, 1.0), sizes)
-    level = (100 * recall).astype(np.int64)
-    level += np.append(RECALLS, np.inf)[level + 1] <= recall
-    level -= RECALLS[level] > recall
-    return level, starts
+    edges = np.hstack([needed(sought).astype(np.int64), sizes[:, None]])  # (K, R + 1)
+    level = np.repeat(np.tile(np.arange(len(RECALLS)), len(sizes)), (edges[:, 1:] - edges[:, :-1]).ravel())
+    return level, np.cumsum(sizes) - sizes

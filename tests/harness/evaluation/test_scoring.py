@@ -50,6 +50,20 @@ def test_answers_are_scored_again_with_other_scorers(tmp_path: Path) -> None:
         scoring.score_again("nothing", out=tmp_path)
 
 
+def test_numbers_without_intervals_are_those_with_intervals(tmp_path: Path) -> None:
+    from harness.evaluation.request import Scorers
+
+    run = harness.evaluate("coco_detection", "whole-image", data="miniature", limit=6, out=tmp_path)
+    plain, _ = scoring.score_again(run.id, scorers=Scorers(intervals=False), out=tmp_path)
+    assert {name: each.value for name, each in plain.metrics.items()} == {
+        name: each.value for name, each in run.metrics.items()
+    }
+    assert all(each.low is None and each.high is None for each in plain.metrics.values())
+    assert plain.provenance["intervals"] == "none"
+    again, _ = scoring.score_again(run.id, out=tmp_path)
+    assert again.metrics == run.metrics and again.metrics["F1"].low is not None
+
+
 def test_answer_of_no_sample_is_refused(predictions: Path, tmp_path: Path) -> None:
     given = json.loads(predictions.read_text())
     predictions.write_text(json.dumps([*given, {"image": "stranger.jpg", "answer": "yes"}]))

@@ -147,6 +147,29 @@ def test_constant_score_ap_is_over_all_orders_of_ties() -> None:
     assert again == (mean, lowest, highest)
 
 
+def test_constant_score_ap_is_that_of_cocoeval_on_each_shuffled_set() -> None:
+    """The same draws by hand: images and detections are shuffled, and COCOeval evaluates the shuffled set."""
+    generator = np.random.default_rng(1)
+    images, categories, count = 12, 3, 90
+    boxes = np.hstack([generator.integers(0, 20, (count, 2)), generator.integers(10, 30, (count, 2))]).astype(float)
+    image, category = generator.integers(images, size=count), generator.integers(categories, size=count)
+    truth = coco_eval.Truth(image[:40], category[:40], boxes[:40], np.full(40, 200.0), np.arange(40) % 9 == 0)
+    finds = coco_eval.Detections(image[40:], category[40:], boxes[40:], generator.random(50))
+    draw, official = np.random.default_rng(5), []
+    for _ in range(4):
+        place, order = draw.permutation(images), draw.permutation(50)
+        shuffled = coco_eval.Detections(
+            place[finds.image[order]], finds.category[order], finds.boxes[order], np.ones(50)
+        )
+        moved = coco_eval.Truth(place[truth.image], truth.category, truth.boxes, truth.area, truth.crowd)
+        official.append(coco_eval.evaluate(moved, shuffled, images, categories)["mAP"])
+    expected = float(np.mean(official)), min(official), max(official)
+    np.testing.assert_allclose(
+        coco_eval.constant_score_ap(truth, finds, images, categories, orders=4, seed=5), expected, rtol=0, atol=1e-10
+    )
+    assert expected[1] < expected[2]  # the order counts
+
+
 def test_constant_score_ap_without_ties_is_map() -> None:
     square = [0.0, 0.0, 8.0, 8.0]
     scene: Scene = [(0, 0, square, 64.0, False), (1, 1, square, 64.0, False)], [(0, 0, square, 0.2)]
