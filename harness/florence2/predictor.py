@@ -33,6 +33,7 @@ from harness.florence2.decoding.engine import Done, Engine, ImageInput
 from harness.florence2.decoding.generate import Generated
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.choose import accelerated
+from harness.florence2.fast.threads import BackOff
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import Tokenizer
@@ -147,6 +148,7 @@ class Predictor:
         self.parameters = sum(parameter.numel() for parameter in parts.model.parameters())  # before they are quantised
         self.model = accelerated(parts.model, self.device, dtype)
         self.watch: Callable[[Ticket, int, Generated[Any]], None] | None = None
+        self.backs_off = False  # whether other processes may lower torch's number of threads during `answer`
         self._engine: Engine[PromptTicket] | None = None
         vision = self.model.config.vision
         cells = vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width)
@@ -195,6 +197,7 @@ class Predictor:
         engine = self._idle_engine()
         chunks = self._chunks(questions, engine.group)
         pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), "images")
+        back_off = BackOff()
         try:
             upcoming = _start_opening(next(chunks, None), self._open, pool)
             polled = time.perf_counter()
@@ -203,12 +206,15 @@ class Predictor:
                     chunk, opened = upcoming
                     upcoming = _start_opening(next(chunks, None), self._open, pool)
                     yield from self._submit(engine, chunk, [future.result() for future in opened])
+                start, cpu = time.perf_counter(), time.process_time()
                 try:
                     engine.step()
                 except HarnessError:
                     for done in engine.poll():
                         yield from self._record(done)
                     raise
+                if self.backs_off:
+                    back_off.record(time.perf_counter() - start, time.process_time() - cpu)
                 self.batch = engine.slots
                 needs_images = upcoming is not None and len(engine.waiting) < engine.slots  # the wait may be long
                 if engine.active and not needs_images and time.perf_counter() - polled < POLL_INTERVAL:
@@ -217,6 +223,8 @@ class Predictor:
                     yield from self._record(done)
                 polled = time.perf_counter()
         finally:
+            if self.backs_off:
+                back_off.end()
             pool.shutdown(cancel_futures=True)
 
     def _chunks(self, questions: Iterable[tuple[Ticket, Question]], group: int) -> Iterator[Chunk]:

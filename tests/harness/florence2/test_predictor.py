@@ -23,6 +23,7 @@ from harness.florence2.config import with_text
 from harness.florence2.decoding.engine import Engine
 from harness.florence2.decoding.generate import Pool
 from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast import threads
 from harness.florence2.predictor import Parts, Predictor
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import Tokenizer
@@ -83,6 +84,26 @@ def test_answers_with_any_batch_size_are_the_same(parts: Parts, root: Path, batc
     assert len(set(raw(results))) > 5
     for answer in results.values():
         assert isinstance(answer, Answer) and answer.batch <= batch and answer.seconds > 0
+
+
+def test_answers_with_threads_that_back_off_are_the_same_and_threads_are_restored(
+    parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step is a window that seems to wait, so the second step has half of the threads."""
+    monkeypatch.setattr(threads, "WINDOW", 0.0)
+    monkeypatch.setattr(threads, "WAITING", math.inf)
+    model, before = predictor_of(parts, root), torch.get_num_threads()
+    model.backs_off = True
+    torch.set_num_threads(2)
+    try:
+        stream = model.answer(enumerate(questions()))
+        first = next(stream)
+        assert torch.get_num_threads() == 1
+        results = [first, *stream]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert raw(dict(results)) == raw(answers(predictor_of(parts, root), questions()))
 
 
 @pytest.mark.parametrize("interval", [0.0, math.inf])
