@@ -48,6 +48,8 @@ keeps float32 tokens equal.  The frozen answers in `baselines/frozen` tell the t
 tokens differ under the same version.  Settings (beams, precision, resolution, prompt forms) are separate parts of the
 fingerprint.
 """
+PRECISION_VERSIONS = {torch.bfloat16: 2, torch.int8: 2}
+"""The answers version of a precision alone, if it is not 1.  Raise it for a change that keeps float32 answers."""
 WINDOW = 2048  # questions that are grouped by image at once
 IN_PIXELS = (  # kinds with coordinates in the question or in the scored value
     "detect", "find", "ground", "refer", "segment", "ocr_regions",
@@ -156,13 +158,14 @@ class Predictor:
 
     @property
     def fingerprint(self) -> str:
-        """One line of weights, precision, decoding, preprocessing, other forms and tokens, ANSWERS_VERSION.
+        """One line of weights, precision, decoding, preprocessing, other forms and tokens, and the answers versions.
 
         Other forms are those that are not the default; other tokens, those that no published checkpoint has.
         """
         precision = str(self.dtype).removeprefix("torch.")
         tokens = [f"tokens={digest(self.tokenizer.own_tokens)}"] if self.tokenizer.own_tokens else []
-        rest = ":".join([f"{self.preprocess}", *self._other_forms(), *tokens, f"v{ANSWERS_VERSION}"])
+        own = f".{PRECISION_VERSIONS[self.dtype]}" if self.dtype in PRECISION_VERSIONS else ""
+        rest = ":".join([f"{self.preprocess}", *self._other_forms(), *tokens, f"v{ANSWERS_VERSION}{own}"])
         return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{rest}"
 
     def _other_forms(self) -> list[str]:

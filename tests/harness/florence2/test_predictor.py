@@ -313,6 +313,15 @@ def test_fingerprint_differs_by_tokens_that_a_fine_tune_added(parts: Parts, root
     assert predictor_of(same, root).fingerprint == predictor_of(parts, root).fingerprint
 
 
+def test_fingerprint_ends_in_the_answers_version_and_the_precisions_own(parts: Parts, root: Path) -> None:
+    """That of float32 did not change, so its stored answers stay in use."""
+    model = predictor_of(parts, root)
+    assert model.fingerprint.endswith(f":v{predictor.ANSWERS_VERSION}")
+    for dtype, own in predictor.PRECISION_VERSIONS.items():
+        model.dtype = dtype
+        assert model.fingerprint.endswith(f":v{predictor.ANSWERS_VERSION}.{own}")
+
+
 def test_fingerprint_differs_by_settings_but_not_by_batch_size(parts: Parts, root: Path) -> None:
     same = predictor_of(parts, root).fingerprint
     assert predictor_of(parts, root, batch=1).fingerprint == same
