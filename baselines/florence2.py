@@ -64,7 +64,7 @@ class Options:
     prompt: str | None = None
     "Other prompt forms, as kind=form, separated by commas, such as find=said,caption=detailed"
     threads: str | None = None
-    "CPU threads, or 'auto' for the fastest number by a trial [default: torch's, one per core]"
+    "CPU threads, or 'auto' for the fastest number by a trial [default: one per core; fewer while others use them]"
     fast_resize: bool = False
     "Resize images with torch: about 3 times as fast; 0.05 to 0.2 % of pixel values differ, by up to 2 of 255"
 
@@ -170,6 +170,7 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
         forms=forms,
     )
     threads.settle(options.threads, predictor.model, predictor.preprocess.width, decoding)
+    predictor.backs_off = predictor.device.type == "cpu" and options.threads in (None, threads.AUTO)
     return predictor
 
 

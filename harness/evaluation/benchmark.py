@@ -317,7 +317,7 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
 
     `tokens` is the mean number of tokens of an answer.
     """
-    from harness.florence2.fast.quantised import HalfLinear
+    from harness.florence2.fast.quantised import HalfLinear, ShortlistHead
     from harness.speed import ceilings
     from harness.speed.bench import versus_floors
     from harness.speed.stages import staged
@@ -336,7 +336,8 @@ def _staged(subject: Subject, queries: Queries, batch: int, level: Level, tokens
         written=tokens,
         size=size,
         text_size=1 if size == 1 else subject.model.embedding.weight.element_size(),
-        writing_size=2 if isinstance(subject.model.lm_head, HalfLinear) else 0,
+        writing_size=2 if any(isinstance(part, HalfLinear) for part in subject.model.decoder.modules()) else 0,
+        words_size=1 if isinstance(subject.model.lm_head, ShortlistHead) else 0,
     )
     return {
         "stages": {"batch": batch, "steps": stages.steps, "lines": versus_floors(stages, work, device_ceilings)},

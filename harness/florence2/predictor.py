@@ -33,6 +33,7 @@ from harness.florence2.decoding.engine import Done, Engine, ImageInput
 from harness.florence2.decoding.generate import Generated
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast.choose import accelerated
+from harness.florence2.fast.threads import BackOff
 from harness.florence2.model import Florence2
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.prompts import DIGEST, digest
@@ -48,6 +49,8 @@ keeps float32 tokens equal.  The frozen answers in `baselines/frozen` tell the t
 tokens differ under the same version.  Settings (beams, precision, resolution, prompt forms) are separate parts of the
 fingerprint.
 """
+PRECISION_VERSIONS = {torch.bfloat16: 2, torch.int8: 2}
+"""The answers version of a precision alone, if it is not 1.  Raise it for a change that keeps float32 answers."""
 WINDOW = 2048  # questions that are grouped by image at once
 IN_PIXELS = (  # kinds with coordinates in the question or in the scored value
     "detect", "find", "ground", "refer", "segment", "ocr_regions",
@@ -147,6 +150,7 @@ class Predictor:
         self.parameters = sum(parameter.numel() for parameter in parts.model.parameters())  # before they are quantised
         self.model = accelerated(parts.model, self.device, dtype)
         self.watch: Callable[[Ticket, int, Generated[Any]], None] | None = None
+        self.backs_off = False  # whether other processes may lower torch's number of threads during `answer`
         self._engine: Engine[PromptTicket] | None = None
         vision = self.model.config.vision
         cells = vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width)
@@ -154,13 +158,14 @@ class Predictor:
 
     @property
     def fingerprint(self) -> str:
-        """One line of weights, precision, decoding, preprocessing, other forms and tokens, ANSWERS_VERSION.
+        """One line of weights, precision, decoding, preprocessing, other forms and tokens, and the answers versions.
 
         Other forms are those that are not the default; other tokens, those that no published checkpoint has.
         """
         precision = str(self.dtype).removeprefix("torch.")
         tokens = [f"tokens={digest(self.tokenizer.own_tokens)}"] if self.tokenizer.own_tokens else []
-        rest = ":".join([f"{self.preprocess}", *self._other_forms(), *tokens, f"v{ANSWERS_VERSION}"])
+        own = f".{PRECISION_VERSIONS[self.dtype]}" if self.dtype in PRECISION_VERSIONS else ""
+        rest = ":".join([f"{self.preprocess}", *self._other_forms(), *tokens, f"v{ANSWERS_VERSION}{own}"])
         return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{rest}"
 
     def _other_forms(self) -> list[str]:
@@ -195,6 +200,7 @@ class Predictor:
         engine = self._idle_engine()
         chunks = self._chunks(questions, engine.group)
         pool = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1)), "images")
+        back_off = BackOff()
         try:
             upcoming = _start_opening(next(chunks, None), self._open, pool)
             polled = time.perf_counter()
@@ -203,12 +209,15 @@ class Predictor:
                     chunk, opened = upcoming
                     upcoming = _start_opening(next(chunks, None), self._open, pool)
                     yield from self._submit(engine, chunk, [future.result() for future in opened])
+                start, cpu = time.perf_counter(), time.process_time()
                 try:
                     engine.step()
                 except HarnessError:
                     for done in engine.poll():
                         yield from self._record(done)
                     raise
+                if self.backs_off:
+                    back_off.record(time.perf_counter() - start, time.process_time() - cpu)
                 self.batch = engine.slots
                 needs_images = upcoming is not None and len(engine.waiting) < engine.slots  # the wait may be long
                 if engine.active and not needs_images and time.perf_counter() - polled < POLL_INTERVAL:
@@ -217,6 +226,8 @@ class Predictor:
                     yield from self._record(done)
                 polled = time.perf_counter()
         finally:
+            if self.backs_off:
+                back_off.end()
             pool.shutdown(cancel_futures=True)
 
     def _chunks(self, questions: Iterable[tuple[Ticket, Question]], group: int) -> Iterator[Chunk]:

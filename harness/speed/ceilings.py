@@ -132,16 +132,19 @@ def counted(
     size: int,
     text_size: int = 0,
     writing_size: int = 0,
+    words_size: int = 0,
 ) -> Mapping[str, Work]:
     """Counts the work of each stage for a batch of images with one prompt each.
 
     "decode" is one token of every row, at half of the `written` tokens.  `side` is the side of the square input in
     pixels, `prompt` the length of the prompt in tokens.  `size` is the bytes per number of the vision tower,
-    `text_size` (0: the same) of the text encoder and decoder, and `writing_size` (0: `text_size`) of the decoder
-    weights.  Eight-bit weights count as one byte, the activations between them as four.
+    `text_size` (0: the same) of the text encoder and decoder, `writing_size` (0: `text_size`) of the decoder weights,
+    and `words_size` (0: `writing_size`) of the map to the vocabulary.  Eight-bit weights count as one byte, the
+    activations between them as four.
     """
     text_size = text_size or size
     writing_size = writing_size or text_size
+    words_size = words_size or writing_size
     between, between_texts = (4 if number == 1 else number for number in (size, text_size))
     with torch.device("meta"):
         model = accelerated(Florence2(config), torch.device("meta"), torch.float32).eval().requires_grad_(False)
@@ -165,13 +168,14 @@ def counted(
     crossed = memory.keys.numel() * 2
     kept = 2 * cache.keys[:, :, :, :half].numel()
     scores = config.text.vocab * 4
+    weights = writing * writing_size + words * words_size
     colours = batch * 3 * side * side
     return {
         "transfer": Work(0.0, colours * (1 + between), colours),
         "vision": Work(vision, tower * size + colours * between + image.numel() * between),
         "encoder": Work(encoder, reading * text_size + (image.numel() + crossed) * between_texts),
-        "prefill": Work(prefill, (writing + words) * writing_size + crossed * between_texts + batch * scores),
-        "decode": Work(decode, (writing + words) * writing_size + (crossed + kept) * between_texts + rows * scores),
+        "prefill": Work(prefill, weights + crossed * between_texts + batch * scores),
+        "decode": Work(decode, weights + (crossed + kept) * between_texts + rows * scores),
     }
 
 

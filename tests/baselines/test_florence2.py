@@ -226,6 +226,16 @@ def test_options_that_cannot_work_are_refused_before_loading(options: dict[str, 
         florence2.refuse(Setting(), florence2.Options(**options))
 
 
+@pytest.mark.parametrize(("setting", "backs_off"), [(None, True), ("1", False)])
+def test_threads_back_off_unless_their_number_is_given(setting: str | None, backs_off: bool) -> None:
+    before = torch.get_num_threads()
+    source = florence2.Source("florence2-nano", NANO_SIZE, NANO)
+    try:
+        assert florence2.build(Setting(device="cpu"), florence2.Options(threads=setting), source).backs_off is backs_off
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_options_of_the_search_reach_the_fingerprint() -> None:
     source = florence2.Source("florence2-nano", NANO_SIZE, NANO)
     plain = florence2.build(Setting(device="cpu"), florence2.Options(), source).fingerprint

@@ -15,7 +15,8 @@ Linear maps in fewer bits (`quantised`) are built from the maps that they replac
     float8 (GPU)       linear maps, with bfloat16 between them.  Exceptions: the map to the vocabulary, whose scores
                        would tie; the output map of channel attention, whose weight is folded into another product; maps
                        whose sizes are not multiples of 16
-In bfloat16 and int8 on a CPU, decoder layers and the map to the vocabulary have float16 weights (`HalfLinear`).
+In bfloat16 and int8 on a CPU, decoder layers and the map to the vocabulary have float16 weights (`HalfLinear`).  With
+VNNI, the map to the vocabulary has int8 weights, and float32 scores of the best words (`ShortlistHead`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from harness.errors import ResourceError
 from harness.florence2 import bart, davit, feed_forward
 from harness.florence2.fast import settings, text, vision
 from harness.florence2.fast.linear import FeedForward, Head, Linear
-from harness.florence2.fast.quantised import FLOAT8, Float8Linear, HalfLinear, Int8Linear, largest_weight
+from harness.florence2.fast.quantised import FLOAT8, Float8Linear, HalfLinear, Int8Linear, ShortlistHead, largest_weight
 from harness.florence2.fast.training import Bfloat16Linear
 from harness.florence2.model import Florence2
 
@@ -132,7 +133,8 @@ def _with_half_weights(model: Florence2) -> Florence2:
     """The model with `HalfLinear` in its decoder and vocabulary map, if this build of torch has FBGEMM."""
     if "fbgemm" in torch.backends.quantized.supported_engines:
         _replace(model.decoder.layers, HalfLinear, lambda *_: True)
-        model.lm_head = HalfLinear(model.lm_head)  # type: ignore[assignment]
+        quick_int8 = hasattr(torch.ops.onednn, "qlinear_pointwise") and largest_weight() == 127
+        model.lm_head = (ShortlistHead if quick_int8 else HalfLinear)(model.lm_head)  # type: ignore[assignment]
     return model
 
 

@@ -11,6 +11,9 @@ row's result does not depend on the rest of the batch.
 
 `HalfLinear` (CPU) has float16 weights, and inputs and results in float32.  A product of few rows is bound by reading
 the weights, which have half the bytes of float32.
+
+`ShortlistHead` (CPU) is the map to the vocabulary's scores.  Its int8 scores choose the best words of each row, which
+then get float32 scores: in eight bits, the scores of adjacent location bins would tie.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from harness.florence2.fast.linear import pad_rows
 FLOAT8 = torch.float8_e4m3fn
 TAIL = 8  # bytes behind a rounded row: its step and its least value, float32 each
 LEAST = 1e-20  # lower bound of a step: a constant row is not divided by zero
+SHORTLIST = 64  # words of a row with float32 scores; beam search considers the two best of each beam
 
 
 class Int8Linear(nn.Module):
@@ -56,7 +60,7 @@ class Int8Linear(nn.Module):
         )
         out = out[: len(rounded)].addcmul_(least / step, self.sums)
         out = torch.addcmul(self.bias, out, step, out=out)
-        return (gelu_(out) if gelu else out).view(*x.shape[:-1], -1)
+        return (gelu_(out) if gelu else out).view(*x.shape[:-1], len(self.sums))
 
 
 class HalfLinear(nn.Module):
@@ -71,6 +75,23 @@ class HalfLinear(nn.Module):
         """(..., in) to (..., out), float32."""
         out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
         return gelu_(out) if gelu else out
+
+
+class ShortlistHead(nn.Module):
+    """The vocabulary's scores from int8 weights; those of each row's `SHORTLIST` best words from float32 weights."""
+
+    def __init__(self, like: nn.Linear) -> None:
+        super().__init__()
+        self.all_words = Int8Linear(like)
+        self.weight = like.weight.detach().float()  # (V, in); the embedding's memory, if they are tied
+
+    def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
+        """(..., in) to scores (..., V), float32."""
+        rows = x.reshape(-1, x.shape[-1])
+        scores: Tensor = self.all_words(rows)
+        best = scores.topk(min(SHORTLIST, scores.shape[1])).indices  # (rows, SHORTLIST)
+        scores.scatter_(1, best, torch.bmm(self.weight[best], rows[..., None])[..., 0])
+        return scores.view(*x.shape[:-1], scores.shape[1])
 
 
 def rounded_weight(like: nn.Linear) -> tuple[Tensor, Tensor]:

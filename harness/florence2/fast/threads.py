@@ -1,7 +1,8 @@
-"""The number of CPU threads for a network: a given number, or the fastest of a trial.
+"""The number of CPU threads for a network: a given number, the fastest of a trial, or as many as other processes leave.
 
 torch's default is a thread per core.  Decode steps of few rows are often faster with fewer threads, and much faster if
-the machine has other work.  The number changes a token only if two candidates are equally likely up to rounding.
+the machine has other work: every product waits for its slowest thread.  So `BackOff` halves the number of threads while
+they wait.  The number changes a token only if two candidates are equally likely up to rounding.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ MOST = torch.get_num_threads()
 TOKENS = 20  # tokens of a typical answer
 STEPS = 4  # decode steps that are timed
 WORSE = 1.2  # the trial ends at a count that takes this many times as long as the best
+WINDOW = 1.0  # seconds of steps that are judged together
+WAITING = 0.6  # CPU seconds per second and thread; with fewer, the threads wait for each other or for a core
+RETRY = 30.0  # seconds of steps until the full number of threads is tried again; twice as long after each failure
 
 
 def settle(setting: str | None, model: Florence2, side: int, decoding: Decoding) -> None:
@@ -60,6 +64,43 @@ def trial(cost: Callable[[], float], largest: int) -> Mapping[int, float]:
             break
         count //= 2
     return costs
+
+
+class BackOff:
+    """Halves torch's number of threads while other processes keep the threads waiting.
+
+    The CPU seconds of a step over its seconds are the number of threads that ran.  On an idle machine they are at least
+    `WAITING` of torch's; the network then keeps its threads.  The full number is tried again after `RETRY` seconds.
+    """
+
+    def __init__(self) -> None:
+        self.most = torch.get_num_threads()
+        self._seconds = self._cpu = self._lowered = 0.0
+        self._retry = RETRY
+
+    def record(self, seconds: float, cpu: float) -> None:
+        """Adds a step of so many seconds, in which the process ran for so many CPU seconds; sets torch's threads."""
+        self._seconds, self._cpu = self._seconds + seconds, self._cpu + cpu
+        if self._seconds < WINDOW:
+            return
+        count = torch.get_num_threads()
+        if count > 1 and self._cpu < WAITING * count * self._seconds:
+            if count == self.most and self._lowered:
+                self._retry *= 2
+            torch.set_num_threads(count // 2)
+            self._lowered = 0.0
+        elif count >= self.most:
+            self._lowered, self._retry = 0.0, RETRY
+        else:
+            self._lowered += self._seconds
+            if self._lowered >= self._retry:
+                torch.set_num_threads(self.most)
+        self._seconds = self._cpu = 0.0
+
+    def end(self) -> None:
+        """Sets the full number of threads, if it was lowered."""
+        if torch.get_num_threads() < self.most:
+            torch.set_num_threads(self.most)
 
 
 @torch.inference_mode()

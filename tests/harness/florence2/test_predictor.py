@@ -23,6 +23,7 @@ from harness.florence2.config import with_text
 from harness.florence2.decoding.engine import Engine
 from harness.florence2.decoding.generate import Pool
 from harness.florence2.decoding.search import Decoding
+from harness.florence2.fast import threads
 from harness.florence2.predictor import Parts, Predictor
 from harness.florence2.preprocess import Preprocess
 from harness.florence2.tokenizer import Tokenizer
@@ -83,6 +84,26 @@ def test_answers_with_any_batch_size_are_the_same(parts: Parts, root: Path, batc
     assert len(set(raw(results))) > 5
     for answer in results.values():
         assert isinstance(answer, Answer) and answer.batch <= batch and answer.seconds > 0
+
+
+def test_answers_with_threads_that_back_off_are_the_same_and_threads_are_restored(
+    parts: Parts, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step is a window that seems to wait, so the second step has half of the threads."""
+    monkeypatch.setattr(threads, "WINDOW", 0.0)
+    monkeypatch.setattr(threads, "WAITING", math.inf)
+    model, before = predictor_of(parts, root), torch.get_num_threads()
+    model.backs_off = True
+    torch.set_num_threads(2)
+    try:
+        stream = model.answer(enumerate(questions()))
+        first = next(stream)
+        assert torch.get_num_threads() == 1
+        results = [first, *stream]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert raw(dict(results)) == raw(answers(predictor_of(parts, root), questions()))
 
 
 @pytest.mark.parametrize("interval", [0.0, math.inf])
@@ -290,6 +311,15 @@ def test_fingerprint_differs_by_tokens_that_a_fine_tune_added(parts: Parts, root
     assert predictor_of(changed, root).fingerprint != predictor_of(parts, root).fingerprint
     same = replace(parts, tokenizer=Tokenizer(Backend.from_str(parts.tokenizer.backend.to_str())))
     assert predictor_of(same, root).fingerprint == predictor_of(parts, root).fingerprint
+
+
+def test_fingerprint_ends_in_the_answers_version_and_the_precisions_own(parts: Parts, root: Path) -> None:
+    """That of float32 did not change, so its stored answers stay in use."""
+    model = predictor_of(parts, root)
+    assert model.fingerprint.endswith(f":v{predictor.ANSWERS_VERSION}")
+    for dtype, own in predictor.PRECISION_VERSIONS.items():
+        model.dtype = dtype
+        assert model.fingerprint.endswith(f":v{predictor.ANSWERS_VERSION}.{own}")
 
 
 def test_fingerprint_differs_by_settings_but_not_by_batch_size(parts: Parts, root: Path) -> None:

@@ -77,3 +77,12 @@ def test_measured_ceilings_are_plausible(dtype: torch.dtype) -> None:
     ceilings = measured(torch.device("cpu"), dtype)
     assert 1e8 < ceilings.operations < 1e15
     assert 1e8 < ceilings.bytes < 1e14
+
+
+def test_counted_bytes_of_the_map_to_the_vocabulary_follow_from_its_own_size() -> None:
+    size = {"batch": 1, "beams": 1, "side": 96, "prompt": 4, "written": 8, "size": 4}
+    halved = counted(TINY, **size, writing_size=2)
+    rounded = counted(TINY, **size, writing_size=2, words_size=1)
+    for stage in ("prefill", "decode"):
+        assert halved[stage].bytes - rounded[stage].bytes == TINY.text.vocab * TINY.text.width
+    assert halved["encoder"] == rounded["encoder"]

@@ -17,9 +17,10 @@ from benchmarks import agreement
 from harness import runner
 from harness.errors import ResourceError
 from harness.evaluation.plan import load
+from harness.florence2.fast import choose, quantised
 from harness.florence2.fast.choose import FAST, accelerated, trainable
 from harness.florence2.fast.linear import Head, Linear
-from harness.florence2.fast.quantised import FLOAT8, Float8Linear, HalfLinear, Int8Linear
+from harness.florence2.fast.quantised import FLOAT8, Float8Linear, HalfLinear, Int8Linear, ShortlistHead, largest_weight
 from harness.florence2.fast.training import Bfloat16Linear
 from harness.florence2.fast.vision import ChannelAttention
 from harness.florence2.model import Florence2
@@ -129,10 +130,13 @@ def test_gradients_of_the_forms_for_training_are_near_the_plain_networks(precisi
     assert (computed - expected).norm() < bound * expected.norm()
 
 
-@pytest.mark.parametrize("fbgemm", [True, False])
+@pytest.mark.parametrize(("fbgemm", "vnni"), [(True, True), (True, False), (False, True)])
 def test_int8_replaces_every_linear_map_outside_channel_attention(
-    fbgemm: bool, monkeypatch: pytest.MonkeyPatch
+    fbgemm: bool, vnni: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in (choose, quantised):  # without VNNI, rounded weights are smaller
+        monkeypatch.setattr(module, "largest_weight", lambda: min(largest_weight(), 127 if vnni else 63))
+    vnni = vnni and largest_weight() == 127
     if not fbgemm:
         monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["onednn"])
     elif not FBGEMM:
@@ -144,7 +148,7 @@ def test_int8_replaces_every_linear_map_outside_channel_attention(
     channels = [name for name, module in model.named_modules() if isinstance(module, ChannelAttention)]
     assert remaining == [f"{name}.{part}" for name in channels for part in ("qkv", "proj")]
     decoding = HalfLinear if fbgemm else Int8Linear
-    assert isinstance(model.lm_head, decoding)
+    assert isinstance(model.lm_head, Int8Linear if not fbgemm else ShortlistHead if vnni else HalfLinear)
     assert isinstance(model.decoder.layers[0].mlp.up, decoding)
     assert isinstance(model.decoder.memory, Int8Linear)
     torch.manual_seed(2)
@@ -182,7 +186,7 @@ def test_bfloat16_on_a_cpu_is_the_precision_of_the_vision_tower_alone() -> None:
     dtypes = {name: {weight.dtype for weight in part.parameters()} for name, part in parts.items()}
     assert dtypes.pop("vision") == dtypes.pop("fusion") == {torch.bfloat16}
     if FBGEMM:
-        assert isinstance(model.lm_head, HalfLinear) and not dtypes.pop("lm_head")
+        assert isinstance(model.lm_head, ShortlistHead | HalfLinear) and not dtypes.pop("lm_head")
     assert all(kinds == {torch.float32} for kinds in dtypes.values()) and len(dtypes) == 4 - FBGEMM
 
 

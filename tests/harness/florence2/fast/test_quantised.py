@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from harness.florence2.fast import quantised
 from harness.florence2.fast.linear import Linear
-from harness.florence2.fast.quantised import Float8Linear, HalfLinear, Int8Linear
+from harness.florence2.fast.quantised import SHORTLIST, Float8Linear, HalfLinear, Int8Linear, ShortlistHead
 from tests.rounding import EPS, assert_within, gelu_bound, product_bound
 
 FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
@@ -65,6 +65,44 @@ def test_half_linear_map_is_the_product_with_float16_weights(gelu: bool) -> None
         assert_within(mapped, F.gelu(product), 1.13 * bound + gelu_bound(product))
     else:
         assert_within(mapped, product, bound)
+
+
+@pytest.mark.parametrize("words", [300, SHORTLIST, 5, 1])
+@pytest.mark.parametrize("shape", [(4, 40), (2, 3, 40), (1, 40), (0, 40)])
+def test_shortlist_has_float32_scores_and_other_words_have_int8_scores(words: int, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    like, x = Linear(40, words, bias=False), torch.randn(shape)
+    with torch.inference_mode():
+        scores, rounded = ShortlistHead(like)(x), Int8Linear(like)(x)
+        exact, bound = x.double() @ like.weight.double().T, product_bound(x, like.weight)
+    assert scores.shape == (*shape[:-1], words) and scores.dtype == torch.float32
+    is_best = torch.zeros(scores.shape, dtype=torch.bool)
+    is_best.scatter_(-1, rounded.argsort(-1, descending=True)[..., :SHORTLIST], value=True)
+    assert torch.equal(scores[~is_best], rounded[~is_best])
+    assert_within(scores[is_best], exact[is_best], bound[is_best])
+    # Random scores of 300 words are some 1 % of their spread apart at the top, and int8 is off by about as much.
+    assert torch.equal(scores.argmax(-1), exact.argmax(-1))
+
+
+def test_shortlist_separates_words_whose_int8_weights_are_equal() -> None:
+    """Neighbouring location bins: a step of int8 is 1/127 of the largest weight, and their weights differ by less."""
+    torch.manual_seed(0)
+    like, x = Linear(32, 40, bias=False), torch.rand(3, 32)
+    with torch.inference_mode():
+        like.weight.copy_(like.weight[0].abs() * (1 + 1e-4 * torch.arange(40.0)[:, None]))
+        assert ShortlistHead(like)(x).argmax(-1).tolist() == [39, 39, 39]
+
+
+def test_shortlist_of_a_row_does_not_depend_on_the_rest_of_the_batch_or_on_strides() -> None:
+    torch.manual_seed(1)
+    like, x = Linear(32, 200, bias=False), torch.randn(32, 6)
+    head = ShortlistHead(like)
+    with torch.inference_mode():
+        together = head(x.T * torch.tensor([1.0, 50, 0, 1, 1e4, 1])[:, None])
+        one = head(x.T[:1])
+        # A product of a single row may sum in another order.
+        assert_within(one, together[:1].double(), 2 * product_bound(x.T[:1], like.weight))
+    assert head.weight.data_ptr() == like.weight.data_ptr()  # no copy
 
 
 def test_int8_row_does_not_depend_on_the_rest_of_the_batch() -> None:
