@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Specialist:
-    """A model that is asked questions of one kind; `name` is its name in recipes, `licence` that of its answers."""
+    """A model that is asked questions of one kind; `name` is its name in recipes, `licence` that of its weights."""
 
     kind: Kind
     name: str
@@ -96,6 +96,7 @@ def annotate(
     fails on all questions of a shard; UsageError if another process works on a shard; ResourceError if the disk is
     full.
     """
+    specialist = _as_known(engine, specialist)
     engine.add_origins([specialist.origin])
     numbers = list(engine.shards if shards is None else shards)
     counts = Asking()
@@ -105,6 +106,14 @@ def annotate(
                 asked = list(_asked(engine, specialist, number, chunks))
                 counts += _Shard(engine, specialist, root, number, asked).ask(progress)
     return counts
+
+
+def _as_known(engine: Engine, specialist: Specialist) -> Specialist:
+    """The specialist with the licence that the folder has of it: what it answered under another one is its own too."""
+    for origin in engine.origins.values():
+        if replace(origin, licence=specialist.licence) == specialist.origin:
+            return replace(specialist, licence=origin.licence)
+    return specialist
 
 
 def _asked(engine: Engine, specialist: Specialist, number: int, chunks: Chunks | None) -> Iterator[Asked]:

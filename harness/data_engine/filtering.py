@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from harness.data_engine import tables
 from harness.data_engine.images import BenchmarkImages
+from harness.data_engine.parsing import installed
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import ImageRow, Origin, Record
 from harness.data_engine.shards import Engine
@@ -100,8 +101,11 @@ def made_by(engine: Engine) -> Iterator[Origin]:
 
 
 def is_stale(engine: Engine) -> bool:
-    """Whether annotations or settings have changed since the last filter."""
-    if not engine.rounds:
+    """Whether annotations, settings or the parser of texts have changed since the last filter.
+
+    False where texts were parsed on another machine, and this one has no parser: it cannot be told.
+    """
+    if not engine.rounds or (engine.recipe.parses and not installed()):
         return False
     last = engine.rounds[-1]
     described = engine.recipe.resolved(engine.origins).described()

@@ -45,7 +45,7 @@ class Origin:
 
     `fingerprint` is the model's own (`Model.fingerprint`).  For a language model, it also covers its prompt, schema
     and parameters; for a rule, it is its version.  `round` is 0 for specialists, and counts the rounds of the model
-    that is taught.  `licence` is that of what the origin writes; "" is unknown.
+    that is taught.  `licence` is that of the model's weights, or of what people wrote; "" is not established.
     """
 
     kind: OriginKind
