@@ -1,4 +1,4 @@
-"""The commands `engine annotate`, `calibrate`, `filter`, `inspect`, `audit`, `export`, `rewrite` and `report`."""
+"""The commands of the data engine: `engine annotate`, `calibrate`, `import`, `filter`, `inspect` and so on."""
 
 from __future__ import annotations
 
@@ -114,6 +114,31 @@ def calibrate(
     header = ("specialist", "images", "regions", "threshold", "precision", "recall")
     print(text.table(header, [_calibrated(each) for each in curves]))
     python.filter(folder)
+
+
+@engine_app.command(name="import")
+def import_(
+    folder: Folder,
+    /,
+    *,
+    coco: Annotated[Path | None, Parameter(help="File of objects or captions in COCO's format")] = None,
+    verdicts: Annotated[
+        list[Path] | None,
+        Parameter(help="File of verdicts on the sample of an audit; may be repeated", negative=()),
+    ] = None,
+    name: Annotated[str | None, Parameter(help="Name of the origin [default: that of the file or sample]")] = None,
+    licence: Annotated[str, Parameter(help="Licence of the annotations, for exports")] = "",
+) -> None:
+    """Import annotations of people, which filters never move or drop, and filter again.
+
+    python -m harness engine import ENGINE --coco instances_train2017.json --name coco --licence "CC BY 4.0"
+    python -m harness engine import ENGINE --verdicts verdicts-Ann.jsonl
+    """
+    done = python.import_people(folder, coco=coco, verdicts=verdicts or (), name=name, licence=licence)
+    print(line(f"{done.annotations:,} annotations by {done.origin.name}"))
+    for reason, count in sorted(done.left_out.items()):
+        print(line(f"left out: {count:,} {reason}"))
+    _print_flows(Engine.open(folder))
 
 
 @engine_app.command(name="filter")

@@ -21,6 +21,7 @@ AnnotationKind = Literal["text", "region", "phrase", "outline", "written"]
 Length = Literal["", "category", "chunk", "brief", "detailed", "more_detailed"]
 Status = Literal["kept", "dropped", "merged", "superseded"]
 
+OF_FILE = "file "  # how the fingerprint of what people said in a file begins; its digest follows
 VALUES: Mapping[AnnotationKind, tuple[type, ...]] = {
     "text": (Text,),
     "region": (Boxes,),

@@ -31,11 +31,23 @@ from harness.errors import UsageError
 from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
 from harness.evaluation.engine_outputs import audit, audited, export
+from harness.evaluation.engine_people import import_people
 from harness.evaluation.plan import MINIATURE
 from harness.evaluation.specialists import Named, check, licence_of, listed_names, load, name_of, recipe_of, spread_over
 from harness.shards import Shard
 
-__all__ = ["Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "images", "open"]
+__all__ = [
+    "Annotated",
+    "annotate",
+    "audit",
+    "audited",
+    "calibrate",
+    "export",
+    "filter",
+    "images",
+    "import_people",
+    "open",
+]
 open = Engine.open
 PROBE = Record(
     image=ImageRow(reference="", sha256="", size=Size(1, 1)),
