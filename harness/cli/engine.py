@@ -23,6 +23,7 @@ from harness.data_engine.waterfall import Flow, waterfall
 from harness.errors import UsageError
 from harness.evaluation import engine as python
 from harness.evaluation import engine_page, rewriting
+from harness.evaluation.engine_flags import SUSPECT
 from harness.evaluation.specialists import Named
 from harness.report import text
 from harness.shards import parse as parse_shard
@@ -139,6 +140,25 @@ def import_(
     for reason, count in sorted(done.left_out.items()):
         print(line(f"left out: {count:,} {reason}"))
     _print_flows(Engine.open(folder))
+
+
+@engine_app.command
+def flag(
+    folder: Folder,
+    /,
+    *,
+    least: Annotated[float, Parameter(help="Score from which an image is listed, from 0 to 1")] = SUSPECT,
+) -> None:
+    """Score images for nudity, and list the highest scores; nothing is dropped, and much is missed.
+
+    The scores are kept: `engine filter ENGINE --set images.nsfw=0.8` drops by them.
+
+    python -m harness engine flag ENGINE
+    """
+    done = python.flag(folder, least=least)
+    print(line(f"images scored now: {done.scored:,}; with a score of {least:g} or more: {len(done.images):,}"))
+    for reference, score in done.images[:SHOWN]:
+        print(line(f"{score:.2f} {reference}"))
 
 
 @engine_app.command(name="filter")

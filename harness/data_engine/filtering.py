@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from harness.data_engine import tables
+from harness.data_engine.flags import flagged, has_flags
 from harness.data_engine.images import BenchmarkImages
 from harness.data_engine.parsing import installed
 from harness.data_engine.recipes import Recipe
@@ -34,7 +35,7 @@ def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> 
     """Decides which images are kept, by the recipe; returns the number of dropped ones.
 
     `benchmarks` are the images that must not be taught; None: the images that are dropped for one stay dropped.
-    UsageError if another process works on the folder.
+    UsageError if another process works on the folder, or the recipe drops by scores that are not there.
     """
     human = {id_ for id_, origin in engine.origins.items() if origin.kind == "human"}
     annotated: set[str] = set()
@@ -45,7 +46,11 @@ def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> 
     def left() -> Iterator[ImageRow]:
         return (row for row in engine.images() if benchmarks is not None or row.stage != BENCHMARK)
 
-    decided = engine.recipe.images.decide(left, benchmarks, annotated)
+    least = engine.recipe.images.nsfw
+    if least is not None and not has_flags(engine.path):
+        raise UsageError(f"images.nsfw={least}: {engine.path} has no scores; `engine flag` computes them")
+    unsafe = {} if least is None else flagged(engine.path, least)
+    decided = engine.recipe.images.decide(left, benchmarks, annotated, unsafe)
     differ = dropped = 0
 
     def rows() -> Iterator[ImageRow]:

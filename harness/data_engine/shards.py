@@ -12,6 +12,7 @@
       round1/...                raw and answers of the taught model alone; told of everything so far
       benchmarks.jsonl          hashes of benchmarks' images (harness.data_engine.hash_cache)
       costs.jsonl               seconds of asking (harness.data_engine.costs)
+      flags.jsonl               scores of unsafe images (harness.data_engine.flags)
       locks/                    one process at a time works on a shard
 
 A shard is a fixed range of the images in the order of their references, so shard 17 is the same on every machine.  A

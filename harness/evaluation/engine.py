@@ -30,6 +30,7 @@ from harness.data_engine.similarity import COMPARED
 from harness.errors import UsageError
 from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
+from harness.evaluation.engine_flags import flag
 from harness.evaluation.engine_outputs import audit, audited, export
 from harness.evaluation.engine_people import import_people
 from harness.evaluation.plan import MINIATURE
@@ -37,17 +38,9 @@ from harness.evaluation.specialists import Named, check, licence_of, listed_name
 from harness.shards import Shard
 
 __all__ = [
-    "Annotated",
-    "annotate",
-    "audit",
-    "audited",
-    "calibrate",
-    "export",
-    "filter",
-    "images",
-    "import_people",
+    "Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "flag", "images", "import_people",
     "open",
-]
+]  # fmt: skip
 open = Engine.open
 PROBE = Record(
     image=ImageRow(reference="", sha256="", size=Size(1, 1)),
