@@ -13,6 +13,7 @@ import numpy as np
 
 from baselines.entry import Entry, NoOptions, Setting
 from baselines.florence2 import WEIGHTS, choose_device, load_parts
+from baselines.licences import PROJECT
 from baselines.pretrained import Pretrained
 from baselines.towers import KINDS, model_of
 from harness.florence2.files import file_digest
@@ -127,6 +128,7 @@ ENTRIES = (
         at_hand=_at_hand,
         parameters="2.4 M",
         repo="(with the project)",
+        licence=PROJECT,
         embedded=True,
         protocol="fine_tuned",
     ),

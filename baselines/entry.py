@@ -100,6 +100,7 @@ class Entry:
     parameters: str = "-"
     repo: str = "-"
     revision: str = "-"
+    licence: str = ""  # of the weights; "" where it is not established
     embedded: bool = False  # the embedded benchmark is its default data
     per_task: bool = False  # built again for each task and split, with `Setting.part`
     sees_targets: bool = False  # an oracle: built again for each task, from the task's samples

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.entry import Entry, Setting
 from baselines.hub import cached, fetch, has
+from baselines.licences import PROJECT, licence_of
 from harness.errors import CheckpointError, ResourceError, UsageError
 from harness.florence2.config import BASE, LARGE, NANO, Config
 from harness.florence2.files import (
@@ -133,6 +134,7 @@ def entry(
         parameters=parameters,
         repo=source.repo or "(with the project)",
         revision="-" if source.folder else source.revision,
+        licence=PROJECT if source.folder else licence_of(source.repo),
         embedded=source.folder is not None,
         protocol=protocol,
         checkpoint=source.checkpoint,

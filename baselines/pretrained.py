@@ -18,6 +18,7 @@ from typing import Any
 
 from baselines.entry import Entry, Setting
 from baselines.hub import cached, fetch, has
+from baselines.licences import licence_of
 from harness.core import Kind, Model
 from harness.errors import CheckpointError, ResourceError, UsageError
 from harness.florence2.files import (
@@ -112,6 +113,7 @@ class Checkpoint:
             at_hand=self.at_hand,
             repo=self.repo,
             revision=self.revision,
+            licence=licence_of(self.repo),
         )
         return replace(entry, **more)
 

@@ -142,5 +142,6 @@ ENTRIES = (
         at_hand=_at_hand,
         uses=frozenset({"batch_size"}),
         parameters="7.9M",
+        licence="Apache-2.0",  # MODEL_LICENSES.md of the package
     ),
 )

@@ -1,4 +1,4 @@
-"""The commands of `engine`: `annotate`, `calibrate`, `filter`, `refine`, `inspect`, `audit`, `export` and others."""
+"""The commands of the data engine: `engine annotate`, `calibrate`, `import`, `filter`, `refine` and so on."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from harness.data_engine.waterfall import Flow, waterfall
 from harness.errors import UsageError
 from harness.evaluation import engine as python
 from harness.evaluation import engine_page, rewriting
+from harness.evaluation.engine_flags import SUSPECT
 from harness.evaluation.specialists import Named
 from harness.report import text
 from harness.report.engine_rounds import tables as rounds_tables
@@ -118,6 +119,50 @@ def calibrate(
     header = ("specialist", "images", "regions", "threshold", "precision", "recall")
     print(text.table(header, [_calibrated(each) for each in curves]))
     python.filter(folder)
+
+
+@engine_app.command(name="import")
+def import_(
+    folder: Folder,
+    /,
+    *,
+    coco: Annotated[Path | None, Parameter(help="File of objects or captions in COCO's format")] = None,
+    verdicts: Annotated[
+        list[Path] | None,
+        Parameter(help="File of verdicts on the sample of an audit; may be repeated", negative=()),
+    ] = None,
+    name: Annotated[str | None, Parameter(help="Name of the origin [default: that of the file or sample]")] = None,
+    licence: Annotated[str, Parameter(help="Licence of the annotations, for exports")] = "",
+) -> None:
+    """Import annotations of people, which filters never move or drop, and filter again.
+
+    python -m harness engine import ENGINE --coco instances_train2017.json --name coco --licence "CC BY 4.0"
+    python -m harness engine import ENGINE --verdicts verdicts-Ann.jsonl
+    """
+    done = python.import_people(folder, coco=coco, verdicts=verdicts or (), name=name, licence=licence)
+    print(line(f"{done.annotations:,} annotations by {done.origin.name}"))
+    for reason, count in sorted(done.left_out.items()):
+        print(line(f"left out: {count:,} {reason}"))
+    _print_flows(Engine.open(folder))
+
+
+@engine_app.command
+def flag(
+    folder: Folder,
+    /,
+    *,
+    least: Annotated[float, Parameter(help="Score from which an image is listed, from 0 to 1")] = SUSPECT,
+) -> None:
+    """Score images for nudity, and list the highest scores; nothing is dropped, and much is missed.
+
+    The scores are kept: `engine filter ENGINE --set images.nsfw=0.8` drops by them.
+
+    python -m harness engine flag ENGINE
+    """
+    done = python.flag(folder, least=least)
+    print(line(f"images scored now: {done.scored:,}; with a score of {least:g} or more: {len(done.images):,}"))
+    for reference, score in done.images[:SHOWN]:
+        print(line(f"{score:.2f} {reference}"))
 
 
 @engine_app.command(name="filter")

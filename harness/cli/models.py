@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 import baselines
 import tasks
 from baselines import Entry
+from baselines.licences import NOT_ESTABLISHED
 from harness import store
 from harness.cli.options import Json
 from harness.core import Kind, Task
@@ -30,7 +31,7 @@ def list_models(
     ] = False,
     json: Json = False,
 ) -> None:
-    """List models: number of parameters, repository, pinned revision, and the folder of the weights on this machine."""
+    """List models: number of parameters, repository, pinned revision, weights on this machine, and their licence."""
     entries = baselines.every()
     if kinds:
         print(matrix(entries.values()))
@@ -44,16 +45,20 @@ def list_models(
                 "repo": entry.repo,
                 "revision": entry.revision,
                 "at_hand": entry.at_hand(),
+                "licence": entry.licence,
             }
             for name, entry in entries.items()
         ]
         print(store.as_json(records))
         return
     rows = [
-        (name, entry.parameters, entry.repo, entry.revision, entry.at_hand() or "no", entry.about)
+        (
+            name, entry.parameters, entry.repo, entry.revision, entry.at_hand() or "no",
+            entry.licence or (NOT_ESTABLISHED if entry.at_hand() != "needs none" else "-"), entry.about,
+        )
         for name, entry in entries.items()
-    ]
-    print(text.table(("model", "parameters", "repository", "revision", "weights here", "description"), rows))
+    ]  # fmt: skip
+    print(text.table(("model", "parameters", "repository", "revision", "weights here", "licence", "description"), rows))
 
 
 def matrix(entries: Iterable[Entry]) -> str:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Specialist:
-    """A model that is asked questions of one kind; `name` is its name in recipes, `licence` that of its answers."""
+    """A model that is asked questions of one kind; `name` is its name in recipes, `licence` that of its weights."""
 
     kind: Kind
     name: str
@@ -97,6 +97,7 @@ def annotate(
     fails on all questions of a shard; UsageError if another process works on a shard; ResourceError if the disk is
     full.
     """
+    specialist = _as_known(engine, specialist)
     engine.add_origins([specialist.origin])
     numbers = list(engine.shards if shards is None else shards)
     counts = Asking()
@@ -143,6 +144,14 @@ def _tracked(counts: Asking) -> dict[str, float]:
     """The counts of a specialist, for trackers."""
     names = ("questions", "asked", "unreadable", "failed", "annotations")
     return {f"count/{name}": getattr(counts, name) for name in names}
+
+
+def _as_known(engine: Engine, specialist: Specialist) -> Specialist:
+    """The specialist with the licence that the folder has of it: what it answered under another one is its own too."""
+    for origin in engine.origins.values():
+        if replace(origin, licence=specialist.licence) == specialist.origin:
+            return replace(specialist, licence=origin.licence)
+    return specialist
 
 
 def _asked(engine: Engine, specialist: Specialist, number: int, chunks: Chunks | None) -> Iterator[Asked]:

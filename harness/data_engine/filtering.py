@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from harness import progress
 from harness.data_engine import tables
+from harness.data_engine.flags import flagged, has_flags
 from harness.data_engine.images import BenchmarkImages
+from harness.data_engine.parsing import installed
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import ImageRow, Origin, Record
 from harness.data_engine.shards import Engine
@@ -32,7 +34,7 @@ def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> 
     """Decides which images are kept, by the recipe; returns the number of dropped ones.
 
     `benchmarks` are the images that must not be taught; None: the images that are dropped for one stay dropped.
-    UsageError if another process works on the folder.
+    UsageError if another process works on the folder, or the recipe drops by scores that are not there.
     """
     human = {id_ for id_, origin in engine.origins.items() if origin.kind == "human"}
     annotated: set[str] = set()
@@ -43,7 +45,11 @@ def filter_images(engine: Engine, benchmarks: BenchmarkImages | None = None) -> 
     def left() -> Iterator[ImageRow]:
         return (row for row in engine.images() if benchmarks is not None or row.stage != BENCHMARK)
 
-    decided = engine.recipe.images.decide(left, benchmarks, annotated)
+    least = engine.recipe.images.nsfw
+    if least is not None and not has_flags(engine.path):
+        raise UsageError(f"images.nsfw={least}: {engine.path} has no scores; `engine flag` computes them")
+    unsafe = {} if least is None else flagged(engine.path, least)
+    decided = engine.recipe.images.decide(left, benchmarks, annotated, unsafe)
     differ = dropped = 0
 
     def rows() -> Iterator[ImageRow]:
@@ -99,8 +105,11 @@ def made_by(engine: Engine) -> Iterator[Origin]:
 
 
 def is_stale(engine: Engine) -> bool:
-    """Whether annotations or settings have changed since the last filter."""
-    if not engine.rounds:
+    """Whether annotations, settings or the parser of texts have changed since the last filter.
+
+    False where texts were parsed on another machine, and this one has no parser: it cannot be told.
+    """
+    if not engine.rounds or (engine.recipe.parses and not installed()):
         return False
     last = engine.current
     described = engine.decided_by(last).described()

@@ -17,9 +17,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -59,6 +60,7 @@ class ImageFilter:
     - `aspect`: the largest ratio of the sides.
     - `duplicate` and `benchmark`: the largest number of different bits of a near duplicate, and of an image that counts
       as one of a benchmark.
+    - `nsfw`: the score of a flag (`harness.data_engine.flags`) from which an image is dropped; None drops none.
     """
 
     name: ClassVar[str] = "images"
@@ -67,6 +69,7 @@ class ImageFilter:
     aspect: float = 10.0
     duplicate: int = 4
     benchmark: int = 8
+    nsfw: float | None = None
 
     def __post_init__(self) -> None:
         """UsageError for a setting out of range."""
@@ -74,6 +77,8 @@ class ImageFilter:
             raise UsageError(f"images: side={self.side}, aspect={self.aspect}: each at least 1")
         if not (0 <= self.duplicate <= 64 and 0 <= self.benchmark <= 64):
             raise UsageError(f"images: duplicate={self.duplicate}, benchmark={self.benchmark}: from 0 to 64 bits")
+        if self.nsfw is not None and not 0 <= self.nsfw <= 1:
+            raise UsageError(f"images: nsfw={self.nsfw}: a score from 0 to 1")
 
     def __call__(
         self,
@@ -91,15 +96,16 @@ class ImageFilter:
         rows: Callable[[], Iterable[ImageRow]],
         benchmarks: BenchmarkImages | None = None,
         human: Collection[str] = (),
+        flagged: Mapping[str, float] = MappingProxyType({}),
     ) -> Iterator[ImageRow]:
         """Yields each row with the rule that drops its image in `stage`, or "".
 
         `rows` gives the images by reference, and is called several times: of each image, some fifty bytes are held in
-        memory.  `human` has the SHA-256 of images with annotations by people.  Earlier decisions are replaced, except
-        that an image cannot be decoded or has changed.
+        memory.  `human` has the SHA-256 of images with annotations by people, and `flagged` the scores of images that
+        are dropped for one.  Earlier decisions are replaced, except that an image cannot be decoded or has changed.
         """
         known = benchmarks if benchmarks is not None else BenchmarkImages()
-        columns = _Columns.of(map(self._alone, rows()), known, human)
+        columns = _Columns.of((self._alone(row, flagged) for row in rows()), known, human)
         self._find_benchmarks(columns, known)
         self._find_duplicates(columns)
         needed = frozenset(columns.owner[columns.owner >= 0].tolist())
@@ -110,14 +116,16 @@ class ImageFilter:
             elif (owner := columns.owner[place]) >= 0:
                 yield replace(row, stage="images.duplicate", by=names[owner])
             else:
-                yield self._alone(row)
+                yield self._alone(row, flagged)
 
-    def _alone(self, row: ImageRow) -> ImageRow:
+    def _alone(self, row: ImageRow, flagged: Mapping[str, float]) -> ImageRow:
         """The row with the rules that look at one image."""
         if row.stage in (UNDECODABLE, CHANGED):
             return row
         short, long = min(row.size), max(row.size)
         rule = "images.small" if short < self.side else "images.narrow" if long > self.aspect * short else ""
+        if not rule and row.sha256 in flagged:
+            return replace(row, stage="images.nsfw", by=f"a score of {flagged[row.sha256]:.2f}")
         return replace(row, stage=rule, by="")
 
     def _find_benchmarks(self, columns: _Columns, known: BenchmarkImages) -> None:

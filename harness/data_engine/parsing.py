@@ -112,6 +112,14 @@ def identity() -> str:
     )
 
 
+def installed() -> str:
+    """As `identity`, without loading or checking the model; "" where spaCy or a model is not installed."""
+    name = next((name for name in (OFFICIAL, UPLOAD) if util.find_spec(name) is not None), None)
+    if name is None or util.find_spec("spacy") is None:
+        return ""
+    return f"spacy {metadata.version('spacy')} {name} {metadata.version(name)}"
+
+
 _HALF = re.compile("[\ud800-\udfff]")
 _LOCK = threading.Lock()
 _PARSES: OrderedDict[str, Parse] = OrderedDict()

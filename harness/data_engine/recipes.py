@@ -34,6 +34,7 @@ import msgspec
 
 from harness.core import Kind
 from harness.data_engine.images import ImageFilter
+from harness.data_engine.parsing import installed
 from harness.data_engine.records import Origin, Record, Stage, digest
 from harness.errors import DataError, UsageError
 
@@ -51,6 +52,8 @@ STAGES: Mapping[str, str] = {
 }
 """Every stage by its name in recipes and verdicts, in the order in which they run: its module and class, which is
 imported when a recipe needs it."""
+PARSING = ("texts", "phrases", "chunks")
+"""The stages that parse texts: their verdicts depend on spaCy and its model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +115,17 @@ class Recipe:
         return digest([self.as_data(), self.described()])
 
     def described(self) -> list[Any]:
-        """The stages with versions and settings, as plain data: what verdicts depend on besides the annotations."""
-        return [[stage.name, stage.version, _settings(stage)] for stage in self.stages]
+        """The stages with versions and settings, as plain data: what verdicts depend on besides the annotations.
+
+        Stages that parse texts are followed by the names and versions of the parser.
+        """
+        said: list[Any] = [[stage.name, stage.version, _settings(stage)] for stage in self.stages]
+        return [*said, ["parser", installed()]] if self.parses else said
+
+    @property
+    def parses(self) -> bool:
+        """Whether a stage parses texts."""
+        return any(stage.name in PARSING for stage in self.stages)
 
     def resolved(self, origins: Mapping[str, Origin]) -> Recipe:
         """The recipe for these origins: settings by an origin's name become settings by its id."""

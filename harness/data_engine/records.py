@@ -21,6 +21,7 @@ AnnotationKind = Literal["text", "region", "phrase", "outline", "written"]
 Length = Literal["", "category", "chunk", "brief", "detailed", "more_detailed"]
 Status = Literal["kept", "dropped", "merged", "superseded"]
 
+OF_FILE = "file "  # how the fingerprint of what people said in a file begins; its digest follows
 VALUES: Mapping[AnnotationKind, tuple[type, ...]] = {
     "text": (Text,),
     "region": (Boxes,),
@@ -45,7 +46,7 @@ class Origin:
 
     `fingerprint` is the model's own (`Model.fingerprint`).  For a language model, it also covers its prompt, schema
     and parameters; for a rule, it is its version.  `round` is 0 for specialists, and counts the rounds of the model
-    that is taught.  `licence` is that of what the origin writes; "" is unknown.
+    that is taught.  `licence` is that of the model's weights, or of what people wrote; "" is not established.
     """
 
     kind: OriginKind

@@ -14,6 +14,7 @@
       costs.jsonl               seconds of asking (harness.data_engine.costs)
       round1/round.json         what the round was begun with, and how it ended (`harness.data_engine.round_states`)
       round1/models/            what was taught for it
+      flags.jsonl               scores of unsafe images (harness.data_engine.flags)
       locks/                    one process at a time works on a shard
 
 A shard is a fixed range of the images in the order of their references, so shard 17 is the same on every machine.  A

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from harness.data_engine.records import Origin, Record, Verdict
+from harness.data_engine.records import OF_FILE, Origin, Record, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """Drops what ignored origins said, and supersedes what an earlier version of a specialist said.
 
-    A model whose weights or settings changed has another fingerprint, and is another origin of the same name.  Only the
-    last one that was asked counts, so that a model is no witness for itself.  Of models that the engine taught, only
-    the last round's counts: they began from one start.  `ignored` are names in a recipe, and ids after `for_origins`;
-    `earlier` are ids.
+    A model whose weights or settings changed has another fingerprint, and is another origin of the same name; so is a
+    file of people's annotations that was changed.  Only the last one that was asked or imported counts, so that a model
+    is no witness for itself.  Of models that the engine taught, only the last round's counts: they began from one
+    start.  `ignored` are names in a recipe, and ids after `for_origins`; `earlier` are ids.
     """
 
     name: ClassVar[str] = "sources"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     ignored: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
@@ -36,7 +36,10 @@ class Sources:
                 id_
                 for id_, origin in origins.items()
                 if (origin.kind == "model" and origin.round < max(rounds))
-                or (origin.kind in ("specialist", "model") and last[origin.kind, origin.name, origin.round] != id_)
+                or (
+                    (origin.kind in ("specialist", "model") or origin.fingerprint.startswith(OF_FILE))
+                    and last[origin.kind, origin.name, origin.round] != id_
+                )
             ),
         )
 

@@ -30,13 +30,18 @@ from harness.data_engine.similarity import COMPARED
 from harness.errors import UsageError
 from harness.evaluation.calibrating import calibrate
 from harness.evaluation.engine_data import benchmark_images_of, engine_of, root_of
+from harness.evaluation.engine_flags import flag
 from harness.evaluation.engine_outputs import audit, audited, export
+from harness.evaluation.engine_people import import_people
 from harness.evaluation.plan import MINIATURE
 from harness.evaluation.refining import refine
-from harness.evaluation.specialists import Named, check, listed_names, load, name_of, recipe_of, spread_over
+from harness.evaluation.specialists import Named, check, licence_of, listed_names, load, name_of, recipe_of, spread_over
 from harness.shards import Shard
 
-__all__ = ["Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "images", "open", "refine"]
+__all__ = [
+    "Annotated", "annotate", "audit", "audited", "calibrate", "export", "filter", "flag", "images", "import_people",
+    "open", "refine",
+]  # fmt: skip
 open = Engine.open
 PROBE = Record(
     image=ImageRow(reference="", sha256="", size=Size(1, 1)),
@@ -114,7 +119,7 @@ def annotate(
                 else:
                     model = held.enter_context(spread_over(workers, kind, named, where, root, device, batch_size))
                 before = key, model
-            specialist = Specialist(kind, name, before[1])
+            specialist = Specialist(kind, name, before[1], licence_of(named))
             asked[kind, name] = ask(engine, specialist, root, shards=numbers, chunks=_chunks(kind))
     return Annotated(engine, asked, dropped, filter_annotations(engine, shards=numbers))
 

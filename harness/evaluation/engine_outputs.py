@@ -69,7 +69,7 @@ def audited(to: str | Path, verdicts: Sequence[str | Path]) -> AuditResult:
     engine = Engine.open(Path(to))
     if not verdicts:
         raise UsageError("--verdicts: name at least one file of verdicts")
-    folder, sample = _sample_of(engine.path / "audit", Path(verdicts[0]))
+    folder, sample = sample_of(engine.path / "audit", Path(verdicts[0]))
     people: Verdicts = {}
     for path in verdicts:
         found = audit_verdicts.read_verdicts(Path(path), sample)
@@ -101,7 +101,7 @@ def _folder(audits: Path, drawn: AuditSample, today: date) -> Path:
     raise UsageError(f"{audits} has 999 samples of today; remove some")
 
 
-def _sample_of(audits: Path, verdicts: Path) -> tuple[Path, AuditSample]:
+def sample_of(audits: Path, verdicts: Path) -> tuple[Path, AuditSample]:
     """The sample that a file of verdicts is on, and its folder."""
     wanted = audit_verdicts.sample_of(verdicts)
     for path in sorted(audits.glob(f"*/{SAMPLE}")):

@@ -60,6 +60,13 @@ def name_of(named: Named) -> str:
     return named.name if isinstance(named, Entry) else type(named).__name__
 
 
+def licence_of(named: Named) -> str:
+    """The licence of a specialist's weights; "" where it is not established."""
+    if isinstance(named, str) and not named.startswith(SIMULATED):
+        named = baselines.find(named)
+    return named.licence if isinstance(named, Entry) else ""
+
+
 def check(kind: str, named: Named, *, elsewhere: bool = False) -> None:
     """UsageError for a model that cannot be asked questions of a kind, before anything is read.
 

@@ -42,17 +42,22 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of `claims.toml`: claims that a run measures, and claims that a study covers.  Keys are claim ids."""
+    """The content of `claims.toml`: claims that a run measures, a study covers, or that were tried in miniature.
+
+    Keys are claim ids.
+    """
 
     measured: Mapping[str, Measure] = {}
     studied: Mapping[str, str] = {}
+    miniature: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A claim about the paper, the verdict on the claim, and how this harness checks it.
 
-    `measure` names a run and `study` names a study; a claim with neither is not checked.
+    `measure` names a run, `study` names a study, and `miniature` says what the embedded world showed; a claim with none
+    of them is not checked.
     """
 
     id: str
@@ -65,6 +70,7 @@ class Claim:
     note: str
     measure: Measure | None = None
     study: str = ""
+    miniature: str = ""
 
     @property
     def claimed(self) -> str:
@@ -83,7 +89,12 @@ def parse(text: str, checks: str) -> tuple[Claim, ...]:
     records = [fields for _, fields in rows.read(CSV.name, text, COLUMNS)]
     by_claim = _checks(checks, {fields["id"] for fields in records})
     return tuple(
-        Claim(**fields, measure=by_claim.measured.get(fields["id"]), study=by_claim.studied.get(fields["id"], ""))
+        Claim(
+            **fields,
+            measure=by_claim.measured.get(fields["id"]),
+            study=by_claim.studied.get(fields["id"], ""),
+            miniature=by_claim.miniature.get(fields["id"], ""),
+        )
         for fields in records
     )
 
@@ -93,6 +104,6 @@ def _checks(text: str, known: set[str]) -> Checks:
         checks = msgspec.convert(tomllib.loads(text), Checks)
     except msgspec.ValidationError as error:
         raise ValueError(f"{TOML.name}: {error}") from error
-    if unknown := sorted({*checks.measured, *checks.studied} - known):
+    if unknown := sorted({*checks.measured, *checks.studied, *checks.miniature} - known):
         raise ValueError(f"{TOML.name}: no claim {', '.join(unknown)} in {CSV.name}")
     return checks

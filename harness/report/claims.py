@@ -37,6 +37,8 @@ def table(claims: Sequence[Claim], runs: Sequence[Run]) -> Table:
 def _check(claim: Claim, runs: Sequence[Run]) -> str:
     if claim.study:
         return "studied with small models: reports/studies"
+    if claim.miniature:
+        return f"in miniature: {claim.miniature}"
     return _reproduction(claim.measure, runs) if claim.measure else "not checked"
 
 

@@ -61,6 +61,17 @@ def test_calibrate_prints_thresholds_and_filters_with_them(made: Call) -> None:
     assert (status, err) == (0, "")  # nothing is out of date
 
 
+def test_import_prints_what_people_said_and_what_was_left_out(made: Call, tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "9000001.jpg"}
+    box = {"image_id": 1, "bbox": [1, 2, 30, 40], "category_id": 1}
+    crowd = box | {"iscrowd": 1}
+    file = {"images": [image], "annotations": [box, crowd], "categories": [{"id": 1, "name": "cow"}]}
+    (tmp_path / "people.json").write_text(json.dumps(file))
+    status, out, _ = made("engine", "import", "engine", "--coco", "people.json", "--licence", "CC BY 4.0")
+    assert status == 0 and out.startswith("1 annotations by people\nleft out: 1 crowds\n")
+    assert "region people 1 1" in " ".join(out.split())
+
+
 def test_inspect_says_on_stderr_that_verdicts_are_out_of_date(made: Call, tmp_path: Path) -> None:
     file = tmp_path / "engine/round0/told/00000.parquet"
     file.unlink()
@@ -71,6 +82,8 @@ def test_inspect_says_on_stderr_that_verdicts_are_out_of_date(made: Call, tmp_pa
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
+        (("import", "engine"), 2, "give either --coco FILE or --verdicts FILE"),
+        (("import", "engine", "--coco", "none.json"), 3, "none.json is not there"),
         (("inspect", "nowhere"), 3, "nowhere is no engine folder: `engine annotate` makes one"),
         (("inspect", "engine", "--image", "x.jpg"), 2, "has no such image; its first is scenes/9000000.jpg"),
         (("inspect", "engine", "--why", "boxes.sise"), 2, "--why boxes.sise: no verdict that holds is of this rule"),

@@ -24,7 +24,10 @@ def test_every_model_is_listed_with_where_its_weights_lie(here: Call) -> None:
     assert listed.keys() == baselines.every().keys()
     assert listed["florence2-b"]["repo"] == "microsoft/Florence-2-base"
     assert Path(listed["florence2-nano"]["at_hand"], "model.safetensors").is_file()
+    assert (listed["florence2-b"]["licence"], listed["sam-b"]["licence"]) == ("MIT", "")
     table = here("models").out.splitlines()
+    unknown = {line.split()[0] for line in table if "not established" in line}
+    assert "sam-b" in unknown and unknown.isdisjoint({"florence2-b", "florence2-nano", "oracle", "rapidocr"})
     assert [line.split()[0] for line in table[1:]] == list(listed)
 
 

@@ -101,6 +101,17 @@ def test_other_model_and_other_categories_are_asked_beside_what_is_there(root: P
     assert [len(record.annotations) for record in named.records()] == [2] * 5  # and its answer the same assertion
 
 
+def test_licence_that_is_established_later_asks_nothing_again(root: Path) -> None:
+    engine = made(root)
+    annotate(engine, specialist(Scripted()), root)
+    again = Scripted()
+    counts = annotate(engine, Specialist("detect", "one", again, licence="MIT"), root)
+    assert (again.asked, counts.questions, len(engine.origins)) == ([], 5, 1)
+    other = Scripted(fingerprint="other")
+    annotate(engine, Specialist("detect", "other", other, licence="MIT"), root)
+    assert [origin.licence for origin in engine.origins.values()] == ["", "MIT"]
+
+
 def test_failure_is_asked_three_times_and_then_final(root: Path) -> None:
     def reply(question: Question) -> Answer | Failure:
         return Failure("too dark") if question.image_name == "001.png" else Answer(("",), Boxes(()))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.data_engine import tables
+from harness.data_engine import filtering, recipes, tables
 from harness.data_engine.filtering import filter_annotations, filter_images, is_stale, raw_records
 from harness.data_engine.images import BenchmarkImages
 from harness.data_engine.parents import Parents
-from harness.data_engine.recipes import Recipe
+from harness.data_engine.recipes import Recipe, stage
 from harness.data_engine.regions import FUSION, Boxes
 from harness.data_engine.shards import Engine
 from harness.errors import UsageError
@@ -119,3 +119,18 @@ def test_image_that_people_annotated_is_preferred_to_its_copy(tmp_path: Path) ->
     engine.write_part(0, 0, "d", [], [region(BOX, origin=PERSON, image=copies[1])])
     assert filter_images(engine) == 1
     assert [image.stage for image in engine.images()] == ["images.duplicate", ""]
+
+
+def test_other_parser_makes_verdicts_of_texts_anew_and_a_missing_one_says_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsing = engine.with_recipe(Recipe(name="texts", stages=(Boxes(), stage("phrases", {}))))
+    filter_annotations(parsing)
+    assert not is_stale(parsing)
+    for module in (recipes, filtering):
+        monkeypatch.setattr(module, "installed", lambda: "spacy 3.9.0 en_core_web_sm 3.9.0")
+    assert is_stale(parsing)
+    assert filter_annotations(parsing).made == 3
+    for module in (recipes, filtering):
+        monkeypatch.setattr(module, "installed", lambda: "")
+    assert not is_stale(parsing)

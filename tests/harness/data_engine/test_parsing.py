@@ -97,3 +97,9 @@ def test_digest_of_files_covers_names_and_contents_and_no_compiled_python(tmp_pa
     assert parsing.files_digest(tmp_path) == first
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")
     assert parsing.files_digest(tmp_path) != first
+
+
+def test_installed_parser_is_named_as_the_loaded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parsing.installed() == parsing.identity()
+    monkeypatch.setattr(parsing.util, "find_spec", lambda name: None)
+    assert parsing.installed() == ""

@@ -11,6 +11,7 @@ import pytest
 from harness.data_engine import recipes
 from harness.data_engine.images import ImageFilter
 from harness.data_engine.parents import Parents
+from harness.data_engine.parsing import identity
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.regions import Boxes
 from harness.errors import DataError, UsageError
@@ -47,6 +48,14 @@ def test_order_of_the_papers_stages_ends_with_parents() -> None:
 def test_digest_changes_with_a_setting_and_not_with_a_round_trip() -> None:
     assert Recipe.from_data(RECIPE.as_data(), "").digest == RECIPE.digest
     assert RECIPE.with_settings(["boxes.nms=0.6"]).digest != RECIPE.digest
+
+
+def test_digest_names_the_parser_where_a_stage_parses(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsing, other = Recipe(name="p", stages=(recipes.stage("phrases", {}),)), Recipe(name="o", stages=(Boxes(),))
+    before = parsing.digest, other.digest
+    assert parsing.described()[-1] == ["parser", identity()]
+    monkeypatch.setattr(recipes, "installed", lambda: "spacy 3.9.0 en_core_web_sm 3.9.0")
+    assert parsing.digest != before[0] and other.digest == before[1]
 
 
 def test_setting_is_set_by_its_path() -> None:

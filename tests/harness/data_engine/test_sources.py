@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.data_engine.recipes import Recipe
-from harness.data_engine.records import Origin
+from harness.data_engine.records import OF_FILE, Origin
 from harness.data_engine.regions import Boxes
 from harness.data_engine.sources import Sources
 from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, PERSON, record, region, stages_of
@@ -28,6 +28,8 @@ def test_other_round_kind_or_name_is_another_source() -> None:
     assert Sources().for_origins(origins).earlier == ()
     people = {each.id: each for each in (PERSON, replace(PERSON, fingerprint="later"))}
     assert Sources().for_origins(people).earlier == ()
+    read = [replace(PERSON, fingerprint=f"{OF_FILE}{version}") for version in "12"]
+    assert Sources().for_origins({each.id: each for each in read}).earlier == (read[0].id,)
 
 
 def test_model_of_an_earlier_round_is_superseded_by_the_last_round() -> None:

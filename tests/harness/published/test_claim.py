@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +28,7 @@ abl = "granularity"
 
 def test_claims_of_the_committed_file_are_complete() -> None:
     claims = published.claims()
-    assert len(claims) == len({claim.id for claim in claims}) == 21
+    assert len(claims) == len({claim.id for claim in claims}) == 23
     assert [claim.claimed for claim in claims[:1]] == ["135.6 CIDEr"]
 
 
@@ -50,6 +52,15 @@ def test_measured_claim_of_the_committed_file_equals_the_published_figure(claim:
     ]  # fmt: skip
     assert figure.value == measure.paper
     assert figure.text in claim.paper_value
+
+
+def test_claim_that_was_tried_in_miniature_has_the_numbers_of_the_record() -> None:
+    tried = {claim.id: claim.miniature for claim in published.claims() if claim.miniature}
+    assert tried.keys() == {"engine_filtering", "engine_specialists"}
+    rows = json.loads((Path(__file__).parents[3] / "benchmarks/records/engine.json").read_text())["filters"]
+    f1 = {row["arm"]: row["F1"]["value"] for row in rows if (row["noise"], row["specialists"]) == (1.0, 1)}
+    assert f"from {f1['raw']:.1f} to {f1['all']:.1f}" in tried["engine_filtering"]
+    assert parse(ROWS, "[miniature]\nabl = 'tried'")[1].miniature == "tried"
 
 
 def test_studied_claims_of_the_committed_file_match_the_studies() -> None:
