@@ -77,9 +77,10 @@ def of(
     """
     from harness.data_engine.shards import Engine
 
-    Engine.open(engine)
+    opened = Engine.open(engine)
     names = ["engine.json", "images.parquet", "origins.jsonl"]
-    parts = sorted(path for part in ("raw", "told") for path in engine.glob(f"round*/{part}"))
+    rounds = opened.lineage(opened.current)
+    parts = sorted(path for n in rounds for part in ("raw", "told") if (path := opened.folder(n, part)).is_dir())
     if round_ is not None:
         names, parts = ["images.parquet"], [engine / f"round{round_}" / "told"]
     needs = [FileNeed(_below(root, engine / name), ORIGIN) for name in names]

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter, validators
 
 from harness import tracking
-from harness.cli.options import ONE_PROCESS, RESULTS, Device, LogTo, Out, Workers, command_line
+from harness.cli.options import ONE_PROCESS, RESULTS, Device, LogTo, Out, Workers, command_line, key_values
 from harness.errors import UsageError
 from harness.evaluation.study import render, run_cells
+from harness.protocols import engine_study
 from harness.sinks import line
 
 app = App()
@@ -22,7 +23,10 @@ def ablate(
     *,
     study: Annotated[
         str,
-        Parameter(help="Study: granularity, prompts, init, resolution, scale, optimiser, decoding, locations, or all"),
+        Parameter(
+            help="Study: granularity, prompts, init, resolution, scale, optimiser, decoding, locations, or all; or "
+            "engine, the rounds of the data engine"
+        ),
     ],
     arm: Annotated[
         list[str] | None,
@@ -46,6 +50,17 @@ def ablate(
         float | None, Parameter(help="Minutes after which no new cell starts [default: no limit]")
     ] = None,
     report: Annotated[bool, Parameter(help="Table and figure of the finished cells")] = True,
+    choosing: Annotated[
+        bool, Parameter(negative=(), help="Of the study engine: the seeds on which settings are chosen")
+    ] = False,
+    level: Annotated[
+        list[float] | None,
+        Parameter(help="Of the study engine: a level of noise; may be repeated [default: 0.5, 1 and 1.5]", negative=()),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="Of the study engine: a size, such as steps=400; may be repeated", negative=()),
+    ] = None,
     only_report: Annotated[bool, Parameter(negative=(), help="Table and figure only; no cell is run")] = False,
     to: Annotated[Path, Parameter(help="Folder for tables and figures")] = REPORTS,
     out: Out = RESULTS,
@@ -63,6 +78,17 @@ def ablate(
     spread = workers.spread()
     if spread is not None and jobs is not None:
         raise UsageError("--jobs is of one machine; --executor ray has --workers")
+    if study == engine_study.NAME:
+        if spread is not None or jobs is not None or world != "small":
+            raise UsageError("the study engine makes its cells one after the other: no --jobs, --executor or --world")
+        numbers = range(engine_study.CHOOSING, engine_study.CHOOSING + seeds) if choosing else range(seeds)
+        levels = tuple(level or engine_study.LEVELS)
+        shown = report or only_report
+        with tracking.to(log_to or ()):
+            _engine(arm, numbers, levels, key_values(set_), device, minutes, shown, only_report, to, out)
+        return
+    if choosing or set_ or level:
+        raise UsageError("--choosing, --level and --set are of the study engine")
     named = list(studies.STUDIES.values()) if study == "all" else [studies.find(study)]
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
@@ -76,3 +102,24 @@ def ablate(
     if report or only_report:
         for each in named:
             print(line(f"study: {render(each, range(seeds), world, out, to)}"))
+
+
+def _engine(
+    arms: list[str] | None, seeds: range, levels: tuple[float, ...], changes: dict[str, str], device: str | None,
+    minutes: float | None, report: bool, only_report: bool, to: Path, out: Path,
+) -> None:  # fmt: skip
+    """The study of the data engine's rounds."""
+    from harness.evaluation import engine_study as made
+
+    if not seeds or min(levels) <= 0:
+        raise UsageError(f"--seeds {len(seeds)}, --level {min(levels):g}: at least 1, and above 0")
+    sizes = made.sizes_of(changes)
+    try:
+        if not only_report:
+            made.run(
+                seeds, sizes, arms=arms, levels=levels, out=out, command=command_line(), device=device,
+                minutes=minutes,
+            )  # fmt: skip
+    finally:
+        if report:
+            print(line(f"study: {made.render(seeds, sizes, levels=levels, out=out, to=to)}"))

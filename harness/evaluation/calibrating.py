@@ -60,10 +60,15 @@ def calibrate(
 
 
 def truth_of(truth: str | None, root: Path) -> dict[str, list[Object]]:
-    """The objects of each image by reference; UsageError for a split that is evaluated."""
+    """The objects of each image by reference; UsageError for a split that is evaluated, and where none is named."""
     if truth is None:
-        from tasks.miniature.engine_world import objects, truths_of
+        from tasks.miniature.engine_world import TRUTH, objects, truths_of
 
+        if not (root / TRUTH).exists():
+            raise UsageError(
+                "--truth TASK:SPLIT is needed, a split for training such as coco_detection:train2017: only the "
+                f"embedded scenes have their truth with them, and {root} is none of theirs"
+            )
         scenes: dict[str, list[Object]] = {}
         for reference, category, box in objects(truths_of(root)):
             scenes.setdefault(reference, []).append((category, box))

@@ -63,7 +63,7 @@ def refine(
     from harness.protocols import rounds as protocol
 
     engine = Engine.open(Path(to))
-    work = _Work.of(engine, model, weights, teaching, changes or {}, device, batch_size)
+    work = Teaching.of(engine, model, weights, teaching, changes or {}, device, batch_size)
     objects = truth_of(truth, root_of(engine.data if data is None else data))
     there = {image.reference for image in engine.images() if not image.stage}
     objects = {reference: objects[reference] for reference in sorted(objects.keys() & there)}
@@ -87,7 +87,7 @@ def refine(
 
 
 @dataclass
-class _Work:
+class Teaching:
     """The model that is taught, its start, and how."""
 
     engine: Engine
@@ -103,7 +103,7 @@ class _Work:
     def of(
         cls, engine: Engine, model: str | Entry | None, weights: str | None, teaching: str | Recipe | None,
         changes: Mapping[str, str], device: str | None, batch_size: int | None,
-    ) -> _Work:  # fmt: skip
+    ) -> Teaching:  # fmt: skip
         """UsageError for a model or a recipe that cannot be taught; CheckpointError if the start is missing."""
         from baselines.florence2 import choose_device
         from harness.protocols.finetune import mixing_of
@@ -200,7 +200,7 @@ class _Work:
         return annotate(self.engine, specialist, self.root)
 
 
-def _kinds(named: Sequence[str], work: _Work, option: str) -> tuple[Kind, ...]:
+def _kinds(named: Sequence[str], work: Teaching, option: str) -> tuple[Kind, ...]:
     """The kinds that an option names; UsageError for one that the model does not answer, or an engine does not ask."""
     can = work.entry.answers({})
     for kind in named:
@@ -210,7 +210,7 @@ def _kinds(named: Sequence[str], work: _Work, option: str) -> tuple[Kind, ...]:
     return tuple(dict.fromkeys(cast(Sequence[Kind], named)))
 
 
-def _asked(engine: Engine, work: _Work) -> tuple[Kind, ...]:
+def _asked(engine: Engine, work: Teaching) -> tuple[Kind, ...]:
     """The kinds of regions that the recipe asks and the model answers; UsageError if there is none."""
     asked = tuple(kind for kind in REGIONS if engine.recipe.specialists.get(kind))
     if kinds := tuple(kind for kind in asked if kind in work.entry.answers({})):
@@ -221,7 +221,7 @@ def _asked(engine: Engine, work: _Work) -> tuple[Kind, ...]:
     )
 
 
-def _refuse_taught(work: _Work, engine: Engine, truth: str | None) -> None:
+def _refuse_taught(work: Teaching, engine: Engine, truth: str | None) -> None:
     """UsageError for a start that was taught the calibration images, evaluation images, or this engine's images."""
     from harness.training.history import history_of
 

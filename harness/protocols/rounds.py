@@ -170,6 +170,12 @@ def _pointless(states: Sequence[RoundState], settings: Settings) -> str:
 
 def _begun(engine: Engine, number: int, settings: Settings) -> RoundState:
     """The state of a new round on what is kept now, which is kept in its file."""
+    images = [image for image in engine.images() if not image.stage]
+    if len(used := {fold_of(image.sha256, settings.folds) for image in images}) < settings.folds:
+        raise UsageError(
+            f"--folds {settings.folds}: the {len(images):,} images of {engine.path} fall into {len(used)} of them; "
+            "give fewer"
+        )
     filter_annotations(engine)
     base = engine.current
     state = RoundState(number, base, _plain(settings), labels_of(engine, base))

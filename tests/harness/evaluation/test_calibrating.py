@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_kept_boxes_of_one_calibrated_origin_have_the_precision(root: Path, tmp_
     ]
     assert curve.chosen is not None
     assert 100 * sum(right) / len(right) == pytest.approx(curve.at(curve.chosen)[0], abs=2.0)  # type: ignore[index]
+
+
+def test_folder_without_a_truth_of_its_own_needs_one(root: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(root / "scenes", photos)
+    harness.engine.annotate(photos, tmp_path / "e", recipe=replace(recipe(), specialists={"detect": ("whole-image",)}))
+    with pytest.raises(UsageError, match=r"--truth TASK:SPLIT is needed, .*photos is none of theirs"):
+        harness.engine.calibrate(tmp_path / "e")
 
 
 def test_images_of_a_benchmark_are_refused(miniature: Path, root: Path, tmp_path: Path) -> None:
