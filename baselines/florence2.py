@@ -68,6 +68,8 @@ class Options:
     "CPU threads, or 'auto' for the fastest number by a trial [default: one per core; fewer while others use them]"
     fast_resize: bool = False
     "Resize images with torch: about 3 times as fast; 0.05 to 0.2 % of pixel values differ, by up to 2 of 255"
+    logprobs: bool = False
+    "Keep the log-probability of each token with its answer, for the viewer; answers are the same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
         dtype=choose_dtype(setting.dtype, device),
         batch=batch,
         forms=forms,
+        log_probs=options.logprobs,
     )
     threads.settle(options.threads, predictor.model, predictor.preprocess.width, decoding)
     predictor.backs_off = predictor.device.type == "cpu" and options.threads in (None, threads.AUTO)

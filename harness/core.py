@@ -361,6 +361,8 @@ class Answer:
     - `trail` is None if the model does not record its stages.
     - `prompts` are the texts that the model was given, one for each string of `raw`, without the frame that a chat
       template puts around them; empty if the model does not record them.
+    - `log_probs` has the tokens of each string of `raw`, in order: the text of each and its natural log-probability,
+      with the end token, and "" for a token that ends within a letter; empty if they are not kept.
     """
 
     raw: tuple[str, ...]
@@ -371,6 +373,7 @@ class Answer:
     batch: int = 1
     trail: Trail | None = None
     prompts: tuple[str, ...] = field(default=(), repr=False)
+    log_probs: tuple[tuple[tuple[str, float], ...], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

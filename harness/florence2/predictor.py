@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +57,7 @@ IN_PIXELS = (  # kinds with coordinates in the question or in the scored value
     "name", "describe", "outline", "read", "regions", "propose",
 )  # fmt: skip
 AHEAD = 4  # batches whose images are opened ahead
+LEAST = -9999.0  # the least log-probability that is kept
 POLL_INTERVAL = 0.1  # seconds between polls of the engine: answers are cheaper to parse and store many at a time
 
 
@@ -76,13 +77,15 @@ class PendingQuestion:
     begun: float = math.inf
     seconds: float = 0.0
     batch: int = 1
+    log_probs: dict[int, tuple[tuple[str, float], ...]] = field(default_factory=dict)  # by prompt, if they are kept
 
     def answer(self, form: str) -> Answer:
         """The question's answer, once no prompt is remaining."""
         value = reading.read_answer(self.question, self.pieces, self.size, form)
         raw = tuple(map(locations.raw, self.pieces))
         trail = self.trail._replace(tokens_out=digest(self.generated))
-        return Answer(raw, value, self.tokens, self.truncated, self.seconds, self.batch, trail)
+        log_probs = tuple(self.log_probs[number] for number in sorted(self.log_probs))
+        return Answer(raw, value, self.tokens, self.truncated, self.seconds, self.batch, trail, log_probs=log_probs)
 
 
 class PromptTicket(NamedTuple):
@@ -115,7 +118,8 @@ class Predictor:
 
     `root` resolves image references.  `batch` is the largest number of sequences decoded together; it shrinks if memory
     is short.  `forms` are those of `prompts.choose`.  If `watch` is set, it is called for each finished prompt, with
-    the question's ticket, the prompt's number and the generated sequence.
+    the question's ticket, the prompt's number and the generated sequence.  `log_probs` keeps the log-probability of
+    each token with its answer; answers are the same with and without.
     UsageError if `max_new_tokens` exceeds the checkpoint's positions, or for a batch smaller than 1.
     """
 
@@ -129,6 +133,7 @@ class Predictor:
         dtype: torch.dtype,
         batch: int,
         forms: Mapping[Kind, str] | None = None,
+        log_probs: bool = False,
     ) -> None:
         positions = parts.model.config.text.positions
         if decoding.max_new_tokens > positions:
@@ -143,6 +148,7 @@ class Predictor:
         self.dtype = dtype
         self.batch = batch
         self.forms = dict(forms or prompts.choose())
+        self.log_probs = log_probs
         self.tokenizer = parts.tokenizer
         self.preprocess = parts.preprocess
         self.sha256 = parts.sha256
@@ -300,11 +306,19 @@ class Predictor:
         ):
             engine.submit(prompt_ticket, image, prompt)
 
+    def _stated(self, generated: Generated[Any]) -> tuple[tuple[str, float], ...]:
+        """The text and the log-probability of each token, with four decimals; LEAST stands for anything below."""
+        texts = self.tokenizer.texts(generated.tokens)
+        values = (min(0.0, max(LEAST, round(value, 4))) for value in generated.log_probs)
+        return tuple(zip(texts, values, strict=True))
+
     def _record(self, done: Done[PromptTicket]) -> Iterator[tuple[Ticket, Answer]]:
         """Stores a prompt's answer with its question; yields the question's answer after its last prompt."""
         (pending, number), generated = done.ticket, done.generated
         pending.pieces[number] = self.tokenizer.items(generated.tokens, generated.log_probs)
         pending.generated[number] = generated.tokens
+        if self.log_probs:
+            pending.log_probs[number] = self._stated(generated)
         if self.watch is not None:
             self.watch(pending.ticket, number, generated)
         pending.tokens += len(generated.tokens)

@@ -107,6 +107,25 @@ class Tokenizer:
                 pieces.append(Item(self.marks[token], mark=True))
         return pieces
 
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """The text of each id; without `<s>`, `</s>` and `<pad>`, together they are the text of `items`.
+
+        Where several tokens make one letter, the last has the letter and the others have "".
+        """
+        texts: list[str] = []
+        for special, run in groupby(ids, key=lambda token: token in self.added or token in self.controls):
+            numbers = list(run)
+            if special:
+                texts += [self.added.get(token) or self.backend.id_to_token(token) or "" for token in numbers]
+                continue
+            start = 0
+            for end in range(1, len(numbers) + 1):
+                text = self.backend.decode(numbers[start:end])
+                whole = not text.endswith("\ufffd") or end == len(numbers)
+                texts.append(text if whole else "")
+                start = end if whole else start
+        return texts
+
     def _text(self, ids: Sequence[int]) -> str:
         """The text of ids; an added token is its own text, which is not byte-level and must not be decoded as such."""
         parts = []

@@ -71,7 +71,7 @@ class Appender:
     def write(self, kept: Kept) -> None:
         """Appends one line.  ValueError if a number is NaN or infinite."""
         answer = kept.answer
-        record = {
+        record: dict[str, Any] = {
             "id": kept.id,
             "raw": answer.raw,
             "value": encoded(answer.value),
@@ -85,7 +85,9 @@ class Appender:
             record["trail"] = answer.trail
         if answer.prompts:
             # A question may have half a character, which has no UTF-8.
-            record["prompts"] = tuple(text.encode("utf-8", "replace").decode() for text in answer.prompts)
+            record["prompts"] = [text.encode("utf-8", "replace").decode() for text in answer.prompts]
+        if answer.log_probs:
+            record["log_probs"] = answer.log_probs
         self.stream.write(_line(record))
         self.stream.flush()
 
@@ -103,6 +105,7 @@ class _AnswerLine(msgspec.Struct):
     asked: str
     trail: Trail | None = None
     prompts: tuple[str, ...] = ()
+    log_probs: tuple[tuple[tuple[str, float], ...], ...] = ()
 
 
 class _Mask(msgspec.Struct):
@@ -131,6 +134,7 @@ def parse_answer(line: str) -> Kept:
         batch=record.batch,
         trail=record.trail,
         prompts=record.prompts,
+        log_probs=record.log_probs,
     )
     return Kept(record.id, record.asked, answer)
 

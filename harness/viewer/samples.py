@@ -18,7 +18,7 @@ from harness.report.page import Shown
 from harness.viewer import prompts
 from harness.viewer.given import Library
 from harness.viewer.shapes import shapes_of, texts_of
-from harness.viewer.tokens import linked
+from harness.viewer.tokens import linked, probable
 
 INDEXED = 2000  # samples in a part of the index
 DETAILED = 50  # samples in a part of the details
@@ -71,6 +71,7 @@ def _details(rows: Sequence[Row[Any]], shown: Shown, parts: Breakdown, library: 
             except DataError:  # the page says that the picture is gone
                 size = None
         drawn = shapes_of(answer.value, question.phrases)
+        raw = linked(answer.raw, drawn, size)
         yield {
             "id": sample.id, "image": picture, "name": question.image_name or sample.cluster,
             "size": list(size) if size is not None else None, "kind": question.kind, "text": question.text,
@@ -78,7 +79,7 @@ def _details(rows: Sequence[Row[Any]], shown: Shown, parts: Breakdown, library: 
             "region": [round(side, 2) for side in question.region] if question.region else None,
             "target": shapes_of(sample.target, question.phrases), "references": texts_of(sample.target)[:TEXTS],
             "hidden": sample.target is None, "answer": drawn, "texts": texts_of(answer.value)[:TEXTS],
-            "raw": linked(answer.raw, drawn, size), "prompts": prompts.sent(shown.run, row, size),
+            "raw": raw, "log_probs": probable(raw, answer.log_probs), "prompts": prompts.sent(shown.run, row, size),
             "parsed": answer.value is not None, "tokens": answer.tokens,
             "truncated": answer.truncated, "seconds": round(answer.seconds, 4), "batch": answer.batch,
             "scores": {name: round(value, 5) for name, value in row.score.values.items()},

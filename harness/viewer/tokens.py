@@ -14,6 +14,7 @@ from harness.florence2 import locations
 from harness.florence2.locations import Item
 
 LONGEST = 4000  # items of one output that a page shows
+Token = tuple[str, float]  # text, log-probability
 Piece = tuple[str, int, int]  # text, number of the shape, number of the coordinate in it; -1 for neither
 
 
@@ -24,6 +25,33 @@ def linked(raw: Sequence[str], shapes: Sequence[dict[str, Any]], size: Size | No
     """
     waiting = [place for place, shape in enumerate(shapes) if shape["kind"] != "mask"] if size is not None else []
     return [_pieces(locations.items(text)[:LONGEST], shapes, waiting, size or Size(1, 1)) for text in raw]
+
+
+def probable(raw: Sequence[Sequence[Piece]], log_probs: Sequence[Sequence[Token]]) -> list[list[list[Token]]]:
+    """For each raw output, the tokens of each of its pieces, and then those of its end; [] if they are not kept.
+
+    An output whose tokens do not make up its pieces has [].
+    """
+    return [_shared(pieces, tokens) for pieces, tokens in zip(raw, log_probs, strict=False)]
+
+
+def _shared(pieces: Sequence[Piece], tokens: Sequence[Token]) -> list[list[Token]]:
+    waiting = [token for token in tokens if token[0] not in locations.CONTROLS]
+    place = 0
+    shares: list[list[Token]] = []
+    for text, _, _ in pieces:
+        share: list[Token] = []
+        length = 0
+        while length < len(text) and place < len(waiting):
+            share.append(waiting[place])
+            length += len(waiting[place][0])
+            place += 1
+        if "".join(part for part, _ in share) != text:
+            return []
+        shares.append(share)
+    if len(pieces) < LONGEST and any(part for part, _ in waiting[place:]):
+        return []
+    return [*shares, [token for token in tokens if token[0] == "</s>"][-1:]]
 
 
 def _pieces(items: Sequence[Item], shapes: Sequence[dict[str, Any]], waiting: list[int], size: Size) -> list[Piece]:

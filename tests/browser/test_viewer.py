@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import threading
@@ -124,6 +125,21 @@ def test_pages_fit_a_phone_and_load_under_the_policy(browser: Any, pages: str) -
         for heading, address in PAGES.items():
             show(tab, pages, address, heading)
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+
+
+def test_pages_print_whole_in_light_colours_without_controls(browser: Any, pages: str) -> None:
+    """A4 in landscape has 297 mm, so 273 mm within margins of 12 mm, or 1031 pixels of 1/96 inch."""
+    with opened(browser, viewport={"width": 1031, "height": 700}, color_scheme="dark") as tab:
+        tab.emulate_media(media="print")
+        for heading, address in PAGES.items():
+            show(tab, pages, address, heading)
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+            assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+            assert tab.locator("button:visible, select:visible, input:visible").count() == 0, address
+        show(tab, pages, "#/samples/id-alpha", "Samples")
+        tab.locator(".card").first.wait_for()
+        assert tab.locator(".card").evaluate_all("cards => new Set(cards.map(c => c.offsetTop)).size") > 1
+        assert tab.locator(".card").first.evaluate("card => getComputedStyle(card).position") == "static"
 
 
 def test_policy_refuses_markup_and_programs_from_text(browser: Any, pages: str) -> None:
@@ -302,6 +318,25 @@ def test_prompts_as_sent_are_on_the_pages_of_run_and_sample(browser: Any, pages:
         assert tab.locator(".raw .prompt").text_content() == "Prompt Where is thing 2?"
         show(tab, pages, "#/run/id-alpha", "alpha")
         assert tab.locator(".example .prompt").text_content() == "Where is thing 0?"
+
+
+def test_tokens_are_shaded_by_their_log_probabilities(browser: Any, pages: str) -> None:
+    """`car` has -0.5, and the four location tokens -1 to -2.5; the end has -3."""
+    with opened(browser, accept_downloads=True) as tab:
+        show(tab, pages, "#/sample/id-alpha/s2", "thing 2")
+        shaded = tab.locator(".tokens .shaded")
+        assert shaded.count() == 6
+        assert "probability 0.607, log-probability -0.50" in shaded.first.get_attribute("title")
+        assert "left, confidence 0.88; probability 0.368" in shaded.nth(1).get_attribute("title")
+        doubt = [float(each.evaluate("e => e.style.getPropertyValue('--doubt')").rstrip("%")) for each in shaded.all()]
+        assert doubt == [round(40 * (1 - math.exp(-0.5 * (place + 1)))) for place in range(6)]
+        tab.locator("details summary").click()
+        rows = saved(tab, tab.locator("details").get_by_role("button", name="CSV"))
+        assert [float(row[1]) for row in rows[1:]] == [-0.5, -1, -1.5, -2, -2.5, -3]
+        tab.get_by_label("Shade tokens").uncheck()
+        assert tab.locator(".raw.unshaded").count() == 1
+        with_colour = shaded.first.evaluate("e => getComputedStyle(e).backgroundColor")
+        assert with_colour == "rgba(0, 0, 0, 0)"
 
 
 def test_location_tokens_and_shapes_light_each_other(browser: Any, pages: str) -> None:

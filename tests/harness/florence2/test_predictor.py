@@ -352,6 +352,30 @@ def test_question_without_phrases_or_with_too_long_a_prompt_fails_alone(parts: P
     assert isinstance(answer, Answer)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_log_probabilities_are_kept_beside_equal_answers(parts: Parts, root: Path, beams: int) -> None:
+    settings: dict[str, Any] = {
+        "decoding": Decoding(beams=beams, max_new_tokens=12),
+        "dtype": torch.float32,
+        "batch": 4,
+    }
+    plain, keeping = Predictor(parts, root, **settings), Predictor(parts, root, **settings, log_probs=True)
+    assert keeping.fingerprint == plain.fingerprint and keeping.provenance == plain.provenance
+    seen: dict[Any, Any] = {}
+    keeping.watch = lambda ticket, number, generated: seen.setdefault(ticket, {}).update({number: generated})
+    batch = [*questions()[:5], Question("0.png", None, "find", phrases=(Phrase("red car"), Phrase("blue house")))]
+    bare, kept = answers(plain, batch), answers(keeping, batch)
+    for ticket, answer in kept.items():
+        without = bare[ticket]
+        assert isinstance(answer, Answer) and isinstance(without, Answer)
+        assert (answer.raw, answer.value, answer.trail) == (without.raw, without.value, without.trail)
+        assert without.log_probs == () and len(answer.log_probs) == len(answer.raw)
+        for number, tokens in enumerate(answer.log_probs):
+            assert [value for _, value in tokens] == pytest.approx(seen[ticket][number].log_probs, abs=5e-5)
+            text = "".join(text for text, _ in tokens if text not in ("<s>", "</s>", "<pad>"))
+            assert text == answer.raw[number]
+
+
 def test_watch_is_called_with_the_tokens_of_each_prompt(parts: Parts, root: Path) -> None:
     model = predictor_of(parts, root)
     seen: dict[tuple[Any, int], int] = {}

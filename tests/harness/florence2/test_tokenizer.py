@@ -104,6 +104,20 @@ def test_items_with_log_probabilities_have_those_of_their_own_tokens(small: Toke
     assert bin_.log_probs == (log_probs[-2],)
 
 
+def test_texts_of_tokens_make_up_the_answer(small: Tokenizer) -> None:
+    """Tokens of single bytes: "é" has 2 and "日" has 3; the last token of a letter has the letter."""
+    ids = small.encode("the é日 car<loc_7><sep>")
+    texts = small.texts(ids)
+    assert len(texts) == len(ids) and (texts[0], texts[-1]) == ("<s>", "</s>")
+    assert "".join(texts[1:-1]) == locations.raw(small.items(ids))
+    assert texts[-3:-1] == ["<loc_7>", "<sep>"]
+    place = next(place for place, text in enumerate(texts) if "é" in text)
+    assert texts[place - 1] == "" and any(text.endswith("日") for text in texts)
+    assert "".join(small.texts(ids[: place - 1] + ids[place:])) == "".join(
+        ["<s>", small._text(ids[1 : place - 1] + ids[place:-3]), "<loc_7><sep></s>"]
+    )  # a letter that is cut is a replacement character in both
+
+
 def with_own_tokens(small: Tokenizer, folder: Path) -> PreTrainedTokenizerFast:
     """transformers' tokenizer with three special tokens and a plain one added, saved as a fine-tune leaves it."""
     fast = PreTrainedTokenizerFast(

@@ -67,6 +67,15 @@ def test_prompts_round_trip_and_lines_without_them_are_as_before() -> None:
     assert parse_answer(written(kept)).answer.prompts == ("What is <this>?", "a ? b")
 
 
+def test_log_probabilities_round_trip_and_lines_without_them_are_as_before() -> None:
+    bare = Kept("7", "digest", Answer(("a<loc_1>",), None))
+    assert "log_probs" not in json.loads(written(bare))
+    kept = Kept("7", "digest", replace(bare.answer, log_probs=((("a", -0.25), ("<loc_1>", 0.0), ("</s>", -1.5)),)))
+    assert parse_answer(written(kept)) == kept
+    with pytest.raises(MALFORMED):
+        parse_answer(written(kept).replace("-0.25", '"x"'))
+
+
 def test_answer_line_has_the_documented_fields() -> None:
     record = json.loads(written(Kept("7", "digest", Answer(("a<loc_1>",), Text(("a",))))))
     assert record == {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.core import Size
-from harness.viewer.tokens import linked
+from harness.viewer.tokens import linked, probable
 
 SIZE = Size(1000, 500)
 
@@ -50,3 +50,26 @@ def test_nothing_is_linked_without_a_size_or_location_tokens() -> None:
     assert linked(("<loc_1><loc_2>",), [shape], None) == [[("<loc_1>", -1, -1), ("<loc_2>", -1, -1)]]
     assert linked(('{"bbox": [1, 2, 3, 4]}',), [shape], SIZE) == [[('{"bbox": [1, 2, 3, 4]}', -1, -1)]]
     assert linked((), [shape], SIZE) == [] and linked(("",), [], SIZE) == [[]]
+
+
+def test_log_probabilities_belong_to_the_pieces_of_the_output() -> None:
+    raw = linked(("two cars<loc_1><loc_2>",), [], SIZE)
+    tokens = [("<s>", 0.0), ("two", -1.0), (" c", -2.0), ("ars", -3.0), ("<loc_1>", -4.0), ("<loc_2>", -5.0)]
+    assert probable(raw, [[*tokens, ("</s>", -6.0)]]) == [
+        [tokens[1:4], tokens[4:5], tokens[5:6], [("</s>", -6.0)]],
+    ]  # fmt: skip
+    assert probable(raw, [tokens]) == [[tokens[1:4], tokens[4:5], tokens[5:6], []]]  # cut off, so without an end
+    letters = [("", -1.0), ("é", -2.0)]  # two tokens of one letter
+    assert probable(linked(("é",), [], SIZE), [letters]) == [[letters, []]]
+
+
+def test_log_probabilities_of_another_output_are_left_out() -> None:
+    raw = linked(("car<loc_1>",), [], SIZE)
+    for tokens in (
+        [("ca", -1.0)],
+        [("car", -1.0)],
+        [("car<loc_1>", -1.0)],
+        [("car", -1.0), ("<loc_1>", 0.0), ("x", 0.0)],
+    ):
+        assert probable(raw, [tokens]) == [[]]
+    assert probable(raw, ()) == []

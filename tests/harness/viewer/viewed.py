@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from harness.core import Answer, Boxes, Estimate, Question, Row, Run, RunSpec, Sample, Score, Size
+from harness.florence2 import locations
 from harness.report.page import Shown
 from harness.viewer.given import Listed
 from harness.viewer.static import Fixed
@@ -51,12 +52,18 @@ def shown_of(model: str, root: Path, count: int = 12, text: str = "thing") -> Sh
         sample = Sample(f"s{place}", question, Boxes(((1.0, 1.0, 60.0, 60.0),), ("",)), f"i{place}")
         wrong, readable = (place + len(model)) % 3 == 0, place % 5 != 0
         value = Boxes((BOX,), ("car",), (0.9 - place / 100,), (1.0,)) if readable else None
-        answer = Answer(
-            (f"car{BINS}" if readable else f"{text}?",), value, 5, seconds=0.25, prompts=(f"Where is {text} {place}?",)
-        )
+        raw = f"car{BINS}" if readable else f"{text}?"
+        recorded = {"prompts": (f"Where is {text} {place}?",), "log_probs": tokens_of(raw)}
+        answer = Answer((raw,), value, tokens=5, seconds=0.25, **recorded)  # type: ignore[arg-type]
         score = {"hit": float(readable and not wrong), "iou": 0.05 if wrong or not readable else 0.8}
         rows.append(Row(sample, answer, Score(score, readable=readable)))
     return Shown(run_of(model, count), TASKS["refcoco"], tuple(rows), root)
+
+
+def tokens_of(raw: str) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """Tokens of an output: log-probabilities of -0.5, -1, -1.5 and so on."""
+    texts = [item.text for item in locations.items(raw)] + ["</s>"]
+    return (tuple((text, -0.5 * (place + 1)) for place, text in enumerate(texts)),)
 
 
 def library(shown: Sequence[Shown], pictures: int = 100) -> Fixed:

@@ -30,13 +30,13 @@ def prompts(rows: int, seed: int) -> tuple[Tensor, Tensor]:
     return ids.masked_fill(~real, 1), real
 
 
-def reference(twin: Twins, pixels: Tensor, ids: Tensor, real: Tensor, decoding: Decoding) -> Tensor:
-    """transformers' tokens (B, L), from the start token on."""
+def reference(twin: Twins, pixels: Tensor, ids: Tensor, real: Tensor, decoding: Decoding, **more: Any) -> Any:
+    """transformers' tokens (B, L), from the start token on; what else `generate` returns, if `more` asks for it."""
     all_ids, mask = with_image_tokens(twin, ids, real, 1 + TINY.vision.map_side(SIDE) ** 2)
     settings: dict[str, Any] = {"early_stopping": decoding.early_stopping} if decoding.beams > 1 else {}
     if decoding.beams > 1:
         settings["length_penalty"] = decoding.length_penalty
-    tokens: Tensor = twin.reference.generate(
+    return twin.reference.generate(
         input_ids=all_ids,
         attention_mask=mask,
         pixel_values=pixels,
@@ -51,8 +51,8 @@ def reference(twin: Twins, pixels: Tensor, ids: Tensor, real: Tensor, decoding: 
         eos_token_id=decoding.end,
         pad_token_id=decoding.pad,
         **settings,
+        **more,
     )
-    return tokens
 
 
 def ours(
@@ -152,6 +152,35 @@ def test_log_probabilities_of_generated_tokens_equal_those_of_teacher_forcing(be
         last = len(sequence.tokens) - sequence.truncated  # the last token of a truncated sequence is forced
         log_probs = torch.tensor(sequence.log_probs[1:last])
         torch.testing.assert_close(log_probs, forced[row, 1:last], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("beams", [1, 3])
+def test_log_probabilities_equal_the_transition_scores_of_transformers(beams: int, form: Form) -> None:
+    """Of the model's logits in greedy search, where its scores are -inf for banned tokens; of its scores with beams.
+
+    The first token of each output is forced, and so is the last of a truncated one.
+    """
+    twin = twins(seed=2, ending=9.0)
+    pixels = torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    ids, real = prompts(8, 3)
+    decoding = Decoding(beams=beams, max_new_tokens=MOST)
+    output = reference(
+        twin, pixels, ids, real, decoding, return_dict_in_generate=True, output_logits=True, output_scores=True
+    )
+    scores = twin.reference.compute_transition_scores(
+        output.sequences,
+        output.logits if beams == 1 else output.scores,
+        None if beams == 1 else output.beam_indices,
+        normalize_logits=beams == 1,
+    )
+    generated = ours(twin, pixels, ids, real, decoding, form)
+    assert len({len(sequence.tokens) for sequence in generated}) > 1
+    for row, sequence in enumerate(generated):
+        last = len(sequence.tokens) - sequence.truncated
+        assert output.sequences[row, 1 : 1 + len(sequence.tokens)].tolist() == sequence.tokens
+        torch.testing.assert_close(torch.tensor(sequence.log_probs[1:last]), scores[row, 1:last], rtol=1e-3, atol=1e-3)
+        assert sequence.log_probs[last:] == [0.0] * sequence.truncated
 
 
 def test_sequence_of_max_new_tokens_is_truncated() -> None:
