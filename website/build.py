@@ -18,6 +18,7 @@ from website import reference
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)#]+)(#[^)]*)?\)")
+OUTER = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}  # pages of the repository's root
 GENERATED = {
     "commands.md": ("Commands and options", reference.commands),
     "api.md": ("Python reference", reference.python),
@@ -50,6 +51,9 @@ def copy(to: Path) -> None:
     shutil.copytree(DOCS, to)
     for page in to.glob("*.md"):
         page.write_text(inside(page.read_text(encoding="utf-8"), page.name), encoding="utf-8")
+    for outer, name in OUTER.items():
+        text = (ROOT / outer).read_text(encoding="utf-8")
+        (to / name).write_text(re.sub(r"\]\(docs/", "](", text), encoding="utf-8")
     index = (to / "README.md").read_text(encoding="utf-8")
     (to / "README.md").unlink()
     for name, (title, make) in GENERATED.items():
@@ -62,6 +66,8 @@ def inside(text: str, name: str) -> str:
 
     def named(link: re.Match[str]) -> str:
         path = Path(os.path.normpath(DOCS / link[2]))
+        if path.parent == ROOT and path.name in OUTER:
+            return f"[{link[1]}]({OUTER[path.name]}{link[3] or ''})"
         if not path.exists():
             raise BuildError(f"docs/{name}: {link[2]} leads nowhere")
         return f"{link[1]} (`{path.relative_to(ROOT)}`)"
@@ -70,11 +76,19 @@ def inside(text: str, name: str) -> str:
 
 
 def contents(index: str) -> str:
-    """The first page: the list of `docs/README.md` as a table of contents, and the generated pages."""
-    pages = re.findall(r"^- \[[^\]]+\]\(([\w-]+)\.md\)", index, re.M)
-    entries = "\n".join([*pages, *(name.removesuffix(".md") for name in GENERATED)])
+    """The first page: the lists of `docs/README.md` as tables of contents; the generated pages are in the last."""
+    parts = re.split(r"^## (.+)$", index, flags=re.M)[1:]
+    lists = {
+        title: re.findall(r"^- \[[^\]]+\]\(([\w-]+)\.md\)", part, re.M)
+        for title, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+    lists[parts[-2]] += [name.removesuffix(".md") for name in (*GENERATED, *OUTER.values())]
+    tables = "\n".join(
+        "\n".join(["```{toctree}", ":maxdepth: 1", f":caption: {title}", "", *pages, "```", ""])
+        for title, pages in lists.items()
+    )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     about = re.split(r"^## ", readme, maxsplit=1, flags=re.M)[0].partition("\n")[2]
     about = re.sub(r"\]\(docs/", "](", re.sub(r"<[^>]+>", "", about))
     title = "# florence2-harness"
-    return f"{title}\n{about.rstrip()}\n\n```{{toctree}}\n:maxdepth: 1\n\n{entries}\n```\n"
+    return f"{title}\n{about.rstrip()}\n\n{tables}"

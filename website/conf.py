@@ -8,7 +8,7 @@ release = version = __version__
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 html_theme = "furo"
-html_title = f"florence2-harness {__version__}"
+html_title = "florence2-harness"
 html_show_copyright = False
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import baselines
 from harness.cli import application
 
 ROOT = Path(__file__).parents[2]
@@ -31,12 +35,51 @@ def test_python_page_runs_block_after_block(tmp_path: Path, monkeypatch: pytest.
     assert scope["scored"].metrics["Acc@0.5"] == scope["run"].metrics["Acc@0.5"]
 
 
-@pytest.mark.parametrize("page", ["metrics", "intervals"])
+@pytest.mark.parametrize("page", ["metrics", "intervals", "compare", "metric"])
 def test_examples_by_hand_hold(page: str) -> None:
     """The pages' own assertions, which are arithmetic in their texts."""
     scope: dict[str, object] = {}
     for block in blocks(ROOT / f"docs/{page}.md", "python"):
         exec(compile(block, f"docs/{page}.md", "exec"), scope)
+
+
+def test_metric_of_the_documentation_is_in_the_result(tmp_path: Path, miniature: Path) -> None:
+    page = ROOT / "docs/metric.md"
+    (tmp_path / "strict.py").write_text(blocks(page, "python")[0])
+    [words] = re.findall(r"^python (-m harness run .*)$", page.read_text(), re.M)
+    command = [sys.executable, *words.replace("florence2-nano", "whole-image").split(), "--limit", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Acc@0.75" in done.stdout and re.search(r"median IoU +[\d.]+ \[", done.stdout)
+
+
+def test_rivals_to_begin_with_answer_their_kind() -> None:
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| (.+) \| (.+) \|$", (ROOT / "docs/choose.md").read_text(), re.M)
+    assert len(rows) == 9
+    for kind, *columns in rows:
+        for name in re.findall(r"`([^`]+)`", " ".join(columns)):
+            assert kind in baselines.find(name).answers({}), (kind, name)
+
+
+PYTHON = {  # pages whose Python is run: above, or by the tests of tasks and models
+    "python", "metrics", "intervals", "compare", "metric", "progress", "README", "tasks", "models",
+}  # fmt: skip
+NO_PYTHON = {  # and those whose Python needs what is not here
+    "engine": "specialists; `tests/harness/evaluation/test_engine.py` calls the same functions",
+    "engine_texts": "a language model; `tests/harness/evaluation/test_rewriting.py`",
+    "formats": "arrays of the user; `tests/tasks/test_retrieval.py` writes such a file",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_of_a_page_is_run_or_has_a_reason(page: Path) -> None:
+    if blocks(page, "python"):
+        assert (page.stem in PYTHON) != (page.stem in NO_PYTHON)
+        for block in blocks(page, "python"):
+            compile(block, str(page), "exec")
+        for named in re.findall(r"`(tests/[\w/.]+)`", NO_PYTHON.get(page.stem, "")):
+            assert (ROOT / named).is_file(), named
 
 
 def test_progress_page_logs_to_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

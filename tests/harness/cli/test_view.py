@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,12 +15,13 @@ from typing import Any
 from tests.harness.cli.calling import ROOT, Call
 
 
-def test_view_serves_until_interrupted_and_changes_no_file(here: Call, tmp_path: Path) -> None:
+def test_view_without_a_display_serves_until_interrupted_and_changes_no_file(here: Call, tmp_path: Path) -> None:
     out = tmp_path / "results"
     assert here("run", "--task", "refcoco", "--model", "whole-image", "--data", "miniature", "--out", out).status == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     command = [sys.executable, "-m", "harness", "view", "--results", str(out)]
-    settings: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "env": dict(os.environ)}
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    settings: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "env": environment}
     settings["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # background shells ignore it
     with subprocess.Popen(command, **settings) as started:
         assert started.stdout is not None
@@ -37,3 +39,13 @@ def test_view_of_a_missing_folder_is_one_clear_line(here: Call, tmp_path: Path) 
     outcome = here("view", "--results", tmp_path / "none")
     assert outcome.status == 3 and "there is no results folder" in outcome.complaint
     assert here("view", "--port", "70000").status == 2
+
+
+def test_view_on_a_port_in_use_is_one_clear_line(here: Call, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        outcome = here("view", "--results", tmp_path, "--port", str(port))
+    assert (outcome.status, outcome.out) == (6, "") and outcome.err.count("\n") == 1
+    assert f"127.0.0.1:{port} cannot be served" in outcome.complaint and "try another --port" in outcome.complaint
