@@ -66,6 +66,8 @@ class Options:
     "Other prompt forms, as kind=form, separated by commas, such as find=said,caption=detailed"
     threads: str | None = None
     "CPU threads, or 'auto' for the fastest number by a trial [default: one per core; fewer while others use them]"
+    backend: str | None = None
+    "Runtime that computes the network on a CPU: onnxruntime or openvino (extra: peers) [default: this harness]"
     fast_resize: bool = False
     "Resize images with torch: about 3 times as fast; 0.05 to 0.2 % of pixel values differ, by up to 2 of 255"
     logprobs: bool = False
@@ -152,13 +154,17 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
     CheckpointError where the weights are missing or unusable; UsageError for a setting that cannot work.
     """
     folder = source.checkpoint(setting.weights)
+    import torch
+
     from harness.florence2 import prompts
     from harness.florence2.decoding.search import Decoding
     from harness.florence2.fast import threads
     from harness.florence2.predictor import Predictor
 
     forms = prompts.choose(source.family, options.prompt)
-    device = choose_device(setting.device)
+    device = _device(setting, options)
+    if options.backend is not None and options.threads is not None:
+        torch.set_num_threads(threads.number(options.threads))  # before the runtime compiles for so many
     base = source.base(folder)
     parts = load_parts(folder, base=base, resolution=options.resolution, fast=options.fast_resize)
     room = parts.model.config.text.positions
@@ -173,6 +179,7 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
         batch=batch,
         forms=forms,
         log_probs=options.logprobs,
+        backend=options.backend,
     )
     threads.settle(options.threads, predictor.model, predictor.preprocess.width, decoding)
     predictor.backs_off = predictor.device.type == "cpu" and options.threads in (None, threads.AUTO)
@@ -194,7 +201,10 @@ def refuse(setting: Setting, options: Options) -> None:
     from harness.florence2 import prompts
     from harness.florence2.fast import threads
 
-    choose_dtype(setting.dtype, choose_device(setting.device))
+    device = _device(setting, options)
+    dtype = choose_dtype(setting.dtype, device)
+    if options.backend is not None:
+        _refuse_backend(options, device, str(dtype).removeprefix("torch."))
     prompts.choose("pretrained", options.prompt)
     if options.threads not in (None, threads.AUTO):
         threads.number(options.threads)
@@ -209,6 +219,21 @@ def refuse(setting: Setting, options: Options) -> None:
         raise UsageError(f"--no-repeat-ngram {options.no_repeat_ngram}: at least 0, which allows repetition")
     if options.length_penalty is not None and not math.isfinite(options.length_penalty):
         raise UsageError(f"--length-penalty {options.length_penalty}: a finite number")
+
+
+def _refuse_backend(options: Options, device: str, precision: str) -> None:
+    """UsageError or ResourceError for a backend that cannot be used with the other settings."""
+    from harness.florence2.exported import backend
+    from harness.florence2.fast import threads
+
+    backend.check(str(options.backend), precision, device)
+    if options.threads == threads.AUTO:
+        raise UsageError(f"--threads {threads.AUTO} tries this harness's own kernels; --backend needs a whole number")
+
+
+def _device(setting: Setting, options: Options) -> str:
+    """The device of the settings; a backend's default is the CPU."""
+    return choose_device("cpu" if setting.device is None and options.backend is not None else setting.device)
 
 
 def _bench(setting: Setting, options: Options, request: Any, source: Source) -> Any:

@@ -150,7 +150,7 @@ class ChannelAttention(nn.Module):
         q = q * (height * width) ** -0.5
         x = (q @ k.mT).softmax(-1) @ v  # (B, N, D, T)
         x = self.proj(x.permute(0, 3, 1, 2).flatten(2))  # (B, T, C)
-        return x.view(len(x), height, width, -1)
+        return x.view(x.shape[0], height, width, -1)
 
 
 def to_windows(x: Tensor, side: int) -> Tensor:

@@ -19,6 +19,8 @@ class Florence2(nn.Module):
     The vision tower and the text layers may have different precisions (see `fast.choose`).
     """
 
+    backend = ""  # the runtime that computes the network, where that is not torch
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
@@ -29,6 +31,11 @@ class Florence2(nn.Module):
         self.decoder = Decoder(config.text)
         self.lm_head = nn.Linear(config.text.width, config.text.vocab, bias=False)
         self.lm_head.weight = self.embedding.weight  # tied; `weights.load` unties them where a checkpoint does
+
+    @property
+    def hidden_width(self) -> int:
+        """The last axis of what `decode` returns and `lm_head` takes."""
+        return self.config.text.width
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Image tokens (B, I, E) of normalised pixels (B, 3, height, width)."""

@@ -119,7 +119,8 @@ class Predictor:
     `root` resolves image references.  `batch` is the largest number of sequences decoded together; it shrinks if memory
     is short.  `forms` are those of `prompts.choose`.  If `watch` is set, it is called for each finished prompt, with
     the question's ticket, the prompt's number and the generated sequence.  `log_probs` keeps the log-probability of
-    each token with its answer; answers are the same with and without.
+    each token with its answer; answers are the same with and without.  `backend` names a runtime that computes the
+    network on a CPU (`exported.backend`), None: this package's fast forms.
     UsageError if `max_new_tokens` exceeds the checkpoint's positions, or for a batch smaller than 1.
     """
 
@@ -134,6 +135,7 @@ class Predictor:
         batch: int,
         forms: Mapping[Kind, str] | None = None,
         log_probs: bool = False,
+        backend: str | None = None,
     ) -> None:
         positions = parts.model.config.text.positions
         if decoding.max_new_tokens > positions:
@@ -154,7 +156,7 @@ class Predictor:
         self.sha256 = parts.sha256
         self.notes = parts.notes
         self.parameters = sum(parameter.numel() for parameter in parts.model.parameters())  # before they are quantised
-        self.model = accelerated(parts.model, self.device, dtype)
+        self.model = accelerated(parts.model, self.device, dtype) if backend is None else self._exported(parts, backend)
         self.watch: Callable[[Ticket, int, Generated[Any]], None] | None = None
         self.backs_off = False  # whether other processes may lower torch's number of threads during `answer`
         self._engine: Engine[PromptTicket] | None = None
@@ -162,16 +164,23 @@ class Predictor:
         cells = vision.map_side(self.preprocess.height) * vision.map_side(self.preprocess.width)
         self.prompt_limit = positions - cells - 1  # tokens; an image has a token for each cell, and one for their mean
 
+    def _exported(self, parts: Parts, name: str) -> Florence2:
+        from harness.florence2.exported import backend
+
+        precision = str(self.dtype).removeprefix("torch.")
+        return backend.load(parts.model, name, precision, parts.sha256, self.preprocess, self.decoding)
+
     @property
     def fingerprint(self) -> str:
-        """One line of weights, precision, decoding, preprocessing, other forms and tokens, and the answers versions.
+        """One line of weights, precision, decoding, preprocessing, other forms and tokens, backend, answers versions.
 
         Other forms are those that are not the default; other tokens, those that no published checkpoint has.
         """
         precision = str(self.dtype).removeprefix("torch.")
         tokens = [f"tokens={digest(self.tokenizer.own_tokens)}"] if self.tokenizer.own_tokens else []
-        own = f".{PRECISION_VERSIONS[self.dtype]}" if self.dtype in PRECISION_VERSIONS else ""
-        rest = ":".join([f"{self.preprocess}", *self._other_forms(), *tokens, f"v{ANSWERS_VERSION}{own}"])
+        backend = [f"backend={self.model.backend}"] if self.model.backend else []
+        own = f".{PRECISION_VERSIONS[self.dtype]}" if self.dtype in PRECISION_VERSIONS and not backend else ""
+        rest = ":".join([f"{self.preprocess}", *self._other_forms(), *tokens, *backend, f"v{ANSWERS_VERSION}{own}"])
         return f"florence2:{self.sha256[:16]}:{precision}:{self.decoding.describe()}:{rest}"
 
     def _other_forms(self) -> list[str]:
@@ -194,6 +203,7 @@ class Predictor:
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "batch size": self.batch,
+            **({"backend": self.model.backend} if self.model.backend else {}),
             **({"checkpoint": list(self.notes)} if self.notes else {}),
         }
 

@@ -75,7 +75,7 @@ class Pool(Generic[K]):
         self.search: Search = kind(decoding, slots, device)
         like = model.embedding.weight
         self.cache = Cache.empty(model.config.text, slots * decoding.beams, like, self._capacity(len(decoding.prefix)))
-        self.hidden = like.new_zeros(slots * decoding.beams, model.config.text.width)
+        self.hidden = like.new_zeros(slots * decoding.beams, model.hidden_width)
         self.memory: Memory | None = None
         self.advance: Step | None = None  # replaces `take_step`; see `graphs.CapturedStep`
         capacity = self._capacity(self.search.limit + 1) if static else 0
