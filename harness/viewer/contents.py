@@ -11,11 +11,12 @@ pair/<id>/<id>                 the paired difference of two runs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from harness.core import Run
 from harness.report.text import title
 from harness.viewer import analysis, samples
 from harness.viewer.given import Library
@@ -55,29 +56,36 @@ def record(library: Library, run: str) -> dict[str, Any]:
     raise KeyError(run)
 
 
-def names(library: Library) -> Iterator[str]:
-    """The names of all chunks of the pages on disk.
+def names(library: Library, counts: Mapping[str, int] | None = None) -> Iterator[str]:
+    """The names of all chunks of the pages on disk; those of one run follow each other.
 
     Of the pairs, each run is paired with the best model of its task, split and data; all pairs would take hours.
+    `counts` is the number of samples of each run, where it is known.
     """
     yield "overview"
-    listed = list(library.listed())
+    runs = [item.run for item in library.listed()]
+    if counts is None:
+        counts = {run.id: len(library.shown(run.id)[0].rows) for run in runs}
     best: dict[tuple[str, str, str], tuple[float, str]] = {}
-    for item in listed:
-        run = item.run
+    for run in runs:
+        estimate = run.metrics.get(run.headline)
+        if (
+            counts[run.id] and run.finished and role(run.spec.model) == "model"
+            and estimate is not None and estimate.value is not None
+        ):  # fmt: skip
+            best[_column(run)] = max(best.get(_column(run), (estimate.value, run.id)), (estimate.value, run.id))
+    for run in runs:
         yield f"run/{run.id}"
         yield f"samples/{run.id}"
-        shown, _ = library.shown(run.id)
-        if not shown.rows:
+        if not counts[run.id]:
             continue
         yield f"charts/{run.id}"
         for kind, size in (("index", samples.INDEXED), ("details", samples.DETAILED)):
-            yield from (f"{kind}/{run.id}/{part}" for part in range(-(-len(shown.rows) // size)))
-        estimate, key = run.metrics.get(run.headline), (run.spec.data, run.spec.task, run.spec.split)
-        if run.finished and role(run.spec.model) == "model" and estimate is not None and estimate.value is not None:
-            best[key] = max(best.get(key, (estimate.value, run.id)), (estimate.value, run.id))
-    for item in listed:
-        run = item.run
-        top = best.get((run.spec.data, run.spec.task, run.spec.split))
-        if top is not None and top[1] != run.id and run.finished and library.shown(run.id)[0].rows:
+            yield from (f"{kind}/{run.id}/{part}" for part in range(-(-counts[run.id] // size)))
+        top = best.get(_column(run))
+        if top is not None and top[1] != run.id and run.finished:
             yield f"pair/{top[1]}/{run.id}"
+
+
+def _column(run: Run) -> tuple[str, str, str]:
+    return run.spec.data, run.spec.task, run.spec.split

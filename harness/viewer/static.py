@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.core import ImageRef
@@ -15,28 +16,55 @@ from harness.viewer import chunks, contents, page, pictures
 from harness.viewer.given import Listed
 
 log = logging.getLogger(__name__)
+KEPT = 2  # runs that are read again and stay in memory: one, and the one it is paired with
 OWN = ("app", "data", "images", "thumbs")  # folders that each report writes anew
 
 
 class Fixed:
-    """Runs whose samples are all read.  A run has pictures of at most `count` samples (`gallery.chosen`)."""
+    """The runs of a report.  A run has pictures of at most `count` samples (`gallery.chosen`).
 
-    def __init__(self, runs: Sequence[tuple[Listed, Shown, str]], count: int) -> None:
-        self._runs = {listed.run.id: (listed, shown, problem) for listed, shown, problem in runs}
+    `read` reads a finished run by its id again, when its pages are written; None: the samples of all runs stay in
+    memory.  Those of a run in progress always do, since it would have others when it is read again.
+    """
+
+    def __init__(
+        self, runs: Iterable[tuple[Listed, Shown, str]], count: int,
+        read: Callable[[str], tuple[Shown, str]] | None = None,
+    ) -> None:  # fmt: skip
+        self.counts: dict[str, int] = {}  # of samples, by run
         self.pictures: dict[str, tuple[Path, ImageRef]] = {}
-        for _, shown, _ in runs:
-            for row in chosen(shown.rows, count) if count else ():
-                image = row.sample.question.image or row.sample.cluster
-                self.pictures[pictures.name_of(shown.root, image)] = (shown.root, image)
+        self._count, self._read = count, read
+        self._listed: list[Listed] = []
+        self._shown: dict[str, tuple[Shown, str]] = {}
+        self._latest: OrderedDict[str, tuple[Shown, str]] = OrderedDict()
+        for each in runs:
+            self.add(*each)
+
+    def add(self, listed: Listed, shown: Shown, problem: str) -> None:
+        """Adds a run; `problem` is the reason why it has no samples."""
+        run = listed.run.id
+        self._listed.append(listed)
+        self.counts[run] = len(shown.rows)
+        if self._read is None or listed.state == "running":
+            self._shown[run] = (shown, problem)
+        for row in chosen(shown.rows, self._count) if self._count else ():
+            image = row.sample.question.image or row.sample.cluster
+            self.pictures[pictures.name_of(shown.root, image)] = (shown.root, image)
 
     def listed(self) -> Sequence[Listed]:
         """Every run once."""
-        return [listed for listed, _, _ in self._runs.values()]
+        return self._listed
 
     def shown(self, run: str) -> tuple[Shown, str]:
         """A run with its samples, and the reason why there are none."""
-        _, shown, problem = self._runs[run]
-        return shown, problem
+        if run in self._shown or self._read is None:
+            return self._shown[run]
+        if run not in self._latest:
+            while len(self._latest) >= KEPT:
+                self._latest.popitem(last=False)
+            self._latest[run] = self._read(run)
+        self._latest.move_to_end(run)
+        return self._latest[run]
 
     def picture(self, root: Path, image: ImageRef) -> str:
         """The file name of an image that a run shows; "" for the others."""
@@ -65,7 +93,7 @@ def write(library: Fixed, folder: Path) -> Path:
             problems.append(str(error))
     if problems:
         log.warning("%d pictures cannot be shown; the first: %s", len(problems), problems[0])
-    for name in contents.names(library):
+    for name in contents.names(library, library.counts):
         _put(folder / "data" / f"{name}.js", chunks.script(name, contents.payload(library, name, live=False)).encode())
     path = folder / "index.html"
     _put(path, page.index(overview).encode())
