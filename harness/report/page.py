@@ -19,12 +19,14 @@ from harness.report import costs, figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
 from harness.report.canvas import AnalysedRun, FigureFile
 from harness.report.joined import why_not
+from harness.report.ours import highest
 from harness.report.tables import template
 from harness.report.text import MINIATURE, number, suspicion, title
 from harness.sinks import cell, csv_text, label
 from harness.store import edited
 
 log = logging.getLogger(__name__)
+PLOTTED = 200  # runs in the plot of headlines; of more, the highest of each task and split
 COLUMNS = (
     "data",
     "task",
@@ -210,6 +212,9 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
     drawn = [run for run in runs if (estimate := run.metrics.get(run.headline)) and estimate.value is not None]
     if not drawn:
         return ""
+    if len(drawn) > PLOTTED:
+        columns = {(run.spec.data, run.spec.task, run.spec.split) for run in drawn}
+        drawn = highest(drawn, max(1, PLOTTED // len(columns)))
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
