@@ -108,6 +108,10 @@ class Generated:
         """Every run."""
         return [listed for listed, _ in self.runs.values()]
 
+    def count(self, run: str) -> int:
+        """The number of the shared samples."""
+        return len(self.runs[run][1].rows)
+
     def shown(self, run: str) -> tuple[Shown, str]:
         """A run with the shared samples."""
         return self.runs[run][1], ""

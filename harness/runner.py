@@ -237,12 +237,13 @@ def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint:
     Images are not compared: an answer counts although the image's file has changed since.  A damaged mask does not.
     """
     kept = folder.answers()
-    keys = {sample.id: digests(sample.question, fingerprint, "") for sample in samples}
-    sizes = {sample.id: sample.question.size for sample in samples}
+    stored = [sample for sample in samples if sample.id in kept]
+    keys = {sample.id: digests(sample.question, fingerprint, "") for sample in stored}
+    sizes = {sample.id: sample.question.size for sample in stored}
     return {
         name: kept[name].answer
         for name in keys
-        if is_answer_to(kept.get(name), keys[name]) and _is_whole(kept[name].answer.value, sizes[name])
+        if is_answer_to(kept[name], keys[name]) and _is_whole(kept[name].answer.value, sizes[name])
     }
 
 

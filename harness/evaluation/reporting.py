@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,36 +39,43 @@ def write_report(
     engine.  UsageError where there are no runs.
     """
     from harness.report import tables as written_tables
-    from harness.report.page import stale, write
+    from harness.report.page import Shown, stale, write
 
-    read, listed = [], []
     runs_once, copies = each_once(results)
+    if not runs_once:
+        raise UsageError(f"there are no runs in {results}; `python -m harness run --help` shows how to make one")
     for copy in copies:
         log.warning("%s", copy)
-    for folder, record in runs_once:
-        if store.edited(record):
-            log.warning("%s was edited: its numbers are not those that were scored", folder.path / "run.json")
-        each = viewing.read(folder, record, data, task)
-        if each.shown.task is None:
-            log.warning("%s: no gallery: %s", text.title(record), each.problem)
-        if each.contradiction:
-            log.warning("%s", each.contradiction)
-        read.append(each)
-        listed.append(Listed(each.shown.run, viewing.state(folder, record), str(folder.path)))
-    shown = [each.shown for each in read]
-    busy = any(item.state == "running" for item in listed)
-    if not shown:
-        raise UsageError(f"there are no runs in {results}; `python -m harness run --help` shows how to make one")
-    runs = [item.run for item in shown]
-    shown_extras = extras.collected(results, runs, engines)
-    if old := stale(runs, to):
+    folders = {record.id: (folder, record) for folder, record in runs_once}
+    samples_of = viewing.LatestSamples()
+
+    def read_again(run: str) -> tuple[Shown, str]:
+        each = viewing.read(*folders[run], data, task, samples_of)
+        return each.shown, each.problem
+
+    library = static.Fixed((), pictures, read_again)
+
+    def each_shown() -> Iterator[Shown]:
+        """Every run, as it is read; the library then has its pictures and its number of samples."""
+        for folder, record in runs_once:
+            if store.edited(record):
+                log.warning("%s was edited: its numbers are not those that were scored", folder.path / "run.json")
+            each = viewing.read(folder, record, data, task, samples_of)
+            if each.shown.task is None:
+                log.warning("%s: no gallery: %s", text.title(record), each.problem)
+            if each.contradiction:
+                log.warning("%s", each.contradiction)
+            listed = Listed(each.shown.run, viewing.state(folder, record), str(folder.path))
+            library.add(listed, each.shown, each.problem)
+            yield each.shown
+
+    if old := stale([record for _, record in runs_once], to):
         log.warning(
             "%s: %d galleries are of runs that are not in %s: %s ...", to / "gallery", len(old), results, old[0]
         )
+    busy = any(viewing.state(*each) == "running" for each in runs_once)
     again = watch is not None and busy
-    written = written_tables.write(shown_extras.tables, to / "tables")
-    page = write(shown, published.figures, to, pictures, watch if again else None)
-    library = static.Fixed(
-        [(item, each.shown, each.problem) for item, each in zip(listed, read, strict=True)], pictures, shown_extras
-    )
+    page = write(each_shown(), published.figures, to, pictures, watch if again else None)
+    library.extras = extras.collected(results, [item.run for item in library.listed()], engines)
+    written = written_tables.write(library.extras.tables, to / "tables")
     return Report(page, written, static.write(library, to / "viewer"), again)

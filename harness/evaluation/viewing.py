@@ -7,12 +7,12 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness import runner, store
-from harness.core import ImageRef, Run
+from harness.core import ImageRef, Run, Sample, Task
 from harness.errors import HarnessError
 from harness.evaluation import extras
 from harness.evaluation.plan import samples_of
@@ -26,6 +26,25 @@ PATIENCE = 10.0  # times the duration of the last scoring of a run in progress, 
 FILES = ("run.json", "answers.jsonl", "answers.jsonl.gz")
 
 
+SamplesOf = Callable[[Run, str | None, str | None], tuple[Task[Any], list[Sample[Any]], Path]]
+
+
+class LatestSamples:
+    """As `samples_of`, with the samples of the latest run kept: runs on the same samples follow each other."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[Any, tuple[Task[Any], list[Sample[Any]], Path]] | None = None
+
+    def __call__(self, record: Run, data: str | None, named: str | None) -> tuple[Task[Any], list[Sample[Any]], Path]:
+        """The task, samples and image root of a run; DataError as `samples_of`."""
+        spec, provenance = record.spec, record.provenance
+        own = [provenance.get(name) for name in ("own data", "copy", "candidates")]
+        key = (spec.data, spec.data_hash, spec.task, spec.split, spec.limit, spec.seed, data, named, own)
+        if self._latest is None or self._latest[0] != key:
+            self._latest = key, samples_of(record, data, named)
+        return self._latest[1]
+
+
 class Read(NamedTuple):
     """A run with its samples.  `problem` says why there are no samples, "" if there are some."""
 
@@ -34,7 +53,9 @@ class Read(NamedTuple):
     contradiction: str = ""  # how the record differs from its answers
 
 
-def read(folder: RunFolder, record: Run, data: str | None, task: str | None = None) -> Read:
+def read(
+    folder: RunFolder, record: Run, data: str | None, task: str | None = None, samples_of: SamplesOf = samples_of
+) -> Read:
     """A run with its scored samples.  A run in progress has those that are answered, and its headline so far.
 
     `task` names a task of another package.
@@ -128,6 +149,10 @@ class Live:
             shown = self._in_progress(folder, record) if named == "running" else record
             listed.append(Listed(shown, named, str(folder.path)))
         return listed
+
+    def count(self, run: str) -> int:
+        """The number of samples of a run."""
+        return len(self.shown(run)[0].rows)
 
     def shown(self, run: str) -> tuple[Shown, str]:
         """A run with its samples, and the reason why there are none; KeyError if no run has this id."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core import Run
 from harness.report.breakdown import Breakdown
-from harness.report.ours import representative
+from harness.report.ours import highest, representative
 from harness.report.speed import COLOURS
 from harness.report.text import MINIATURE
 from harness.sinks import csv_text, file_name, label
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MARKERS = "os^Dv*P"
 LINE_STYLES = ("-", "--", "-.", ":")
 PANELS_IN_A_ROW = 3
+MOST_RUNS = 40  # in a panel; with more, nobody can tell their colours apart, and an image has too many pixels to save
 LEGEND_ROW = 0.2  # inches; two rows fit without them
 COLUMNS = ("data", "figure", "task", "model", "name", "value", "low", "high", "n")
 STYLE: dict[Any, Any] = {"svg.hashsalt": "figures", "svg.fonttype": "path", "font.size": 8, "axes.spines.top": False,
@@ -151,7 +152,8 @@ def on_common_split(runs: Sequence[AnalysedRun]) -> list[AnalysedRun]:
 def representative_runs(runs: Sequence[AnalysedRun]) -> list[AnalysedRun]:
     """The representative run (`ours.representative`) of each data set, task, split, model and protocol.
 
-    The label of a model with several protocols includes the protocol.
+    Of each data set, task and split at most `MOST_RUNS`, those with the highest headlines.  The label of a
+    model with several protocols includes the protocol.
     """
     several: dict[tuple[str, ...], list[AnalysedRun]] = {}
     protocols: dict[str, set[str]] = {}
@@ -166,7 +168,8 @@ def representative_runs(runs: Sequence[AnalysedRun]) -> list[AnalysedRun]:
         spec = run.spec
         name = f"{spec.model}, {spec.protocol.replace('_', '-')}" if len(protocols[spec.model]) > 1 else spec.model
         result.append(replace(chosen, model=label(name)))
-    return result
+    drawn = {id(run) for run in highest([analysed.run for analysed in result], MOST_RUNS)}
+    return [analysed for analysed in result if id(analysed.run) in drawn]
 
 
 def as_csv(numbers: Sequence[PlottedNumber]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,21 @@ def representative(runs: Sequence[Run]) -> Run:
         return run.status == "complete", run.spec.version, str(run.provenance.get("date", "")), run.id
 
     return max(runs, key=rank)
+
+
+def highest(runs: Sequence[Run], most: int) -> list[Run]:
+    """Of each data set, task and split, the `most` runs with the highest headlines, in the order given."""
+    columns: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        columns.setdefault((run.spec.data, run.spec.task, run.spec.split), []).append(run)
+    kept = {id(run) for column in columns.values() for run in sorted(column, key=_headline, reverse=True)[:most]}
+    return [run for run in runs if id(run) in kept]
+
+
+def _headline(run: Run) -> float:
+    """The value of the headline; minus infinity without one."""
+    estimate = run.metrics.get(run.headline)
+    return -math.inf if estimate is None or estimate.value is None else estimate.value
 
 
 def several_runs_note(runs: Sequence[Run]) -> str:

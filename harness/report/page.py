@@ -6,8 +6,8 @@ The page is generated from records, answers and annotations alone.  It loads not
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from harness.report import costs, figures, gallery
 from harness.report.breakdown import Breakdown, breakdown
 from harness.report.canvas import AnalysedRun, FigureFile
 from harness.report.joined import why_not
+from harness.report.ours import highest
 from harness.report.tables import template
 from harness.report.text import MINIATURE, number, suspicion, title
 from harness.sinks import cell, csv_text, label
 from harness.store import edited
 
 log = logging.getLogger(__name__)
+PLOTTED = 200  # runs in the plot of headlines; of more, the highest of each task and split
 COLUMNS = (
     "data",
     "task",
@@ -73,18 +75,23 @@ class Section:
 
 
 def write(
-    shown: Sequence[Shown], published: Published, folder: Path, pictures: int, refresh: int | None = None
+    shown: Iterable[Shown], published: Published, folder: Path, pictures: int, refresh: int | None = None
 ) -> Path:
     """Writes `index.html`, tables (`runs`, `costs`), `headlines.svg`, `figures/` and `gallery/<id>/`; the page's path.
 
+    Each run is taken once and released, so an iterator that reads runs holds the samples of one run at a time.
     `pictures` is the largest number of images per run.  `refresh` is the number of seconds after which a browser
     reloads the page; None for never.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = [item.run for item in shown]
-    analyses = [item.parts for item in shown]
-    sections = [_section(item, parts, folder, pictures) for item, parts in zip(shown, analyses, strict=True)]
-    files = figures.write(list(map(AnalysedRun, runs, analyses)), folder / "figures")
+    runs: list[Run] = []
+    sections: list[Section] = []
+    analysed: list[AnalysedRun] = []
+    for item in shown:
+        runs.append(item.run)
+        sections.append(_section(item, item.parts, folder, pictures))
+        analysed.append(AnalysedRun(item.run, replace(item.parts, mistakes={})))  # no figure shows single mistakes
+    files = figures.write(analysed, folder / "figures")
     (folder / "runs.csv").write_text(runs_csv(runs), encoding="utf-8")
     (folder / "runs.md").write_text(runs_markdown(runs, published), encoding="utf-8")
     costs.write(runs, folder)
@@ -205,6 +212,9 @@ def _plot(runs: Sequence[Run], path: Path) -> str:
     drawn = [run for run in runs if (estimate := run.metrics.get(run.headline)) and estimate.value is not None]
     if not drawn:
         return ""
+    if len(drawn) > PLOTTED:
+        columns = {(run.spec.data, run.spec.task, run.spec.split) for run in drawn}
+        drawn = highest(drawn, max(1, PLOTTED // len(columns)))
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 

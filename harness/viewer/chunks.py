@@ -18,7 +18,10 @@ def script(name: str, payload: Any) -> str:
 
 def encoded(payload: Any) -> str:
     """A payload as JSON in ASCII; an undefined number becomes null, and a NumPy number a number."""
-    return json.dumps(_finite(payload), allow_nan=False, separators=(",", ":"), default=_plain)
+    try:
+        return _ENCODER.encode(payload)
+    except ValueError:  # an undefined number, which few payloads have
+        return _ENCODER.encode(_finite(payload))
 
 
 def _finite(value: Any) -> Any:
@@ -32,3 +35,6 @@ def _finite(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A NumPy number as a Python number, any other object as text."""
     return _finite(value.item()) if hasattr(value, "item") else str(value)
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_plain)

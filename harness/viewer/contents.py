@@ -59,17 +59,16 @@ def record(library: Library, run: str) -> dict[str, Any]:
 
 
 def names(library: Library) -> Iterator[str]:
-    """The names of all chunks of the pages on disk; of the pairs, those of `pairs.chosen`."""
+    """The names of all chunks of the pages on disk, those of one run after each other; the pairs of `pairs.chosen`."""
     yield "overview"
     yield from extras.NAMES
     for item in library.listed():
-        run = item.run
-        yield f"run/{run.id}"
-        yield f"samples/{run.id}"
-        shown, _ = library.shown(run.id)
-        if not shown.rows:
+        run, count = item.run.id, library.count(item.run.id)
+        yield f"run/{run}"
+        yield f"samples/{run}"
+        if not count:
             continue
-        yield f"charts/{run.id}"
+        yield f"charts/{run}"
         for kind, size in (("index", samples.INDEXED), ("details", samples.DETAILED)):
-            yield from (f"{kind}/{run.id}/{part}" for part in range(-(-len(shown.rows) // size)))
+            yield from (f"{kind}/{run}/{part}" for part in range(-(-count // size)))
     yield from (f"pair/{a}/{b}" for a, b in pairs.chosen(library)[0])

@@ -37,6 +37,10 @@ class Library(Protocol):
         """Every run once, in a fixed order."""
         ...
 
+    def count(self, run: str) -> int:
+        """The number of samples of a run; KeyError if no run has this id."""
+        ...
+
     def shown(self, run: str) -> tuple[Shown, str]:
         """A run with its samples, and the reason why there are no samples ("" if there are some).
 

@@ -7,6 +7,7 @@ separate models whose intervals overlap.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,10 +34,10 @@ def places(column: Mapping[str, Estimate]) -> dict[str, Place]:
         for name, estimate in column.items()
         if estimate.value is not None and estimate.low is not None and estimate.high is not None
     }
+    lows, highs = sorted(low for low, _ in ends.values()), sorted(high for _, high in ends.values())
+    others = len(ends) - 1
     result = {}
-    for name, (low, high) in ends.items():
-        others = [interval for other, interval in ends.items() if other != name]
-        better = sum(other_low > high for other_low, _ in others)
-        worse = sum(other_high < low for _, other_high in others)
-        result[name] = Place(1 + better, len(ends) - worse, bool(others) and worse == len(others))
+    for name, (low, high) in ends.items():  # its own interval is neither better nor worse
+        better, worse = len(lows) - bisect_right(lows, high), bisect_left(highs, low)
+        result[name] = Place(1 + better, len(ends) - worse, 0 < others == worse)
     return result

@@ -52,7 +52,7 @@ def _groups(library: Library) -> Iterator[list[tuple[Run, int]]]:
     groups: dict[tuple[str, str, str], list[tuple[Run, int]]] = {}
     for item in library.listed():
         run = item.run
-        if run.finished and (count := len(library.shown(run.id)[0].rows)):
+        if run.finished and (count := library.count(run.id)):
             groups.setdefault((run.spec.data, run.spec.task, run.spec.split), []).append((run, count))
     yield from groups.values()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness.core import ImageRef
@@ -16,29 +17,61 @@ from harness.viewer.extras import NOTHING, Extras
 from harness.viewer.given import Listed
 
 log = logging.getLogger(__name__)
+KEPT = 2  # runs that are read again and stay in memory: one, and the one it is paired with
 OWN = ("app", "data", "images", "thumbs")  # folders that each report writes anew
 
 
 class Fixed:
-    """Runs whose samples are all read.  A run has pictures of at most `count` samples (`gallery.chosen`)."""
+    """The runs of a report.  A run has pictures of at most `count` samples (`gallery.chosen`).
 
-    def __init__(self, runs: Sequence[tuple[Listed, Shown, str]], count: int, extras: Extras = NOTHING) -> None:
-        self._runs = {listed.run.id: (listed, shown, problem) for listed, shown, problem in runs}
+    `read` reads a finished run by its id again, when its pages are written; None: the samples of all runs stay in
+    memory.  Those of a run in progress always do, since it would have others when it is read again.  `extras` are shown
+    beside the runs.
+    """
+
+    def __init__(
+        self, runs: Iterable[tuple[Listed, Shown, str]], count: int,
+        read: Callable[[str], tuple[Shown, str]] | None = None, extras: Extras = NOTHING,
+    ) -> None:  # fmt: skip
         self.extras = extras
+        self._samples: dict[str, int] = {}  # by run
         self.pictures: dict[str, tuple[Path, ImageRef]] = {}
-        for _, shown, _ in runs:
-            for row in chosen(shown.rows, count) if count else ():
-                image = row.sample.question.image or row.sample.cluster
-                self.pictures[pictures.name_of(shown.root, image)] = (shown.root, image)
+        self._count, self._read = count, read
+        self._listed: list[Listed] = []
+        self._shown: dict[str, tuple[Shown, str]] = {}
+        self._latest: OrderedDict[str, tuple[Shown, str]] = OrderedDict()
+        for each in runs:
+            self.add(*each)
+
+    def add(self, listed: Listed, shown: Shown, problem: str) -> None:
+        """Adds a run; `problem` is the reason why it has no samples."""
+        run = listed.run.id
+        self._listed.append(listed)
+        self._samples[run] = len(shown.rows)
+        if self._read is None or listed.state == "running":
+            self._shown[run] = (shown, problem)
+        for row in chosen(shown.rows, self._count) if self._count else ():
+            image = row.sample.question.image or row.sample.cluster
+            self.pictures[pictures.name_of(shown.root, image)] = (shown.root, image)
 
     def listed(self) -> Sequence[Listed]:
         """Every run once."""
-        return [listed for listed, _, _ in self._runs.values()]
+        return self._listed
+
+    def count(self, run: str) -> int:
+        """The number of samples of a run."""
+        return self._samples[run]
 
     def shown(self, run: str) -> tuple[Shown, str]:
         """A run with its samples, and the reason why there are none."""
-        _, shown, problem = self._runs[run]
-        return shown, problem
+        if run in self._shown or self._read is None:
+            return self._shown[run]
+        if run not in self._latest:
+            while len(self._latest) >= KEPT:
+                self._latest.popitem(last=False)
+            self._latest[run] = self._read(run)
+        self._latest.move_to_end(run)
+        return self._latest[run]
 
     def picture(self, root: Path, image: ImageRef) -> str:
         """The file name of an image that a run shows; "" for the others."""

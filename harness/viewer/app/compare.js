@@ -8,7 +8,7 @@
   H.pair = async (a, b) => {
     const [first, second] = [a, b].sort();
     if ((await H.load("overview"))["pairs left out"].includes(`${first} ${second}`)) return null;
-    const found = await H.load(`pair/${first}/${second}`);
+    const found = await H.load(`pair/${first}/${second}`).catch(() => ({ problem: "samples of a run are not here" }));
     if (first === a || !found.metrics) return found;
     const minus = (value) => (value === null ? null : -value);
     return { ...found, metrics: found.metrics.map((each) => ({ ...each, a: each.b, b: each.a, value: minus(each.value), low: minus(each.high), high: minus(each.low) })) };

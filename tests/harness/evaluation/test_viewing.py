@@ -45,6 +45,17 @@ def test_finished_run_has_its_samples_and_pictures(kept: tuple[Path, RunFolder, 
         live.image("none.jpg", 320)
 
 
+def test_samples_of_the_latest_run_are_shared_and_others_read_anew(kept: tuple[Path, RunFolder, Run]) -> None:
+    _, _, run = kept
+    samples_of = viewing.LatestSamples()
+    first = samples_of(run, None, None)
+    assert samples_of(replace(run, id="other", spec=replace(run.spec, model="other")), None, None) is first
+    fewer = samples_of(replace(run, spec=replace(run.spec, limit=2)), None, None)
+    assert len({sample.cluster for sample in first[1]}) == 5 and len({sample.cluster for sample in fewer[1]}) == 2
+    with pytest.raises(DataError, match="is of other annotations"):
+        samples_of(replace(run, spec=replace(run.spec, data_hash="0")), None, None)
+
+
 def test_record_without_answers_says_how_to_make_them(kept: tuple[Path, RunFolder, Run]) -> None:
     out, folder, run = kept
     (folder.path / "answers.jsonl").unlink()

@@ -8,7 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.report.breakdown import Breakdown
-from harness.report.canvas import AnalysedRun, Canvas, PlottedNumber, as_csv, on_common_split, representative_runs
+from harness.report.canvas import (
+    MOST_RUNS,
+    AnalysedRun,
+    Canvas,
+    PlottedNumber,
+    as_csv,
+    on_common_split,
+    representative_runs,
+)
 from tests.harness.report.runs import a_box_run
 
 
@@ -37,6 +45,12 @@ def test_representative_runs_of_one_model_and_split_are_the_complete_run() -> No
     whole = analysed("a")
     partial = replace(whole, run=replace(whole.run, status="partial", provenance={"date": "2099"}))
     assert [chosen.run for chosen in representative_runs([partial, whole])] == [whole.run]
+
+
+def test_representative_runs_of_many_models_are_those_with_the_highest_headlines() -> None:
+    runs = [AnalysedRun(a_box_run(model=f"m{number}", value=float(number)), Breakdown()) for number in range(45)]
+    assert [each.model for each in representative_runs(runs)] == [f"m{number}" for number in range(5, 45)]
+    assert len(representative_runs(runs[:40])) == MOST_RUNS == 40
 
 
 def test_representative_runs_label_with_an_underscore_gets_a_space() -> None:

@@ -55,6 +55,13 @@ def test_representative_of_several_runs_is_the_complete_run_of_the_latest_versio
     assert "Run new is shown" in row.notes[0] and "other runs: abc (version 1)." in row.notes[0]
 
 
+def test_highest_runs_are_of_each_task_and_split_in_the_order_given() -> None:
+    low, high, middle = (a_run(model, value) for model, value in (("a", 1.0), ("b", 3.0), ("c", 2.0)))
+    other, undefined = a_run("d", 0.5, split="val"), replace(a_run("e"), metrics={})
+    assert ours.highest([low, high, other, middle, undefined], 2) == [high, other, middle]
+    assert ours.highest([low, undefined], 1) == [low]
+
+
 def test_few_shot_run_is_in_no_zero_shot_row() -> None:
     """Nor does a zero-shot figure stand beside it."""
     figures = [figure for figure in published.every() if figure.table == "T4_zero_shot"]

@@ -23,6 +23,15 @@ def test_no_model_is_best_where_the_highest_overlaps_another() -> None:
     assert found == {"a": Place(1, 2, False), "b": Place(1, 2, False)}
 
 
+def test_places_of_many_models_are_those_of_a_plain_count() -> None:
+    ends = {f"m{number}": (number * 7 % 50, number * 7 % 50 + number % 9) for number in range(60)}
+    found = places({name: Estimate(low + 0.5, low, high, 9) for name, (low, high) in ends.items()})
+    for name, (low, high) in ends.items():
+        better = sum(other_low > high for other_low, _ in ends.values())
+        worse = sum(other_high < low for _, other_high in ends.values())
+        assert found[name] == Place(1 + better, 60 - worse, worse == 59)
+
+
 def test_model_alone_or_without_interval_has_no_claim() -> None:
     assert places({"a": Estimate(80.0, 70.0, 90.0, 9)}) == {"a": Place(1, 1, False)}
     assert places({"a": Estimate(80.0, None, None, 9), "b": Estimate(None, None, None, 0)}) == {}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
 
 from harness.errors import DataError
+from harness.report.page import Shown
 from harness.viewer import static
+from harness.viewer.given import Listed
 from tests.harness.viewer.viewed import library, picture, shown_of
 
 
@@ -50,6 +53,38 @@ def test_missing_picture_is_logged_and_the_page_is_whole(tmp_path: Path, caplog:
     static.write(library([shown_of("alpha", tmp_path)]), tmp_path / "out")
     assert "1 pictures cannot be shown" in caplog.text and "x.png" in caplog.text
     assert (tmp_path / "out/data/details/id-alpha/0.js").is_file()
+
+
+def test_runs_that_are_read_again_give_the_same_pages_and_at_most_two_stay_in_memory(tmp_path: Path) -> None:
+    root, names = picture(tmp_path / "root"), ("alpha", "be", "gamma", "d")
+    made: list[weakref.ref[Shown]] = []
+    most = 0
+
+    def read(run: str) -> tuple[Shown, str]:
+        nonlocal most
+        shown = shown_of(run.removeprefix("id-"), root)
+        made.append(weakref.ref(shown))
+        most = max(most, sum(each() is not None for each in made))
+        return shown, ""
+
+    again = static.Fixed((), 100, read)
+    for name in names:
+        again.add(Listed(shown_of(name, root).run, "complete", f"results/id-{name}"), shown_of(name, root), "")
+    static.write(library([shown_of(name, root) for name in names]), tmp_path / "kept")
+    static.write(again, tmp_path / "again")
+    for path in (path for path in (tmp_path / "kept").rglob("*") if path.is_file()):
+        same = tmp_path / "again" / path.relative_to(tmp_path / "kept")
+        assert same.read_bytes() == path.read_bytes(), same
+    assert most == static.KEPT
+
+
+def test_run_in_progress_is_not_read_again(tmp_path: Path) -> None:
+    def read(run: str) -> tuple[Shown, str]:
+        raise AssertionError(f"{run} would have other samples")
+
+    shown = shown_of("alpha", picture(tmp_path))
+    runs = static.Fixed([(Listed(shown.run, "running", ""), shown, "")], 4, read)
+    assert runs.shown(shown.run.id) == (shown, "") and runs.count(shown.run.id) == 12
 
 
 def test_pages_are_equal_when_written_again(tmp_path: Path) -> None:
