@@ -38,6 +38,7 @@ from harness.florence2.decoding import engine
 from harness.florence2.decoding.generate import Pool
 from harness.florence2.decoding.search import Decoding
 from harness.florence2.fast import choose, fused, linear, vision
+from harness.florence2.fast.quantised import HalfLinear
 from harness.florence2.fast.strips import convolved
 from harness.florence2.fast.vision import ChannelAttention
 from harness.florence2.model import Florence2
@@ -68,16 +69,19 @@ def main() -> None:
     def answer() -> object:
         return ask(system, [0])
 
-    def write(network: Florence2 = model) -> object:
-        pool: Pool[int] = Pool(network, decoding, 1)
-        pool.admit([0], network.encode(image, prompt))
+    def write(network: Florence2 = model, sequences: int = 1) -> object:
+        pool: Pool[int] = Pool(network, decoding, sequences)
+        images, prompts = image.expand(sequences, -1, -1), prompt.expand(sequences, -1)
+        pool.admit(list(range(sequences)), network.encode(images, prompts))
         while pool.keys:
             pool.step()
         return pool.poll()
 
     @cache
-    def in_eight_bits(*, halved: bool) -> Florence2:
+    def in_eight_bits(*, halved: bool, shortlist: bool = True) -> Florence2:
         with ExitStack() as stack:
+            if not shortlist:
+                stack.enter_context(mock.patch.object(choose, "ShortlistHead", HalfLinear))
             if not halved:
                 stack.enter_context(mock.patch.object(choose, "_with_half_weights", lambda network: network))
             return choose.accelerated(random_model(model.config), torch.device("cpu"), torch.int8)
@@ -101,6 +105,16 @@ def main() -> None:
             "int8 with float16 decoder weights: encoder and decoder",
             lambda: write(in_eight_bits(halved=True)),
             lambda: write(in_eight_bits(halved=False)),
+        ),
+        (
+            "int8, float32 shortlist of the vocabulary: encoder and decoder",
+            lambda: write(in_eight_bits(halved=True)),
+            lambda: write(in_eight_bits(halved=True, shortlist=False)),
+        ),
+        (
+            "few rows of heavy weights by oneDNN on an Intel CPU: encoder and decoder, four sequences",
+            lambda: write(sequences=4),
+            {linear: {"SINGLE": NEVER}},
         ),
         (
             "int8 versus float32: encoder and decoder",

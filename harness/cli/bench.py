@@ -85,8 +85,8 @@ def command(entry: Entry | None) -> Callable[..., None]:
         dtype: Annotated[
             str | None,
             Parameter(
-                help="Precision: float32, bfloat16, float16, int8 (CPU) or float8 (GPU); with commas: a sweep "
-                "[default: float32 on a CPU, bfloat16 on a GPU]"
+                help="Precision: float32, bfloat16 (recommended on a CPU with AMX or AVX512_BF16), float16, int8 (CPU) "
+                "or float8 (GPU); with commas: a sweep [default: float32 on a CPU, bfloat16 on a GPU]"
             ),
         ] = None,
         device: Device = None,

@@ -84,7 +84,10 @@ class ModelSetting:
     device: str | None = None
     "Device: cpu, cuda, cuda:1 ... [default: a GPU if there is one, else cpu]"
     dtype: str | None = None
-    "Precision: float32, bfloat16, float16, int8 (CPU) or float8 (GPU) [default: float32 on a CPU, bfloat16 on a GPU]"
+    (
+        "Precision: float32, bfloat16 (recommended on a CPU with AMX or AVX512_BF16), float16, int8 (CPU) or float8 "
+        "(GPU) [default: float32 on a CPU, bfloat16 on a GPU]"
+    )
     batch_size: int | None = None
     "Number of answers decoded together; changes no answer [default: 32 on a CPU, 64 on a GPU]"
 
