@@ -55,7 +55,7 @@ def chosen(
     `origins` are those of the round; its model is the last one.  `wanted` is the precision of what the model alone
     adds, from 0 to 1.
     """
-    model = max((each for each in origins.values() if each.kind == "model"), key=lambda each: each.round)
+    model = sorted((each for each in origins.values() if each.kind == "model"), key=lambda each: each.round)[-1]
     start = completed(recipe, model)
     stages = recipe.completed(start).resolved(origins)
     boxes = next(stage for stage in stages.stages if isinstance(stage, Boxes))

@@ -16,6 +16,7 @@ from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, Origin, Record
 from harness.data_engine.regions import Boxes, box_of
 from harness.data_engine.sources import Sources
+from harness.errors import DataError
 from tests.harness.data_engine.engines import IMAGE, ONE, ORIGINS, region
 
 TAUGHT = Origin(kind="model", name="taught", fingerprint="t", round=1)
@@ -101,6 +102,19 @@ def test_setting_of_the_recipe_is_kept_before_a_chosen_one() -> None:
     done = own.completed({"combine": {"strict": {"one": 0.1, "other": 0.2}}})
     assert done.stages == (Combine(strict={"one": 0.7, "other": 0.2}),)
     assert own.completed({}) == own
+    with pytest.raises(
+        DataError, match=r"a round chose combine\.loose, which this version lacks; make the round again"
+    ):
+        own.completed({"combine": {"loose": {"one": 0.1}}})
+
+
+def test_model_that_was_asked_last_is_the_round_s() -> None:
+    """A round that was deleted and made again leaves the origin of its first model."""
+    records, truth = world(40)
+    earlier = replace(TAUGHT, fingerprint="earlier")
+    chosen = witnessing.chosen(records, truth, RECIPE, ORIGINS | {earlier.id: earlier, TAUGHT.id: TAUGHT}, wanted=0.5)
+    assert chosen["combine"]["precisions"][TAUGHT.called] != {}
+    assert chosen["combine"]["precisions"].keys() == {"one", TAUGHT.called}
 
 
 @pytest.mark.parametrize("images", [1, 2])
