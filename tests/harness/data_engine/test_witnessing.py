@@ -47,7 +47,7 @@ def world(images: int, seed: int = 0) -> tuple[list[Record], dict[str, list[tupl
 
 
 def f1(records: list[Record], truth: dict[str, list[tuple[str, Box]]], **combine: dict[str, float]) -> float:
-    start = witnessing.completed(RECIPE, TAUGHT)
+    start = witnessing.first_settings(TAUGHT)
     recipe = RECIPE.completed({**start, "combine": combine}).resolved(ALL)
     return Judged.of(map(recipe.apply, records), truth).f1()
 
@@ -71,7 +71,7 @@ def test_thresholds_have_the_best_f1_of_all() -> None:
 def test_model_alone_has_the_wanted_precision_or_adds_nothing() -> None:
     records, truth = world(500)
     bound = witnessing.chosen(records, truth, RECIPE, ALL, wanted=0.9)["combine"]["alone"][TAUGHT.called]
-    start = witnessing.completed(RECIPE, TAUGHT)
+    start = witnessing.first_settings(TAUGHT)
     stages = RECIPE.completed({**start, "combine": {"confirmed": {"one": 0.0}}}).resolved(ALL)
     combine = stages.stages[-1]
     assert isinstance(combine, Combine)
@@ -91,10 +91,26 @@ def test_model_alone_has_the_wanted_precision_or_adds_nothing() -> None:
 def test_scores_of_the_model_are_not_thresholded_before_the_combination() -> None:
     """A tiny model's scores lie far below a detector's: as a witness it counts at any score."""
     said, same = region(PLACES[0], score=0.9), region(PLACES[0], score=0.001, origin=TAUGHT)
-    told = RECIPE.completed(witnessing.completed(RECIPE, TAUGHT)).resolved(ALL).apply(
+    told = RECIPE.completed(witnessing.first_settings(TAUGHT)).resolved(ALL).apply(
         Record(image=IMAGE, annotations=(said, same))
     )  # fmt: skip
     assert told.status()[same.id].stage == "combine.confirmed"
+
+
+def test_model_that_says_nothing_of_use_changes_nothing() -> None:
+    """The specialist is right at every score: a model that sees none of its boxes must not cost one."""
+    draw = random.Random(1)
+    records, truth = [], {}
+    for number in range(30):
+        image = replace(IMAGE, reference=str(number), sha256=f"{number:064x}")
+        truth[image.reference] = [("cat", box) for box in PLACES]
+        said = [region(box, score=draw.uniform(0.4, 1.0), image=image) for box in PLACES]
+        far = region((40.0, 60.0, 60.0, 79.0), "dog", draw.random(), TAUGHT, image)
+        records.append(Record(image=image, annotations=(*said, far)))
+    settings = witnessing.chosen(records[::2], truth, RECIPE, ALL, wanted=0.9)
+    assert settings["combine"]["strict"] == {"one": 0.0}
+    recipe = RECIPE.completed(settings).resolved(ALL)
+    assert all(len(list(recipe.apply(record).kept())) == 4 for record in records[1::2])
 
 
 def test_setting_of_the_recipe_is_kept_before_a_chosen_one() -> None:
