@@ -114,6 +114,7 @@ def _engine(
     if not seeds or min(levels) <= 0:
         raise UsageError(f"--seeds {len(seeds)}, --level {min(levels):g}: at least 1, and above 0")
     sizes = made.sizes_of(changes)
+    engine_study.cells_of(seeds, sizes, arms=arms)  # refuses an unknown arm before anything is written
     try:
         if not only_report:
             made.run(

@@ -144,10 +144,17 @@ class Recipe:
         return replace(self, stages=self.stages[: names.index(name)] if name in names else self.stages)
 
     def completed(self, thresholds: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Recipe:
-        """The recipe with thresholds by stage, setting and origin; a threshold that it has of its own stays."""
+        """The recipe with thresholds by stage, setting and origin; a threshold that it has of its own stays.
+
+        DataError for a setting that a stage does not have.
+        """
 
         def completed(each: Stage) -> Stage:
             chosen = thresholds.get(each.name, {})
+            if unknown := [name for name in chosen if not hasattr(each, name)]:
+                raise DataError(
+                    f"a round chose {each.name}.{unknown[0]}, which this version lacks; make the round again"
+                )
             settings = {name: {**of, **getattr(each, name)} for name, of in chosen.items()}
             return replace(each, **settings) if settings else each  # type: ignore[type-var]
 

@@ -2,8 +2,9 @@
 
 Three groups of regions have thresholds: of specialists without the model's confirmation (`strict`), of specialists
 that `boxes.score` dropped and the model confirms (`confirmed`), and of the model alone (`alone`).  Each threshold gives
-the best F1 together with the others; that of the model alone also has the wanted precision.  Other regions are kept or
-not without a threshold.
+the best F1 together with the others; that of the model alone also has the wanted precision.  A group of specialists
+that is best kept whole has the threshold 0, so that a model that says nothing of use changes nothing.  Other regions
+are kept or not without a threshold.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class _Group:
                 yield place + 1, self.right[place]
 
 
-def completed(recipe: Recipe, model: Origin) -> dict[str, dict[str, dict[str, Any]]]:
+def first_settings(model: Origin) -> dict[str, dict[str, dict[str, Any]]]:
     """The settings that a round has before any threshold is chosen: `boxes.score` drops nothing of the model."""
     return {"boxes": {"scores": {model.called: 0.0}}}
 
@@ -55,8 +56,8 @@ def chosen(
     `origins` are those of the round; its model is the last one.  `wanted` is the precision of what the model alone
     adds, from 0 to 1.
     """
-    model = max((each for each in origins.values() if each.kind == "model"), key=lambda each: each.round)
-    start = completed(recipe, model)
+    model = sorted((each for each in origins.values() if each.kind == "model"), key=lambda each: each.round)[-1]
+    start = first_settings(model)
     stages = recipe.completed(start).resolved(origins)
     boxes = next(stage for stage in stages.stages if isinstance(stage, Boxes))
     combine = next(stage for stage in stages.stages if isinstance(stage, Combine))
@@ -134,4 +135,11 @@ def _best(
             )
         if taken == before:
             break
-    return {key: groups[key].scores[n - 1] if n else NEVER for key, (n, _) in taken.items()}
+    return {key: _bound(key[0], groups[key], n) for key, (n, _) in taken.items()}
+
+
+def _bound(setting: str, group: _Group, kept: int) -> float:
+    """The threshold that keeps the first regions of a group."""
+    if kept == len(group.scores) and setting != "alone":
+        return 0.0
+    return group.scores[kept - 1] if kept else NEVER

@@ -25,6 +25,7 @@ from harness.evaluation.engine_task import engine_data
 from tasks import fld
 
 if TYPE_CHECKING:
+    from harness.protocols.rounds import Parts, Settings
     from harness.training.learner import Learner
     from harness.training.recipe import Recipe
 
@@ -149,7 +150,7 @@ class Teaching:
 
         return described(self.recipe)
 
-    def parts(self, settings: Any, truth: Mapping[str, Sequence[Object]]) -> Any:
+    def parts(self, settings: Settings, truth: Mapping[str, Sequence[Object]]) -> Parts:
         """What a round works with."""
         from harness.protocols.rounds import Parts
 

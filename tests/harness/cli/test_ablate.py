@@ -28,7 +28,7 @@ def test_ls_names_damaged_record(call: InFolder, tmp_path: Path) -> None:
     (("--study", "prompts", "--arm", "loud"), "--arm loud: no such arm; there are"),
     (("--study", "prompts", "--set", "steps=3"), "--choosing, --level and --set are of the study"),
     (("--study", "engine", "--level", "0", "--no-report"), "--level 0: at least 1, and above 0"),
-    (("--study", "engine", "--arm", "loud", "--no-report"), "--arm loud: no such arm; there are truth, raw"),
+    (("--study", "engine", "--arm", "loud"), "--arm loud: no such arm; there are truth, raw"),
     (("--study", "engine", "--set", "step=3"), "the study has no 'step'"),
     (("--study", "engine", "--jobs", "2"), "the study engine makes its cells one after the other: no --jobs"),
 ])  # fmt: skip

@@ -16,6 +16,7 @@ from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, Origin, Record
 from harness.data_engine.regions import Boxes, box_of
 from harness.data_engine.sources import Sources
+from harness.errors import DataError
 from tests.harness.data_engine.engines import IMAGE, ONE, ORIGINS, region
 
 TAUGHT = Origin(kind="model", name="taught", fingerprint="t", round=1)
@@ -46,7 +47,7 @@ def world(images: int, seed: int = 0) -> tuple[list[Record], dict[str, list[tupl
 
 
 def f1(records: list[Record], truth: dict[str, list[tuple[str, Box]]], **combine: dict[str, float]) -> float:
-    start = witnessing.completed(RECIPE, TAUGHT)
+    start = witnessing.first_settings(TAUGHT)
     recipe = RECIPE.completed({**start, "combine": combine}).resolved(ALL)
     return Judged.of(map(recipe.apply, records), truth).f1()
 
@@ -70,7 +71,7 @@ def test_thresholds_have_the_best_f1_of_all() -> None:
 def test_model_alone_has_the_wanted_precision_or_adds_nothing() -> None:
     records, truth = world(500)
     bound = witnessing.chosen(records, truth, RECIPE, ALL, wanted=0.9)["combine"]["alone"][TAUGHT.called]
-    start = witnessing.completed(RECIPE, TAUGHT)
+    start = witnessing.first_settings(TAUGHT)
     stages = RECIPE.completed({**start, "combine": {"confirmed": {"one": 0.0}}}).resolved(ALL)
     combine = stages.stages[-1]
     assert isinstance(combine, Combine)
@@ -90,10 +91,26 @@ def test_model_alone_has_the_wanted_precision_or_adds_nothing() -> None:
 def test_scores_of_the_model_are_not_thresholded_before_the_combination() -> None:
     """A tiny model's scores lie far below a detector's: as a witness it counts at any score."""
     said, same = region(PLACES[0], score=0.9), region(PLACES[0], score=0.001, origin=TAUGHT)
-    told = RECIPE.completed(witnessing.completed(RECIPE, TAUGHT)).resolved(ALL).apply(
+    told = RECIPE.completed(witnessing.first_settings(TAUGHT)).resolved(ALL).apply(
         Record(image=IMAGE, annotations=(said, same))
     )  # fmt: skip
     assert told.status()[same.id].stage == "combine.confirmed"
+
+
+def test_model_that_says_nothing_of_use_changes_nothing() -> None:
+    """The specialist is right at every score: a model that sees none of its boxes must not cost one."""
+    draw = random.Random(1)
+    records, truth = [], {}
+    for number in range(30):
+        image = replace(IMAGE, reference=str(number), sha256=f"{number:064x}")
+        truth[image.reference] = [("cat", box) for box in PLACES]
+        said = [region(box, score=draw.uniform(0.4, 1.0), image=image) for box in PLACES]
+        far = region((40.0, 60.0, 60.0, 79.0), "dog", draw.random(), TAUGHT, image)
+        records.append(Record(image=image, annotations=(*said, far)))
+    settings = witnessing.chosen(records[::2], truth, RECIPE, ALL, wanted=0.9)
+    assert settings["combine"]["strict"] == {"one": 0.0}
+    recipe = RECIPE.completed(settings).resolved(ALL)
+    assert all(len(list(recipe.apply(record).kept())) == 4 for record in records[1::2])
 
 
 def test_setting_of_the_recipe_is_kept_before_a_chosen_one() -> None:
@@ -101,6 +118,19 @@ def test_setting_of_the_recipe_is_kept_before_a_chosen_one() -> None:
     done = own.completed({"combine": {"strict": {"one": 0.1, "other": 0.2}}})
     assert done.stages == (Combine(strict={"one": 0.7, "other": 0.2}),)
     assert own.completed({}) == own
+    with pytest.raises(
+        DataError, match=r"a round chose combine\.loose, which this version lacks; make the round again"
+    ):
+        own.completed({"combine": {"loose": {"one": 0.1}}})
+
+
+def test_model_that_was_asked_last_is_the_round_s() -> None:
+    """A round that was deleted and made again leaves the origin of its first model."""
+    records, truth = world(40)
+    earlier = replace(TAUGHT, fingerprint="earlier")
+    chosen = witnessing.chosen(records, truth, RECIPE, ORIGINS | {earlier.id: earlier, TAUGHT.id: TAUGHT}, wanted=0.5)
+    assert chosen["combine"]["precisions"][TAUGHT.called] != {}
+    assert chosen["combine"]["precisions"].keys() == {"one", TAUGHT.called}
 
 
 @pytest.mark.parametrize("images", [1, 2])
