@@ -33,7 +33,7 @@ class Comparing:
 
     def __init__(self, model: Model, root: Path) -> None:
         self._model = model
-        self._opened = lru_cache(8)(partial(open_rgb, root))
+        self._opened = lru_cache(2)(partial(open_rgb, root))  # questions about an image follow each other
 
     @property
     def fingerprint(self) -> str:

@@ -34,6 +34,32 @@ def test_shards_are_ranges_of_the_sorted_references(tmp_path: Path) -> None:
     assert list(Engine.open(tmp_path).images()) == IMAGES
 
 
+def test_measures_count_with_their_raw_file_and_of_the_model_that_the_recipe_names(tmp_path: Path) -> None:
+    """A kill between the two files leaves measures, which nothing reads; a text of two regions has the highest."""
+    made = engine(tmp_path)
+    made.add_origins([ONE, OTHER])
+    box = region((1.0, 2.0, 3.0, 4.0), image=IMAGES[0])
+
+    def rows(origin: str, *numbers: float) -> list[dict[str, object]]:
+        return [
+            {"image": box.image, "annotation": box.id, "origin": origin, "name": "similarity", "value": number}
+            for number in numbers
+        ]
+
+    made.write_part(0, 0, "a" * 24, [], [box], rows(ONE.id, 0.25, 0.5, 0.125))
+    assert made.measures(0, 0) == {box.image: {box.id: {"similarity": 0.5}}}
+    stages = made.told_inputs(0, 0, [])
+    made.write_part(0, 0, "b" * 24, [], [], rows(OTHER.id, -1.0))
+    assert made.measures(0, 0) == {box.image: {box.id: {"similarity": -1.0}}}  # the last that was asked
+    named = made.with_recipe(replace(RECIPE, specialists={"match": ("one",)}))
+    assert named.measures(0, 0) == {box.image: {box.id: {"similarity": 0.5}}}
+    assert len({stages, made.told_inputs(0, 0, []), named.told_inputs(0, 0, [])}) == 3
+    [record, _] = made.raw_records(0, 0)
+    assert record.measures == {box.id: {"similarity": -1.0}}
+    (tmp_path / "round0/raw" / f"00000-{'b' * 24}.parquet").unlink()
+    assert made.measures(0, 0) == {box.image: {box.id: {"similarity": 0.5}}}
+
+
 def test_images_that_are_yielded_are_not_held_and_have_the_same_digest(tmp_path: Path) -> None:
     """The digest is that of the list; peaks of Python's memory grow by less than 200 bytes for each further image."""
     made = engine(tmp_path / "list")
