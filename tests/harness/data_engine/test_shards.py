@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tracemalloc
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.data_engine import tables
 from harness.data_engine.filtering import filter_images
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import ImageRow, Verdict, digest
 from harness.data_engine.shards import Engine
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, ResourceError, UsageError
 from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, image_row, region
 
 RECIPE = Recipe(name="test")
@@ -70,6 +72,21 @@ def test_images_that_are_yielded_are_not_held_and_have_the_same_digest(tmp_path:
     assert not (tmp_path / "x/engine.json").exists() and not list((tmp_path / "x").glob("*.partial"))
     peaks = {count: peak_of(tmp_path / str(count), count) for count in (500, 3000)}
     assert peaks[3000] - peaks[500] < 200 * 2500
+
+
+def test_full_disk_leaves_the_images_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engine(tmp_path / "e")
+    before = (tmp_path / "e/images.parquet").read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables.os, "fsync", full)
+    for write in (lambda: made.replace_images(iter(IMAGES)), lambda: engine(tmp_path / "new")):
+        with pytest.raises(ResourceError, match=r"cannot write .*images.parquet: No space left on device"):
+            write()
+    assert (tmp_path / "e/images.parquet").read_bytes() == before
+    assert not list(tmp_path.rglob("*.partial")) and not (tmp_path / "new/engine.json").exists()
 
 
 def peak_of(path: Path, count: int) -> int:
