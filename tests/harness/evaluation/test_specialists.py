@@ -86,7 +86,7 @@ def test_object_is_refused_where_workers_build_the_model() -> None:
         check("detect", Simulated({}, Noise(), "x"), elsewhere=True)  # type: ignore[arg-type]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     pytest.importorskip("ray")
     with connected(Spread(workers=2)):
