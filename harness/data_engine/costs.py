@@ -69,7 +69,7 @@ class Cost:
 
 def spent_on(model: Model, seconds: float) -> dict[str, Any]:
     """Seconds of the clock with the devices of a model: that of this process, or the workers of a cluster."""
-    cluster = model.provenance.get("executor")
+    seconds, cluster = round(seconds, 6), model.provenance.get("executor")
     if cluster:
         return {"seconds": seconds, "devices": cluster["workers"], "device": ", ".join(cluster["devices"])}
     return {"seconds": seconds, "device": str(model.provenance.get("device", ""))}
