@@ -37,7 +37,7 @@ from tasks.miniature.engine_world import Thing, Truth, truths_of
 RIGHT = 0.75  # IoU of outlines
 SAME = 0.5  # IoU of a region with its thing
 
-Table = NDArray[np.float64]  # (images, 4): the columns
+Table = NDArray[np.float64]  # (images, 4): how many are right and kept, right, kept, and all
 
 
 def names(words: str, thing: Thing) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 
 from harness import tracking
 from harness.core import Answer, Failure, Kind, Model
-from harness.data_engine.costs import Spent, add
+from harness.data_engine.costs import Spent, add, spent_on
 from harness.data_engine.images import read_unchanged
 from harness.data_engine.questions import OF_IMAGES, Asked, Chunks, annotations_of, measures_of, questions
 from harness.data_engine.records import Origin, Record, digest
@@ -237,7 +237,15 @@ class _Shard:
                 read_unchanged(self.root, asked.image)
             started = time.perf_counter()
             failed = self._stream(left, progress, seen)
-            self._spent(left, time.perf_counter() - started, again=sent > 0)
+            images = 0 if sent else len({asked.image.sha256 for asked in left})  # those of a second try were counted
+            spent = spent_on(self.specialist.model, time.perf_counter() - started)
+            add(
+                self.engine.path,
+                Spent(
+                    kind=self.specialist.kind, origin=self.origin, shard=self.number, images=images,
+                    questions=len(left), **spent,
+                ),
+            )  # fmt: skip
             sent += len(left)
             if len(failed) >= BROKEN and not self._answers():
                 self.failed_path.unlink(missing_ok=True)
@@ -245,22 +253,6 @@ class _Shard:
                     f"{self.specialist.name} failed on all {len(self.todo):,} questions of shard {self.number}: "
                     f"{failed[0]}; nothing of it is final, and the same command asks again"
                 )
-
-    def _spent(self, left: Sequence[Asked], seconds: float, *, again: bool) -> None:
-        """Keeps what asking took; images of a second try were counted at the first."""
-        facts = self.specialist.model.provenance
-        workers = facts.get("executor", {})
-        spent = Spent(
-            kind=self.specialist.kind,
-            origin=self.origin,
-            shard=self.number,
-            images=0 if again else len({asked.image.sha256 for asked in left}),
-            questions=len(left),
-            seconds=round(seconds, 6),
-            devices=workers.get("workers", 1),
-            device=", ".join(workers["devices"]) if "devices" in workers else str(facts.get("device", "")),
-        )
-        add(self.engine.path, spent)
 
     def _stream(self, left: Sequence[Asked], progress: Progress, seen: Seen) -> list[str]:
         """Sends questions to the model, and appends each answer or failure; returns the reasons of failures."""

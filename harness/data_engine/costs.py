@@ -12,9 +12,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from harness.core import Model
 from harness.data_engine.records import Origin
 from harness.data_engine.waterfall import name_of
 from harness.store.files import disk_errors, lines, remove_incomplete_line
@@ -63,6 +65,14 @@ class Cost:
     def days_per_million(self) -> float | None:
         """Days of one device for a million images at this rate; None without images."""
         return 1e6 * self.seconds / self.images / DAY if self.images else None
+
+
+def spent_on(model: Model, seconds: float) -> dict[str, Any]:
+    """Seconds of the clock with the devices of a model: that of this process, or the workers of a cluster."""
+    seconds, cluster = round(seconds, 6), model.provenance.get("executor")
+    if cluster:
+        return {"seconds": seconds, "devices": cluster["workers"], "device": ", ".join(cluster["devices"])}
+    return {"seconds": seconds, "device": str(model.provenance.get("device", ""))}
 
 
 def add(folder: Path, spent: Spent) -> None:

@@ -131,7 +131,7 @@ class CocoFile:
                 self.left_out["boxes without area"] += 1
             else:
                 label = self._labels[record.category_id]  # type: ignore[index]  # checked by `read`
-                region = self._annotation(row, "region", Boxes((from_xywh(record.bbox),), (label,)))
+                region = self._annotation(row, "region", Boxes((from_xywh(record.bbox),), (label,) if label else ()))
                 yield region
                 yield from self._outline(row, record, region)
 

@@ -25,7 +25,6 @@ again.  Files are written aside, onto the disk, and renamed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -33,13 +32,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from harness.data_engine import tables
+from harness.data_engine.ordered import Ordered
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import Annotation, ImageRow, Origin, Record, digest
 from harness.data_engine.round_states import RoundState, read_state, write_state
@@ -106,7 +105,7 @@ class Engine:
         DataError if a folder of other images is there, or a file of it cannot be written.  The recipe of a folder that
         is there is replaced by `recipe`; nothing that was asked is lost.
         """
-        rows = _Ordered(images)
+        rows = Ordered(images)
         file, size = path / "images.parquet", shard or SHARD
         with tables.written_aside(file, "images", rows.groups(size)) as partial:
             if not rows.count:
@@ -192,7 +191,7 @@ class Engine:
 
         `images` is as in `create`.  `only_if` is asked after the last of them: without it, the file stays as it is.
         """
-        rows, file = _Ordered(images), self.path / "images.parquet"
+        rows, file = Ordered(images), self.path / "images.parquet"
         with tables.written_aside(file, "images", rows.groups(self.shard)) as partial:
             if rows.digest != self.images_digest:
                 raise UsageError(f"the {rows.count:,} images are not the {self.count:,} of {self.path}")
@@ -376,37 +375,3 @@ class Engine:
     def _write_state(self) -> None:
         state = _State(tables.SCHEMA, self.data, self.count, self.images_digest, self.shard, self.recipe.as_data())
         tables.write_durably(self.path / "engine.json", json.dumps(msgspec.to_builtins(state), indent=1).encode())
-
-
-class _Ordered:
-    """Images in the order of their references, and, once they were all yielded, their number and digest."""
-
-    def __init__(self, images: Iterable[ImageRow]) -> None:
-        self._images = sorted(images, key=_reference) if isinstance(images, Sequence) else images
-        self.count = 0
-        self._sha256 = hashlib.sha256(b"[")
-
-    def groups(self, size: int) -> Iterator[list[Row]]:
-        """The rows of `size` images at a time; ValueError for an image that is out of order."""
-        images = iter(self._images)
-        last = ""
-        while group := list(islice(images, size)):
-            for image in group:
-                if image.reference < last:
-                    raise ValueError(f"{image.reference} comes after {last}; images are in the order of references")
-                last = image.reference
-                said = json.dumps([image.reference, image.sha256], ensure_ascii=False, separators=(",", ":"))
-                self._sha256.update((("," if self.count else "") + said).encode("utf-8", "surrogatepass"))
-                self.count += 1
-            yield list(map(tables.image_row, group))
-
-    @property
-    def digest(self) -> str:
-        """What `records.digest` gives for the list of references and digests."""
-        whole = self._sha256.copy()
-        whole.update(b"]")
-        return whole.hexdigest()[:24]
-
-
-def _reference(image: ImageRow) -> str:
-    return image.reference

@@ -2,7 +2,8 @@
 
 Questions have the kind of the model's answers, a region of an image, and a text; the answer is a `Match`.  Of a model
 with two towers, which answers `embed`, it is the largest cosine of a vector of the crop and one of the text.  Numbers
-have `DIGITS` significant digits, because those after them depend on what else was in a network's batch.
+have `DIGITS` significant digits and as many decimals at most, because those after them depend on what else was in a
+network's batch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 COMPARED: tuple[Kind, ...] = ("match", "embed")
 VERSION = 1  # raise it whenever a crop, or an answer made of two vectors, could change
-DIGITS = 4
+DIGITS = 3
 BATCH = 256  # questions whose vectors are asked for together
 
 
@@ -33,7 +34,7 @@ class Comparing:
 
     def __init__(self, model: Model, root: Path) -> None:
         self._model = model
-        self._opened = lru_cache(8)(partial(open_rgb, root))
+        self._opened = lru_cache(2)(partial(open_rgb, root))  # questions about an image follow each other
 
     @property
     def fingerprint(self) -> str:
@@ -118,5 +119,6 @@ def _cosine(seen: Answer | Failure | None, said: Answer | Failure | None) -> Ans
 
 def _rounded(answer: Answer | Failure) -> Answer | Failure:
     if isinstance(answer, Answer) and isinstance(answer.value, Match):
-        return replace(answer, value=Match(float(f"{answer.value.score:.{DIGITS}g}")))
+        number = round(float(f"{answer.value.score:.{DIGITS}g}"), DIGITS)
+        return replace(answer, value=Match(number + 0.0))  # -0.0 becomes 0.0
     return answer

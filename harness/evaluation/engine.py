@@ -43,6 +43,7 @@ __all__ = [
     "open", "refine",
 ]  # fmt: skip
 open = Engine.open
+CHECKED = 16  # images that workers must have the same bytes of
 PROBE = Record(
     image=ImageRow(reference="", sha256="", size=Size(1, 1)),
     annotations=(Annotation(image="", kind="text", value=Text(("a cat",)), origin="", length="brief"),),
@@ -107,6 +108,7 @@ def annotate(
     engine = engine_of(Path(to), root, where, chosen, limit, source, licence)
     dropped = filter_images(engine, benchmark_images_of(root, benchmarks, Path(to)))
     numbers = [number for number in engine.shards if shard is None or number % shard.count == shard.number - 1]
+    sample = [row.reference for row in engine.images_of(0) if not row.stage][:CHECKED]
     asked: dict[tuple[str, str], Asking] = {}
     with connected(workers), ExitStack() as held:
         before: tuple[Any, Model] | None = None
@@ -117,7 +119,8 @@ def annotate(
                 if workers is None:
                     model = load(kind, named, root, device, batch_size)
                 else:
-                    model = held.enter_context(spread_over(workers, kind, named, where, root, device, batch_size))
+                    cluster = spread_over(workers, kind, named, where, root, device, batch_size, sample)
+                    model = held.enter_context(cluster)
                 before = key, model
             specialist = Specialist(kind, name, before[1], licence_of(named))
             asked[kind, name] = ask(engine, specialist, root, shards=numbers, chunks=_chunks(kind))

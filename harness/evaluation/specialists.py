@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 import baselines
 from baselines import Entry, Setting
+from harness import images
 from harness.core import Kind, Model
 from harness.data_engine import recipes
 from harness.data_engine.questions import refuse_unknown
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.shards import Engine
 from harness.data_engine.similarity import COMPARED, Comparing
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
 from harness.evaluation.engine_data import root_of
 from harness.evaluation.spreading import impossible
 
@@ -94,42 +96,68 @@ def check(kind: str, named: Named, *, elsewhere: bool = False) -> None:
 
 def load(kind: str, named: Named, root: Path, device: str | None, batch_size: int | None) -> Model:
     """The model of a specialist; `root` is the data root of the images."""
-    model = _loaded(named, root, root, device, batch_size)
-    return Comparing(model, root) if kind in COMPARED else model
+    return _loaded(kind, named, root, lambda: root, device, batch_size)
 
 
 def spread_over(
-    workers: Spread, kind: str, named: Named, data: str, root: Path, device: str | None, batch_size: int | None
+    workers: Spread,
+    kind: str,
+    named: Named,
+    data: str,
+    root: Path,
+    device: str | None,
+    batch_size: int | None,
+    sample: Sequence[str],
 ) -> RayCluster:
     """The model of a specialist on the workers of a cluster, each of which builds the model and reads images itself.
 
-    `data` names the folder of images, or is "miniature"; `root` is where this process reads images that are shipped.
+    `data` names the folder of images, or is "miniature"; `root` is where this process reads them.  A worker that reads
+    other bytes for the images of `sample` gets no questions.
     """
     from harness.cluster.ray_cluster import RayCluster
 
-    factory = partial(_on_worker, kind, named, data, device, batch_size)
-    return RayCluster(factory, workers, root, partial(root_of, data))
+    cluster = RayCluster(
+        partial(_on_worker, kind, named, data, device, batch_size), workers, root, partial(root_of, data)
+    )
+    if not workers.ship_images:  # shipped images are compared one by one
+        cluster.expect(partial(_digest, data, sample), _digest(data, sample))
+    return cluster
 
 
 def _on_worker(
     kind: str, named: Named, data: str, device: str | None, batch_size: int | None, shipped: Path | None
 ) -> Model:
     """The model of a worker, which reads images from `shipped` or from its own copy of the data."""
-    own = root_of(data)
-    root = own if shipped is None else shipped
-    model = _loaded(named, root, own, device, batch_size)
-    return Comparing(model, root) if kind in COMPARED else model
+    root = root_of(data) if shipped is None else shipped
+    return _loaded(kind, named, root, partial(root_of, data), device, batch_size)
 
 
-def _loaded(named: Named, root: Path, truths: Path, device: str | None, batch_size: int | None) -> Model:
+def _digest(data: str, sample: Sequence[str]) -> str:
+    """A digest of the bytes of these images; "" where one cannot be read."""
+    sha256 = hashlib.sha256()
+    try:
+        root = root_of(data)
+        for reference in sample:
+            sha256.update(hashlib.sha256(images.read_bytes(root, reference)).digest())
+    except DataError:
+        return ""
+    return sha256.hexdigest()
+
+
+def _loaded(
+    kind: str, named: Named, root: Path, truths: Callable[[], Path], device: str | None, batch_size: int | None
+) -> Model:
+    """The model; `truths` is where the truth is that simulated specialists spoil."""
     if isinstance(named, str) and named.startswith(SIMULATED):
         from tasks.miniature.engine_world import truths_of
         from tasks.miniature.specialists import SPECIALISTS, Simulated
 
-        return Simulated(truths_of(truths), SPECIALISTS[named], named)
+        return Simulated(truths_of(truths()), SPECIALISTS[named], named)
     entry = baselines.find(named) if isinstance(named, str) else named
-    if not isinstance(entry, Entry):
-        return entry
-    given = {"device": device, "batch_size": batch_size}
-    taken = {name: value for name, value in given.items() if name in entry.uses}
-    return entry.load(Setting(root=root, **taken))  # type: ignore[arg-type]
+    if isinstance(entry, Entry):
+        given = {"device": device, "batch_size": batch_size}
+        taken = {name: value for name, value in given.items() if name in entry.uses}
+        model = entry.load(Setting(root=root, **taken))  # type: ignore[arg-type]
+    else:
+        model = entry
+    return Comparing(model, root) if kind in COMPARED else model

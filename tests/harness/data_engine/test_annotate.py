@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from harness import progress, tracking
-from harness.core import Answer, Boxes, Failure, Question, Text, Ticket
+from harness.core import Answer, Boxes, Failure, Match, Question, Text, Ticket
 from harness.data_engine import tables
 from harness.data_engine.annotate import TRIES, Specialist, annotate
 from harness.data_engine.costs import costs
+from harness.data_engine.filtering import filter_annotations
 from harness.data_engine.images import read_row
-from harness.data_engine.recipes import Recipe, fld
+from harness.data_engine.recipes import Recipe, fld, stage
 from harness.data_engine.shards import Engine
 from harness.errors import DataError, ModelError
 from tests.harness.data_engine.engines import drawn
@@ -110,6 +111,25 @@ def test_licence_that_is_established_later_asks_nothing_again(root: Path) -> Non
     other = Scripted(fingerprint="other")
     annotate(engine, Specialist("detect", "other", other, licence="MIT"), root)
     assert [origin.licence for origin in engine.origins.values()] == ["", "MIT"]
+
+
+def test_similarity_that_is_no_number_is_a_failure_and_the_region_keeps_its_texts(root: Path) -> None:
+    """The similarity of each label is not a number, that of each brief text is 0.5."""
+    recipe = Recipe(name="test", stages=(stage("boxes", {}), stage("choice", {})))
+    engine = made(root, recipe)
+    annotate(engine, specialist(Scripted()), root)
+    annotate(engine, specialist(Scripted(lambda _: Answer(("",), Text(("a cat",))), "d"), "describe"), root)
+
+    def reply(question: Question) -> Answer:
+        return Answer(("",), Match(float("nan") if question.text == "cat" else 0.5))
+
+    counts = annotate(engine, specialist(Scripted(reply, "m"), "match"), root)
+    assert (counts.questions, counts.failed) == (10, 5)
+    assert all("cannot be kept" in reason for reason in counts.reasons)
+    filter_annotations(engine)
+    for record in engine.records():
+        assert [each.value for each in record.kept("text")] == [Text(("a cat",))]
+        assert [numbers.get("similarity") for numbers in record.measures.values()] == [None, 0.5]
 
 
 def test_failure_is_asked_three_times_and_then_final(root: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.data_engine.costs import FILE, Cost, Spent, add, costs
+from harness.data_engine.costs import FILE, Cost, Spent, add, costs, spent_on
 from tests.harness.data_engine.rows import CAPTIONER, DETECTOR, ORIGINS
 
 
@@ -41,6 +43,18 @@ def test_rate_of_twenty_five_images_a_second_is_58_days_for_the_papers_images() 
     assert fast.images_per_second == 25 and fast.days_per_million == pytest.approx(40_000 / 86_400)
     assert 126 * (fast.days_per_million or 0) == pytest.approx(58, abs=0.5)
     assert Cost("a", 0, 3.0).days_per_million is None and Cost("a", 5, 0.0).images_per_second is None
+
+
+def test_devices_are_those_of_the_process_or_of_the_workers() -> None:
+    def model(**provenance: object) -> Any:
+        return SimpleNamespace(provenance=provenance)
+
+    assert spent_on(model(device="cpu"), 2.0) == {"seconds": 2.0, "device": "cpu"}
+    assert spent_on(model(), 2.0) == {"seconds": 2.0, "device": ""}
+    cluster = {"workers": 3, "devices": {"cuda": 2, "cpu": 1}}
+    assert spent_on(model(device="cuda", executor=cluster), 2.0) == {
+        "seconds": 2.0, "devices": 3, "device": "cuda, cpu",
+    }  # fmt: skip
 
 
 def test_line_that_was_cut_off_is_left_out_and_the_next_one_is_whole(tmp_path: Path) -> None:

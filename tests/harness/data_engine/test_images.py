@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,63 @@ def test_flat_images_are_duplicates_only_of_equal_files() -> None:
     assert [(item.stage, item.by) for item in decided] == [
         ("", ""), ("", ""), ("images.duplicate", "a"), ("images.benchmark", "bench/y"),
     ]  # fmt: skip
+
+
+def slowly(rows: list[ImageRow], known: BenchmarkImages, human: set[str]) -> dict[str, tuple[str, str]]:
+    """The decisions by the rules of the module, one image after the other."""
+    found = {}
+    kept: list[ImageRow] = []
+    same = dict(zip(known.digests, known.references, strict=True))
+    for row in rows:
+        near = [
+            reference
+            for reference, value in zip(known.references, known.hashes.tolist(), strict=True)
+            if row.hash is not None and (row.hash ^ value).bit_count() <= 8
+        ]
+        if min(row.size) < 32:
+            found[row.reference] = "images.small", ""
+        elif row.sha256 in same or near:
+            found[row.reference] = "images.benchmark", same.get(row.sha256) or near[0]
+    left = [row for row in rows if row.reference not in found]
+    left.sort(key=lambda row: (row.sha256 not in human, -row.size.width * row.size.height, row.reference))
+    first = {row.sha256: row for row in reversed(left)}
+    for row in left:
+        if first[row.sha256] is row:
+            best = next((each for each in kept if near_each(row, each)), row)
+            kept += [row] if best is row else []
+            found[row.reference] = ("", "") if best is row else ("images.duplicate", best.reference)
+    for row in left:
+        if (owner := first[row.sha256]) is not row:
+            found[row.reference] = "images.duplicate", found[owner.reference][1] or owner.reference
+    return found
+
+
+def near_each(one: ImageRow, other: ImageRow) -> bool:
+    """Whether two hashes differ in at most four bits."""
+    return one.hash is not None and other.hash is not None and (one.hash ^ other.hash).bit_count() <= 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_decisions_on_many_images_are_those_of_a_slow_loop(seed: int) -> None:
+    """Hashes a few bits apart, equal files, people's images, unread ones and benchmarks' among 150 images."""
+    draw = random.Random(seed)
+    centres = [draw.getrandbits(64) | 1 for _ in range(12)]
+
+    def hash_() -> int:
+        value = draw.choice(centres)
+        for _ in range(draw.randrange(5)):
+            value ^= 1 << draw.randrange(64)
+        return value
+
+    by_file = {f"file {n}": hash_() if draw.random() < 0.95 else None for n in range(90)}
+    sizes = {name: (draw.choice((20, 64, 90)), 64) for name in by_file}
+    files = [draw.choice(list(by_file)) for _ in range(150)]
+    rows = [row(f"{n:03d}", by_file[file], sizes[file], file) for n, file in enumerate(files)]
+    known = BenchmarkImages(("b/0", "b/1"), np.array([hash_(), centres[0] ^ 1023], np.uint64), ("file 3", "other"))
+    human = set(draw.sample(list(by_file), 10))
+    decided = ImageFilter()(rows, known, human)
+    assert {each.reference: (each.stage, each.by) for each in decided} == slowly(rows, known, human)
+    assert len({each.stage for each in decided}) == 4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tracemalloc
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.data_engine import tables
 from harness.data_engine.filtering import filter_images
 from harness.data_engine.recipes import Recipe
 from harness.data_engine.records import ImageRow, Origin, Verdict, digest
 from harness.data_engine.regions import Boxes
 from harness.data_engine.round_states import Outcome, RoundState, Scores
 from harness.data_engine.shards import Engine
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, ResourceError, UsageError
 from tests.harness.data_engine.engines import ONE, ORIGINS, OTHER, image_row, region
 
 RECIPE = Recipe(name="test")
@@ -37,6 +39,32 @@ def test_shards_are_ranges_of_the_sorted_references(tmp_path: Path) -> None:
     assert list(Engine.open(tmp_path).images()) == IMAGES
 
 
+def test_measures_count_with_their_raw_file_and_of_the_model_that_the_recipe_names(tmp_path: Path) -> None:
+    """A kill between the two files leaves measures, which nothing reads; a text of two regions has the highest."""
+    made = engine(tmp_path)
+    made.add_origins([ONE, OTHER])
+    box = region((1.0, 2.0, 3.0, 4.0), image=IMAGES[0])
+
+    def rows(origin: str, *numbers: float) -> list[dict[str, object]]:
+        return [
+            {"image": box.image, "annotation": box.id, "origin": origin, "name": "similarity", "value": number}
+            for number in numbers
+        ]
+
+    made.write_part(0, 0, "a" * 24, [], [box], rows(ONE.id, 0.25, 0.5, 0.125))
+    assert made.measures(0, 0) == {box.image: {box.id: {"similarity": 0.5}}}
+    stages = made.told_inputs(0, 0, [])
+    made.write_part(0, 0, "b" * 24, [], [], rows(OTHER.id, -1.0))
+    assert made.measures(0, 0) == {box.image: {box.id: {"similarity": -1.0}}}  # the last that was asked
+    named = made.with_recipe(replace(RECIPE, specialists={"match": ("one",)}))
+    assert named.measures(0, 0) == {box.image: {box.id: {"similarity": 0.5}}}
+    assert len({stages, made.told_inputs(0, 0, []), named.told_inputs(0, 0, [])}) == 3
+    [record, _] = made.raw_records(0, 0)
+    assert record.measures == {box.id: {"similarity": -1.0}}
+    (tmp_path / "round0/raw" / f"00000-{'b' * 24}.parquet").unlink()
+    assert made.measures(0, 0) == {box.image: {box.id: {"similarity": 0.5}}}
+
+
 def test_images_that_are_yielded_are_not_held_and_have_the_same_digest(tmp_path: Path) -> None:
     """The digest is that of the list.
 
@@ -50,6 +78,21 @@ def test_images_that_are_yielded_are_not_held_and_have_the_same_digest(tmp_path:
     assert not (tmp_path / "x/engine.json").exists() and not list((tmp_path / "x").glob("*.partial"))
     peaks = {count: peak_of(tmp_path / str(count), count) for count in (500, 3000)}
     assert peaks[3000] - peaks[500] < 230 * 2500
+
+
+def test_full_disk_leaves_the_images_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engine(tmp_path / "e")
+    before = (tmp_path / "e/images.parquet").read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables.os, "fsync", full)
+    for write in (lambda: made.replace_images(iter(IMAGES)), lambda: engine(tmp_path / "new")):
+        with pytest.raises(ResourceError, match=r"cannot write .*images.parquet: No space left on device"):
+            write()
+    assert (tmp_path / "e/images.parquet").read_bytes() == before
+    assert not list(tmp_path.rglob("*.partial")) and not (tmp_path / "new/engine.json").exists()
 
 
 def peak_of(path: Path, count: int) -> int:

@@ -12,7 +12,7 @@ from PIL import Image
 from baselines import find
 from baselines.entry import Setting
 from harness.core import Answer, Box, Embedding, Failure, Kind, Match, Question, Size, Source, Text, Ticket
-from harness.data_engine.similarity import BATCH, Comparing, cropped, has_pixels
+from harness.data_engine.similarity import BATCH, Comparing, _rounded, cropped, has_pixels
 from harness.images import open_rgb
 from tasks import TASKS
 
@@ -71,7 +71,7 @@ def test_two_towers_are_asked_once_for_each_crop_and_text_and_compared_by_cosine
     pairs = [(RED, "red"), (RED, "blue"), (RED, "violet"), (BLUE, "violet")]
     answers = dict(Comparing(model, root).answer(asked("embed", *pairs)))
     scores = [answer.value.score for answer in answers.values() if isinstance(getattr(answer, "value", None), Match)]  # type: ignore[union-attr]
-    assert scores == pytest.approx([1, 0, 0.5**0.5, 0.5**0.5], abs=1e-3)  # float16 vectors, 4 digits
+    assert scores == [1.0, 0.0, 0.707, 0.707]  # the root of 0.5 is 0.7071; vectors are float16
     region = "a region of a.png"
     assert model.asked == [(region, ""), ("", "red"), ("", "blue"), ("", "violet"), (region, "")]
 
@@ -86,6 +86,13 @@ def test_text_that_the_model_fails_on_is_a_failure_and_others_are_answered(root:
 def test_every_question_has_one_answer_in_any_number_of_batches(root: Path) -> None:
     answers = list(Comparing(Colours(), root).answer(asked("embed", *[(RED, "red")] * (BATCH + 3))))
     assert [ticket for ticket, _ in answers] == list(range(BATCH + 3))
+
+
+@pytest.mark.parametrize(
+    ("score", "kept"), [(0.12345, 0.123), (-0.00049, 0.0), (23.456, 23.5), (1234.5, 1230.0), (0.0006, 0.001)]
+)
+def test_number_has_three_digits_and_three_decimals_at_most(score: float, kept: float) -> None:
+    assert repr(_rounded(Answer(("x",), Match(score)))) == repr(Answer(("x",), Match(kept)))
 
 
 def test_fingerprint_names_the_model_and_the_crops() -> None:

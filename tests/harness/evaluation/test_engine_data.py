@@ -69,3 +69,5 @@ def test_benchmarks_are_those_of_the_data_root_and_of_the_folder_itself(
     assert {Path(reference).name for reference in of_folder.references} == images
     monkeypatch.setenv(DATA_VARIABLE, str(root))
     assert benchmark_images_of(tmp_path / "p", None, tmp_path).references == of_folder.references
+    kept = (tmp_path / "benchmarks.jsonl").read_text().splitlines()
+    assert len(kept) == len(images)  # each file was read once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import baselines
 import harness
 from baselines import Entry
 from harness.cluster.connection import Spread, connected
+from harness.core import Answer, Question
 from harness.data_engine import tables
 from harness.data_engine.recipes import Recipe, stage
-from harness.errors import UsageError
-from harness.evaluation.specialists import check, listed_names, load, name_of, recipe_of
+from harness.errors import ModelError, UsageError
+from harness.evaluation import specialists
+from harness.evaluation.specialists import check, listed_names, load, name_of, recipe_of, spread_over
 from tasks.miniature.specialists import Noise, Simulated
 from tests.harness.evaluation.engine_scenes import scenes
 
@@ -83,7 +86,7 @@ def test_object_is_refused_where_workers_build_the_model() -> None:
         check("detect", Simulated({}, Noise(), "x"), elsewhere=True)  # type: ignore[arg-type]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     pytest.importorskip("ray")
     with connected(Spread(workers=2)):
@@ -109,6 +112,33 @@ def test_cluster_of_specialists_makes_the_folder_of_one_process(tmp_path: Path) 
     assert asked[0] == asked[1] == asked[2]
     again = harness.engine.annotate(root, tmp_path / "alone", executor="ray", **given)
     assert {each.asked for each in again.asked.values()} == {0}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_worker_with_other_images_gets_no_questions(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "scenes", 1)
+    (name,) = (path.relative_to(root).as_posix() for path in root.glob("scenes/*"))
+    given = ("caption", "florence2-nano", str(root), root, "cpu", None)
+    with spread_over(Spread(workers=1), *given, [name]) as cluster:
+        cluster.expect(partial(str, "what the worker sees"), "what the driver sees")
+        question = Question(name, None, "caption")
+        with pytest.raises(ModelError, match="every worker was refused"):
+            list(cluster.answer([(0, question)]))
+
+
+def test_worker_that_is_sent_images_needs_no_folder_of_its_own(tmp_path: Path) -> None:
+    model = specialists._on_worker("match", "clip-nano", str(tmp_path / "not here"), "cpu", None, scenes(tmp_path, 1))
+    box = (0.0, 0.0, 60.0, 60.0)
+    ((_, answer),) = model.answer([(0, Question("scenes/9000000.jpg", None, "match", region=box, text="a cat"))])
+    assert isinstance(answer, Answer)
+
+
+def test_digest_is_of_the_bytes_of_images_and_empty_without_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    before = specialists._digest(str(tmp_path), ["a.png"])
+    (tmp_path / "a.png").write_bytes(b"b")
+    assert before != specialists._digest(str(tmp_path), ["a.png"]) != ""
+    assert specialists._digest(str(tmp_path), ["b.png"]) == "" == specialists._digest(str(tmp_path / "c"), [])
 
 
 def digests_of(folder: Path) -> dict[str, str]:
