@@ -54,13 +54,17 @@ def read(folder: RunFolder, record: Run, data: str | None, task: str | None = No
     if in_progress and rows:
         record = runner.so_far(task_of_run, record, rows, len(samples))
     return Read(
-        Shown(record, task_of_run, tuple(rows), root), "" if rows else _why_none(answers, len(samples)), problem
+        Shown(record, task_of_run, tuple(rows), root),
+        "" if rows else _why_none(answers, len(samples), in_progress),
+        problem,
     )
 
 
-def _why_none(answers: object, samples: int) -> str:
+def _why_none(answers: object, samples: int, in_progress: bool) -> str:
     """Why a run whose samples can be read has no rows."""
     count = len(answers) if isinstance(answers, dict) else 0
+    if in_progress and not count:
+        return "no question is answered yet"
     if not count:
         return "the predictions of this record are not here; run the command again to make them"
     if count < samples:

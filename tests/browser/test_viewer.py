@@ -127,6 +127,21 @@ def test_pages_fit_a_phone_and_load_under_the_policy(browser: Any, pages: str) -
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
 
 
+def test_pages_print_whole_in_light_colours_without_controls(browser: Any, pages: str) -> None:
+    """A4 in landscape has 297 mm, so 273 mm within margins of 12 mm, or 1031 pixels of 1/96 inch."""
+    with opened(browser, viewport={"width": 1031, "height": 700}, color_scheme="dark") as tab:
+        tab.emulate_media(media="print")
+        for heading, address in PAGES.items():
+            show(tab, pages, address, heading)
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+            assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+            assert tab.locator("button:visible, select:visible, input:visible").count() == 0, address
+        show(tab, pages, "#/samples/id-alpha", "Samples")
+        tab.locator(".card").first.wait_for()
+        assert tab.locator(".card").evaluate_all("cards => new Set(cards.map(c => c.offsetTop)).size") > 1
+        assert tab.locator(".card").first.evaluate("card => getComputedStyle(card).position") == "static"
+
+
 def test_policy_refuses_markup_and_programs_from_text(browser: Any, pages: str) -> None:
     context = browser.new_context()
     tab = context.new_page()

@@ -4,7 +4,7 @@ H.pages.missing = async (page) => {
   const { missing } = await H.load("overview");
   H.add(page, H.el("h1", {}, "Missing runs"));
   if (!missing.length) {
-    H.add(page, H.problem("Every model has a run on every task of its metrics."));
+    H.add(page, H.problem((await H.load("overview")).runs.length ? "Every model has a run on every task of its metrics." : "There are no runs yet, so no cell is missing."));
     return { title: "Missing runs" };
   }
   H.add(page, 

@@ -22,8 +22,7 @@
         && words.every((word) => `${task.task} ${task.split} ${task.metric} ${task.about}`.toLowerCase().includes(word)));
       boards.replaceChildren(...[...new Set(tasks.map((task) => task.data))].map((data) =>
         board(data, tasks.filter((task) => task.data === data), models, runs, chosen.since, all)));
-      if (!tasks.length) boards.append(H.problem(H.el("p", {}, all.tasks.length ? "No task fits these filters." : "There are no runs yet. The command below makes some."),
-        all.tasks.length ? null : H.command("python -m harness run --task refcoco --model florence2-nano --data miniature")));
+      if (!tasks.length) boards.append(H.problem(H.el("p", {}, "No task fits these filters.")));
       count.textContent = tasks.length === all.tasks.length ? "" : `${tasks.length} of ${H.plural(all.tasks.length, "row")}`;
     };
     const distinct = (list, name) => [["", "all"], ...[...new Set(list.map((each) => each[name]))].sort().map((each) => [each, each])];
@@ -33,8 +32,12 @@
     const typed = (name, label, type) => H.label(label, H.el("input", {
       type, value: chosen[name], oninput: (event) => { chosen[name] = event.target.value; show(); } }));
 
-    H.add(page, 
-      H.el("h1", {}, "Results"), H.el("p", { class: "lead" }, all.sentence), progress(all.runs),
+    H.add(page, H.el("h1", {}, "Results"), H.el("p", { class: "lead" }, all.sentence));
+    if (!all.runs.length) {
+      H.add(page, H.problem(H.el("p", {}, "This command makes a first run, on the embedded benchmark, in about a minute:"), H.command("python -m harness run --task refcoco --model florence2-nano --data miniature")));
+      return { title: "Results" };
+    }
+    H.add(page, progress(all.runs),
       H.el("form", { class: "filters", "aria-label": "Filters of the leaderboard", onsubmit: (event) => event.preventDefault() },
         typed("text", "Task", "search"), choose("data", "Data", distinct(all.tasks, "data")),
         choose("split", "Split", distinct(all.tasks, "split")), choose("protocol", "Protocol", distinct(competing, "protocol")),

@@ -19,7 +19,7 @@
       metrics(runs, records, named, task), samples(runs, heads, named));
     if (task.published.length) {
       H.add(page, H.el("h2", {}, "Published figures"), H.table("Published figures", ["model", "protocol", "source", task.metric],
-        task.published.map((figure) => [figure.model, figure.protocol, `${figure.source}, ${figure.where}`, H.number(figure.value)]), { text: 3 }));
+        task.published.map((figure) => [figure.model, figure.protocol.replaceAll("_", " "), `${figure.source}, ${figure.where}`, H.number(figure.value)]), { text: 3 }));
     }
     H.add(page, pair(runs, named, heads));
     const analysed = runs.map((run, place) => ({ run, name: named[place], head: heads[place] })).filter((each) => each.head.count);
@@ -49,7 +49,7 @@
       ? H.el("li", {}, H.el("a", { class: "button", href: H.link("samples", run.id) }, `${named[place]}: ${H.plural(heads[place].count, "sample")}`))
       : null).filter(Boolean);
     return [H.el("h2", {}, "Samples"), links.length ? H.el("ul", { class: "buttons" }, links)
-      : H.problem("The predictions of these runs are not here, so there are no samples and no error analysis.")];
+      : H.problem(runs.every((run) => run.state === "running") ? "No question is answered yet." : "The predictions of these runs are not here, so there are no samples and no error analysis.")];
   }
 
   // Two runs and their paired difference, B minus A, as `compare` computes it.

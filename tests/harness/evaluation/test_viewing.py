@@ -80,6 +80,16 @@ def test_run_in_progress_shows_its_headline_so_far_and_then_the_rest(kept: tuple
     assert len(live.shown(run.id)[0].rows) == len(lines)
 
 
+def test_run_in_progress_without_answers_says_so(kept: tuple[Path, RunFolder, Run]) -> None:
+    out, folder, run = kept
+    folder.write_run(replace(run, status="running", metrics={}, counts={}))
+    (folder.path / "answers.jsonl").write_text("")
+    with folder.locked():
+        live = Live(out)
+        assert [item.state for item in live.listed()] == ["running"]
+        assert live.shown(run.id)[1] == "no question is answered yet"
+
+
 def test_interrupted_run_is_called_so(kept: tuple[Path, RunFolder, Run]) -> None:
     out, folder, run = kept
     folder.write_run(replace(run, status="running", metrics={}, counts={}))
