@@ -284,6 +284,8 @@ def test_records_without_predictions_are_shown_without_errors(browser: Any, tmp_
     with opened(browser) as tab:
         show(tab, pages, "#/task/coco/refcoco/val", "refcoco val")
         tab.get_by_text("Not compared: the predictions of alpha and beta are not here.").wait_for()
+        show(tab, pages, "#/compare", "Compare two models")
+        tab.get_by_text("Not compared: the predictions of alpha are not here.").wait_for()
         for address, heading in (("#/run/id-beta", "beta"), ("#/samples/id-beta", "Samples")):
             show(tab, pages, address, heading)
             assert "the predictions are not here" in tab.locator("main").text_content()
@@ -539,6 +541,20 @@ def until(tab: Any, condition: str) -> None:
     while not tab.evaluate(condition):
         assert time.monotonic() < end, condition
         time.sleep(0.1)
+
+
+def test_measurement_that_appears_is_shown_by_itself(browser: Any, tmp_path: Path) -> None:
+    with Server(Live(tmp_path), 0) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(0.01), daemon=True)
+        thread.start()
+        with opened(browser) as tab:
+            tab.set_default_timeout(90_000)  # a busy machine
+            tab.goto(f"{server.url}#/speed")
+            tab.get_by_text("There are no measurements").wait_for()
+            store.keep_speed(tmp_path, "A", "one", record(against={"transformers": PEER}))
+            tab.get_by_role("region", name="Comparisons on A, 2 cores").wait_for()
+            until(tab, "document.querySelectorAll('figure.chart .dot').length === 1")
+        server.shutdown()
 
 
 def test_run_in_progress_updates_by_itself(browser: Any, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 {
   const MARGIN = { top: 12, right: 16, bottom: 40, left: 48 };
   const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
-  // d3 is the last script, so that the first page need not wait for it.
-  const ready = new Promise((resolve) => { window.addEventListener("load", resolve, { once: true }); });
+  // d3 is the last script, so that the first page need not wait for it.  Chunks would delay the event "load".
+  const ready = new Promise((resolve) => { document.addEventListener("DOMContentLoaded", resolve, { once: true }); });
   H.colour = (place) => `var(--series-${place % 8})`;
 
   // `draw(svg, width, say)` fills an SVG of the width of its figure; it is called again when the width changes.

@@ -8,7 +8,7 @@
     H.add(page, H.el("h1", {}, "Studies"));
     if (!studies.length) {
       H.add(page, H.problem(H.el("p", {}, "No study has a record in this folder of results. This command runs one, in minutes per cell:"), H.command("python -m harness ablate --study granularity")));
-      return { title: "Studies" };
+      return { title: "Studies", runs: ["studies"] };
     }
     const named = (study) => (studies.filter((other) => other.name === study.name).length > 1 ? `${study.name} (${study.world})` : study.name);
     const study = studies.find((each) => H.same(named(each), parts[0] || "")) || studies[0];
@@ -16,7 +16,7 @@
       H.el("p", { class: "warning", role: "note" }, "The numbers are of small models on synthetic scenes. Only the sign of a difference compares with the paper, whose figures have rows of their own."),
       H.el("ul", { class: "buttons" }, studies.map((each) => H.el("li", {}, H.el("a", { class: "button", href: H.link("studies", named(each)), "aria-current": each === study ? "page" : null }, named(each))))),
       one(study));
-    return { title: `Study ${named(study)}` };
+    return { title: `Study ${named(study)}`, runs: ["studies"] };
   };
 
   function one(study) {
