@@ -436,7 +436,10 @@ def test_hostile_data_is_text_on_every_page(browser: Any, tmp_path: Path) -> Non
     runs = library(items)
     strange = replace(study(20.6), name=HOSTILE, question=HOSTILE, paper_summary=HOSTILE, claims=[(HOSTILE,) * 3])
     table = Table(HOSTILE, HOSTILE, [HOSTILE] * 2, [[HOSTILE] * 2], notes=[HOSTILE])
-    measured = record(device=HOSTILE, model=HOSTILE, against={HOSTILE: PEER, f"{HOSTILE}2": {"cannot run": HOSTILE}})
+    nothing = {**PEER, "ratio": {"value": 0.0, "low": 0.0, "high": 0.0}}  # on a logarithmic axis
+    measured = record(
+        device=HOSTILE, model=HOSTILE, against={HOSTILE: PEER, "0": nothing, f"{HOSTILE}2": {"cannot run": HOSTILE}}
+    )
     runs.extras = Collected([measured], [strange], [table], [replace(REPORT, name=HOSTILE)])
     pages = static.write(runs, tmp_path / "out").as_uri()
     with opened(browser) as tab:

@@ -25,7 +25,7 @@
     const label = (arm) => (arm.evaluation === "as trained" ? arm.arm : `${arm.arm}, ${arm.evaluation}`);
     const compared = study.arms.filter((arm) => Object.keys(arm.differences).length);
     return H.el("section", {}, H.el("h2", {}, `Study: ${study.name}`), H.el("p", { class: "lead" }, study.question),
-      H.el("p", {}, `${study.done} of ${H.plural(study.cells, "cell")} have a record (a cell is an arm with a seed). ${study.resolved}`),
+      H.el("p", {}, `${study.done} of ${H.plural(study.cells, "cell")} have a record (a cell is an arm with a seed). ${compared.length ? study.resolved : ""}`),
       compared.length ? [H.el("h3", {}, `Difference from “${study.baseline}”, paired by seed`), differences(study, compared, tasks, head, label),
         H.el("p", { class: "note" }, `95 % Student t-intervals over seeds. Margin of equality: ${tasks.filter((task) => task in study.margins).map((task) => `${study.margins[task]} ${study.metrics[task]}`).join(", ")}. Agrees, disagrees: the sign of our difference and of the paper's; cannot tell: our interval includes 0.`),
         H.el("div", { class: "charts" }, tasks.map((task) => H.ranges({ title: `${task}: difference in ${study.metrics[task]}`, file: `${study.name}-${task}`, at: 0, band: task in study.margins ? [-study.margins[task], study.margins[task]] : null, x: `difference from “${study.baseline}”, points`,
