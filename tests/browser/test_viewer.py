@@ -234,6 +234,17 @@ def test_compare_page_lists_differences_and_links_samples_that_change(browser: A
         assert cells.nth(4).text_content() == "−7.7"
 
 
+def test_choice_on_a_page_keeps_the_focus(browser: Any, pages: str) -> None:
+    with opened(browser) as tab:
+        show(tab, pages, "#/compare?a=alpha+zero_shot&b=beta+zero_shot", "Compare two models")
+        tab.get_by_label("B", exact=True).focus()
+        tab.keyboard.press("ArrowDown")
+        until(tab, "location.hash.includes('b=gamma')")
+        until(tab, "document.activeElement.matches('select') && document.activeElement.value === 'gamma zero_shot'")
+        tab.get_by_role("link", name="Swap").click()
+        until(tab, "location.hash.includes('a=gamma') && document.activeElement.id === 'page'")
+
+
 def test_holm_on_the_page_is_that_of_compare(browser: Any, pages: str) -> None:
     with opened(browser) as tab:
         show(tab, pages, "#/", "Results")

@@ -3,6 +3,7 @@
 {
   const page = document.getElementById("page");
   let shown = 0;
+  let before = ""; // the name of the page that is shown
   let watched = null; // the runs, or other results, that the page shows; null: all
   let leave = null; // what the page that is shown wants done before another takes its place
 
@@ -32,7 +33,9 @@
     if (turn !== shown) return; // another page was asked for meanwhile
     if (leave) leave();
     const top = window.scrollY;
-    const focused = quiet ? place() : null;
+    const chooses = name === before && document.activeElement.matches("select"); // the next choice is made there too
+    const focused = quiet || chooses ? place() : null;
+    before = name;
     page.replaceChildren(made);
     leave = after ? after() || null : null;
     watched = runs || null;
@@ -41,7 +44,9 @@
     if (quiet) { window.scrollTo(0, top); restore(focused); }
     else {
       window.scrollTo(0, 0);
-      if (turn > 1) { page.focus({ preventScroll: true }); H.say(title); }
+      if (chooses) restore(focused);
+      else if (turn > 1) page.focus({ preventScroll: true });
+      if (turn > 1) H.say(title);
     }
   }
 
