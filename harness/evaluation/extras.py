@@ -12,6 +12,7 @@ import msgspec
 
 from harness import published, store
 from harness.core import Run
+from harness.data_engine.shards import Engine
 from harness.errors import HarnessError
 from harness.evaluation import engine_page
 from harness.report import claims, miniature, papers
@@ -78,7 +79,9 @@ class Live:
     """Extras that are read when a page asks, and again after their files changed."""
 
     def __init__(self, results: Path, engines: Sequence[Path], runs: Callable[[], Sequence[Run]]) -> None:
-        """`runs` returns the runs of the paper tables as they are now."""
+        """`runs` returns the runs of the paper tables as they are now.  DataError if one of `engines` is no engine."""
+        for folder in engines:
+            Engine.open(folder)
         self._results, self._engines, self._runs = results, engines, runs
         self._kept: dict[str, tuple[str, Any]] = {}
 

@@ -234,6 +234,17 @@ def test_compare_page_lists_differences_and_links_samples_that_change(browser: A
         assert cells.nth(4).text_content() == "−7.7"
 
 
+def test_choice_on_a_page_keeps_the_focus(browser: Any, pages: str) -> None:
+    with opened(browser) as tab:
+        show(tab, pages, "#/compare?a=alpha+zero_shot&b=beta+zero_shot", "Compare two models")
+        tab.get_by_label("B", exact=True).focus()
+        tab.keyboard.press("ArrowDown")
+        until(tab, "location.hash.includes('b=gamma')")
+        until(tab, "document.activeElement.matches('select') && document.activeElement.value === 'gamma zero_shot'")
+        tab.get_by_role("link", name="Swap").click()
+        until(tab, "location.hash.includes('a=gamma') && document.activeElement.id === 'page'")
+
+
 def test_holm_on_the_page_is_that_of_compare(browser: Any, pages: str) -> None:
     with opened(browser) as tab:
         show(tab, pages, "#/", "Results")
@@ -284,6 +295,8 @@ def test_records_without_predictions_are_shown_without_errors(browser: Any, tmp_
     with opened(browser) as tab:
         show(tab, pages, "#/task/coco/refcoco/val", "refcoco val")
         tab.get_by_text("Not compared: the predictions of alpha and beta are not here.").wait_for()
+        show(tab, pages, "#/compare", "Compare two models")
+        tab.get_by_text("Not compared: the predictions of alpha are not here.").wait_for()
         for address, heading in (("#/run/id-beta", "beta"), ("#/samples/id-beta", "Samples")):
             show(tab, pages, address, heading)
             assert "the predictions are not here" in tab.locator("main").text_content()
@@ -434,7 +447,10 @@ def test_hostile_data_is_text_on_every_page(browser: Any, tmp_path: Path) -> Non
     runs = library(items)
     strange = replace(study(20.6), name=HOSTILE, question=HOSTILE, paper_summary=HOSTILE, claims=[(HOSTILE,) * 3])
     table = Table(HOSTILE, HOSTILE, [HOSTILE] * 2, [[HOSTILE] * 2], notes=[HOSTILE])
-    measured = record(device=HOSTILE, model=HOSTILE, against={HOSTILE: PEER, f"{HOSTILE}2": {"cannot run": HOSTILE}})
+    nothing = {**PEER, "ratio": {"value": 0.0, "low": 0.0, "high": 0.0}}  # on a logarithmic axis
+    measured = record(
+        device=HOSTILE, model=HOSTILE, against={HOSTILE: PEER, "0": nothing, f"{HOSTILE}2": {"cannot run": HOSTILE}}
+    )
     runs.extras = Collected([measured], [strange], [table], [replace(REPORT, name=HOSTILE)])
     pages = static.write(runs, tmp_path / "out").as_uri()
     with opened(browser) as tab:
@@ -539,6 +555,20 @@ def until(tab: Any, condition: str) -> None:
     while not tab.evaluate(condition):
         assert time.monotonic() < end, condition
         time.sleep(0.1)
+
+
+def test_measurement_that_appears_is_shown_by_itself(browser: Any, tmp_path: Path) -> None:
+    with Server(Live(tmp_path), 0) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(0.01), daemon=True)
+        thread.start()
+        with opened(browser) as tab:
+            tab.set_default_timeout(90_000)  # a busy machine
+            tab.goto(f"{server.url}#/speed")
+            tab.get_by_text("There are no measurements").wait_for()
+            store.keep_speed(tmp_path, "A", "one", record(against={"transformers": PEER}))
+            tab.get_by_role("region", name="Comparisons on A, 2 cores").wait_for()
+            until(tab, "document.querySelectorAll('figure.chart .dot').length === 1")
+        server.shutdown()
 
 
 def test_run_in_progress_updates_by_itself(browser: Any, tmp_path: Path) -> None:

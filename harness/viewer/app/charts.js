@@ -3,8 +3,8 @@
 {
   const MARGIN = { top: 12, right: 16, bottom: 40, left: 48 };
   const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
-  // d3 is the last script, so that the first page need not wait for it.
-  const ready = new Promise((resolve) => { window.addEventListener("load", resolve, { once: true }); });
+  // d3 is the last script, so that the first page need not wait for it.  Chunks would delay the event "load".
+  const ready = new Promise((resolve) => { document.addEventListener("DOMContentLoaded", resolve, { once: true }); });
   H.colour = (place) => `var(--series-${place % 8})`;
 
   // `draw(svg, width, say)` fills an SVG of the width of its figure; it is called again when the width changes.
@@ -124,6 +124,7 @@
       const left = Math.min(width * 0.5, 18 + 6.4 * Math.max(...options.rows.map((row) => row.name.length)));
       const all = options.rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value]).concat(options.at, options.log ? [] : options.band || []);
       const [least, most] = d3.extent(options.log ? all.filter((value) => value > 0) : all);
+      const bounded = (value) => (options.log ? Math.max(value, least / 1.1) : value); // 0 has no place on a logarithmic axis
       const spare = (most - least) * 0.04 || 1;
       const x = (options.log ? d3.scaleLog().domain([least / 1.1, most * 1.1]) : d3.scaleLinear().domain([least - spare, most + spare])).range([left, width - 24]);
       const bottom = height - 40;
@@ -136,8 +137,8 @@
         const y = place * 24 + 16;
         svg.append("text").attr("class", "name").attr("x", left - 10).attr("y", y + 4).attr("text-anchor", "end")
           .text(row.name.length > letters ? `${row.name.slice(0, letters - 1)}…` : row.name).append("title").text(row.name);
-        if (row.low !== null) svg.append("line").attr("class", "whisker").attr("x1", x(options.log ? Math.max(row.low, least / 1.1) : row.low)).attr("x2", x(row.high)).attr("y1", y).attr("y2", y);
-        svg.append("circle").attr("r", 5).attr("cx", x(row.value)).attr("cy", y).attr("class", row.faint ? "dot faint" : "dot")
+        if (row.low !== null) svg.append("line").attr("class", "whisker").attr("x1", x(bounded(row.low))).attr("x2", x(bounded(row.high))).attr("y1", y).attr("y2", y);
+        svg.append("circle").attr("r", 5).attr("cx", x(bounded(row.value))).attr("cy", y).attr("class", row.faint ? "dot faint" : "dot")
           .on("pointerenter", () => say(row.said)).on("pointerleave", () => say("")).append("title").text(row.said);
       });
       svg.append("text").attr("class", "title").attr("x", width - 24).attr("y", height - 8).attr("text-anchor", "end").text(options.x);

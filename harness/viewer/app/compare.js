@@ -4,11 +4,16 @@
   const key = (model) => `${model.model} ${model.protocol}`;
   const MOST = 30; // samples in the list at first
 
-  // The paired differences of two runs, B minus A; null where this report has none.
+  // The paired differences of two runs, B minus A, or the problem why there are none; null where this report has none.
   H.pair = async (a, b) => {
     const [first, second] = [a, b].sort();
-    if ((await H.load("overview"))["pairs left out"].includes(`${first} ${second}`)) return null;
-    const found = await H.load(`pair/${first}/${second}`).catch(() => ({ problem: "samples of a run are not here" }));
+    const all = await H.load("overview");
+    if (all["pairs left out"].includes(`${first} ${second}`)) return null;
+    for (const run of all.runs.filter((each) => each.id === a || each.id === b)) {
+      if (!["complete", "partial"].includes(run.status)) return { problem: `the run of ${run.model} is ${run.status}` };
+      if (!(await H.load(`samples/${run.id}`)).count) return { problem: `the predictions of ${run.model} are not here` };
+    }
+    const found = await H.load(`pair/${first}/${second}`);
     if (first === a || !found.metrics) return found;
     const minus = (value) => (value === null ? null : -value);
     return { ...found, metrics: found.metrics.map((each) => ({ ...each, a: each.b, b: each.a, value: minus(each.value), low: minus(each.high), high: minus(each.low) })) };
@@ -67,13 +72,13 @@
     const draw = () => summary(place, tasks, ids, found, runs, asked, address, [a, b], all);
     draw();
     detail(chosen, asked, ids[tasks.indexOf(asked)], runs, all);
-    return { title: "Compare", after: () => {
+    return { title: "Compare", runs: ids.flat(), after: () => {
       let gone = false;
       (async () => {
         for (const [number, [one, other]] of ids.entries()) {
-          found[number] = await H.pair(one, other);
+          found[number] = await H.pair(one, other).catch((error) => ({ problem: error.message }));
           if (gone) return;
-          if (number % 4 === 3 || number === ids.length - 1) draw();
+          if (H.live() || number % 4 === 3 || number === ids.length - 1) draw();
         }
       })();
       return () => { gone = true; };
@@ -99,9 +104,12 @@
           return each ? [label, each.metric, H.number(each.a), H.number(each.b), H.el("b", {}, H.signed(each.value)), interval(each), H.p(each.p), H.p(corrected[row]), says(each)]
             : [label, task.metric, ...values, "–", "–", "–", "–", H.el("span", { class: "note" }, reason || "–")];
         }), { text: 2 }));
-      const drawn = rows.filter((row) => headline[row]);
-      if (drawn.length > 1) {
-        place.append(H.ranges({ title: `Differences on ${data}`, file: "differences", at: 0, x: "B − A, points", note: "Left of the line A is better, right of it B; lines are 95 % intervals.",
+      const charts = H.el("div", { class: "charts" });
+      place.append(charts);
+      for (const cider of [false, true]) { // CIDEr has no end at 100, so it has an axis of its own
+        const drawn = rows.filter((row) => headline[row] && headline[row].metric.includes("CIDEr") === cider);
+        if (!drawn.length) continue;
+        charts.append(H.ranges({ title: `Differences on ${data}${cider ? ", CIDEr" : ""}`, file: "differences", at: 0, x: "B − A, points", note: "Left of the line A is better, right of it B; lines are 95 % intervals.",
           rows: drawn.map((row) => ({ name: name(tasks[row]), ...headline[row], said: `${name(tasks[row])}: ${H.signed(headline[row].value)} ${headline[row].metric}, ${interval(headline[row])}` })),
           csv: [["data", "task", "split", "metric", "model A", "model B", "run A", "run B", "A", "B", "difference", "low", "high", "p", "p by Holm", "test"], ...rows.map((row) => {
             const each = headline[row] || {};
@@ -119,7 +127,7 @@
     const title = `${task.task} ${task.split}`;
     const waiting = H.el("p", { class: "note", role: "status" }, "Comparing …");
     H.add(place, H.el("h2", {}, H.el("a", { href: H.link("task", task.data, task.task, task.split) }, title), ` of ${task.data}`), waiting);
-    const found = await H.pair(a, b);
+    const found = await H.pair(a, b).catch((error) => ({ problem: error.message }));
     waiting.remove();
     if (found && found.metrics && found.metrics.length) {
       H.add(place, H.el("h3", {}, "All metrics"), H.table(`Metrics of ${title}`, ["metric", "A", "B", "B − A", "95 % interval", "p", "detectable", "says"], found.metrics.map((each) => [

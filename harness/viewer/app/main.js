@@ -3,6 +3,8 @@
 {
   const page = document.getElementById("page");
   let shown = 0;
+  let before = ""; // the name of the page that is shown
+  let watched = null; // the runs, or other results, that the page shows; null: all
   let leave = null; // what the page that is shown wants done before another takes its place
 
   function route() {
@@ -19,10 +21,11 @@
     const draw = Object.hasOwn(H.pages, name) ? H.pages[name] : null;
     const made = H.el("div", { class: `page ${draw ? name : ""}` });
     let after = null;
+    let runs = null;
     let title = "Not found";
     try {
       if (!draw) throw new Error(`there is no page ${name}`);
-      ({ title, after } = await draw(made, parts, query, quiet));
+      ({ title, after, runs } = await draw(made, parts, query, quiet));
     } catch (error) {
       made.replaceChildren(H.el("h1", {}, "This page cannot be shown"), H.problem(H.el("p", {}, error.message)),
         H.el("p", {}, H.el("a", { href: "#/" }, "Back to the overview")));
@@ -30,15 +33,20 @@
     if (turn !== shown) return; // another page was asked for meanwhile
     if (leave) leave();
     const top = window.scrollY;
-    const focused = quiet ? place() : null;
+    const chooses = name === before && document.activeElement.matches("select"); // the next choice is made there too
+    const focused = quiet || chooses ? place() : null;
+    before = name;
     page.replaceChildren(made);
     leave = after ? after() || null : null;
+    watched = runs || null;
     document.title = `${title} · Florence-2 harness`;
     bar(name);
     if (quiet) { window.scrollTo(0, top); restore(focused); }
     else {
       window.scrollTo(0, 0);
-      if (turn > 1) { page.focus({ preventScroll: true }); H.say(title); }
+      if (chooses) restore(focused);
+      else if (turn > 1) page.focus({ preventScroll: true });
+      if (turn > 1) H.say(title);
     }
   }
 
@@ -106,7 +114,7 @@
   H.load("overview").catch(() => {}); // index.html preloads it, and most pages need it
   render(false).then(() => H.watch((runs) => {
     const { name, parts } = route();
-    const own = ["run", "samples", "sample"].includes(name);
-    if (!own || runs.includes(parts[0])) H.refresh();
+    const own = ["run", "samples", "sample"].includes(name) ? [parts[0]] : watched;
+    if (!own || runs.some((run) => own.includes(run))) H.refresh();
   }));
 }

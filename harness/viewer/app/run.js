@@ -37,7 +37,7 @@
     return [H.el("h3", {}, "Prompts as sent"), head.prompts.length ? head.prompts.map((each) => H.el("div", { class: "example" },
       H.el("p", { class: "note" }, `${each.kind.replaceAll("_", " ")}, sample `, H.el("a", { href: H.link("sample", id, each.sample) }, each.sample),
         each.prompts.length > 1 ? `, the first of ${H.plural(each.prompts.length, "prompt")}` : ""), H.el("p", { class: "code prompt" }, each.prompts[0])))
-      : H.el("p", { class: "note" }, "The prompts of this run were not recorded.")];
+      : H.el("p", { class: "note" }, "No prompt is recorded: the model takes none, or the run is older.")];
   }
 
   H.pages.run = async (page, [id]) => {

@@ -14,14 +14,14 @@
     H.add(page, H.el("h1", {}, "Speed"));
     if (!machines.length) {
       H.add(page, H.problem(H.el("p", {}, "There are no measurements in this folder of results. This command makes one:"), H.command("python -m harness bench --model florence2-nano --scenario single")));
-      return { title: "Speed" };
+      return { title: "Speed", runs: ["speed"] };
     }
     const ratios = machines.reduce((sum, each) => sum + each.versus.length, 0);
     H.add(page, H.el("p", { class: "lead" }, `${H.plural(machines.reduce((sum, each) => sum + each.records.length, 0), "measurement")} and ${H.plural(ratios, "comparison")} with other implementations on ${H.plural(machines.length, "machine")}.`),
       H.el("p", { class: "note" }, "A ratio is the time of the peer over ours, so above 1 this harness is faster. Both ran interleaved in one process, with the same weights, images, prompts and token counts. Numbers of different machines are not comparable."),
       machines.length > 1 ? H.el("ul", { class: "buttons" }, machines.map((each, place) => H.el("li", {}, H.el("button", { type: "button", onclick: () => document.getElementById(`machine-${place}`).scrollIntoView() }, each.machine)))) : null,
       machines.map((each, place) => machine(each, `machine-${place}`)));
-    return { title: "Speed" };
+    return { title: "Speed", runs: ["speed"] };
   };
 
   function machine({ machine: name, records, versus }, id) {

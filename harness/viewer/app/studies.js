@@ -8,7 +8,7 @@
     H.add(page, H.el("h1", {}, "Studies"));
     if (!studies.length) {
       H.add(page, H.problem(H.el("p", {}, "No study has a record in this folder of results. This command runs one, in minutes per cell:"), H.command("python -m harness ablate --study granularity")));
-      return { title: "Studies" };
+      return { title: "Studies", runs: ["studies"] };
     }
     const named = (study) => (studies.filter((other) => other.name === study.name).length > 1 ? `${study.name} (${study.world})` : study.name);
     const study = studies.find((each) => H.same(named(each), parts[0] || "")) || studies[0];
@@ -16,7 +16,7 @@
       H.el("p", { class: "warning", role: "note" }, "The numbers are of small models on synthetic scenes. Only the sign of a difference compares with the paper, whose figures have rows of their own."),
       H.el("ul", { class: "buttons" }, studies.map((each) => H.el("li", {}, H.el("a", { class: "button", href: H.link("studies", named(each)), "aria-current": each === study ? "page" : null }, named(each))))),
       one(study));
-    return { title: `Study ${named(study)}` };
+    return { title: `Study ${named(study)}`, runs: ["studies"] };
   };
 
   function one(study) {
@@ -25,7 +25,7 @@
     const label = (arm) => (arm.evaluation === "as trained" ? arm.arm : `${arm.arm}, ${arm.evaluation}`);
     const compared = study.arms.filter((arm) => Object.keys(arm.differences).length);
     return H.el("section", {}, H.el("h2", {}, `Study: ${study.name}`), H.el("p", { class: "lead" }, study.question),
-      H.el("p", {}, `${study.done} of ${H.plural(study.cells, "cell")} have a record (a cell is an arm with a seed). ${study.resolved}`),
+      H.el("p", {}, `${study.done} of ${H.plural(study.cells, "cell")} have a record (a cell is an arm with a seed). ${compared.length ? study.resolved : ""}`),
       compared.length ? [H.el("h3", {}, `Difference from “${study.baseline}”, paired by seed`), differences(study, compared, tasks, head, label),
         H.el("p", { class: "note" }, `95 % Student t-intervals over seeds. Margin of equality: ${tasks.filter((task) => task in study.margins).map((task) => `${study.margins[task]} ${study.metrics[task]}`).join(", ")}. Agrees, disagrees: the sign of our difference and of the paper's; cannot tell: our interval includes 0.`),
         H.el("div", { class: "charts" }, tasks.map((task) => H.ranges({ title: `${task}: difference in ${study.metrics[task]}`, file: `${study.name}-${task}`, at: 0, band: task in study.margins ? [-study.margins[task], study.margins[task]] : null, x: `difference from “${study.baseline}”, points`,

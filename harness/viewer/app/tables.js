@@ -32,13 +32,13 @@
     H.add(page, H.el("h1", {}, "Data engine"));
     if (!engines.length) {
       H.add(page, H.problem(H.el("p", {}, "No folder of the data engine was given. Its annotations, filters and cost are shown with:"), H.command(`python -m harness ${H.live() ? "view" : "report"} --engine ENGINE`)));
-      return { title: "Data engine" };
+      return { title: "Data engine", runs: ["engine"] };
     }
     const chosen = engines[Number(parts[0]) || 0] || engines[0];
     H.add(page, engines.length > 1 ? H.el("ul", { class: "buttons" }, engines.map((each, place) => H.el("li", {}, H.el("a", { class: "button", href: H.link("engine", place), "aria-current": each === chosen ? "page" : null }, each.name)))) : null,
       H.el("p", { class: "lead" }, chosen.name), H.el("p", { class: "note" }, "Columns named “paper” are of the Florence-2 paper (tables 2 and 3), on its own 126 million images; they compare with nothing here but the shape of the data."), plots(chosen),
       chosen.tables.map((table) => H.el("section", {}, H.el("h2", {}, table.title), H.written(table))));
-    return { title: "Data engine" };
+    return { title: "Data engine", runs: ["engine"] };
   };
 
   function plots({ flows, sizes, aspects }) {

@@ -47,7 +47,7 @@ H.tokens = (detail, stage) => {
   const kept = detail.log_probs.flat(2);
   const scored = detail.answer.some((shape) => shape.score !== undefined);
   const raw = H.el("div", { class: "raw", role: "group", "aria-label": "Prompts and raw output" }, lines,
-    detail.prompts.length ? null : H.el("p", { class: "note" }, "The prompt was not recorded."),
+    detail.prompts.length ? null : H.el("p", { class: "note" }, "No prompt is recorded: the model takes none, or the run is older."),
     byShape.size ? H.el("p", { class: "note" }, `Numbers are location tokens (0 to 999); point at one to see its edge or vertex.${scored ? " The stronger its line, the more confident its box." : ""}`) : null);
   if (!kept.length) return raw;
   return H.add(raw, H.el("label", { class: "check" }, H.el("input", { type: "checkbox", checked: true, onchange: (event) => raw.classList.toggle("unshaded", !event.target.checked) }),

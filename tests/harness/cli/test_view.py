@@ -39,6 +39,8 @@ def test_view_of_a_missing_folder_is_one_clear_line(here: Call, tmp_path: Path) 
     outcome = here("view", "--results", tmp_path / "none")
     assert outcome.status == 3 and "there is no results folder" in outcome.complaint
     assert here("view", "--port", "70000").status == 2
+    outcome = here("view", "--results", tmp_path, "--engine", tmp_path / "none")
+    assert outcome.status == 3 and "is no engine folder" in outcome.complaint
 
 
 def test_view_on_a_port_in_use_is_one_clear_line(here: Call, tmp_path: Path) -> None:

@@ -84,3 +84,5 @@ def test_engine_folders_are_read_and_others_refused(tmp_path: Path) -> None:
     assert [each.name for each in found.engines] == ["engine, recipe mine"]
     with pytest.raises(DataError, match="is no engine folder"):
         extras.engines_of([tmp_path / "none"])
+    with pytest.raises(DataError, match="is no engine folder"):
+        Live(tmp_path, [tmp_path / "none"], list)
