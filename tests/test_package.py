@@ -108,6 +108,11 @@ def test_image_runs_the_tested_script_and_copies_nothing_large() -> None:
     assert {".git", ".venv", "build"} <= set((ROOT / ".dockerignore").read_text().split())
 
 
+def test_install_page_lists_every_extra() -> None:
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs/install.md").read_text(), re.M)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == PROJECT["optional-dependencies"].keys()
+
+
 def test_every_extra_that_a_page_names_exists() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for names in re.findall(r"florence2-harness\[([\w,-]+)\]", page.read_text()):

@@ -19,6 +19,14 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)#]+)(#[^)]*)?\)")
 OUTER = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}  # pages of the repository's root
+# What a screen reader or a keyboard lacks in the pages of Sphinx and Furo, and what is there instead.
+ACCESSIBLE = {
+    '<p class="caption" role="heading">': '<p class="caption" role="heading" aria-level="2">',
+    '<th class="head"><p></p></th>': "<td></td>",
+    '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Documentation">',
+    '<aside class="toc-drawer': '<aside aria-label="This page" class="toc-drawer',
+}
 GENERATED = {
     "commands.md": ("Commands and options", reference.commands),
     "api.md": ("Python reference", reference.python),
@@ -43,6 +51,11 @@ def build(to: Path) -> Path:
     done = subprocess.run([*command, str(source), str(site)], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(done.stderr.strip() or done.stdout.strip())
+    for page in site.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for lacking, better in ACCESSIBLE.items():
+            text = text.replace(lacking, better)
+        page.write_text(text, encoding="utf-8")
     return site / "index.html"
 
 

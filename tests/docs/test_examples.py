@@ -82,6 +82,21 @@ def test_python_of_a_page_is_run_or_has_a_reason(page: Path) -> None:
             assert (ROOT / named).is_file(), named
 
 
+def test_messages_of_the_troubleshooting_page_are_those_of_the_program() -> None:
+    """A part of each message, without names, numbers and what `...` stands for, is in the sources."""
+    files = [path for folder in ("harness", "baselines", "tasks") for path in (ROOT / folder).rglob("*.py")]
+    sources = re.sub(r"[\"']\s*\n\s*f?[\"']", "", "\n".join(path.read_text() for path in files))
+    sources = re.sub(r"\{[^{}\n]*\}", "{}", sources)
+    rows = re.findall(r"^\| (`.+?) \| ", (ROOT / "docs/troubleshooting.md").read_text(), re.M)
+    assert len(rows) > 30
+    for message in re.findall(r"`([^`]+)`", "\n".join(rows)):
+        parts = re.split(
+            r"\.\.\.|'[^']*'|\b(?:[A-Z]|ROOT|NAME)\b|\d\w*|\bint8|\bfloat\d+|: |; |\bwandb\b|run\.json", message
+        )
+        parts = [part.strip(" ,:;(/") for part in parts]
+        assert any(len(part) >= 5 and part in sources for part in parts), message
+
+
 def test_progress_page_logs_to_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboard")
     monkeypatch.chdir(tmp_path)

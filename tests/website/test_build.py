@@ -18,12 +18,6 @@ pytest.importorskip("furo")
 pytest.importorskip("myst_parser")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
-    return build.build(tmp_path_factory.mktemp("site")).parent
-
-
 def test_site_has_a_page_for_every_page_of_the_documentation(site: Path) -> None:
     pages = {path.stem for path in build.DOCS.glob("*.md")} - {"README"} | {
         *GENERATED,

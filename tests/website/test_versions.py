@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ import harness
 from tests.origin import Quiet
 from website import build, versions
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-REQUIRED = os.environ.get("BROWSER_TESTS") == "required"
 OLD, NEWEST = "0.1.0", harness.__version__
 
 
@@ -52,12 +49,11 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def published(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the built site as the newest version, and a copy of it as an old one that lacks a page."""
-    pytest.importorskip("furo")
     folder = tmp_path_factory.mktemp("published")
-    shutil.move(build.build(folder / "built").parent, folder / "pages" / NEWEST)
-    shutil.copytree(folder / "pages" / NEWEST, folder / "pages" / OLD)
+    for version in (NEWEST, OLD):
+        shutil.copytree(site, folder / "pages" / version)
     for page in (folder / "pages" / OLD).rglob("*"):
         if page.name == "documentation_options.js":
             page.write_text(page.read_text().replace(NEWEST, OLD))
@@ -70,17 +66,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None and not REQUIRED:
-        pytest.skip("Chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.browser
