@@ -34,7 +34,7 @@ def prepared(
     decoding = replace(predictor.decoding, min_new_tokens=new_tokens or 0)
     subject = Subject(
         predictor.model, predictor.preprocess, decoding, predictor.batch, predictor.sha256, predictor.dtype,
-        lambda: florence2.build(replace(setting, dtype="float32"), options, source).model,
+        lambda: florence2.build(replace(setting, dtype="float32"), replace(options, backend=None), source).model,
     )  # fmt: skip
     return subject, asked_of(predictor, request.questions, request.about), predictor.provenance
 
@@ -44,8 +44,11 @@ def _with_random_weights(
 ) -> Subject:
     """A network of the model's size with random weights; needs no files.
 
-    UsageError for more new tokens than the network has positions.
+    UsageError for more new tokens than the network has positions, and for a backend.
     """
+    if options.backend is not None:
+        name = options.backend
+        raise UsageError(f"--backend {name} needs a checkpoint; --against {name} measures it with random weights")
     config = source.size
     florence2.refuse(setting, options)
     side = options.resolution or config.image_size

@@ -95,7 +95,8 @@ def command(entry: Entry | None) -> Callable[..., None]:
             str | None,
             Parameter(
                 help="Peers to compare with, interleaved in the same process: transformers, transformers-static, "
-                "transformers-compile; with commas: several [default: none]"
+                "transformers-compile; on a CPU also onnxruntime, openvino, torch-compile (extra: peers), with "
+                "the same weights exported on the spot; with commas: several [default: none]"
             ),
         ] = None,
         rate: Annotated[

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.cluster.ray_cluster import Spread
     from harness.speed.levels import Level
     from harness.speed.remote import Remote
+    from harness.speed.runtimes import RuntimePeer
     from harness.speed.systems import Ours, Queries, Subject
 
 BATCHES_PER_ROUND = 3  # of an offline comparison with a peer
@@ -136,15 +137,17 @@ def _measured_whole(plan: Plan, point: Point, command: Sequence[str]) -> dict[st
 
 
 def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any]:
+    from harness.florence2.exported.runtimes import RUNTIMES
     from harness.speed import bench as rules
     from harness.speed import levels
     from harness.speed.meters import device_name
     from harness.speed.remote import Remote
+    from harness.speed.runtimes import build
     from harness.speed.systems import PEERS, Ours
 
     for name in plan.against:
-        if name not in PEERS:
-            raise UsageError(f"--against {name}: one of {', '.join(PEERS)}")
+        if name not in (*PEERS, *RUNTIMES):
+            raise UsageError(f"--against {name}: one of {', '.join((*PEERS, *RUNTIMES))}")
     level = levels.find(plan.level)
     if plan.against and level.rounds < rules.TOO_FEW_ROUNDS:
         log.warning("comparisons will be INVALID: the %d rounds of %s have no interval", level.rounds, level.name)
@@ -154,6 +157,7 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
     if isinstance(subject, Remote):
         return _measured_remote(plan, point, command, subject, described)
     slots = min(subject.batch, len(queries)) if plan.scenario != "server" else subject.batch
+    runtimes = {name: build(name, subject, queries, slots) for name in plan.against if name in RUNTIMES}
     ours = Ours(subject.model, subject.preprocess, subject.decoding, queries, slots)
     with counted(f"{plan.scenario}, {point.task}", "queries") as tick:
         measured = rules.measure(
@@ -177,7 +181,12 @@ def _measured(plan: Plan, point: Point, command: Sequence[str]) -> dict[str, Any
     }
     if plan.stages:
         record |= _staged(subject, queries, slots, level, round(measured.throughput["tokens an answer"]))
-    record["against"] = {name: _versus(name, plan, ours, subject, queries, slots, level) for name in plan.against}
+    record["against"] = {
+        name: _versus_runtime(name, runtimes[name], plan, ours, subject, queries, slots, level)
+        if name in runtimes
+        else _versus(name, plan, ours, subject, queries, slots, level)
+        for name in plan.against
+    }
     record["provenance"] = provenance(command, **described, load=os.getloadavg())
     return record
 
@@ -233,11 +242,12 @@ def _settings(plan: Plan, point: Point, subject: Subject, slots: int) -> dict[st
 
     from harness.speed.systems import RANDOM
 
+    backend = subject.model.backend
     return {
         "task": point.task if plan.weights != RANDOM else "",
         "batch size": slots,
         "beams": subject.decoding.beams,
-        "dtype": str(subject.dtype).removeprefix("torch."),
+        "dtype": str(subject.dtype).removeprefix("torch.") + (f" ({backend})" if backend else ""),
         "resolution": f"{subject.preprocess.width}x{subject.preprocess.height}",
         "new tokens": subject.decoding.min_new_tokens,
         "threads": torch.get_num_threads(),
@@ -257,10 +267,9 @@ def _versus(
     from harness.speed.scenarios import ask
     from harness.speed.systems import Peer, in_fewer_bits
 
-    size = slots * (BATCHES_PER_ROUND if plan.scenario == "offline" else 1)
-    rounds = [[(first + place) % len(queries) for place in range(size)] for first in range(0, len(queries), size)]
+    rounds = _rounds(plan, queries, slots)
     model = subject.model
-    if in_fewer_bits(model):
+    if in_fewer_bits(model) or model.backend:
         model = subject.in_full().to(subject.device, model.vision.dtype)
     try:
         peer = Peer(peer_name, model, subject.preprocess, subject.decoding, queries, slots)
@@ -270,6 +279,24 @@ def _versus(
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:  # of the peer: no code of ours runs here
         return {"cannot run": (str(error).splitlines() or [repr(error)])[0]}
     return asdict(rules.versus(ours, peer, peer_name, rounds, level.rounds, subject.device))
+
+
+def _versus_runtime(
+    name: str, peer: RuntimePeer, plan: Plan, ours: Ours, subject: Subject, queries: Queries, slots: int, level: Level
+) -> dict[str, Any]:
+    """The comparison with a runtime: the whole answer, its parts, and the settings of the peer."""
+    from harness.speed import bench as rules
+    from harness.speed.runtimes import parts
+
+    rounds = _rounds(plan, queries, slots)
+    whole = asdict(rules.versus(ours, peer.system, name, rounds, level.rounds, subject.device))
+    return {**whole, "runtime": peer.described, "parts": parts(peer, subject, queries, slots, level.rounds)}
+
+
+def _rounds(plan: Plan, queries: Queries, slots: int) -> list[list[int]]:
+    """The queries of each round of a comparison."""
+    size = slots * (BATCHES_PER_ROUND if plan.scenario == "offline" else 1)
+    return [[(first + place) % len(queries) for place in range(size)] for first in range(0, len(queries), size)]
 
 
 def prepare(plan: Plan, point: Point) -> tuple[Subject, Queries, dict[str, Any]]:

@@ -40,7 +40,8 @@ def describe(record: Record) -> str:
         lines.append(f"  {trial['rate']:8.3g} queries/s: p{trial['percent']:g} {trial['latency']:.3g} s, {result}")
     if "stages" in record:
         lines += _stage_lines(record["stages"])
-    lines += [f"  versus {name}: {versus(result)}" for name, result in record["against"].items()]
+    for name, result in record["against"].items():
+        lines += [f"  versus {name}: {versus(result)}", *_runtime_lines(result)]
     return "\n".join(map(sinks.line, lines))
 
 
@@ -52,6 +53,27 @@ def _stage_lines(stages: Mapping[str, Any]) -> list[str]:
             share = f"{stage['of the ceiling']:.0%} of the ceiling"
             floor = f"  roofline floor {_time(stage['floor s'])} ({stage['bound']}), {share}"
         lines.append(f"    {stage['stage']:9} {_time(stage['seconds']):>9}{floor}")
+    return lines
+
+
+def _runtime_lines(result: Mapping[str, Any]) -> list[str]:
+    """A runtime's settings, its distance from float32 and ours, and the ratio of each part; none for other peers."""
+    if "runtime" not in result:
+        return []
+    runtime = result["runtime"]
+    hints = "".join(f", {name}={value}" for name, value in runtime["hints"].items())
+    lines = [f"    {runtime['version']}, {runtime['precision']}, {runtime['threads']} threads{hints}"]
+    for side in ("ours", "theirs"):
+        near = runtime[f"{side} versus float32"]
+        lines.append(
+            f"    {side} versus float32: {near['agreement']:.1%} of {near['places']} tokens agree, error of the vision "
+            f"tower {near['tower error']:.2g}"
+        )
+    for part in result["parts"]:
+        ratio = part["ratio"]
+        interval = f" [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio["low"] is not None else ""
+        times = f"{_time(part['ours'])} (ours), {_time(part['theirs'])} (theirs)"
+        lines.append(f"    {part['part']:25} {ratio['value']:.2f} times{interval}: {times}")
     return lines
 
 

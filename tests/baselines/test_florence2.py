@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 from pathlib import Path
@@ -92,11 +93,11 @@ def _headline(name: str, task: str, miniature: Path) -> float:
     return value
 
 
-def test_nano_answers_every_kind_with_the_same_tokens_in_any_batch(tmp_path: Path) -> None:
-    """Each kind has an answer of its own type, also the kinds on which nano was not trained.
+def every_kind(folder: Path) -> tuple[list[Question], dict[Kind, type]]:
+    """Questions of every kind about an image in a folder, with its size and without, and the types of their values.
 
-    Rounding depends on the batch size and on the processor.  The image is one for which all decisions of the search are
-    clear: noise of 3e-4 on every logit, far above float32 rounding, does not change an answer.
+    The image is one for which all decisions of the search are clear: noise of 3e-4 on every logit, far above float32
+    rounding, does not change an answer.
     """
     values: dict[Kind, type] = {
         "caption": Text, "detailed_caption": Text, "more_detailed_caption": Text, "detect": Boxes, "find": Boxes,
@@ -105,13 +106,22 @@ def test_nano_answers_every_kind_with_the_same_tokens_in_any_batch(tmp_path: Pat
     }  # fmt: skip
     assert set(values) == GENERAL
     pixels = np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "x.png")
+    Image.fromarray(pixels).save(folder / "x.png")
     phrases = (Phrase("a red cup"), Phrase("a dog"))
     questions = [
         Question("x.png", size, kind, region=(9.5, 8.0, 60.0, 40.0), text="a red cup and a dog", phrases=phrases)
         for kind in values
         for size in (Size(96, 64), None)
     ]
+    return questions, values
+
+
+def test_nano_answers_every_kind_with_the_same_tokens_in_any_batch(tmp_path: Path) -> None:
+    """Each kind has an answer of its own type, also the kinds on which nano was not trained.
+
+    Rounding depends on the batch size and on the processor.
+    """
+    questions, values = every_kind(tmp_path)
 
     def answers(batch: int) -> list[Answer]:
         model = baselines.find("florence2-nano").load(Setting(root=tmp_path, batch_size=batch), max_new_tokens=24)
@@ -203,6 +213,16 @@ def test_precision_that_a_device_lacks_is_a_usage_error(name: str, device: str, 
         florence2.choose_dtype(name, device)
 
 
+def test_backend_is_for_a_cpu_and_a_whole_number_of_threads() -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    options = florence2.Options(backend="onnxruntime", threads="auto")
+    with pytest.raises(UsageError, match="--threads auto tries this harness's own kernels; --backend needs a whole"):
+        florence2.refuse(Setting(), options)
+    with pytest.raises(UsageError, match="--backend onnxruntime: no float16 on a CPU"):
+        florence2.refuse(Setting(dtype="float16"), options)
+
+
 def test_device_that_the_machine_lacks_is_a_resource_error() -> None:
     assert florence2.choose_device("cpu") == "cpu"
     with pytest.raises(ResourceError, match="--device cuda:99 cannot be used here"):
@@ -219,6 +239,7 @@ def test_device_that_the_machine_lacks_is_a_resource_error() -> None:
         ({"resolution": 31}, "--resolution 31: at least 32 pixels"),
         ({"prompt": "find=nonsense"}, "nonsense"),
         ({"threads": "many"}, "many"),
+        ({"backend": "tensorrt"}, "--backend tensorrt: one of onnxruntime, openvino"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_loading(options: dict[str, Any], message: str) -> None:
@@ -234,6 +255,35 @@ def test_threads_back_off_unless_their_number_is_given(setting: str | None, back
         assert florence2.build(Setting(device="cpu"), florence2.Options(threads=setting), source).backs_off is backs_off
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_nano_in_a_backend_answers_every_kind_as_without_it(
+    backend: str, tmp_path: Path, exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedily and with beams; a batch of five has prompts of several lengths, and sequences at different positions."""
+    for package in (backend, "onnx", "onnxscript"):
+        pytest.importorskip(package)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(exports))
+    questions, _ = every_kind(tmp_path)
+    for beams in (1, 3):
+        found = []
+        for options in ({}, {"backend": backend}):
+            setting = Setting(root=tmp_path, batch_size=5)
+            model = baselines.find("florence2-nano").load(setting, max_new_tokens=24, beams=beams, **options)
+            results = dict(model.answer(enumerate(questions)))
+            answers = [answer for _, answer in sorted(results.items()) if isinstance(answer, Answer)]
+            found.append([(answer.raw, answer.trail, answer.truncated) for answer in answers])
+        assert len(found[0]) == len(questions) and found[0] == found[1]
+    version = importlib.metadata.version(backend)
+    assert f":backend={backend} {version}:" in model.fingerprint
+    assert model.provenance["backend"] == f"{backend} {version}"
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder, so that the graphs are exported once for all tests of this file."""
+    return tmp_path_factory.mktemp("exports")
 
 
 def test_options_of_the_search_reach_the_fingerprint() -> None:

@@ -16,6 +16,11 @@ def parts() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def peers() -> ModuleType:
+    return imported("benchmarks.peers")
+
+
+@pytest.fixture(scope="session")
 def scaling() -> ModuleType:
     return imported("benchmarks.scaling")
 

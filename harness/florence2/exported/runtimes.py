@@ -55,7 +55,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         ),
         Runtime(
             "torch-compile", "with_torch", ("torch",), ("float32", "bfloat16"),
-            {"freezing": ("1", "0")}, exports=False,
+            {}, exports=False,
         ),
     )
 }  # fmt: skip

@@ -29,9 +29,8 @@ def _graph(part: str, module: nn.Module, settings: Settings) -> Graph:
     halved = part == "vision" and settings.precision == "bfloat16"
     if halved:
         module = module.to(torch.bfloat16)
-    freezing = settings.hint("freezing") == "1"
     free = None if part == "vision" else True  # lengths change from step to step, and the vision graph has one size
-    compiled: Any = torch.compile(module, dynamic=free, options={"freezing": freezing})
+    compiled: Any = torch.compile(module, dynamic=free, options={"freezing": True})
 
     def compute(inputs: Sequence[Tensor]) -> list[Tensor]:
         nested = _nested(inputs) if part == "decoder" else inputs

@@ -54,6 +54,26 @@ def test_versus_peer_has_ratio_times_and_reasons(result: dict[str, Any], expecte
     assert speed.versus(result) == expected
 
 
+def test_describe_versus_a_runtime_has_settings_distance_and_parts() -> None:
+    near = {"agreement": 0.345, "places": 160, "tower error": 0.22}
+    runtime = {
+        "version": "1.32.0", "precision": "int8", "threads": 2, "hints": {"spinning": "0"},
+        "ours versus float32": {"agreement": 1.0, "places": 160, "tower error": 0.0}, "theirs versus float32": near,
+    }  # fmt: skip
+    ratio = {"value": 1.25, "low": 1.2, "high": 1.5, "n": 7}
+    vision = {"part": "vision", "ratio": ratio, "least": 1.1, "most": 1.6, "ours": 2.0, "theirs": 2.5}
+    few = {**vision, "part": "text encoder", "ratio": {**ratio, "low": None, "high": None}}
+    result = {**PEER, "name": "onnxruntime", "runtime": runtime, "parts": [vision, few]}
+    lines = [line.strip() for line in speed.describe(record(against={"onnxruntime": result})).splitlines()]
+    assert lines[-5:] == [
+        "1.32.0, int8, 2 threads, spinning=0",
+        "ours versus float32: 100.0% of 160 tokens agree, error of the vision tower 0",
+        "theirs versus float32: 34.5% of 160 tokens agree, error of the vision tower 0.22",
+        "vision                    1.25 times [1.20, 1.50]: 2 s (ours), 2.5 s (theirs)",
+        "text encoder              1.25 times: 2 s (ours), 2.5 s (theirs)",
+    ]
+
+
 def rows(text: str, heading: str) -> list[list[str]]:
     """The rows of the Markdown table below a line that begins with `heading`."""
     lines = text[text.index(heading) :].splitlines()

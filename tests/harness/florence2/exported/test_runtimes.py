@@ -48,12 +48,13 @@ def test_missing_package_is_a_line_with_the_command(
 
 
 def test_settings_describe_version_and_other_hints_only() -> None:
-    version = metadata.version("torch")
-    assert Settings("torch-compile", "float32", 1).describe() == f"torch-compile {version}"
-    assert Settings("torch-compile", "float32", 1, {"freezing": "1"}).describe() == f"torch-compile {version}"
-    changed = Settings("torch-compile", "float32", 1, {"freezing": "0"})
-    assert changed.describe() == f"torch-compile {version} freezing=0"
-    assert changed.hint("freezing") == "0"
+    pytest.importorskip("onnxruntime")
+    version = metadata.version("onnxruntime")
+    assert Settings("onnxruntime", "float32", 1).describe() == f"onnxruntime {version}"
+    assert Settings("onnxruntime", "float32", 1, {"spinning": "0"}).describe() == f"onnxruntime {version}"
+    changed = Settings("onnxruntime", "float32", 1, {"spinning": "1"})
+    assert changed.describe() == f"onnxruntime {version} spinning=1"
+    assert (changed.hint("spinning"), changed.hint("optimisation")) == ("1", "all")
 
 
 @pytest.mark.parametrize("name", WITH_FILES)
@@ -66,5 +67,5 @@ def test_damaged_graph_is_a_line_that_names_the_folder(tmp_path: Path, name: str
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_every_runtime_has_hints_with_a_default() -> None:
-    assert all(values for runtime in RUNTIMES.values() for values in runtime.hints.values())
+def test_only_files_are_exported_for_backends() -> None:
+    assert tuple(name for name, runtime in RUNTIMES.items() if runtime.exports) == WITH_FILES
