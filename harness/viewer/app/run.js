@@ -70,7 +70,7 @@
       H.el("div", { class: "columns" },
         H.el("section", {}, H.el("h2", {}, "Model"), facts({ ...other, fingerprint: spec.fingerprint }),
           decoding ? [H.el("h3", {}, "Decoding"), H.el("p", { class: "code" }, String(decoding))] : null,
-          sent(id, head), prompts && typeof prompts === "object" ? [H.el("h3", {}, "Prompts by kind of question"), facts(prompts)] : null),
+          sent(id, head), prompts && typeof prompts === "object" ? [H.el("h3", {}, "Prompt forms by kind of question"), facts(prompts)] : null),
         H.el("section", {}, H.el("h2", {}, "Speed"), timings(run.timings, run.counts),
           H.el("h2", {}, "Environment"), facts({ ...(from.machine || {}), ...(from.packages || {}) })),
         H.el("section", {}, H.el("h2", {}, "Record"), facts({ id: run.id, status: run.status, schema: run.schema, ...spec, fingerprint: null, ...rest }))),

@@ -68,7 +68,9 @@ def tokens_of(raw: str) -> tuple[tuple[tuple[str, float], ...], ...]:
 
 def library(shown: Sequence[Shown], pictures: int = 100) -> Fixed:
     """The library of these runs as `report` writes them."""
-    return Fixed([(Listed(item.run, item.run.status, f"results/{item.run.id}"), item, "") for item in shown], pictures)
+    folder = f"/{'long-folder-name' * 4}/results"  # wider than a phone
+    listed = [Listed(item.run, item.run.status, f"{folder}/{item.run.id}") for item in shown]
+    return Fixed([(each, item, "") for each, item in zip(listed, shown, strict=True)], pictures)
 
 
 def renamed(shown: Shown, **changes: Any) -> Shown:
