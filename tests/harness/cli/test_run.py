@@ -275,6 +275,7 @@ def test_commands_are_listed() -> None:
         "show",
         "rm",
         "export",
+        "push",
         "report",
         "view",
     }
