@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,21 @@ def test_numbers_without_intervals_are_those_with_intervals(tmp_path: Path) -> N
     assert plain.provenance["intervals"] == "none"
     again, _ = scoring.score_again(run.id, out=tmp_path)
     assert again.metrics == run.metrics and again.metrics["F1"].low is not None
+
+
+@pytest.mark.parametrize("task", ["coco_detection", "refcoco", "flickr30k"])
+def test_predictions_are_scored_without_image_folders(miniature: Path, tmp_path: Path, task: str) -> None:
+    """The annotations of these tasks hold all that scoring needs."""
+    whole = harness.evaluate(task, "whole-image", data="miniature", out=tmp_path / "r", export=tmp_path / "p")
+    [predictions] = (tmp_path / "p").iterdir()
+    without = tmp_path / "data"
+    shutil.copytree(miniature, without, ignore=shutil.ignore_patterns("*.jpg", "*.png"))
+    for path in sorted(without.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    assert not list(without.rglob("*.jpg"))
+    run = harness.score(task, predictions, data=str(without), out=tmp_path / "s")
+    assert run.metrics[run.headline] == whole.metrics[run.headline]
 
 
 def test_answer_of_no_sample_is_refused(predictions: Path, tmp_path: Path) -> None:
