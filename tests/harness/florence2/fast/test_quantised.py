@@ -105,6 +105,16 @@ def test_shortlist_of_a_row_does_not_depend_on_the_rest_of_the_batch_or_on_strid
     assert head.weight.data_ptr() == like.weight.data_ptr()  # no copy
 
 
+def test_shortlist_of_a_row_that_is_not_a_number_leaves_no_log_probability() -> None:
+    """The engine finds broken weights by them; the other row keeps its scores."""
+    torch.manual_seed(1)
+    head, x = ShortlistHead(Linear(32, 200, bias=False)), torch.randn(2, 32)
+    x[1, 3] = torch.nan
+    with torch.inference_mode():
+        log_probs = head(x).log_softmax(-1)
+    assert log_probs[0].isfinite().all() and log_probs[1].isnan().all()
+
+
 def test_int8_row_does_not_depend_on_the_rest_of_the_batch() -> None:
     torch.manual_seed(1)
     like = Linear(32, 16)
