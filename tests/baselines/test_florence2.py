@@ -247,6 +247,7 @@ def test_options_that_cannot_work_are_refused_before_loading(options: dict[str, 
         florence2.refuse(Setting(), florence2.Options(**options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_nano_in_a_backend_answers_every_kind_as_without_it(
     backend: str, tmp_path: Path, exports: Path, monkeypatch: pytest.MonkeyPatch
