@@ -257,6 +257,7 @@ def test_threads_back_off_unless_their_number_is_given(setting: str | None, back
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_nano_in_a_backend_answers_every_kind_as_without_it(
     backend: str, tmp_path: Path, exports: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,8 @@ A runtime is used where the packages of the extra `peers` are installed.  Its `l
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module, metadata, util
@@ -84,7 +86,8 @@ class Settings:
 def find(name: str, precision: str, option: str) -> Runtime:
     """The runtime of a name, which has the precision and whose packages are installed.
 
-    UsageError for another name or precision, ResourceError for a package that is missing; `option` begins the message.
+    UsageError for another name or precision, ResourceError for a package or a compiler that is missing; `option` begins
+    the message.
     """
     if name not in RUNTIMES:
         raise UsageError(f"{option} {name}: one of {', '.join(RUNTIMES)}")
@@ -94,6 +97,8 @@ def find(name: str, precision: str, option: str) -> Runtime:
     missing = [package for package in runtime.packages if util.find_spec(package) is None]
     if precision == "int8" and name == "openvino" and util.find_spec("nncf") is None:
         missing.append("nncf")
+    if name == "torch-compile" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise ResourceError(f"{option} {name} needs a C++ compiler, and there is none: install g++, or set CXX")
     if missing:
         raise ResourceError(f"{option} {name} needs {', '.join(missing)}, which is not installed: {INSTALL}")
     return runtime

@@ -47,6 +47,12 @@ def test_missing_package_is_a_line_with_the_command(
         find(name, precision, "--against")
 
 
+def test_missing_compiler_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ResourceError, match="--against torch-compile needs a C\\+\\+ compiler, and there is none"):
+        find("torch-compile", "float32", "--against")
+
+
 def test_settings_describe_version_and_other_hints_only() -> None:
     pytest.importorskip("onnxruntime")
     version = metadata.version("onnxruntime")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from harness.florence2.exported.runtimes import RUNTIMES, Settings
@@ -23,3 +25,10 @@ def test_lower_precision_agrees_mostly(precision: str) -> None:
     if precision == "int8":
         pytest.importorskip("nncf")
     assert tokens_in_common(network(Settings("openvino", precision, 1))) > 0.3
+
+
+def test_nncf_is_kept_from_reporting_its_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NNCF_CI", raising=False)
+    definitions = pytest.importorskip("nncf.definitions")
+    network(Settings("openvino", "int8", 1))
+    assert definitions.NNCF_CI_ENV_VAR_NAME == "NNCF_CI" and os.environ["NNCF_CI"]
