@@ -24,7 +24,8 @@ demo: .venv/core
 	@echo "pictures: demo/report/gallery, best seen in demo/report/index.html"
 
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not peers"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m peers
 
 tools: .venv/dev .venv-tools/done
 	TOOLS_PYTHON=.venv-tools/bin/python $(BIN)/python -m pytest \

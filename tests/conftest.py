@@ -21,6 +21,21 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+PEERS = (  # tests that load ONNX Runtime or OpenVINO
+    "tests/harness/florence2/exported/",
+    "tests/harness/speed/test_runtimes.py",
+    "tests/benchmarks/test_peers.py",
+    "tests/baselines/test_florence2.py::test_nano_in_a_backend",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that `make test` runs in processes of their own."""
+    for item in items:
+        if item.nodeid.startswith(PEERS):
+            item.add_marker(pytest.mark.peers)
+
+
 @pytest.fixture(scope="session")
 def miniature() -> Path:
     """The data root of the embedded benchmark, which is rendered into the user's cache once."""

@@ -59,8 +59,7 @@ COMMANDS = {  # the module of each command, which is imported when the command i
     ),
     "models": (
         "models",
-        "List models: number of parameters, repository, pinned revision, and the folder of the weights on this "
-        "machine.",
+        "List models: number of parameters, repository, pinned revision, weights on this machine, and their licence.",
     ),
     "push": (
         "push",

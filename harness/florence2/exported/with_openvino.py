@@ -54,7 +54,7 @@ def _graph(core: Any, file: Path, settings: Settings) -> Graph:
 
     def compute(inputs: Sequence[Tensor]) -> list[Tensor]:
         arrays = [tensor.contiguous().numpy() for tensor in inputs]
-        outputs = request(len(inputs[0]) if fixed else None).infer(arrays, share_inputs=True, share_outputs=True)
+        outputs = request(len(inputs[0]) if fixed else None).infer(arrays, share_inputs=True, share_outputs=False)
         return [from_numpy(array) for array in outputs.values()]
 
     return compute

@@ -19,6 +19,7 @@ then get float32 scores: in eight bits, the scores of adjacent location bins wou
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,10 @@ class Int8Linear(nn.Module):
         out = out[: len(rounded)].addcmul_(least / step, self.sums)
         out = torch.addcmul(self.bias, out, step, out=out)
         return (gelu_(out) if gelu else out).view(*x.shape[:-1], len(self.sums))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Int8Linear:
+        """Itself: nothing in it changes, and torch cannot copy a weight in oneDNN's blocks."""
+        return self
 
 
 class HalfLinear(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -175,3 +177,10 @@ def e4m3(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     scaled = x / step
     near_tie = (scaled - scaled.floor() - 0.5).abs() < 64 * EPS  # scaled numbers are below 16, and in float32
     return scaled.round() * step, near_tie * step
+
+
+def test_copy_of_a_shortlist_has_equal_scores() -> None:
+    torch.manual_seed(0)
+    head, x = ShortlistHead(Linear(32, 200, bias=False)), torch.randn(2, 32)
+    with torch.inference_mode():
+        assert torch.equal(copy.deepcopy(head)(x), head(x))
