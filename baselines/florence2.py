@@ -164,7 +164,7 @@ def build(setting: Setting, options: Options, source: Source) -> Predictor:
     forms = prompts.choose(source.family, options.prompt)
     device = _device(setting, options)
     if options.backend is not None and options.threads is not None:
-        torch.set_num_threads(threads.number(options.threads))  # before the runtime compiles for so many
+        torch.set_num_threads(threads.number(options.threads))  # before the runtime compiles for this number
     base = source.base(folder)
     parts = load_parts(folder, base=base, resolution=options.resolution, fast=options.fast_resize)
     room = parts.model.config.text.positions

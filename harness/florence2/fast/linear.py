@@ -35,7 +35,7 @@ from harness.florence2.fast.fused import linear_gelu
 MANY = 256  # rows; from here on, oneDNN with a GELU inside is faster than MKL on an Intel CPU
 LIGHT = 2**18  # weights; fewer stay in a core's cache, so 32 rows take hardly longer than eight
 HEAVY = 2**19  # weights; with fewer, MKL on an Intel CPU is as fast for few rows
-SINGLE = 3  # rows; for so many and fewer, MKL has kernels of its own on an Intel CPU
+SINGLE = 3  # rows; for 1 to 3, MKL has kernels of its own on an Intel CPU
 MAPPED = 2**11  # rows; text has fewer, and a strip of a map has about as many
 TINY = 2**21  # multiplications; below it, with light weights, a call of oneDNN takes longer than MKL's product
 SMALL = 2**27  # multiplications; such a product takes a few times as long as oneDNN needs to build a kernel

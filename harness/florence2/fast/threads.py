@@ -79,7 +79,7 @@ class BackOff:
         self._retry = RETRY
 
     def record(self, seconds: float, cpu: float) -> None:
-        """Adds a step of so many seconds, in which the process ran for so many CPU seconds; sets torch's threads."""
+        """Adds a step: its seconds, and the CPU seconds of the process in it; sets torch's threads."""
         self._seconds, self._cpu = self._seconds + seconds, self._cpu + cpu
         if self._seconds < WINDOW:
             return

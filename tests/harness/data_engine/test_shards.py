@@ -96,7 +96,7 @@ def test_full_disk_leaves_the_images_as_they_were(tmp_path: Path, monkeypatch: p
 
 
 def peak_of(path: Path, count: int) -> int:
-    """The peak of Python's memory, in bytes, while an engine of so many images is made and its images are decided."""
+    """The peak of Python's memory, in bytes, while an engine of `count` images is made and its images are decided."""
     rows = (
         replace(image, reference=f"{place:06d}.png", hash=int(image.sha256[:16], 16))
         for place, image in enumerate(map(image_row, range(count)))
