@@ -12,7 +12,7 @@ from harness.errors import DataError
 from harness.report.page import Shown
 from harness.viewer import static
 from harness.viewer.given import Listed
-from tests.harness.viewer.viewed import library, picture, shown_of
+from tests.harness.viewer.viewed import library, listed, picture, shown_of
 
 
 def test_report_writes_index_data_and_pictures(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_runs_that_are_read_again_give_the_same_pages_and_at_most_two_stay_in_me
 
     again = static.Fixed((), 100, read)
     for name in names:
-        again.add(Listed(shown_of(name, root).run, "complete", f"results/id-{name}"), shown_of(name, root), "")
+        again.add(listed(shown_of(name, root)), shown_of(name, root), "")
     static.write(library([shown_of(name, root) for name in names]), tmp_path / "kept")
     static.write(again, tmp_path / "again")
     for path in (path for path in (tmp_path / "kept").rglob("*") if path.is_file()):

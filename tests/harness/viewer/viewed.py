@@ -68,9 +68,12 @@ def tokens_of(raw: str) -> tuple[tuple[tuple[str, float], ...], ...]:
 
 def library(shown: Sequence[Shown], pictures: int = 100) -> Fixed:
     """The library of these runs as `report` writes them."""
-    folder = f"/{'long-folder-name' * 4}/results"  # wider than a phone
-    listed = [Listed(item.run, item.run.status, f"{folder}/{item.run.id}") for item in shown]
-    return Fixed([(each, item, "") for each, item in zip(listed, shown, strict=True)], pictures)
+    return Fixed([(listed(item), item, "") for item in shown], pictures)
+
+
+def listed(shown: Shown) -> Listed:
+    """The entry of a run in a list of runs; its folder's name is wider than a phone."""
+    return Listed(shown.run, shown.run.status, f"/{'long-folder-name' * 4}/results/{shown.run.id}")
 
 
 def renamed(shown: Shown, **changes: Any) -> Shown:
