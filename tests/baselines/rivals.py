@@ -6,6 +6,7 @@ The entry runs on it with `weights=FOLDER`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.errors import CheckpointError
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import evaluate_each
 from harness.evaluation.request import Request, Scorers
+from harness.store.folder import run_folder
 from tests.baselines.test_hub import reach
 from tests.hub import serving
 
@@ -144,23 +146,28 @@ def check_hub(entry: Entry, weights: Path, cache: Path, monkeypatch: pytest.Monk
 
 
 def check_commands(entry: Entry, weights: Path, folder: Path, answered: Sequence[str], **options: Any) -> None:
-    """`run` over every task of the miniature, `score`, `compare` with the floor, and `report`.
+    """`run` and `score` over every task of the miniature; `compare` with the floor and `report` for the first and last.
 
     `answered` are the tasks that must be evaluated; every other one must be left out.
     """
-    results = folder / "results"
+    results, shown = folder / "results", folder / "shown"
     quick = Scorers(meteor=False)  # METEOR needs a second for each run
-    common: dict[str, Any] = {"data": "miniature", "limit": 3, "out": results, "scorers": quick}
+    common: dict[str, Any] = {"data": "miniature", "limit": 3, "scorers": quick}
     settings = {"weights": str(weights), "device": "cpu", "name": "tiny", "options": options}
-    runs = [evaluated.run for evaluated in evaluate_each(Request(task="all", model=entry, **common, **settings))]
+    request = Request(task="all", model=entry, out=results, **common, **settings)
+    runs = [evaluated.run for evaluated in evaluate_each(request)]
     assert {run.spec.task for run in runs} == set(answered)
     for run in runs:
         assert (run.status, run.counts["failed"]) == ("partial", 0)
         assert run.counts["answered"] == run.counts["samples"] > 0
         again, _ = scoring.score_again(run.id, data="miniature", out=results, scorers=quick)
         assert again.metrics == run.metrics
-        floor = harness.evaluate(run.spec.task, "oracle" if run.spec.task == "icdar2015" else "whole-image", **common)
-        [comparison] = harness.compare(run, floor, data="miniature", out=results)
+    for run in {run.id: run for run in (runs[0], runs[-1])}.values():
+        shutil.copytree(run_folder(results, run.spec), run_folder(shown, run.spec))
+        floor = harness.evaluate(
+            run.spec.task, "oracle" if run.spec.task == "icdar2015" else "whole-image", out=shown, **common
+        )
+        [comparison] = harness.compare(run, floor, data="miniature", out=shown)
         assert comparison.metrics
-    assert main(["report", "--results", str(results), "--to", str(folder / "report"), "--pictures", "1"]) == 0
+    assert main(["report", "--results", str(shown), "--to", str(folder / "report"), "--pictures", "1"]) == 0
     assert "tiny" in (folder / "report/index.html").read_text()
