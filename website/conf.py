@@ -14,7 +14,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 highlight_language = "none"
 smartquotes = False  # "--model" is no dash
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_use_index = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_js_files = [("versions.js", {"defer": "defer"})]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.browser
-CHECKED = ("index", "start", "compare", "scale")  # lists, code, and tables with empty headers; a page takes seconds
+CHECKED = ("index", "start", "compare", "scale", "search")  # lists, code, tables with empty headers; each takes seconds
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
