@@ -46,7 +46,7 @@ from harness.core import (
 from harness.metrics import coco_eval
 from harness.metrics.average_precision import PRECISIONS
 from harness.metrics.labels import Synonyms, detections_in, unmapped
-from harness.metrics.reduce import clusters_of, ratio
+from harness.metrics.reduce import clusters_of, hmean, ratio
 
 ORDERS = 10  # random orders of ties for `mAP constant`
 CACHED = 210  # sequences of rows with cached results: a comparison of two runs on RF100-VL needs 200
@@ -181,9 +181,9 @@ class Detector:
             "mAP constant": _Constant(self, "mean"),
             "mAP constant lowest": _Constant(self, "lowest"),
             "mAP constant highest": _Constant(self, "highest"),
-            "precision": ratio("right", "found", empty=math.nan),
-            "recall": ratio("right", "there", empty=math.nan),
-            "F1": ratio("twice right", "found and there"),
+            "precision": ratio("true positives", "predictions", empty=math.nan),
+            "recall": ratio("true positives", "targets", empty=math.nan),
+            "F1": hmean("true positives", "targets", "predictions"),
         }
 
     @property
@@ -227,8 +227,7 @@ class Detector:
             counts = coco_eval.precision_recall_f1(tables.truth, tables.found, tables.images, tables.categories)
             for row, (right, found, there) in zip(group, counts.tolist(), strict=True):
                 f1 = 2 * right / (found + there) if found + there else 1.0
-                more = {"right": right, "found": found, "there": there}
-                more |= {"twice right": 2 * right, "found and there": found + there}
+                more = {"true positives": right, "predictions": found, "targets": there}
                 scores.append({"F1": f1, **more, "unmapped labels": float(unmapped(row, self.synonyms))})
         return scores
 

@@ -32,7 +32,7 @@ from harness.metrics import coco_eval
 from harness.metrics.average_precision import Detections, Flags, MatchTable, Numbers
 from harness.metrics.detection import Scene, scene
 from harness.metrics.labels import unmapped
-from harness.metrics.reduce import ratio
+from harness.metrics.reduce import hmean, ratio
 
 MOST = 300  # detections of an image
 MOST_FIXED = 10_000  # detections of a category, for fixed AP
@@ -165,9 +165,9 @@ class Evaluator:
             **{name: _Precision(self, *of) for name, of in PRECISIONS.items()},
             **{name: _Recall(self, name) for name in RECALLS},
             **{f"fixed {name}": _Precision(self, *PRECISIONS[name], fixed=True) for name in FIXED},
-            "precision": ratio("right", "found", empty=math.nan),
-            "recall": ratio("right", "there", empty=math.nan),
-            "F1": ratio("twice right", "found and there"),
+            "precision": ratio("true positives", "predictions", empty=math.nan),
+            "recall": ratio("true positives", "targets", empty=math.nan),
+            "F1": hmean("true positives", "targets", "predictions"),
         }
 
     @property
@@ -184,8 +184,7 @@ class Evaluator:
         synonyms = vocabulary_of(rows).synonyms
         for row, (right, found, there) in zip(rows, self.evaluation_of(rows).counts().tolist(), strict=True):
             f1 = 2 * right / (found + there) if found + there else 1.0
-            more = {"right": right, "found": found, "there": there}
-            more |= {"twice right": 2 * right, "found and there": found + there}
+            more = {"true positives": right, "predictions": found, "targets": there}
             scores.append({"F1": f1, **more, "unmapped labels": float(unmapped(row, synonyms))})
         return scores
 

@@ -81,23 +81,32 @@
     };
   });
 
+  // The width in pixels for names left of an axis, at most `most`.
+  const LETTER = 6.8;
+  const room = (names, most) => Math.min(most, 12 + LETTER * Math.max(...names.map((name) => name.length)));
+  // A name in this room without its middle, since names often differ at their ends.
+  const shortened = (name, left) => {
+    const letters = Math.floor((left - 12) / LETTER);
+    if (name.length <= letters) return name;
+    const end = Math.floor((letters - 1) / 2);
+    return `${name.slice(0, letters - 1 - end)}…${name.slice(name.length - end)}`;
+  };
+
   // rows: [[name, [[value, low, high, n] or null for each series]], ...]
   H.bars = (options) => {
     const band = 15;
     const group = options.series.length * band + 12;
     const height = options.rows.length * group + 36;
     return figure({ ...options, legend: options.series.length > 1 ? options.series.map((name, place) => [name, place]) : null }, height, (svg, width, say) => {
-      const left = Math.min(170, Math.max(76, width * 0.3));
+      const left = room(options.rows.map((row) => row[0]), width * 0.45);
       const top = Math.max(...options.rows.flatMap((row) => row[1].flatMap((bar) => (bar ? [bar[0] || 0, bar[2] || 0] : [0]))));
       const x = d3.scaleLinear().domain([0, Math.max(top * 1.05, options.least || 1)]).range([left, width - 52]);
       svg.append("g").attr("class", "axis grid").attr("transform", `translate(0,${height - 24})`)
         .call(d3.axisBottom(x).ticks(Math.max(2, Math.floor(width / 110))).tickSize(-(height - 30)));
       options.rows.forEach(([name, bars], row) => {
         const start = row * group + 8;
-        const letters = Math.min(24, Math.floor((left - 8) / 6.3));
-        const text = svg.append("text").attr("class", "name").attr("x", left - 8).attr("text-anchor", "end")
-          .attr("y", start + (group - 12) / 2 + 4).text(name.length > letters ? `${name.slice(0, letters - 1)}…` : name);
-        text.append("title").text(name);
+        svg.append("text").attr("class", "name").attr("x", left - 10).attr("text-anchor", "end")
+          .attr("y", start + (group - 12) / 2 + 4).text(shortened(name, left)).append("title").text(name);
         bars.forEach((bar, place) => {
           if (!bar || bar[0] === null) return;
           const [value, low, high, n] = bar;
@@ -121,7 +130,7 @@
   H.ranges = (options) => {
     const height = options.rows.length * 24 + 48;
     return figure(options, height, (svg, width, say) => {
-      const left = Math.min(width * 0.5, 18 + 6.4 * Math.max(...options.rows.map((row) => row.name.length)));
+      const left = room(options.rows.map((row) => row.name), width * 0.5);
       const all = options.rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value]).concat(options.at, options.log ? [] : options.band || []);
       const [least, most] = d3.extent(options.log ? all.filter((value) => value > 0) : all);
       const bounded = (value) => (options.log ? Math.max(value, least / 1.1) : value); // 0 has no place on a logarithmic axis
@@ -132,11 +141,10 @@
       svg.append("g").attr("class", "axis grid").attr("transform", `translate(0,${bottom})`)
         .call(d3.axisBottom(x).ticks(Math.max(2, Math.floor((width - left) / 80)), options.log ? "~g" : undefined).tickSize(4 - bottom));
       svg.append("line").attr("class", "zero").attr("x1", x(options.at)).attr("x2", x(options.at)).attr("y1", 4).attr("y2", bottom);
-      const letters = Math.floor((left - 12) / 6.3);
       options.rows.forEach((row, place) => {
         const y = place * 24 + 16;
         svg.append("text").attr("class", "name").attr("x", left - 10).attr("y", y + 4).attr("text-anchor", "end")
-          .text(row.name.length > letters ? `${row.name.slice(0, letters - 1)}…` : row.name).append("title").text(row.name);
+          .text(shortened(row.name, left)).append("title").text(row.name);
         if (row.low !== null) svg.append("line").attr("class", "whisker").attr("x1", x(bounded(row.low))).attr("x2", x(bounded(row.high))).attr("y1", y).attr("y2", y);
         svg.append("circle").attr("r", 5).attr("cx", x(bounded(row.value))).attr("cy", y).attr("class", row.faint ? "dot faint" : "dot")
           .on("pointerenter", () => say(row.said)).on("pointerleave", () => say("")).append("title").text(row.said);

@@ -37,10 +37,10 @@ def test_scores_of_an_image_are_f1_and_its_counts() -> None:
         image("b", Boxes((DOG, FAR), ("puppy", "unicorn"))),  # the unicorn is not a detection, so it is not wrong
         image("c", Boxes((FAR, FAR), ("dog", "dog"))),
     ])  # fmt: skip
-    assert right == {"F1": 1.0, "right": 1, "found": 1, "there": 1, "twice right": 2, "found and there": 2,
+    assert right == {"F1": 1.0, "true positives": 1, "predictions": 1, "targets": 1,
                      "unmapped labels": 0.0}  # fmt: skip
-    assert (half["F1"], half["found"], half["unmapped labels"]) == (1.0, 1, 1.0)
-    assert (none["F1"], none["right"], none["found"], none["there"]) == (0.0, 0, 2, 1)
+    assert (half["F1"], half["predictions"], half["unmapped labels"]) == (1.0, 1, 1.0)
+    assert (none["F1"], none["true positives"], none["predictions"], none["targets"]) == (0.0, 0, 2, 1)
     assert detector.corpus.counted == ("unmapped labels",)
     assert "region score x label score" in detector.corpus.policy
     assert Detector({}, policy="by name").corpus.policy == "by name"

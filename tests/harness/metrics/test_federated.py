@@ -297,7 +297,7 @@ def test_scores_of_images_leave_out_what_is_not_annotated() -> None:
         row(4, [(3, ONE, 100)], [(0, ONE, 0.9), (1, ONE, 0.9)], names=("beagle", "unicorn")),
     ]
     scores = Evaluator().scores(rows)
-    counted = [[one[key] for key in ("right", "found", "there")] for one in scores]
+    counted = [[one[key] for key in ("true positives", "predictions", "targets")] for one in scores]
     assert counted == [[1, 3, 1], [1, 1, 1], [0, 0, 0], [1, 1, 1]]
     assert [one["F1"] for one in scores] == [2 / 4, 1, 1, 1]
     assert [one["unmapped labels"] for one in scores] == [0, 0, 0, 1]
