@@ -42,8 +42,10 @@ site: .venv/dev
 hostile: .venv/dev
 	HOSTILE_INPUTS=$${HOSTILE_INPUTS:-1000000} HOSTILE_KILLS=$${HOSTILE_KILLS:-10} \
 	  HOSTILE_DEATHS=$${HOSTILE_DEATHS:-20} HOSTILE_AUDITS=$${HOSTILE_AUDITS:-1000} \
+	  HOSTILE_DRAWS=$${HOSTILE_DRAWS:-1000} \
 	  HOSTILE_SEED=$${HOSTILE_SEED:-$$(date +%Y%m%d)} \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -o timeout=0 tests/hostile tests/harness/evaluation/test_spreading.py
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -o timeout=0 tests/hostile tests/harness/evaluation/test_spreading.py \
+	  tests/harness/test_statistics_coverage.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

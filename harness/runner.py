@@ -237,14 +237,20 @@ def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint:
     Images are not compared: an answer counts although the image's file has changed since.  A damaged mask does not.
     """
     kept = folder.answers()
-    stored = [sample for sample in samples if sample.id in kept]
-    keys = {sample.id: digests(sample.question, fingerprint, "") for sample in stored}
-    sizes = {sample.id: sample.question.size for sample in stored}
     return {
-        name: kept[name].answer
-        for name in keys
-        if is_answer_to(kept[name], keys[name]) and _is_whole(kept[name].answer.value, sizes[name])
+        sample.id: stored.answer
+        for sample in samples
+        if (stored := kept.pop(sample.id, None))  # each is freed where it is not an answer
+        and _is_current(stored, sample.question, fingerprint)
+        and _is_whole(stored.answer.value, sample.question.size)
     }
+
+
+def _is_current(kept: Kept, question: Question, fingerprint: str) -> bool:
+    """Whether a stored answer belongs to the question, whatever its image's file is now."""
+    return is_answer_to(kept, (question_digest(question, fingerprint, ""),)) or is_answer_to(
+        kept, digests(question, fingerprint, "")
+    )
 
 
 def _is_whole(value: Value | None, size: Size | None) -> bool:
@@ -535,11 +541,11 @@ def adopt(
     with folder.locked():
         folder.forget()
         with folder.appending() as appender:
-            for sample in samples:
-                if sample.id in answers:
-                    appender.write(
-                        Kept(sample.id, question_digest(sample.question, spec.fingerprint, ""), answers[sample.id])
-                    )
+            appender.write_all(
+                Kept(sample.id, question_digest(sample.question, spec.fingerprint, ""), answers[sample.id])
+                for sample in samples
+                if sample.id in answers
+            )
         finished = conclude(task, samples, base, folder, Queried(0, {}, {}))
         folder.write_run(finished)
     return finished
@@ -567,8 +573,7 @@ def remark(
         if target.path != folder.path:
             target.forget()
             with target.appending() as appender:
-                for kept in folder.answers().values():
-                    appender.write(kept)
+                appender.write_all(folder.answers().values())
         finished = conclude(task, samples, base, target, _queried_before(record))
         target.write_run(finished)
     return finished, target

@@ -63,14 +63,15 @@ class Difference:
 
 
 @lru_cache(maxsize=2)
-def resample_weights(strata: tuple[int, ...], resamples: int, seed: int) -> NDArray[np.uint16]:
+def resample_weights(strata: tuple[int, ...], resamples: int, seed: int) -> NDArray[np.uint8]:
     """(resamples, clusters): how often each resample draws each cluster.
 
     `strata` are the numbers of clusters in each stratum; the columns of a stratum are adjacent.  The first rows do not
-    depend on `resamples`.  The array is cached and read-only.
+    depend on `resamples`.  The array is cached and read-only.  A byte suffices: a resample of 255 clusters or fewer has
+    no larger number, and with more clusters one is drawn 256 times with a probability below 1e-500.
     """
     generator = np.random.default_rng(seed)
-    weights = np.empty((resamples, sum(strata)), dtype=np.uint16)
+    weights = np.empty((resamples, sum(strata)), dtype=np.uint8)
     for row in weights:
         start = 0
         for size in strata:

@@ -7,6 +7,7 @@ Annotations/val.json                                                            
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,8 +81,12 @@ def read_vqav2(questions: Path, annotations: Path | None, origin: str) -> Iterat
         for question in records:
             yield Asked(str(question.question_id), str(question.image_id), question.question, None)
         return
-    content = files.load(annotations, _Annotations, origin).annotations
-    by_question = files.by_id(content, lambda annotation: annotation.question_id, annotations, "question_id")
+    by_question = files.by_id(
+        files.load(annotations, _Annotations, origin).annotations,
+        lambda annotation: annotation.question_id,
+        annotations,
+        "question_id",
+    )
     unmatched = by_question.keys() ^ {question.question_id for question in records}
     if unmatched:
         todo = f"obtain both files from {origin}" if origin else "use two files that belong together"
@@ -90,7 +95,7 @@ def read_vqav2(questions: Path, annotations: Path | None, origin: str) -> Iterat
             f"(first: {min(unmatched)}); {todo}"
         )
     for question in records:
-        annotation = by_question[question.question_id]
+        annotation = by_question.pop(question.question_id)  # its memory is free while the samples need theirs
         if annotation.image_id != question.image_id:
             raise DataError(
                 f"{annotations}: question {question.question_id} is of image {annotation.image_id}, "
@@ -134,7 +139,7 @@ def _ten(answers: Sequence[_Answer], path: Path, name: str) -> tuple[str, ...]:
         raise DataError(
             f"{path}: question {name} has {len(answers)} answers; it needs {ANSWERS} answers with different ids"
         )
-    return tuple(answer.answer for answer in answers)
+    return tuple(sys.intern(answer.answer) for answer in answers)  # few are different
 
 
 # ---------------------------------------------------------------------------- TextVQA

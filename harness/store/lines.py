@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
@@ -63,33 +63,43 @@ class Kept:
 
 
 class Appender:
-    """Appends answers to a file; each is written and flushed before the next."""
+    """Appends answers to a file."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
 
     def write(self, kept: Kept) -> None:
-        """Appends one line.  ValueError if a number is NaN or infinite."""
-        answer = kept.answer
-        record: dict[str, Any] = {
-            "id": kept.id,
-            "raw": answer.raw,
-            "value": encoded(answer.value),
-            "tokens": answer.tokens,
-            "truncated": answer.truncated,
-            "seconds": round(answer.seconds, 6),
-            "batch": answer.batch,
-            "asked": kept.asked,
-        }
-        if answer.trail is not None:
-            record["trail"] = answer.trail
-        if answer.prompts:
-            # A question may have half a character, which has no UTF-8.
-            record["prompts"] = [text.encode("utf-8", "replace").decode() for text in answer.prompts]
-        if answer.log_probs:
-            record["log_probs"] = answer.log_probs
-        self.stream.write(_line(record))
+        """Appends one line and flushes it.  ValueError if a number is NaN or infinite."""
+        self.write_all((kept,))
+
+    def write_all(self, answers: Iterable[Kept]) -> None:
+        """Appends a line for each and flushes them at the end.  ValueError if a number is NaN or infinite."""
+        for kept in answers:
+            self.stream.write(_answer_line(kept))
         self.stream.flush()
+
+
+def _answer_line(kept: Kept) -> bytes:
+    """The line of a stored answer; ValueError if a number is NaN or infinite."""
+    answer = kept.answer
+    record: dict[str, Any] = {
+        "id": kept.id,
+        "raw": answer.raw,
+        "value": encoded(answer.value),
+        "tokens": answer.tokens,
+        "truncated": answer.truncated,
+        "seconds": round(answer.seconds, 6),
+        "batch": answer.batch,
+        "asked": kept.asked,
+    }
+    if answer.trail is not None:
+        record["trail"] = answer.trail
+    if answer.prompts:
+        # A question may have half a character, which has no UTF-8.
+        record["prompts"] = [text.encode("utf-8", "replace").decode() for text in answer.prompts]
+    if answer.log_probs:
+        record["log_probs"] = answer.log_probs
+    return _line(record)
 
 
 class _AnswerLine(msgspec.Struct):

@@ -1,7 +1,7 @@
 """Coverage of 95 % intervals in simulations, for one metric of each form.
 
-A population of images is drawn once.  Then 1,000 benchmarks are drawn from its images, with replacement, and an
-interval is computed for each.  The true value is the population's.  CIDEr uses the document frequencies of each
+A population of images is drawn once.  Then 300 benchmarks, 1,000 in `make hostile`, are drawn from its images, with
+replacement, and an interval is computed for each.  The true value is the population's.  CIDEr uses the document frequencies of each
 benchmark, so its true value is the mean over benchmarks of that size.
 """
 
@@ -21,10 +21,11 @@ from harness.metrics import captions, coco_eval
 from harness.metrics.reduce import mean, ratio
 from harness.statistics import estimate, interval
 from tasks.captions import METRICS
+from tests.hostile import DRAWS
 
-DRAWS = 1000
 RESAMPLES = 200
-SOUND = (0.92, 0.98)  # accepted coverage; the standard error of 1,000 draws is 0.7 %
+# Accepted coverage; its standard error is 0.7 % with 1,000 draws, 1.3 % with 300.
+SOUND = (0.92, 0.98) if DRAWS >= 1000 else (0.9, 0.99)
 Drawn = NDArray[np.int64]
 QUESTION = Question("x.jpg", None, "caption")
 
