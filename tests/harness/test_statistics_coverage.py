@@ -1,8 +1,8 @@
 """Coverage of 95 % intervals in simulations, for one metric of each form.
 
 A population of images is drawn once.  Then 300 benchmarks, 1,000 in `make hostile`, are drawn from its images, with
-replacement, and an interval is computed for each.  The true value is the population's.  CIDEr uses the document frequencies of each
-benchmark, so its true value is the mean over benchmarks of that size.
+replacement, and an interval is computed for each.  The true value is the population's.  CIDEr uses the document
+frequencies of each benchmark, so its true value is the mean over benchmarks of that size.
 """
 
 from __future__ import annotations
