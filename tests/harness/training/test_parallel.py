@@ -52,22 +52,28 @@ def test_one_process_needs_no_process_group(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "recipe"), [(2, "TOKENS"), (1, "PARTS"), (2, "PARTS")])
-def test_processes_and_parts_give_the_curve_of_one_process_with_the_whole_batch(
-    ranks: int, recipe: str, tmp_path: Path
-) -> None:
-    for out, count, name in (("whole", 1, "TOKENS"), ("divided", ranks, recipe)):
-        if (tmp_path / "whole").is_dir():  # both runs use the same pack, which is rendered once
-            (tmp_path / out).mkdir()
-            for path in (tmp_path / "whole").glob("scenes-*.npz"):
-                (tmp_path / out / path.name).hardlink_to(path)
-        started = processes.start(tmp_path / out, name, ranks=count)
-        assert [process.wait() for process in started] == [0] * count
-    whole, divided = (processes.rows_of(tmp_path / out / "training.csv") for out in ("whole", "divided"))
+def test_processes_and_parts_give_the_curve_of_one_process_with_the_whole_batch(tmp_path: Path) -> None:
+    trained(tmp_path, "whole", "TOKENS", ranks=1)
+    for recipe, ranks in (("TOKENS", 2), ("PARTS", 1), ("PARTS", 2)):
+        trained(tmp_path, f"{recipe} {ranks}", recipe, ranks)
+        same_curve(tmp_path / "whole", tmp_path / f"{recipe} {ranks}")
+
+
+def trained(folder: Path, out: str, recipe: str, ranks: int) -> None:
+    """Trains in processes; all runs use the pack of the first, which is rendered once."""
+    for path in (folder / "whole").glob("scenes-*.npz"):
+        (folder / out).mkdir()
+        (folder / out / path.name).hardlink_to(path)
+    started = processes.start(folder / out, recipe, ranks=ranks)
+    assert [process.wait() for process in started] == [0] * ranks
+
+
+def same_curve(one: Path, other: Path) -> None:
+    whole, divided = (processes.rows_of(out / "training.csv") for out in (one, other))
     assert whole[0].keys() == divided[0].keys()
     for name in set(whole[0]) - {"step"}:
         assert float(whole[-1][name] or 0) == pytest.approx(float(divided[-1][name] or 0), rel=1e-4)
-    first, second = (processes.weights_of(tmp_path / out) for out in ("whole", "divided"))
+    first, second = (processes.weights_of(out) for out in (one, other))
     far = torch.cat([(first[name].float() - second[name].float()).abs().flatten() for name in first])
     # A step of Adam moves a weight by the learning rate, whatever the size of the gradient; in 6 steps of these betas,
     # by at most 1.02 times the learning rate.  Rounding decides the sign of a gradient near 0, and thus the direction.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ def test_drawn_files_equal_the_manifest(miniature: Path) -> None:
 
 
 def test_drawing_that_differs_from_the_manifest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = miniature.ensure()
     expected = json.loads(miniature.MANIFEST.read_text())
     first = next(iter(expected))
     other = tmp_path / "manifest.json"
     other.write_text(json.dumps({**expected, first: "0" * 64}))
     monkeypatch.setattr(miniature, "MANIFEST", other)
+    monkeypatch.setattr(miniature, "write", lambda root: shutil.copytree(drawn, root, dirs_exist_ok=True))
     with pytest.raises(DataError, match=f"differs from its manifest in 1 files, first {first}"):
         miniature.ensure(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
