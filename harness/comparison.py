@@ -363,7 +363,8 @@ def _divergence_from_records(
 ) -> str:
     """The first stage at which the two records differ; `settings` are the differing entries of their provenance."""
     models = [run.provenance.get("model", {}) for run in (a, b)]
-    recorded = [name for names in STAGES.values() for name in names if all(name in model for model in models)]
+    described = [{name for names in STAGES.values() for name in names if name in model} for model in models]
+    recorded = described[0] & described[1]
     for stage, names in STAGES.items():
         keys = [f"model: {name}" for name in names if name in recorded]
         keys = [f"{key}: {kind}" for key in keys for kind in kinds] if stage == "prompt" else keys
@@ -371,7 +372,10 @@ def _divergence_from_records(
         if differing_keys:
             return f"{stage}: different {', '.join(differing_keys)}"
     if not recorded:
-        return f"an unknown stage: the records of {a.spec.model} and {b.spec.model} do not describe the model"
+        silent = [run.spec.model for run, names in zip((a, b), described, strict=True) if not names]
+        if not silent:
+            return "an unknown stage: the two records describe their models by other settings"
+        return f"an unknown stage: the record of {' and of '.join(silent)} does not describe the model"
     if a.spec.fingerprint != b.spec.fingerprint:
         return f"the code, or a setting, of the model (the fingerprints differ); {other_answers} answers differ"
     if other_answers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +149,26 @@ def _describe_one(comparison: Comparison, shown: int) -> str:
         if shown and len(changes) > shown:
             lines.append(f"    ... and {len(changes) - shown:,} more {direction}")
     lines.append(f"  {_divergence(comparison)}")
-    lines += [f"    {text.line(f'{name}: {of_a} | {of_b}')}" for name, (of_a, of_b) in comparison.settings.items()]
+    lines += [f"    {text.line(each)}" for each in _settings(comparison.settings)]
     if a.spec.data == "miniature":
         lines.append(f"  {text.MINIATURE}")
     return "\n".join(lines)
+
+
+def _settings(settings: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """A line for each setting that both records have and that differs, and one for those that only one has."""
+    for name, pair in settings.items():
+        if None not in pair:
+            yield f"{name}: {pair[0]} | {pair[1]}"
+    for side, other in ((0, 1), (1, 0)):
+        alone: dict[str, dict[str, None]] = {}
+        for name, pair in settings.items():
+            if pair[other] is None:
+                of, _, rest = name.partition(": ")
+                alone.setdefault(of, {})[rest.partition(": ")[0]] = None
+        for of, names in alone.items():
+            listed = f" ({', '.join(names)})" if any(names) else ""
+            yield f"only {'AB'[side]} records: {of}{listed}"
 
 
 def _title(comparison: Comparison) -> str:

@@ -61,7 +61,7 @@ def test_compare_run_with_itself_finds_no_difference(tmp_path: Path) -> None:
     a = ran(tmp_path, "a", (1, 2))
     result = compare(a, a)
     assert not result.worse and not result.better
-    assert result.parted == "an unknown stage: the records of counting and counting do not describe the model"
+    assert result.parted == "an unknown stage: the record of counting and of counting does not describe the model"
     assert result.metrics["accuracy"].smallest is None  # an interval without width
     assert result.metrics["accuracy"].difference == Difference(0.0, 0.0, 0.0, 1.0, 60, 1000)
 

@@ -82,3 +82,15 @@ def test_write_output_with_markup_is_escaped(tmp_path: Path) -> None:
     page = compared.write([replace(result, better=[change])], [tmp_path], tmp_path / "page", 4).read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
     assert "no image: " in page  # the toy task has no images
+
+
+def test_settings_of_one_record_alone_take_one_line(tmp_path: Path) -> None:
+    settings = {
+        "entry": ("floor", "nano"), "model: prompts: refer": (None, "a"), "model: prompts: vqa": (None, "b"),
+        "model: device": (None, "cpu"), "model: bound": (1, None),
+    }  # fmt: skip
+    result = replace(compare(side(tmp_path, "a"), side(tmp_path, "b", (1,))), settings=settings)
+    lines = compared.describe([result]).splitlines()
+    assert lines[-3:] == [
+        "    entry: floor | nano", "    only A records: model (bound)", "    only B records: model (prompts, device)",
+    ]  # fmt: skip
