@@ -12,7 +12,7 @@ import hashlib
 import logging
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -527,12 +527,14 @@ def _queried_before(record: Run) -> Queried:
 def adopt(
     task: Task[Any],
     samples: Sequence[Sample[Any]],
-    answers: Mapping[str, Answer],
+    answers: MutableMapping[str, Answer],
     spec: RunSpec,
     folder: RunFolder,
     provenance: Mapping[str, Any],
 ) -> Run:
     """The record of answers from another program: stores them, scores them, and replaces the folder's earlier run.
+
+    An answer leaves `answers` when it is stored: scoring reads it from the folder, and memory holds it once.
 
     DataError if a sample has no answer.
     """
@@ -542,7 +544,7 @@ def adopt(
         folder.forget()
         with folder.appending() as appender:
             appender.write_all(
-                Kept(sample.id, question_digest(sample.question, spec.fingerprint, ""), answers[sample.id])
+                Kept(sample.id, question_digest(sample.question, spec.fingerprint, ""), answers.pop(sample.id))
                 for sample in samples
                 if sample.id in answers
             )

@@ -62,7 +62,7 @@ def unpacked(data: bytes, path: Path) -> bytes:
     return data
 
 
-def utf8(data: bytes, path: Path) -> bytes:
+def utf8(data: bytes, path: Path | str) -> bytes:
     """Text in UTF-8, UTF-16 or UTF-32 as UTF-8 without a byte order mark; DataError if it cannot be decoded.
 
     Its first character is ASCII, as in every JSON file of records.  `path` is used in the message only.
@@ -76,7 +76,7 @@ def utf8(data: bytes, path: Path) -> bytes:
         raise DataError(f"{path} begins as {encoding.upper()} but is not: {error}; save it as UTF-8") from error
 
 
-def decode(data: bytes | msgspec.Raw, form: type[T], path: Path) -> T:
+def decode(data: bytes | msgspec.Raw, form: type[T], path: Path | str) -> T:
     """JSON as a value of type `form`; DataError, naming `path` and the first malformed record, if it has another form.
 
     `path` is used in the message only.

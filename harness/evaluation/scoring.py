@@ -68,8 +68,7 @@ def score(
     )  # fmt: skip
     folder = RunFolder(store.run_folder(out, spec))
     origin = tasks.origin_of(named_task, task) if isinstance(task, str) and source.dataset is None else {}
-    evaluated = {sample.id: answers[sample.id] for sample in loaded.samples if sample.id in answers}
-    looked = {"sanity": sanity.look(loaded.samples, evaluated).as_dict()}
+    looked = {"sanity": sanity.look(loaded.samples, answers).as_dict()}
     facts = {**source.facts(named_task, named_split, loaded.samples), **loaded.described(), **looked}
     record = {**provenance(command), **source.described(), **facts, **origin}
     return runner.adopt(scored, loaded.samples, answers, spec, folder, record), folder

@@ -56,7 +56,7 @@ def test_vqav2_joins_questions_and_annotations_in_order_of_questions(tmp_path: P
     ([annotation(42000), annotation(42001, image_id=7)], "question 42001 is of image 7, but of image 42 in v2_"),
     ([annotation(42000), annotation(42001, answers=[{"answer": "yes"}])], "question 42001 has 1 answers; it needs 10"),
     ([annotation(42000), annotation(42001, answers=[{"answer": "y", "answer_id": 1}] * 10)], "with different ids"),
-    ([annotation(42000), annotation(42001, answers=[{"answer": 7}] * 10)], r"\$\.annotations\[1\]\.answers\[0\]"),
+    ([annotation(42000), annotation(42001, answers=[{"answer": 7}] * 10)], r"annotation 1 is not .*\$\.answers\[0\]"),
 ])  # fmt: skip
 def test_vqav2_files_that_do_not_belong_together_raise(tmp_path: Path, annotations: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
