@@ -240,7 +240,7 @@ def kept_answers(samples: Sequence[Sample[Any]], folder: RunFolder, fingerprint:
     return {
         sample.id: stored.answer
         for sample in samples
-        if (stored := kept.pop(sample.id, None))  # each is freed where it is not an answer
+        if (stored := kept.pop(sample.id, None))  # so that memory holds an answer once
         and _is_current(stored, sample.question, fingerprint)
         and _is_whole(stored.answer.value, sample.question.size)
     }
