@@ -95,7 +95,7 @@ def find(name: str) -> Entry:
     if name in available:
         return available[name]
     close = get_close_matches(name, available, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(available)};"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {len(available)}."
     raise UsageError(f"no model is called {name!r}; {hint} `python -m harness models` lists them")
 
 

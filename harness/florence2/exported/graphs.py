@@ -133,7 +133,7 @@ def modules(model: Florence2) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def export(model: Florence2, height: int, width: int, folder: Path) -> None:
-    """Writes PART.onnx of each part, for images of `height` x `width` pixels, and the weights of each beside it.
+    """Writes vision.onnx, encoder.onnx and decoder.onnx with their weights, for images of `height` x `width` pixels.
 
     Every axis but the image's sides may have any length.
     """
