@@ -26,7 +26,7 @@ from harness.training.mixture import Mixture, mixture_batches
 from harness.training.parallel import Ranks, barrier
 from harness.training.recipe import Mixing, Recipe, described
 from harness.training.skipping import SkippedImages
-from harness.training.stores import FORMAT_VERSION, Store, open_store, write_examples
+from harness.training.stores import FORMAT_VERSION, Store, open_store, with_finding, write_examples
 
 log = logging.getLogger(__name__)
 
@@ -216,13 +216,14 @@ def _store(
 
     Without `skip`, a store that an earlier command wrote without some bad images is written again.
     """
-    questions = mixing_of(recipe).questions
+    mixing = mixing_of(recipe)
+    questions, finding = mixing.questions, taught.task.name in mixing.finding
     for split in taught.splits:
         manifest.require(taught.task, root, split)
     files = [file for split in taught.splits for file in manifest.annotation_files(taught.task, root, split)]
     limits = learner.limits
     origin = manifest.digest(files), learner.language, questions, limits, FORMAT_VERSION, taught.task.version
-    folder = folder.with_name(f"{folder.name}-{digest(*origin, sorted(kept_out))}")
+    folder = folder.with_name(f"{folder.name}-{digest(*origin, sorted(kept_out), *['find'] * finding)}")
     store = open_store(folder)
     if store is not None and store.skipped and not skip:
         barrier()  # every process has opened the store that is replaced next
@@ -232,8 +233,9 @@ def _store(
         samples = (
             sample
             for split in taught.splits
-            for sample in manifest.within(root, taught.task.load(Source(root, split)), needs)
-            if not sample.excluded and image_key(sample.question.image_name) not in kept_out
+            for loaded in manifest.within(root, taught.task.load(Source(root, split)), needs)
+            if not loaded.excluded and image_key(loaded.question.image_name) not in kept_out
+            for sample in (with_finding(loaded) if finding else (loaded,))
         )
         store = write_examples(
             folder,

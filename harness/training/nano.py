@@ -13,14 +13,17 @@ NANO_RECIPE = Recipe(
     about="florence2-nano from nothing, on scenes and words of its own (no questions, three categories missing)",
     config=NANO,
     plan=Plan(
-        steps=3_000, batch=32, rate=1.5e-3, warmup=200, precision="bfloat16", average=0.999
+        steps=3_000, batch=32, rate=2e-3, warmup=200, precision="bfloat16", average=0.999, optimiser="muon"
     ),
     data=Drawing(
         scenes=16_000,
         slots=(
-            ("segment",),
-            ("refer", "refer", "ground", "find"),
-            ("caption", "detailed_caption", "more_detailed_caption", "detect", "detect", "ocr", "ocr_regions"),
+            ("segment", "segment", "outline"),
+            ("refer", "refer", "ground", "ground", "find"),
+            (
+                "caption", "detailed_caption", "more_detailed_caption", "detect", "detect", "ocr", "ocr_regions",
+                "regions", "propose", "name", "describe", "read",
+            ),
         ),
         few_until=0.15,
         regions=1.0,  # at 0, the tower forgets letters before the decoder learns to read
@@ -35,27 +38,20 @@ NANO_UNIFIED_RECIPE = replace(
     name="nano-unified",
     about="florence2-nano-ft: the same for florence2-nano, on the miniature's training root",
     image_size=128,
-    plan=Plan(steps=3_000, batch=32, rate=1e-3, warmup=100, precision="bfloat16", average=0.999),
-    data=Mixing(
-        tasks={name: weight * (2 if name.endswith("_res") else 1) for name, weight in UNIFIED_TASKS.items()},
-        splits={"coco_caption": ("train",)},
-        questions=3,
+    plan=Plan(
+        steps=4_500, batch=32, rate=2e-3, warmup=100, precision="bfloat16", average=0.999, optimiser="muon"
     ),
-    sigma=(3.0, 2.0),
-    answer_limit=140,
-    checkpointing=False,
-    stated=(),
-)
-NANO_FURTHER_RECIPE = replace(
-    NANO_UNIFIED_RECIPE,
-    name="nano-further",
-    about="on from nano-unified: two thirds of the images for outlines, then detection, which are learnt slowest",
     data=Mixing(
         tasks={
-            name: 5.0 if name.endswith("_res") else 3.0 if name == "coco_detection" else weight / 2
+            name: weight * (2 if name.endswith("_res") or name == "coco_detection" else 1)
             for name, weight in UNIFIED_TASKS.items()
         },
         splits={"coco_caption": ("train",)},
         questions=3,
+        finding=("coco_detection",),
     ),
-)
+    sigma=(3.0, 1.0),
+    answer_limit=140,
+    checkpointing=False,
+    stated=(),
+)  # fmt: skip

@@ -84,6 +84,7 @@ class Mixing:
     tasks: Mapping[str, float]  # name to mixture weight, relative to the sum of the weights
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # for tasks that do not use all training splits
     questions: int = 4  # the most questions about one image in a batch
+    finding: tuple[str, ...] = ()  # detection tasks whose categories are also asked for one by one, as `find` does
     kept_out: tuple[str, ...] = REFCOCO
 
 

@@ -18,7 +18,6 @@ RECIPES: Mapping[str, Recipe] = {
         paper.REGIONS_RECIPE,
         nano.NANO_RECIPE,
         nano.NANO_UNIFIED_RECIPE,
-        nano.NANO_FURTHER_RECIPE,
         rivals.LORA_RECIPE,
         rivals.DETECTOR_RECIPE,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import images, progress
-from harness.core import Boxes, Mask, Objects, Polygons, Question, Sample, Size, Text, Value
+from harness.core import Box, Boxes, Mask, Objects, Phrase, Polygons, Question, Sample, Size, Text, Value
 from harness.errors import DataError, ResourceError
 from harness.florence2.prompts import prompts_of
 from harness.florence2.reading import write_answer
@@ -192,6 +192,23 @@ def write_examples(
         shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(f"{folder} cannot be written: {error}; is the disk full?") from error
     return Store.load(folder)
+
+
+def with_finding(sample: Sample[Any]) -> Iterator[Sample[Any]]:
+    """A sample of a detection task, and a `find` question for each category of its objects, crowd regions aside."""
+    yield sample
+    question, target = sample.question, sample.target
+    if not isinstance(target, Objects):
+        return
+    boxes: dict[int, list[Box]] = {}
+    for category, box, crowd in zip(target.categories, target.boxes, target.crowd, strict=True):
+        if not crowd:
+            boxes.setdefault(category, []).append(box)
+    for category, of_category in boxes.items():
+        name = question.phrases[category].text
+        asked = Question(question.image, question.size, "find", phrases=(Phrase(name),))
+        value = Boxes(tuple(sorted(of_category)), (name,) * len(of_category))
+        yield Sample(f"{sample.id} {name}", asked, value, sample.cluster)
 
 
 def examples_of(sample: Sample[Any], tokenizer: Tokenizer, root: Path) -> Examples:

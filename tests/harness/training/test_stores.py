@@ -19,7 +19,7 @@ from harness.errors import DataError, ResourceError
 from harness.florence2.tokenizer import Tokenizer
 from harness.geometry.masks import rasterise
 from harness.images import BadImage
-from harness.training.stores import Store, examples_of, most_frequent, open_store, values_of, write_store
+from harness.training.stores import Store, examples_of, most_frequent, open_store, values_of, with_finding, write_store
 
 WEIGHTS = Path(__file__).parents[3] / "baselines/weights/florence2-nano"
 SIZE = Size(40, 30)
@@ -212,3 +212,16 @@ def test_values_of_mask_are_its_outline() -> None:
     assert isinstance(outline, Polygons)
     assert rasterise(outline, SIZE) == mask
     assert all(len(ring) <= 16 for ring in outline.rings)
+
+
+def test_detection_is_followed_by_a_question_for_each_category_without_crowds() -> None:
+    xywh = ((50.0, 5.0, 10.0, 10.0), (0.0, 0.0, 9.0, 9.0), (20.0, 2.0, 10.0, 10.0), (1.0, 1.0, 90.0, 90.0))
+    target = Objects(xywh, (1, 0, 1, 2), (100.0, 81.0, 100.0, 8100.0), (False, False, False, True), (7, 8, 9))
+    phrases = (Phrase("car"), Phrase("fish"), Phrase("crowd"))
+    sample = Sample("3", Question("a.jpg", Size(100, 100), "detect", phrases=phrases), target, "a.jpg")
+    first, fish, car = with_finding(sample)
+    assert first is sample
+    assert (fish.question.kind, fish.question.phrases) == ("find", (Phrase("fish"),))
+    assert fish.target == Boxes(((20, 2, 30, 12), (50, 5, 60, 15)), ("fish", "fish"))
+    assert car.target == Boxes(((0, 0, 9, 9),), ("car",))
+    assert len({each.id for each in (first, fish, car)}) == 3

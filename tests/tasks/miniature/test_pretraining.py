@@ -25,7 +25,8 @@ def test_scenes_have_no_questions_and_no_unseen_category() -> None:
         texts = " ".join(t for sample in scene.samples if isinstance(sample.target, Text) for t in sample.target.texts)
         assert not any(name in texts for name in UNSEEN)
     assert kinds.keys() == {"caption", "detailed_caption", "more_detailed_caption", "detect", "ground", "refer",
-                            "segment", "find", "ocr", "ocr_regions"}  # fmt: skip
+                            "segment", "find", "ocr", "ocr_regions", "regions", "propose", "name", "describe",
+                            "outline", "read"}  # fmt: skip
 
 
 def test_seeds_are_not_those_of_training() -> None:
