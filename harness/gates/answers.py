@@ -82,11 +82,15 @@ def judged(path: Path, model: str) -> list[Verdict]:
     if head["answers version"] != ANSWERS_VERSION:
         versions = f"version {ANSWERS_VERSION}, frozen is {head['answers version']}"
         return [Verdict(name, "broken", PROMISED, versions, more="gate --freeze") for name in NAMES]
+    weights = _weights_of(model)
+    if head.get("weights") != weights:
+        other = f"{model} has weights {weights[:12]}, frozen is {str(head.get('weights'))[:12]}"
+        return [Verdict(name, "broken", PROMISED, other, more="gate --freeze") for name in NAMES]
     return [_judged_way(way, model, [answer for answer in frozen if answer.way == way.name], head) for way in WAYS]
 
 
 def queried_again(model: str) -> bytes:
-    """The content of a new file of frozen answers, in every way; its first line names version and instruction set."""
+    """The content of a new file of frozen answers, in every way; its first line says of what."""
     import torch
 
     from harness.florence2.predictor import ANSWERS_VERSION
@@ -94,6 +98,7 @@ def queried_again(model: str) -> bytes:
     head = {
         "answers version": ANSWERS_VERSION,
         "model": model,
+        "weights": _weights_of(model),
         "instruction set": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
         "torch": torch.__version__,
@@ -103,6 +108,12 @@ def queried_again(model: str) -> bytes:
         for question, tokens, answer, _ in _queried(way, model):
             lines.append({"way": way.name, "question": _title(question), "tokens": tokens, "value": _stored(answer)})
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+
+
+def _weights_of(model: str) -> str:
+    """The sha256 of the weights of a Florence-2 model."""
+    predictor: Any = baselines.find(model).load(Setting(device="cpu"))
+    return str(predictor.sha256)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Frozen]]:

@@ -48,7 +48,7 @@ def judged(folder: Path, patterns: Sequence[str]) -> Iterator[Verdict]:
 def freeze(folder: Path) -> None:
     """Writes new frozen scores, prompts and answers.
 
-    UsageError where answers differ and the answers version is the same: a version stands for one set of answers.
+    UsageError where the same weights under the same answers version give other answers: a version stands for one set.
     """
     for verdict in answers.judged(folder / answers.FILE, MODEL):
         if verdict.state == "broken" and verdict.reason:  # other broken verdicts ask for a freeze

@@ -103,11 +103,14 @@ def test_bfloat16_padding_token_is_beyond_the_margin(judged_way: Any) -> None:
     assert verdict.state == "broken" and f"more than {MARGIN}" in verdict.measured
 
 
-def test_other_version_other_question_or_torn_file_asks_for_a_freeze(judged_way: Any, tmp_path: Path) -> None:
+def test_other_version_weights_or_question_or_torn_file_asks_for_a_freeze(judged_way: Any, tmp_path: Path) -> None:
     way = answers.WAYS[1]
 
     def older(lines: list[Any]) -> None:
         lines[0]["answers version"] = 0
+
+    def retrained(lines: list[Any]) -> None:
+        lines[0]["weights"] = "0" * 64
 
     def fewer(lines: list[Any]) -> None:
         lines.remove(first(lines, way.name))
@@ -116,7 +119,8 @@ def test_other_version_other_question_or_torn_file_asks_for_a_freeze(judged_way:
         lines.append({**first(lines, way.name), "question": "refer nothing.jpg a cup"})
 
     for change, message in (
-        (older, "frozen is 0"), (fewer, "is not frozen"), (more, "frozen questions are not queried any more"),
+        (older, "frozen is 0"), (retrained, "frozen is 000000000000"), (fewer, "is not frozen"),
+        (more, "frozen questions are not queried any more"),
     ):  # fmt: skip
         verdict = judged_way(way, change)
         assert (verdict.state, message in verdict.measured, verdict.more) == ("broken", True, "gate --freeze"), verdict
