@@ -39,11 +39,11 @@ NANO_UNIFIED_RECIPE = replace(
     about="florence2-nano-ft: the same for florence2-nano, on the miniature's training root",
     image_size=128,
     plan=Plan(
-        steps=4_500, batch=32, rate=2e-3, warmup=100, precision="bfloat16", average=0.999, optimiser="muon"
+        steps=3_000, batch=32, rate=2e-3, warmup=100, precision="bfloat16", average=0.999, optimiser="muon"
     ),
     data=Mixing(
         tasks={
-            name: weight * (2 if name.endswith("_res") or name == "coco_detection" else 1)
+            name: weight * (2 if name.endswith("_res") or name in ("coco_caption", "coco_detection") else 1)
             for name, weight in UNIFIED_TASKS.items()
         },
         splits={"coco_caption": ("train",)},
