@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 MODELS = ("florence2-nano", "florence2-nano-ft", "whole-image", "oracle-quantised")
 TASKS = ("coco_caption", "coco_detection", "flickr30k", "refcoco", "refcoco_res", "textvqa")
 SHOWN = "florence2-nano-ft"  # the model of the page of a sample
-SAMPLE = "200039"  # five objects; one prediction is wrong
+SAMPLE = "200039"  # five objects, of which two are missed
 WHOLE = {"viewer-overview": "figure svg circle", "viewer-sample": ".tokens .loc", "viewer-compare": "figure svg circle"}
 SIZE = {"width": 1200, "height": 760}
 

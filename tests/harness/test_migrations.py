@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -12,8 +13,10 @@ import pytest
 
 from harness import migrations, runner, store
 from harness.core import Question
+from harness.evaluation.plan import samples_of
 from harness.store import RunFolder
 
+WEIGHTS = Path(__file__).parents[2] / "baselines/weights"
 OLD = Path(__file__).parents[1] / "data/results_0_13_1"
 MODELS = ("florence2-nano-ft", "whole-image", "oracle-quantised")
 Call = Callable[..., tuple[int, str, str]]
@@ -21,8 +24,24 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    shutil.copytree(OLD, tmp_path / "results")
-    return tmp_path / "results"
+    """The results, with florence2-nano-ft's as version 0.13.1 would have kept them of the weights of today."""
+    results = tmp_path / "results"
+    shutil.copytree(OLD, results)
+    [(folder, record)] = [pair for pair in store.runs(results) if pair[1].spec.model == "florence2-nano-ft"]
+    old = fingerprints()[record.spec.model]
+    name, _, rest = old.split(":", 2)
+    weights = hashlib.sha256((WEIGHTS / record.spec.model / "model.safetensors").read_bytes()).hexdigest()
+    new = f"{name}:{weights[:16]}:{rest}"
+    (folder.path / "run.json").write_text((folder.path / "run.json").read_text().replace(old, new))
+    _, samples, root = samples_of(record, "miniature")
+    questions, images = {sample.id: sample.question for sample in samples}, runner.image_digests(root, samples)
+    path = folder.path / "answers.jsonl"
+    answers = [json.loads(line) for line in path.read_text().splitlines()]
+    for answer in answers:
+        question = questions[answer["id"]]
+        answer["asked"] = runner.question_digest(question, new, images[question.image_name])
+    path.write_text("".join(json.dumps(answer, separators=(",", ":")) + "\n" for answer in answers))
+    return results
 
 
 def fingerprints() -> dict[str, str]:

@@ -266,12 +266,13 @@ def test_finetune_skips_a_bad_image_whose_size_is_not_annotated(
     whole = (damaged / "coco/train2017" / name).read_bytes()
     (damaged / "coco/train2017" / name).unlink()  # a link to the image of train2014
     (damaged / "coco/train2017" / name).write_bytes(b"no image")
-    chosen, out = finetune.choose(RECIPE, [TASKS["coco_detection"]]), tmp_path / "out"
+    recipe = replace(RECIPE, data=replace(finetune.mixing_of(RECIPE), finding=()))
+    chosen, out = finetune.choose(recipe, [TASKS["coco_detection"]]), tmp_path / "out"
     with pytest.raises(DataError, match=f"{name} cannot be decoded"):
-        finetune.finetune(RECIPE, chosen, damaged, NANO, out)
+        finetune.finetune(recipe, chosen, damaged, NANO, out)
     with pytest.raises(DataError, match=f"1 training images cannot be read, and --skip-bad-images allows 0; .*{name}"):
-        finetune.finetune(RECIPE, chosen, damaged, NANO, out, skip=0.1)  # 10 % of six images is none
-    checkpoint = finetune.finetune(RECIPE, chosen, damaged, NANO, out, skip=0.2)
+        finetune.finetune(recipe, chosen, damaged, NANO, out, skip=0.1)  # 10 % of six images is none
+    checkpoint = finetune.finetune(recipe, chosen, damaged, NANO, out, skip=0.2)
     assert f"{name} cannot be decoded" in caplog.text
     [*_, run] = history_of(checkpoint) or []
     assert run["skipped images"] == {"count": 1, "first": [f"coco/train2017/{name}"]}
@@ -279,5 +280,5 @@ def test_finetune_skips_a_bad_image_whose_size_is_not_annotated(
     (damaged / "coco/train2017" / name).write_bytes(whole)
     shutil.rmtree(checkpoint)
     (out / "training.pt").unlink()
-    [*_, run] = history_of(finetune.finetune(RECIPE, chosen, damaged, NANO, out)) or []
+    [*_, run] = history_of(finetune.finetune(recipe, chosen, damaged, NANO, out)) or []
     assert "skipped images" not in run and run["tasks"]["coco_detection"]["samples"] == 6  # of a store written again

@@ -20,12 +20,13 @@ from harness.training.learner import Learner
 from harness.training.lessons import Batch, Loss
 from harness.training.loop import Batches, fit
 from harness.training.nano import NANO_UNIFIED_RECIPE
+from harness.training.recipe import Plan
 from harness.training.stores import Examples
 from tests.baselines import pupils
 
 RECIPE = replace(
     NANO_UNIFIED_RECIPE,
-    plan=replace(NANO_UNIFIED_RECIPE.plan, steps=30, batch=4, rate=0.3, warmup=0, average=0.0, precision="float32"),
+    plan=Plan(steps=30, batch=4, rate=0.3, warmup=0, precision="float32"),
 )
 
 
