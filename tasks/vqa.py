@@ -71,9 +71,8 @@ def load_vqav2(source: Source) -> Iterator[Sample[Text]]:
     whole = folder / TEST2015
     if whole.is_file():
         return _samples(files.with_unasked(questions, files.read_vqav2(whole, None, origin), whole), key)
-    source.reading.notes[f"{whole} is not there: the predictions lack its questions, and the server refuses them"] = (
-        Noted()
-    )
+    lack = f"{whole.name} is not there: the predictions lack its questions, and the server refuses them"
+    source.reading.notes[lack] = Noted()
     return _samples(questions, key)
 
 

@@ -134,8 +134,9 @@ def test_run_on_test_dev_without_test2015_says_that_the_server_refuses_its_predi
     run, results = exported(tmp_path, "vqav2", "test-dev")
     assert len(results) == 2
     [note] = run.provenance["notes"]
-    assert note.endswith(
-        "test2015_questions.json is not there: the predictions lack its questions, and the server refuses them"
+    assert note == (  # records travel, so no folder of this machine
+        "v2_OpenEnded_mscoco_test2015_questions.json is not there: the predictions lack its questions, and the server "
+        "refuses them"
     )
 
 
